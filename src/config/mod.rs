@@ -1,0 +1,414 @@
+//! What the run was asked to do: `pitcrew.toml`, a profile and flags, resolved to one value without defaults left open.
+//!
+//! `raw` reads the file as written and finds every mistake, `resolve` applies defaults and validates, `select` picks
+//! servers. Synchronous and pure: text and a few paths come in, a [`Config`] or a list of [`Problem`]s goes out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::ServerName;
+use crate::web::Web;
+
+/// Is everything one run needs to know about its stack.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from, as given.
+    pub file: PathBuf,
+    /// The directory that relative local paths (`[source] path`, key files) start from: the file's own.
+    pub base: PathBuf,
+    /// `[app]`.
+    pub app: App,
+    /// The web server template with this stack's parameters filled in (`[app] web_server`, `[web]`).
+    pub web: Web,
+    /// `[source]`.
+    pub source: Source,
+    /// `[ssh]`.
+    pub ssh: Ssh,
+    /// `[[servers]]`, host ranges expanded, in the file's order; names are unique.
+    pub servers: Vec<Server>,
+    /// `[load_balancer]`.
+    pub balancer: Option<LoadBalancer>,
+    /// `[health]`.
+    pub health: Option<Health>,
+    /// `[build] run`, in order.
+    pub build: Vec<String>,
+    /// `[migrate]`.
+    pub migrate: Option<Migrate>,
+    /// `[shared]`.
+    pub shared: Shared,
+    /// `[env]`.
+    pub env: BTreeMap<String, String>,
+    /// `[secrets]`: where each value comes from; the values themselves are read when a run starts.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// `[[hooks]]`, in the file's order.
+    pub hooks: Vec<Hook>,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+}
+
+/// `[app]`.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Names the stack; also the directory of its run logs.
+    pub name: String,
+    /// As written: absolute, `~/…`, or relative to the login user's home directory.
+    pub deploy_to: String,
+    /// `strategy`, when the file sets it.
+    pub strategy: Option<Strategy>,
+    /// `batch` for rolling runs; default two servers at a time.
+    pub batch: Vec<BatchSize>,
+    /// `prepare`.
+    pub prepare: Prepare,
+    /// `on_failure`.
+    pub on_failure: OnFailure,
+    /// `keep_releases`, at least 1.
+    pub keep_releases: usize,
+}
+
+/// How the rollout walks the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// One batch of all; the balancer is never touched.
+    Parallel,
+    /// Batches of one, each drained and restored.
+    Serial,
+    /// Batches of a chosen size, each drained and restored.
+    Rolling,
+}
+
+/// One element of a batch ramp; the last one repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// That many servers.
+    Count(usize),
+    /// That many percent of the servers of the run, rounded down, at least one server.
+    Percent(u8),
+}
+
+/// When transfer and build happen in serial and rolling runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prepare {
+    /// Within the server's turn, when it is drained.
+    InTurn,
+    /// On all servers at once, before anybody is drained.
+    Ahead,
+}
+
+/// What happens to a failing batch and to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The failing batch returns to its previous release.
+    Revert,
+    /// The same, then earlier batches, newest first.
+    RevertAll,
+    /// Nothing is taken back.
+    Hold,
+}
+
+/// `[source]`.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// `kind`.
+    pub kind: SourceKind,
+    /// `path`, absolute or relative to [`Config::base`].
+    pub path: PathBuf,
+    /// `ref`; default `HEAD`.
+    pub reference: String,
+}
+
+/// Where a release's files come from. (`git` is parsed and refused as not built yet.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The tracked files of a git ref, or a plain directory.
+    Push,
+    /// A `.tar`, `.tar.gz`, `.tar.zst`, or a directory.
+    Archive,
+}
+
+/// `[ssh]`: defaults for every connection. (`jump` and `config_file` with a file are parsed and refused as not built yet.)
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    /// `user`; default: the local user's name.
+    pub user: Option<String>,
+    /// `port`; default 22.
+    pub port: u16,
+    /// `identity_file`, `~` not yet expanded; empty: the usual `~/.ssh/id_*`.
+    pub identity_files: Vec<PathBuf>,
+    /// `known_hosts`, `~` not yet expanded; empty: `~/.ssh/known_hosts`, `~/.ssh/known_hosts2`, `/etc/ssh/ssh_known_hosts`.
+    pub known_hosts: Vec<PathBuf>,
+    /// `host_key_checking`.
+    pub host_key_checking: HostKeyChecking,
+    /// `connect_timeout`: TCP, handshake and authentication, each.
+    pub connect_timeout: Duration,
+}
+
+/// What an unknown host key means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKeyChecking {
+    /// It is refused.
+    Strict,
+    /// It is recorded and accepted; a changed one is refused all the same.
+    AcceptNew,
+}
+
+/// One SSH destination that receives the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Unique in the stack: the host, or `host:port` where two servers share a host.
+    pub name: ServerName,
+    /// Host name or address to connect to.
+    pub host: String,
+    /// From `user@host`; else [`Ssh::user`].
+    pub user: Option<String>,
+    /// From `host:port`; else [`Ssh::port`].
+    pub port: Option<u16>,
+    /// `roles`; default `["web"]`.
+    pub roles: Vec<String>,
+    /// Its name in the balancer; default: the first label of the host name (an address stays whole).
+    pub lb: String,
+    /// The line of its `host` in the file, from 1.
+    pub line: usize,
+}
+
+impl Server {
+    /// Tells whether the server takes web traffic and so is drained and restored.
+    pub fn is_web(&self) -> bool {
+        self.roles.iter().any(|r| r == "web")
+    }
+}
+
+/// `[load_balancer]`. (kinds other than haproxy are parsed and refused as not built yet.)
+#[derive(Debug, Clone)]
+pub struct LoadBalancer {
+    /// `at`: every one of them is drained.
+    pub at: Vec<BalancerAddress>,
+    /// `backends`, at least one.
+    pub backends: Vec<String>,
+    /// `drain_timeout`.
+    pub drain_timeout: Duration,
+    /// `on_drain_timeout`.
+    pub on_drain_timeout: OnDrainTimeout,
+    /// `wait_after_drain`.
+    pub wait_after_drain: Duration,
+    /// `wait_after_restore`.
+    pub wait_after_restore: Duration,
+    /// `restore_timeout`.
+    pub restore_timeout: Duration,
+    /// `min_in_service`: other members that must be up before one is drained.
+    pub min_in_service: usize,
+}
+
+/// Where a balancer's runtime API is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BalancerAddress {
+    /// `ssh://[user@]host[:port]/path`: a unix socket on that host, through an SSH channel.
+    Ssh {
+        /// Login user, else `[ssh] user`.
+        user: Option<String>,
+        /// Host.
+        host: String,
+        /// Port, else `[ssh] port`.
+        port: Option<u16>,
+        /// Absolute path of the socket there.
+        path: String,
+    },
+    /// `unix:///path`: a socket on this machine.
+    Unix(PathBuf),
+    /// `tcp://host:port`.
+    Tcp {
+        /// Host.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+/// What happens when connections are left at the end of `drain_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDrainTimeout {
+    /// Deploy all the same; the connections are warned about.
+    Proceed,
+    /// End the connections.
+    Kill,
+    /// Fail the step.
+    Fail,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// What is asked.
+    pub probe: Probe,
+    /// `timeout`: one attempt.
+    pub timeout: Duration,
+    /// `within`: all attempts.
+    pub within: Duration,
+    /// `interval` between attempts.
+    pub interval: Duration,
+    /// `successes` in a row.
+    pub successes: u32,
+}
+
+/// What a health check asks a server.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// An HTTP request to the server's own port.
+    Http(HttpProbe),
+    /// A command in `current`; exit status 0 is healthy.
+    Command(String),
+}
+
+/// An HTTP request through the SSH connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// `path`, with its query.
+    pub path: String,
+    /// `port` on the server's loopback.
+    pub port: u16,
+    /// `host`: the Host header.
+    pub host: String,
+    /// `scheme`.
+    pub scheme: Scheme,
+    /// `accept`: inclusive ranges of statuses.
+    pub accept: Vec<(u16, u16)>,
+}
+
+/// Of an [`HttpProbe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// TLS; the certificate is not verified, since the name asked is the server's loopback.
+    Https,
+}
+
+/// `[migrate]`.
+#[derive(Debug, Clone)]
+pub struct Migrate {
+    /// `run`, in the new release's directory.
+    pub run: String,
+    /// The server that runs it: `server`, else the first with the role `db`, else the first.
+    pub server: ServerName,
+    /// `when`.
+    pub when: MigrateWhen,
+}
+
+/// When migrations run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrateWhen {
+    /// On every deploy, unless `--no-migrate`.
+    Always,
+    /// Only with `--migrate`.
+    Asked,
+}
+
+/// `[shared]`: paths relative to the release, linked into `shared/`.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Created when missing.
+    pub dirs: Vec<String>,
+    /// Must exist.
+    pub files: Vec<String>,
+}
+
+/// Where a secret's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// An environment variable of the operator.
+    Env(String),
+    /// A local file; one final newline is dropped.
+    File(PathBuf),
+    /// The output of a local command; one final newline is dropped.
+    Command(String),
+}
+
+/// `[[hooks]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// `at`.
+    pub at: HookPoint,
+    /// `run`.
+    pub run: String,
+    /// `on`.
+    pub on: HookPlace,
+    /// `halt = true`: a failing hook fails the run.
+    pub halt: bool,
+    /// The line in the file, from 1.
+    pub line: usize,
+}
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookPoint {
+    /// `before STEP`.
+    Before(HookStep),
+    /// `after STEP`.
+    After(HookStep),
+    /// `on success`.
+    OnSuccess,
+    /// `on failure`.
+    OnFailure,
+}
+
+/// The steps that hooks can stand around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the word of the file")]
+pub enum HookStep {
+    Lock,
+    Prepare,
+    Migrate,
+    Drain,
+    Switch,
+    Restore,
+    Finish,
+}
+
+/// Where a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookPlace {
+    /// On each server of the step.
+    Each,
+    /// On the first server of the run.
+    One,
+    /// On the operator's machine.
+    Here,
+}
+
+/// `[timeouts]`: hard limits for a step; `None` is `"none"`.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// Transfer, link and build, each.
+    pub prepare: Option<Duration>,
+    /// Migrations.
+    pub migrate: Option<Duration>,
+    /// Restart with its proof.
+    pub restart: Option<Duration>,
+    /// A step that prints nothing for so long is reported.
+    pub quiet: Duration,
+}
+
+/// One mistake in the configuration, where it is and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file it is in, as given.
+    pub file: PathBuf,
+    /// Line from 1; 0 when no line is to blame (a missing table, a flag).
+    pub line: usize,
+    /// Column from 1; 0 with line 0.
+    pub column: usize,
+    /// The offending line of the file.
+    pub text: String,
+    /// What is wrong, as a fragment: "unknown key `stratgy` in [app]".
+    pub what: String,
+    /// What to do, as a sentence; may be empty.
+    pub hint: String,
+}

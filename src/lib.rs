@@ -1,0 +1,37 @@
+//! pitcrew deploys an application over SSH to servers that carry no agent.
+//!
+//! ```text
+//! pitcrew.toml + flags ──► Config ─┐
+//!                                  ├─► Plan ──► engine ──► events ──► reporters
+//! servers, balancers ──► Facts ────┘
+//! ```
+//!
+//! Ask first ([`facts`]), then decide ([`plan`]), then act ([`engine`]). The modules:
+//!
+//! - [`config`]: the file, a profile and flags, resolved to one value; pure.
+//! - [`web`]: web server templates; pure.
+//! - [`facts`]: what was true before the run; pure.
+//! - [`plan`]: what will be done, and how it is taken back; pure.
+//! - [`engine`]: does it, and reports through [`event`]s.
+//! - [`report`]: turns events into text, JSON and logs.
+//! - [`ssh`], [`balancer`], [`source`], [`health`], [`remote`]: the outside world.
+//! - [`demo`]: a fleet in this process, which the tests use too.
+//! - [`verbs`], [`cli`]: wiring.
+
+pub mod balancer;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod facts;
+pub mod health;
+pub mod name;
+pub mod plan;
+pub mod remote;
+pub mod report;
+pub mod source;
+pub mod ssh;
+pub mod verbs;
+pub mod web;

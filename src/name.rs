@@ -1,0 +1,86 @@
+//! The names that travel through the whole program, each a type of its own.
+//!
+//! It owns their shape (what is a valid release id) and nothing about where they come from.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Names one server as the summary, the events and the flags do: its host, or `host:port` where two share a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServerName(pub String);
+
+/// Identifies one release: a UTC timestamp `YYYYMMDDHHMMSS`, the same on all servers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReleaseId(String);
+
+/// Identifies what a release was made from: a commit's full SHA, or a content digest where there is no git.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+/// Identifies one execution of a plan; it is also the token of the run's locks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl ReleaseId {
+    /// Accepts exactly fourteen ASCII digits, as Capistrano makes them.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 14 && text.bytes().all(|b| b.is_ascii_digit())).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the fourteen digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Revision {
+    /// Returns the first seven characters, as people read them.
+    pub fn short(&self) -> &str {
+        self.0.get(..7).unwrap_or(&self.0)
+    }
+}
+
+impl ServerName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl RunId {
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! display {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    )*};
+}
+display!(ServerName, ReleaseId, Revision, RunId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_id_is_fourteen_digits() {
+        assert!(ReleaseId::parse("20261123045900").is_some());
+        for bad in
+            ["", "2026112304590", "202611230459000", "2026112304590x", "releases/2026", "２０２６１１２３０４５９００"]
+        {
+            assert!(ReleaseId::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! To be written.
+
+/// To be written.
+#[derive(Default)]
+pub struct Keys {}
