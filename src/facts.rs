@@ -98,3 +98,16 @@ pub struct LockFacts {
     /// Seconds since it was taken or renewed, by the server's clock.
     pub age: Option<u64>,
 }
+
+impl std::fmt::Display for ReleaseState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::Reverted => "reverted",
+            Self::Foreign => "foreign",
+        })
+    }
+}
