@@ -1,7 +1,21 @@
 //! What the run was asked to do: `pitcrew.toml`, a profile and flags, resolved to one value without defaults left open.
 //!
-//! `raw` reads the file as written and finds every mistake, `resolve` applies defaults and validates, `select` picks
-//! servers. Synchronous and pure: text and a few paths come in, a [`Config`] or a list of [`Problem`]s goes out.
+//! [`schema`] lists every key once; [`raw`] reads the file as written and holds it against the schema, [`profile`] lays a
+//! profile over it, [`resolve`] applies defaults and finds contradictions, [`select`] picks servers, [`sample`] writes the
+//! commented file. [`load`] runs them in that order. Synchronous and pure: text and a few paths come in, a [`Config`] or
+//! the list of all [`Problem`]s goes out.
+
+pub mod hosts;
+pub mod load;
+pub mod problem;
+pub mod profile;
+pub mod raw;
+pub mod resolve;
+pub mod sample;
+pub mod schema;
+pub mod select;
+pub mod values;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
 use crate::web::Web;
+
+pub use load::{Input, load};
+pub use problem::Problem;
 
 /// Is everything one run needs to know about its stack.
 #[derive(Debug, Clone)]
@@ -47,6 +64,13 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// Finds a server by its name.
+    pub fn server(&self, name: &ServerName) -> Option<&Server> {
+        self.servers.iter().find(|s| &s.name == name)
+    }
 }
 
 /// `[app]`.
@@ -394,21 +418,4 @@ pub struct Timeouts {
     pub restart: Option<Duration>,
     /// A step that prints nothing for so long is reported.
     pub quiet: Duration,
-}
-
-/// One mistake in the configuration, where it is and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file it is in, as given.
-    pub file: PathBuf,
-    /// Line from 1; 0 when no line is to blame (a missing table, a flag).
-    pub line: usize,
-    /// Column from 1; 0 with line 0.
-    pub column: usize,
-    /// The offending line of the file.
-    pub text: String,
-    /// What is wrong, as a fragment: "unknown key `stratgy` in [app]".
-    pub what: String,
-    /// What to do, as a sentence; may be empty.
-    pub hint: String,
 }
