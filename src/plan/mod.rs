@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod build;
+pub mod print;
 pub mod unwind;
 
 use crate::config::{HookPlace, OnFailure, Prepare, Strategy};
