@@ -311,14 +311,16 @@ fn unended(verb: &str, error: Unended) -> SourceError {
 }
 
 fn failed(path: &Path, verb: &str, ended: &Ended) -> SourceError {
+    let plain = |text: &str| -> String { text.trim().chars().filter(|c| !c.is_control()).take(500).collect() };
     if ended.stderr.contains("dubious ownership") {
+        // git's own command names the repository's top, which `path` may lie below.
+        let trust = ended.stderr.lines().find(|line| line.contains("--add safe.directory"));
         return SourceError::new(
             format!("cannot use the git repository {}: it belongs to another user", show(path)),
-            format!("If you trust it: git config --global --add safe.directory {}", path.display()),
+            format!("If you trust it: {}", trust.map_or_else(|| "set git's safe.directory".into(), plain)),
         );
     }
-    let words: String = ended.stderr.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    let words: String = words.chars().filter(|c| !c.is_control()).take(500).collect();
+    let words = plain(&ended.stderr.lines().map(str::trim).collect::<Vec<_>>().join("; "));
     SourceError::new(
         format!("cannot use the git repository {}: git {verb} failed: {words} ({})", show(path), ended.status),
         "Mend the repository, or set `kind = \"archive\"` in [source] to release the directory as it is.",
@@ -347,11 +349,12 @@ mod tests {
     #[test]
     fn a_repository_of_another_user_comes_with_the_command_that_trusts_it() {
         let stderr =
-            "fatal: detected dubious ownership in repository at '/srv/shop'\nTo add an exception\u{1b}[1m".into();
+            "fatal: detected dubious ownership in repository at '/srv'\n\n\tgit config --global --add safe.directory /srv\u{1b}\n"
+            .into();
         let error =
             failed(Path::new("/srv/shop"), "rev-parse", &Ended { status: ExitStatus::from_raw(128 << 8), stderr });
         assert!(error.what.contains("belongs to another user"), "{error:?}");
-        assert!(error.hint.ends_with("git config --global --add safe.directory /srv/shop"), "{error:?}");
+        assert!(error.hint.ends_with("git config --global --add safe.directory /srv"), "{error:?}");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Packer<'a> {
     seen: HashMap<Vec<u8>, Seen>,
     entries: u64,
     unpacked: u64,
+    /// The latest time so far; REVISION gets it, so that the same source makes the same bytes.
+    latest: u64,
     buffer: Vec<u8>,
     stop: Stop<'a>,
 }
@@ -100,7 +102,7 @@ impl<'a> Packer<'a> {
         let file = tempfile::tempfile().map_err(|error| no_space(&error))?;
         let out =
             flate2::GzBuilder::new().mtime(0).write(BufWriter::with_capacity(BUFFER, file), Compression::new(LEVEL));
-        Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, buffer: vec![0; BUFFER], stop })
+        Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, latest: 0, buffer: vec![0; BUFFER], stop })
     }
 
     /// Adds a directory; one that was added before is harmless. It always stays writable for its owner, so that
@@ -191,7 +193,7 @@ impl<'a> Packer<'a> {
     pub fn finish(mut self, revision: &Revision) -> Result<Package, SourceError> {
         let content = format!("{revision}\n");
         let size = content.len() as u64;
-        let attributes = Attributes { mode: 0o644, mtime: 0 };
+        let attributes = Attributes { mode: 0o644, mtime: self.latest };
         self.header(&Head { kind: EntryType::Regular, path: REVISION, target: &[], size, attributes })?;
         self.write(content.as_bytes())?;
         self.pad(size)?;
@@ -280,10 +282,12 @@ impl<'a> Packer<'a> {
     }
 
     fn block(&mut self, head: &Head<'_>) -> Result<(), SourceError> {
+        let mtime = head.attributes.mtime.min(MTIME_MAX);
+        self.latest = self.latest.max(mtime);
         let mut header = Header::new_gnu();
         header.set_entry_type(head.kind);
         header.set_mode(head.attributes.mode & 0o777);
-        header.set_mtime(head.attributes.mtime.min(MTIME_MAX));
+        header.set_mtime(mtime);
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(head.size);
