@@ -52,6 +52,7 @@ pub fn resolve(path: &Path, reference: &str) -> Result<Option<Resolved>, SourceE
     if complaints.contains("is ambiguous") {
         notes.push(format!("The name {} is ambiguous; it was taken for {sha}.", quote(reference.as_bytes())));
     }
+    notes.extend(pointers(path, &sha));
     notes.extend(uncommitted(path, &sha));
     notes.extend(unpushed(path, &sha));
     Ok(Some(Resolved {
@@ -213,6 +214,20 @@ fn directories(path: &Path, sha: &str) -> Result<BTreeSet<Vec<u8>>, SourceError>
     found.map_err(garbled)
 }
 
+/// Tells of files that git would release as a few lines about them, for want of the filter that fetches them.
+fn pointers(path: &Path, sha: &str) -> Option<String> {
+    for key in ["filter.lfs.process", "filter.lfs.smudge"] {
+        let (filter, _) = run(path, &["config", "--get", key], ADVICE).ok()?;
+        if !filter.trim().is_empty() {
+            return None;
+        }
+    }
+    let args = ["grep", "-q", "-F", "-e", "filter=lfs", sha, "--", ":(top,glob)**/.gitattributes"];
+    let (_, ended) = run(path, &args, ADVICE).ok()?;
+    let text = "Files kept in Git LFS are released as pointers, since git-lfs is not installed on this machine.";
+    ended.status.success().then(|| text.to_owned())
+}
+
 /// Tells of changes that people may expect to be deployed with what they have checked out.
 fn uncommitted(path: &Path, sha: &str) -> Option<String> {
     let (head, ended) = run(path, &["rev-parse", "--verify", "--quiet", "HEAD"], ADVICE).ok()?;
@@ -296,14 +311,16 @@ fn unended(verb: &str, error: Unended) -> SourceError {
 }
 
 fn failed(path: &Path, verb: &str, ended: &Ended) -> SourceError {
+    let plain = |text: &str| -> String { text.trim().chars().filter(|c| !c.is_control()).take(500).collect() };
     if ended.stderr.contains("dubious ownership") {
+        // git's own command names the repository's top, which `path` may lie below.
+        let trust = ended.stderr.lines().find(|line| line.contains("--add safe.directory"));
         return SourceError::new(
             format!("cannot use the git repository {}: it belongs to another user", show(path)),
-            format!("If you trust it: git config --global --add safe.directory {}", path.display()),
+            format!("If you trust it: {}", trust.map_or_else(|| "set git's safe.directory".into(), plain)),
         );
     }
-    let words: String = ended.stderr.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    let words: String = words.chars().filter(|c| !c.is_control()).take(500).collect();
+    let words = plain(&ended.stderr.lines().map(str::trim).collect::<Vec<_>>().join("; "));
     SourceError::new(
         format!("cannot use the git repository {}: git {verb} failed: {words} ({})", show(path), ended.status),
         "Mend the repository, or set `kind = \"archive\"` in [source] to release the directory as it is.",
@@ -324,7 +341,32 @@ fn garbled(malformed: Malformed) -> SourceError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
     use super::*;
+
+    #[test]
+    fn a_repository_of_another_user_comes_with_the_command_that_trusts_it() {
+        let stderr =
+            "fatal: detected dubious ownership in repository at '/srv'\n\n\tgit config --global --add safe.directory /srv\u{1b}\n"
+            .into();
+        let error =
+            failed(Path::new("/srv/shop"), "rev-parse", &Ended { status: ExitStatus::from_raw(128 << 8), stderr });
+        assert!(error.what.contains("belongs to another user"), "{error:?}");
+        assert!(error.hint.ends_with("git config --global --add safe.directory /srv"), "{error:?}");
+    }
+
+    #[test]
+    fn other_failures_bring_gits_own_words_without_escapes() {
+        let stderr = "fatal: bad object\n  \u{1b}[1mhint: x".into();
+        let error =
+            failed(Path::new("/srv/shop"), "archive", &Ended { status: ExitStatus::from_raw(128 << 8), stderr });
+        assert!(
+            error.what.contains("git archive failed: fatal: bad object; [1mhint: x (exit status: 128)"),
+            "{error:?}"
+        );
+    }
 
     #[test]
     fn the_nearest_refs_are_those_spelled_alike_or_on_a_remote() {

@@ -38,6 +38,8 @@ pub struct Packer<'a> {
     seen: HashMap<Vec<u8>, Seen>,
     entries: u64,
     unpacked: u64,
+    /// The latest time so far; REVISION gets it, so that the same source makes the same bytes.
+    latest: u64,
     buffer: Vec<u8>,
     stop: Stop<'a>,
 }
@@ -66,6 +68,15 @@ impl From<SourceError> for ContentError {
     }
 }
 
+/// What a tar header says.
+struct Head<'a> {
+    kind: EntryType,
+    path: &'a [u8],
+    target: &'a [u8],
+    size: u64,
+    attributes: Attributes,
+}
+
 /// What lies at a path so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
@@ -91,7 +102,7 @@ impl<'a> Packer<'a> {
         let file = tempfile::tempfile().map_err(|error| no_space(&error))?;
         let out =
             flate2::GzBuilder::new().mtime(0).write(BufWriter::with_capacity(BUFFER, file), Compression::new(LEVEL));
-        Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, buffer: vec![0; BUFFER], stop })
+        Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, latest: 0, buffer: vec![0; BUFFER], stop })
     }
 
     /// Adds a directory; one that was added before is harmless. It always stays writable for its owner, so that
@@ -100,7 +111,8 @@ impl<'a> Packer<'a> {
         let Placed::At(path) = self.place(path, Seen::Directory)? else { return Ok(()) };
         let mode = attributes.mode | 0o700;
         let slashed = [&path[..], b"/"].concat();
-        self.header(EntryType::Directory, &slashed, &[], 0, Attributes { mode, ..attributes })
+        let attributes = Attributes { mode, ..attributes };
+        self.header(&Head { kind: EntryType::Directory, path: &slashed, target: &[], size: 0, attributes })
     }
 
     /// Adds a symbolic link; its target may be anything, as in git.
@@ -109,7 +121,8 @@ impl<'a> Packer<'a> {
             return Err(refused(path, "its target is not a path"));
         }
         let Placed::At(path) = self.place(path, Seen::Symlink(target.to_vec()))? else { return Ok(()) };
-        self.header(EntryType::Symlink, &path, target, 0, Attributes { mode: 0o777, mtime })
+        let attributes = Attributes { mode: 0o777, mtime };
+        self.header(&Head { kind: EntryType::Symlink, path: &path, target, size: 0, attributes })
     }
 
     /// Adds another name for an entry that was added before.
@@ -123,7 +136,7 @@ impl<'a> Packer<'a> {
             }
             Some(Seen::File) => {
                 let Placed::At(path) = self.place(path, Seen::File)? else { return Ok(()) };
-                self.header(EntryType::Link, &path, &root, 0, attributes)
+                self.header(&Head { kind: EntryType::Link, path: &path, target: &root, size: 0, attributes })
             }
             _ => {
                 if let Placed::Left = self.place(path, Seen::File)? {
@@ -149,7 +162,7 @@ impl<'a> Packer<'a> {
         // What is left out is read all the same: its bytes lie between two entries.
         let written = match self.place(path, Seen::File)? {
             Placed::At(path) => {
-                self.header(EntryType::Regular, &path, &[], size, attributes)?;
+                self.header(&Head { kind: EntryType::Regular, path: &path, target: &[], size, attributes })?;
                 true
             }
             Placed::Left => false,
@@ -180,7 +193,8 @@ impl<'a> Packer<'a> {
     pub fn finish(mut self, revision: &Revision) -> Result<Package, SourceError> {
         let content = format!("{revision}\n");
         let size = content.len() as u64;
-        self.header(EntryType::Regular, REVISION, &[], size, Attributes { mode: 0o644, mtime: 0 })?;
+        let attributes = Attributes { mode: 0o644, mtime: self.latest };
+        self.header(&Head { kind: EntryType::Regular, path: REVISION, target: &[], size, attributes })?;
         self.write(content.as_bytes())?;
         self.pad(size)?;
         self.write(&[0; 2 * BLOCK])?;
@@ -248,49 +262,40 @@ impl<'a> Packer<'a> {
     }
 
     /// Writes a header that GNU tar and busybox tar read alike: GNU's own format, which has long names as entries.
-    fn header(
-        &mut self,
-        kind: EntryType,
-        path: &[u8],
-        target: &[u8],
-        size: u64,
-        attributes: Attributes,
-    ) -> Result<(), SourceError> {
-        if target.len() > 100 {
-            self.long(EntryType::GNULongLink, target)?;
+    fn header(&mut self, head: &Head<'_>) -> Result<(), SourceError> {
+        if head.target.len() > 100 {
+            self.long(EntryType::GNULongLink, head.target)?;
         }
-        if path.len() > 100 {
-            self.long(EntryType::GNULongName, path)?;
+        if head.path.len() > 100 {
+            self.long(EntryType::GNULongName, head.path)?;
         }
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(attributes.mode & 0o777);
-        header.set_mtime(attributes.mtime.min(MTIME_MAX));
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(size);
-        let old = header.as_old_mut();
-        fill(&mut old.name, path);
-        fill(&mut old.linkname, target);
-        header.set_cksum();
-        self.write(header.as_bytes())
+        self.block(head)
     }
 
     fn long(&mut self, kind: EntryType, name: &[u8]) -> Result<(), SourceError> {
         let size = name.len() as u64 + 1;
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(size);
-        fill(&mut header.as_old_mut().name, b"././@LongLink");
-        header.set_cksum();
-        self.write(header.as_bytes())?;
+        let attributes = Attributes { mode: 0o644, mtime: 0 };
+        self.block(&Head { kind, path: b"././@LongLink", target: &[], size, attributes })?;
         self.write(name)?;
         self.write(&[0])?;
         self.pad(size)
+    }
+
+    fn block(&mut self, head: &Head<'_>) -> Result<(), SourceError> {
+        let mtime = head.attributes.mtime.min(MTIME_MAX);
+        self.latest = self.latest.max(mtime);
+        let mut header = Header::new_gnu();
+        header.set_entry_type(head.kind);
+        header.set_mode(head.attributes.mode & 0o777);
+        header.set_mtime(mtime);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(head.size);
+        let old = header.as_old_mut();
+        fill(&mut old.name, head.path);
+        fill(&mut old.linkname, head.target);
+        header.set_cksum();
+        self.write(header.as_bytes())
     }
 
     fn pad(&mut self, size: u64) -> Result<(), SourceError> {
