@@ -89,13 +89,6 @@ pub enum Verb {
     },
     /// Shows a whole fleet on this machine, deployed to under traffic.
     Demo(Demo),
-    /// The demo's web application.
-    #[command(hide = true, disable_help_flag = true)]
-    DemoApp {
-        /// Its own arguments.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
 }
 
 /// Which servers of the stack.

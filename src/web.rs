@@ -24,68 +24,6 @@ pub struct Web {
     pub proof: Proof,
 }
 
-/// A web server template, before a stack fills in its parameters.
-#[derive(Debug, Clone)]
-pub struct Template {
-    /// Its name, or its file's stem.
-    pub name: String,
-    /// The strategy that suits it.
-    pub strategy: Strategy,
-    /// What can be said in `[web]`.
-    pub parameters: BTreeMap<String, Parameter>,
-    /// Tools that must be on the server's PATH.
-    pub tools: Vec<String>,
-    /// The snippets, in POSIX sh.
-    pub scripts: Scripts,
-    /// How a restart is proven.
-    pub proof: Proof,
-}
-
-/// One thing that can be said in `[web]`.
-#[derive(Debug, Clone)]
-pub struct Parameter {
-    /// Its value when nothing is said.
-    pub default: Option<String>,
-    /// Whether something must be said.
-    pub required: bool,
-    /// What it takes.
-    pub kind: ParameterKind,
-    /// What it is for, in one line.
-    pub about: String,
-}
-
-/// What a parameter takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ParameterKind {
-    /// Any text.
-    Text,
-    /// A path, relative to `deploy_to` or absolute.
-    Path,
-    /// `true` or `false`.
-    Boolean,
-    /// A whole number.
-    Integer,
-    /// One of these words.
-    Choice(Vec<String>),
-}
-
-impl Template {
-    /// Fills in what was given, and defaults for the rest; what is given must have been checked.
-    pub fn fill(&self, given: &BTreeMap<String, String>) -> Web {
-        let defaults = self.parameters.iter().filter_map(|(name, p)| Some((name.clone(), p.default.clone()?)));
-        let mut parameters: BTreeMap<String, String> = defaults.collect();
-        parameters.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Web {
-            name: self.name.clone(),
-            strategy: self.strategy,
-            parameters,
-            tools: self.tools.clone(),
-            scripts: self.scripts.clone(),
-            proof: self.proof.clone(),
-        }
-    }
-}
-
 /// The snippets of a template. All see `$root`, `$current`, `$release_dir` and the parameters, and run in `$current`.
 #[derive(Debug, Clone, Default)]
 pub struct Scripts {

@@ -395,6 +395,18 @@ pub enum HookStep {
     Finish,
 }
 
+impl std::fmt::Display for HookPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = |step: &HookStep| format!("{step:?}").to_lowercase();
+        match self {
+            Self::Before(step) => write!(f, "before {}", word(step)),
+            Self::After(step) => write!(f, "after {}", word(step)),
+            Self::OnSuccess => f.write_str("on success"),
+            Self::OnFailure => f.write_str("on failure"),
+        }
+    }
+}
+
 /// Where a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

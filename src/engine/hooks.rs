@@ -20,7 +20,6 @@ use crate::name::ServerName;
 use crate::plan::stages::HERE;
 use crate::remote::Call;
 use crate::remote::calls::{self, Dir};
-use crate::report::text::clean;
 
 /// Runs one hook at its place in the plan.
 ///
@@ -203,7 +202,7 @@ impl LocalEar<'_> {
         // A line longer than this is passed on in pieces: memory stays bounded whatever a hook prints.
         while let Ok(1..) = (&mut from).take(8192).read_until(b'\n', &mut line).await {
             let raw = String::from_utf8_lossy(&line);
-            let text = clean(&self.running.world.redactor.text(raw.trim_end_matches('\n')));
+            let text = raw.trim_end_matches('\n').to_owned();
             line.clear();
             if let Ok(mut tail) = self.tail.lock() {
                 if tail.len() == 20 {

@@ -23,7 +23,6 @@ use crate::plan::unwind::Record;
 use crate::remote::Owner;
 use crate::remote::calls::Site;
 use crate::report::Emitter;
-use crate::report::text::Redactor;
 use crate::source::Package;
 use crate::ssh::Link;
 
@@ -39,7 +38,7 @@ pub struct World {
     /// The connection to each server of the stack.
     pub links: BTreeMap<ServerName, Arc<Link>>,
     /// The balancer, when the stack has one.
-    pub balancer: Option<Balancer>,
+    pub balancer: Option<Arc<Balancer>>,
     /// The packed release, for a deploy.
     pub package: Option<Package>,
     /// The run.
@@ -52,8 +51,6 @@ pub struct World {
     pub emitter: Emitter,
     /// Signals.
     pub stop: Stop,
-    /// Masks secrets in whatever comes from outside.
-    pub redactor: Redactor,
 }
 
 /// A run under way: the world, the plan, and what has been done to each server.

@@ -9,7 +9,7 @@ use crate::event::{Cause, Event, Failure, Place, Progress, Stream, Warning};
 use crate::name::ServerName;
 use crate::remote::{Answer, Call, Nonce};
 use crate::report::Emitter;
-use crate::report::text::{Redactor, clean};
+use crate::report::clean::clean;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
 
 /// Lines kept to show with a failure.
@@ -33,16 +33,11 @@ pub struct Execution<'a> {
     pub stop: &'a CancellationToken,
 }
 
-/// Who hears of the output.
-pub struct Ear<'a> {
-    /// Where events go; `None`: nobody is told (probes before the plan).
-    pub emitter: Option<(&'a Emitter, &'a Place)>,
-    /// Masks secrets.
-    pub redactor: &'a Redactor,
-}
+/// Where events go, and at which place in the plan; `None`: nobody is told (probes before the plan).
+pub type Ear<'a> = Option<(&'a Emitter, &'a Place)>;
 
 struct Hearing<'a> {
-    ear: &'a Ear<'a>,
+    ear: Ear<'a>,
     nonce: &'a Nonce,
     total: u64,
     reported: u64,
@@ -54,11 +49,15 @@ struct Hearing<'a> {
 impl Hearing<'_> {
     fn hear(&mut self, heard: Heard<'_>) {
         match heard {
-            Heard::Line(stream, line) => match self.nonce.read(line) {
-                Some(answer) if self.answers.len() < ANSWERS => self.answers.push(answer),
-                Some(_) => {}
-                None => self.line(stream, line),
-            },
+            Heard::Line(stream, line) => {
+                let (before, answer) = self.nonce.split(line);
+                if answer.is_none() || !before.is_empty() {
+                    self.line(stream, before);
+                }
+                if self.answers.len() < ANSWERS {
+                    self.answers.extend(answer);
+                }
+            }
             Heard::Sent(done) => {
                 // A line a twentieth is plenty for eyes and for logs.
                 if done == self.total || done - self.reported >= self.total / 20 {
@@ -78,17 +77,16 @@ impl Hearing<'_> {
     }
 
     fn line(&mut self, stream: Stream, line: &str) {
-        let line = clean(&self.ear.redactor.text(line));
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
-        self.tail.push_back(line.clone());
-        (self.also)(&line);
-        self.emit(|place| Event::Output { place, stream, line });
+        self.tail.push_back(line.to_owned());
+        (self.also)(line);
+        self.emit(|place| Event::Output { place, stream, line: line.to_owned() });
     }
 
     fn emit(&self, event: impl FnOnce(Place) -> Event) {
-        if let Some((emitter, place)) = self.ear.emitter {
+        if let Some((emitter, place)) = self.ear {
             emitter.emit(event(place.clone()));
         }
     }
@@ -127,7 +125,7 @@ pub async fn execute_hearing(
     };
     let total = execution.payload.as_ref().map_or(0, |p| p.len);
     let mut hearing = Hearing {
-        ear: &ear,
+        ear,
         nonce: &nonce,
         total,
         reported: 0,
@@ -136,13 +134,12 @@ pub async fn execute_hearing(
         also,
     };
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
-    let refusal = hearing.answers.iter().find(|a| a.key == "fail").map(|a| {
-        let (code, detail) = a.value.split_once(' ').unwrap_or((&a.value, ""));
-        let detail = clean(&ear.redactor.text(detail));
-        if code == "locked" { locked(&hearing.answers) } else { Cause::Refused { code: code.to_owned(), detail } }
+    let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
+        "locked" => locked(&hearing.answers),
+        _ => Cause::Refused { code: r.code, detail: r.detail },
     });
     let signal = hearing.answers.iter().find(|a| a.key == "signal").map(|a| Cause::Signal { signal: a.value.clone() });
-    let done = hearing.answers.iter().any(|a| a.key == "done");
+    let done = Answer::is_done(&hearing.answers);
     let cause = match ended {
         Ended::Exit(0) if done && refusal.is_none() => return Ok(hearing.answers),
         // A status of 0 without the last line is a script that something else ended: a login shell, a full disk.

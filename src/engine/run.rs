@@ -9,19 +9,15 @@ use tokio::task::JoinSet;
 use super::{Running, World, unwind};
 use crate::config::OnFailure;
 use crate::event::{
-    Blocker, Cause, Event, Failure, Finished, Place, Planned, StageName, StepName, StepOutcome, Warning,
+    Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning,
 };
 use crate::name::ServerName;
 use crate::plan::stages::HERE;
 use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
 
-/// Executes a plan to its end: `planned` first, `finished` last, whatever happens between.
-pub async fn run(world: World, plan: Plan) -> Finished {
-    let emitter = world.emitter.clone();
-    emitter.emit(Event::Planned(planned(&world, &plan)));
-    for warning in plan.notices.clone() {
-        emitter.emit(Event::Warning { server: None, warning });
-    }
+/// Executes a plan to its end, and ends the connections. `planned` is the first event; `finished` is the reporting's.
+pub async fn run(world: World, plan: Plan) {
+    world.emitter.emit(Event::Planned(planned(&world, &plan)));
     let running = Arc::new(Running::new(world, plan));
     if running.plan.blockers.is_empty() {
         walk(&running).await;
@@ -29,7 +25,6 @@ pub async fn run(world: World, plan: Plan) -> Finished {
         running.refuse();
     }
     close(&running).await;
-    emitter.finish()
 }
 
 /// The plan as its first event shows it.

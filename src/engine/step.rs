@@ -1,10 +1,11 @@
 //! One act on one server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::remote::{Ear, Execution, execute, no_link};
+use super::remote::{Execution, execute, no_link};
 use super::{Running, hooks};
 use crate::balancer::Snapshot;
 use crate::config::{Probe, Server};
@@ -136,12 +137,11 @@ impl Running {
             command: how.command,
             stop,
         };
-        let ear = Ear { emitter: Some((&self.world.emitter, place)), redactor: &self.world.redactor };
-        execute(self.link(&place.server)?, execution, ear).await
+        execute(self.link(&place.server)?, execution, Some((&self.world.emitter, place))).await
     }
 
-    fn link(&self, server: &ServerName) -> Result<&Link, Failure> {
-        self.world.links.get(server).map(AsRef::as_ref).ok_or_else(|| no_link(server))
+    fn link(&self, server: &ServerName) -> Result<&Arc<Link>, Failure> {
+        self.world.links.get(server).ok_or_else(|| no_link(server))
     }
 
     async fn connect(&self, server: &Server) -> Result<(), Failure> {
@@ -197,14 +197,14 @@ impl Running {
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
     async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
-        let out = balancer.still_out(&server.lb).await.map_err(|e| Failure::from(Cause::from(e)))?;
-        if out {
-            return Ok(());
+        let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
+        let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
+        if again.map_err(|e| Failure::from(Cause::from(e)))?.is_some() {
+            let text = "it was put back into its balancer by somebody else or by a reload, and is drained again".into();
+            let warning = Warning::Note { text };
+            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
         }
-        let text = format!("{} was put back into its balancer by somebody else or by a reload; it is drained again", server.name);
-        let warning = Warning::Note { text };
-        self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
-        self.drain(server, place, stop).await
+        Ok(())
     }
 
     /// Puts the server back as it was found.
@@ -213,7 +213,7 @@ impl Running {
     /// What the balancer said; the server is out then.
     pub async fn restore(&self, server: &Server, _place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let (Some(balancer), Some(found)) = (&self.world.balancer, self.snapshot(&server.name)) else { return Ok(()) };
-        balancer.restore(&server.lb, &found, stop).await.map_err(|e| Cause::from(e).into())
+        balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
     }
 
     /// Points `current` from one release to another.
@@ -298,22 +298,22 @@ impl Running {
         let link = self.link(&place.server)?;
         let checked = match &health.probe {
             Probe::Http(probe) => {
-                let ask = async || health::ask(link, probe, health.timeout).await;
+                let ask = health::through(link.clone(), probe.clone(), health.timeout);
                 health::check(health, ask, &mut on, stop).await
             }
             Probe::Command(command) => {
-                let ask = async || {
+                let ask = || async {
                     let call = calls::command(&self.site(), Dir::Current, command);
                     let call = self.with_facts(call, place, None);
                     let how = How { limit: Some(Limit(Some(health.timeout))), command: Some(command), payload: None };
-                    answer(command, self.call(place, call, how, stop).await)
+                    answer(self.call(place, call, how, stop).await)
                 };
                 health::check(health, ask, &mut on, stop).await
             }
         };
         checked.map_err(|e| match e {
             health::CheckFailed::Stopped => Cause::Interrupted.into(),
-            health::CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(Box::new(unhealthy)).into(),
+            health::CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),
         })
     }
 
@@ -329,8 +329,7 @@ impl Running {
         };
         let Ok(link) = self.link(&place.server) else { return Vec::new() };
         let mut lines = Vec::new();
-        let ear = Ear { emitter: None, redactor: &self.world.redactor };
-        let _ = super::remote::execute_hearing(link, execution, ear, &mut |line| lines.push(line.to_owned())).await;
+        let _ = super::remote::execute_hearing(link, execution, None, &mut |line| lines.push(line.to_owned())).await;
         lines
     }
 
@@ -373,21 +372,16 @@ impl Running {
 }
 
 /// Turns a command's result into a health attempt.
-fn answer(command: &str, result: Result<Vec<Answer>, Failure>) -> Attempt {
+fn answer(result: Result<Vec<Answer>, Failure>) -> Attempt {
     match result {
-        Ok(_) => Attempt { asked: command.into(), ok: true, ..Attempt::default() },
-        Err(Failure { cause: Cause::Exit { status }, tail, .. }) => Attempt {
-            asked: command.into(),
-            status: u16::try_from(status).ok(),
-            body: tail.join("\n"),
-            ..Attempt::default()
-        },
-        Err(failure) => Attempt {
-            asked: command.into(),
-            error: Some(crate::report::text::cause(&failure.cause)),
-            body: failure.tail.join("\n"),
-            ..Attempt::default()
-        },
+        Ok(_) => Attempt { ok: true, ..Attempt::default() },
+        Err(failure) => {
+            let body = failure.tail.join("\n");
+            match failure.cause {
+                Cause::Exit { status } => Attempt { status: u16::try_from(status).ok(), body, ..Attempt::default() },
+                cause => Attempt { error: Some(crate::report::cause::reason(&cause)), body, ..Attempt::default() },
+            }
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Dir {
     Current,
     /// In a release that need not be current.
     Release(ReleaseId),
+    /// In `deploy_to` itself: there may be no release yet.
+    Root,
 }
 
 /// What [`mark`] records; what is `None` stays as it is.
@@ -92,6 +94,7 @@ pub fn command(site: &Site<'_>, dir: Dir, run: &str) -> Call {
     let dir = match &dir {
         Dir::Current => "",
         Dir::Release(id) => id.as_str(),
+        Dir::Root => "/",
     };
     site.call(Script::Command).with("dir", dir).with("run", run).with("token", "").with("verb", "").env(site)
 }
@@ -131,6 +134,11 @@ pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
 /// Prints the end of the web server's log on standard output.
 pub fn log(site: &Site<'_>) -> Call {
     site.call(Script::Log).web(site, &["log"])
+}
+
+/// Answers the last lines of `revisions.log`, one `line TEXT` each.
+pub fn history(site: &Site<'_>) -> Call {
+    site.call(Script::History)
 }
 
 /// Records what became of a release and of the server. Refuses with `no_space`, `not_writable`, `lock_lost`.

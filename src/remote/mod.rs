@@ -34,6 +34,7 @@ pub enum Script {
     Mark,
     Prune,
     Remove,
+    History,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -101,7 +102,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -116,6 +117,7 @@ impl Script {
         Self::Mark,
         Self::Prune,
         Self::Remove,
+        Self::History,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -135,6 +137,7 @@ impl Script {
             Self::Mark => "mark",
             Self::Prune => "prune",
             Self::Remove => "remove",
+            Self::History => "history",
         }
     }
 
@@ -148,6 +151,7 @@ impl Script {
         match self {
             Self::Probe => shell!("lib", "procs", "web", "probe"),
             Self::Lock => shell!("lib", "lock"),
+            Self::History => shell!("lib", "history"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),

@@ -5,7 +5,7 @@
 use super::server::Server;
 use super::state::{Failed, HERE, State};
 use crate::config::OnFailure;
-use crate::event::{Cause, Finished, Outcome, ServerEnd, StepName, Stuck};
+use crate::event::{Blocker, Cause, Finished, Outcome, ServerEnd, StepName, Stuck};
 
 impl State {
     /// Judges the run as if it ended now: outcome, exit code, servers in the order of the rollout, commands to run next.
@@ -135,6 +135,17 @@ fn is_locked(failed: &Failed) -> bool {
 /// Whatever fails as `connect` was not reached: a server, a balancer, or (on `here`) the source.
 fn is_unreachable(failed: &Failed) -> bool {
     failed.step == StepName::Connect || matches!(failed.failure.cause, Cause::Connect { .. })
+}
+
+/// The exit code of a run that these would keep from touching anything.
+pub fn refused(blockers: &[Blocker]) -> u8 {
+    let is_locked = |b: &Blocker| matches!(b.failure.cause, Cause::Locked { .. });
+    exit_code(match blockers {
+        [] => Outcome::Deployed,
+        all if all.iter().any(is_locked) => Outcome::Locked,
+        all if all.iter().all(|b| b.step == StepName::Connect) => Outcome::Unreachable,
+        _ => Outcome::Reverted,
+    })
 }
 
 /// The contract's exit codes; 2 (usage, configuration) never gets as far as a run.

@@ -123,8 +123,8 @@ pub fn warning(warning: &Warning) -> String {
         Warning::FoundOut { member, state } => {
             format!("{} was {} when the run began and is left so", clean(member), clean(state))
         }
-        Warning::ClockSkew { seconds: skew } => format!(
-            "its clock is {} {} this machine's",
+        Warning::ClockSkew { server, seconds: skew } => format!(
+            "the clock of {server} is {} {} this machine's",
             seconds(as_seconds(skew.unsigned_abs())),
             if *skew >= 0 { "ahead of" } else { "behind" }
         ),
@@ -136,6 +136,7 @@ pub fn warning(warning: &Warning) -> String {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
         Warning::Interrupted { signal } => format!("{}: taking back what is in flight", signal_name(signal)),
+        Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
         Warning::Note { text } => clean(text),
     }
 }
@@ -147,6 +148,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
         | Warning::Prune { .. }
+        | Warning::Stuck { .. }
         | Warning::Note { .. }
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised

@@ -13,7 +13,7 @@ use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
-use crate::report::{state, text};
+use crate::report::{cause, clean, outcome, text};
 
 /// Connects everywhere, asks everything, changes nothing.
 ///
@@ -43,7 +43,7 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
     Ok(match (&source, plan.blockers.is_empty()) {
         (Err(e), true) => e.exit_code(),
         (Ok(_), true) => 0,
-        _ => state::refusal_code(&plan.blockers),
+        _ => outcome::refused(&plan.blockers),
     })
 }
 
@@ -59,7 +59,7 @@ impl Report<'_> {
         let config = &self.stack.config;
         match source {
             Ok(resolved) => {
-                let subject = resolved.subject.as_deref().map(text::clean).unwrap_or_default();
+                let subject = resolved.subject.as_deref().map(clean::clean).unwrap_or_default();
                 lines.push(format!("source    {} is {} {subject}", resolved.label, resolved.revision.short()));
             }
             Err(e) => lines.push(format!("source    {e}")),
@@ -81,7 +81,7 @@ impl Report<'_> {
                     member.backend,
                     member.member,
                     member.at,
-                    text::clean(&member.status),
+                    clean::clean(&member.status),
                     member.sessions,
                     member.others_in_service
                 ));
@@ -146,5 +146,5 @@ impl Report<'_> {
 }
 
 fn shown(failure: &Failure) -> Vec<String> {
-    text::failure(failure).into_iter().map(|line| format!("    {line}")).collect()
+    cause::lines(failure).into_iter().map(|line| format!("    {line}")).collect()
 }

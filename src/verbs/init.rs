@@ -15,7 +15,7 @@ use crate::web::Template;
 pub fn run(global: &Global, web_server: &str) -> Result<u8, Error> {
     let template = Template::builtin(web_server).ok_or_else(|| {
         Error::usage(format!("no web server template is called `{web_server}`"))
-            .hint(format!("the templates are {}", Template::builtin_names().join(", ")))
+            .hint(format!("the templates are {}", crate::web::builtin_names().join(", ")))
     })?;
     let file = &global.config;
     let mut open = OpenOptions::new().write(true).create_new(true).open(file).map_err(|e| match e.kind() {
@@ -23,7 +23,7 @@ pub fn run(global: &Global, web_server: &str) -> Result<u8, Error> {
             .hint("move it away, or name another with `-c FILE`"),
         _ => Error::usage(format!("cannot write {}: {e}", file.display())),
     })?;
-    open.write_all(config::sample(web_server, &template).as_bytes())
+    open.write_all(config::sample::sample(web_server, &template).as_bytes())
         .map_err(|e| Error::usage(format!("cannot write {}: {e}", file.display())))?;
     if !global.quiet {
         super::out::notice(&format!(

@@ -29,6 +29,26 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Releases { select } => releases::run(global, &select).await,
         Verb::Unlock { force, run } => unlock::run(global, force, run.as_deref()).await,
         Verb::Demo(flags) => demo::run(global, &flags).await,
-        Verb::DemoApp { args } => Ok(crate::demo::app::main(args)),
+    }
+}
+
+/// Runs the program to its exit code; what ended it before there was a run is printed.
+pub fn start(cli: Cli) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli));
+            // Threads that wait for a name server or a disk must not keep the process.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            result
+        }
+        Err(e) => Err(Error::failed(format!("cannot start: {e}"))),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            out::notice(&error.to_string());
+            error.exit_code()
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::out;
@@ -10,7 +11,7 @@ use crate::cli::{Global, Select};
 use crate::error::Error;
 use crate::facts::{Facts, ReleaseFacts};
 use crate::name::{ReleaseId, ServerName};
-use crate::report::text;
+use crate::report::{cause, clean};
 
 /// Lists the releases that the servers hold, newest first.
 ///
@@ -19,7 +20,10 @@ use crate::report::text;
 pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let wanted = stack.select(select)?;
-    let (mut facts, _) = stack.facts(&CancellationToken::new()).await;
+    let never = CancellationToken::new();
+    let (mut facts, _) = stack.facts(&never).await;
+    let logs = join_all(facts.servers.keys().map(|s| stack.history(s, &never))).await;
+    let lines: Vec<String> = logs.into_iter().filter_map(Result::ok).flatten().collect();
     stack.close().await;
     facts.servers.retain(|s, _| wanted.contains(s));
     facts.unreachable.retain(|s, _| wanted.contains(s));
@@ -34,11 +38,11 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
         }
     } else {
         for (id, row) in table.iter().rev() {
-            out::result(&line(&facts, id, row));
+            out::result(&line(&facts, id, row, &lines));
         }
     }
     for (server, failure) in &facts.unreachable {
-        out::notice(&format!("{server}: {}", text::cause(&failure.cause)));
+        out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));
     }
     if facts.unreachable.is_empty() {
         return Ok(0);
@@ -62,7 +66,7 @@ fn current<'a>(facts: &'a Facts, id: &ReleaseId) -> Vec<&'a ServerName> {
     facts.servers.iter().filter(|(_, f)| f.current.as_ref() == Some(id)).map(|(s, _)| s).collect()
 }
 
-fn line(facts: &Facts, id: &ReleaseId, row: &Row<'_>) -> String {
+fn line(facts: &Facts, id: &ReleaseId, row: &Row<'_>, log: &[String]) -> String {
     let revision = row.iter().find_map(|(_, r)| r.revision.as_ref()).map_or("-", |r| r.short());
     let mut states: Vec<String> = row.iter().map(|(_, r)| r.state.to_string()).collect();
     states.sort();
@@ -81,7 +85,8 @@ fn line(facts: &Facts, id: &ReleaseId, row: &Row<'_>) -> String {
         n if n == all => "  <- current".into(),
         _ => format!("  <- current on {}", current.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ")),
     };
-    let who = row.iter().find_map(|(s, _)| facts.servers.get(*s).and_then(|f| f.history.get(id)));
-    let who = who.map(|w| format!("  {}", text::clean(w))).unwrap_or_default();
-    format!("{id}  {:7}  {:8}  {on}{mark}{who}\n", text::clean(revision), states.join("/"))
+    // The same line stands on every server; the last one that names the release says who brought it there.
+    let who = log.iter().rev().find(|l| l.contains(id.as_str()));
+    let who = who.map(|w| format!("  {}", clean::clean(w))).unwrap_or_default();
+    format!("{id}  {:7}  {:8}  {on}{mark}{who}\n", clean::clean(revision), states.join("/"))
 }

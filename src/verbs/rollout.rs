@@ -1,23 +1,22 @@
 //! From a request to its end: source and facts at once, then the plan, then the run.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::out;
-use super::stack::{self, Stack, owner};
-use crate::cli::Global;
+use super::stack::{self, Stack};
+use crate::cli::{self, Global};
 use crate::engine::{self, Stop, World};
 use crate::error::{Error, Kind};
-use crate::event::{Blocker, Cause, Event, Failure, StepName};
+use crate::event::{Blocker, Cause, Event, Failure, StepName, Warning};
 use crate::name::RunId;
 use crate::plan::build::{Request, build};
-use crate::plan::{Plan, Verb, print};
-use crate::report::json::Json;
-use crate::report::log::Log;
-use crate::report::plain::{Detail, Plain};
-use crate::report::terminal::Terminal;
-use crate::report::{Emitter, Reporter, Reporting};
+use crate::plan::{Plan, Verb};
+use crate::report::lines::Verbosity;
+use crate::report::log::{self, RunLog};
+use crate::report::paint::Color;
+use crate::report::{Reporting, Wanted, outcome, reporters};
 use crate::source::{self, Package, Resolved};
 
 /// What was asked for, beyond what the plan decides on.
@@ -36,10 +35,14 @@ pub struct Asked {
 /// Whatever ended it before there was a plan.
 pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Error> {
     let Asked { mut request, reference, dry_run } = asked;
-    let owner = owner(command_line());
+    let owner = stack::owner(command_line());
     let stop = Stop::default();
-    let reporting = Reporting::start(owner.run.clone(), reporters(global, &stack, &owner.run, dry_run));
+    // A dry run leaves no trace, here either.
+    let (all, trouble) = if dry_run { (Vec::new(), None) } else { told(global, &stack, &owner.run) };
+    let reporting = Reporting::start(owner.run.clone(), all);
     let emitter = reporting.emitter();
+    emitter.redact(stack.redactor.clone());
+    emitter.flags(&flags(global));
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
     let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop));
@@ -54,13 +57,12 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
         let stopped = Error { kind: Kind::Interrupted, ..Error::failed("interrupted; nothing was changed") };
         return Err(stopped);
     }
+    let mut notes: Vec<String> = trouble.into_iter().collect();
     let package = match packed {
         Ok(Some((resolved, package))) => {
             request.revision = Some(resolved.revision);
             request.size = Some((package.unpacked, package.entries));
-            for text in resolved.notes {
-                emitter.emit_later(crate::event::Warning::Note { text });
-            }
+            notes.extend(resolved.notes);
             Some(package)
         }
         Ok(None) => None,
@@ -70,6 +72,7 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
         }
     };
     let mut plan = build(&stack.config, &facts, &request, jiff::Timestamp::now());
+    plan.notices.extend(notes.into_iter().map(|text| Warning::Note { text }));
     if plan.strategy != crate::config::Strategy::Parallel {
         plan.blockers.extend(refused.into_iter().map(balancer_blocker));
     }
@@ -82,19 +85,56 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
         run: owner.run.clone(),
         owner,
         env: stack.env.clone(),
-        emitter: emitter.clone(),
+        emitter,
         stop,
-        redactor: stack.redactor.clone(),
     };
     if dry_run {
         show(global, &stack, &world, &plan);
-        let code = if plan.blockers.is_empty() { 0 } else { crate::report::state::refusal_code(&plan.blockers) };
         stack.close().await;
-        return Ok(code);
+        return Ok(outcome::refused(&plan.blockers));
     }
-    let finished = engine::run(world, plan).await;
+    engine::run(world, plan).await;
     stack.close().await;
-    Ok(finished.exit_code)
+    let finished = spawn_blocking(move || reporting.finish()).await;
+    finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the run ended: {e}")))
+}
+
+/// The reporters of a run; also why there is no log of it, where there is none.
+fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
+    let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = stack::home().ok();
+    let directory = log::directory(state_home.as_deref(), home.as_deref(), &stack.config.app.name);
+    let (log, trouble) = match directory.map(|d| (RunLog::create(&d, run), d)) {
+        Some((Ok(log), _)) => (Some(log), None),
+        Some((Err(e), d)) => (None, Some(format!("there is no log of this run: cannot write below {}: {e}", d.display()))),
+        None => (None, Some("there is no log of this run: set HOME or XDG_STATE_HOME".into())),
+    };
+    let no_color = std::env::var_os("NO_COLOR");
+    let wanted = Wanted {
+        json: global.json,
+        verbosity: match (global.quiet, global.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        },
+        color: match global.color {
+            cli::Color::Auto => Color::Auto,
+            cli::Color::Always => Color::Always,
+            cli::Color::Never => Color::Never,
+        },
+        no_color: no_color.as_deref(),
+    };
+    (reporters(wanted, log), trouble)
+}
+
+/// The flags that pick this stack again, for the commands that a person should run next.
+fn flags(global: &Global) -> String {
+    let mut flags = Vec::new();
+    if global.config != PathBuf::from("pitcrew.toml") {
+        flags.push(format!("-c {}", global.config.display()));
+    }
+    flags.extend(global.profile.as_ref().map(|p| format!("-p {p}")));
+    flags.join(" ")
 }
 
 /// Prints the very plan that would run.
@@ -107,7 +147,7 @@ fn show(global: &Global, stack: &Stack, world: &World, plan: &Plan) {
         }
         return;
     }
-    let mut text = print::text(plan, &stack.config);
+    let mut text = crate::report::plan::text(plan, &stack.config.app.name, &stack.config.web.name);
     if global.verbose {
         text.push_str(&super::scripts::text(stack, plan, &world.run));
     }
@@ -116,8 +156,9 @@ fn show(global: &Global, stack: &Stack, world: &World, plan: &Plan) {
 
 /// A balancer's complaint, as something that makes a run impossible.
 pub fn balancer_blocker(error: crate::balancer::BalancerError) -> Blocker {
-    let failure = Failure { cause: Cause::from(error), command: None, tail: Vec::new() };
-    Blocker { server: None, step: StepName::Drain, failure }
+    // A balancer that nobody reaches is like a server that nobody reaches: the exit code says so.
+    let step = if error.unreachable { StepName::Connect } else { StepName::Drain };
+    Blocker { server: None, step, failure: Cause::from(error).into() }
 }
 
 /// The source being resolved and packed, on a thread of its own.

@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
 use crate::config::{self, BalancerAddress, Config, SecretSource};
-use crate::engine::remote::{Ear, Execution, execute};
+use crate::engine::remote::{Execution, execute};
 use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
 use crate::name::{RunId, ServerName};
-use crate::remote::Owner;
+use crate::remote::{Answer, Call, Owner};
 use crate::remote::calls::{self, Site};
-use crate::report::text::Redactor;
+use crate::report::scrub::Redactor;
 use crate::ssh::{Ask, Link, Shared, Target};
-use crate::web::Template;
+use crate::web::{self, Template};
 
 /// A stack that can be spoken to.
 pub struct Stack {
@@ -29,7 +29,7 @@ pub struct Stack {
     /// A connection to each server, made when first used.
     pub links: BTreeMap<ServerName, Arc<Link>>,
     /// The balancer.
-    pub balancer: Option<Balancer>,
+    pub balancer: Option<Arc<Balancer>>,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
     /// Masks those values.
@@ -67,7 +67,7 @@ fn find_template(base: &Path, wanted: &str) -> Result<Template, Vec<config::Prob
     }
     let is_path = wanted.contains('/') || wanted.ends_with(".toml");
     if !is_path {
-        let known = Template::builtin_names();
+        let known = web::names();
         let hint = format!("the templates are {}; a path names a file of your own", known.join(", "));
         return Err(vec![config::Problem::of_flag(format!("no web server template is called `{wanted}`"), hint)]);
     }
@@ -93,7 +93,13 @@ impl Stack {
         let home = home()?;
         let ask: Arc<dyn Ask> = super::ask::asking(global);
         let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from);
-        let shared = Shared::new(&config.ssh, &config.base, &home, agent, ask)
+        let mut ssh = config.ssh.clone();
+        for path in ssh.identity_files.iter_mut().chain(&mut ssh.known_hosts) {
+            if !path.starts_with("~") {
+                *path = config.base.join(&*path);
+            }
+        }
+        let shared = Shared::new(&ssh, &home, agent, ask)
             .map_err(|e| Error::usage(e.detail).hint(e.hint))?;
         let shared = Arc::new(shared);
         let local_user = local_user();
@@ -111,20 +117,22 @@ impl Stack {
                 (s.name.clone(), Arc::new(Link::new(target, shared.clone())))
             })
             .collect();
-        let mut balancer_links: Vec<Arc<Link>> = Vec::new();
+        let links_made: std::cell::RefCell<Vec<Arc<Link>>> = std::cell::RefCell::default();
         let balancer = config.balancer.as_ref().map(|cfg| {
-            Balancer::new(cfg, |address| {
+            Arc::new(Balancer::new(cfg, |address| {
                 let BalancerAddress::Ssh { user, host, port, .. } = address else { return None };
                 let target = target(host.clone(), host, user, *port);
                 // A balancer that is also a server, or stands in the file twice, needs one connection only.
-                let known = links.values().chain(&balancer_links).find(|l| same(l.target(), &target)).cloned();
+                let made = links_made.borrow().clone();
+                let known = links.values().chain(&made).find(|l| same(l.target(), &target)).cloned();
                 Some(known.unwrap_or_else(|| {
                     let link = Arc::new(Link::new(target, shared.clone()));
-                    balancer_links.push(link.clone());
+                    links_made.borrow_mut().push(link.clone());
                     link
                 }))
-            })
+            }))
         });
+        let balancer_links = links_made.into_inner();
         let secrets = secrets(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let env = config.env.clone().into_iter().chain(secrets).collect();
@@ -167,17 +175,27 @@ impl Stack {
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
-        let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
-        let execution = Execution {
-            call: calls::probe(&self.site(), &self.config.shared.files),
-            payload: None,
-            limit: Some(SHORT),
-            quiet: std::time::Duration::ZERO,
-            command: None,
-            stop,
-        };
-        let answers = execute(link, execution, Ear { emitter: None, redactor: &self.redactor }).await?;
+        let answers = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await?;
         ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
+    }
+
+    /// Executes one of pitcrew's own short scripts outside a run.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn ask(&self, name: &ServerName, call: Call, stop: &CancellationToken) -> Result<Vec<Answer>, Failure> {
+        let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
+        let quiet = std::time::Duration::ZERO;
+        execute(link, Execution { call, payload: None, limit: Some(SHORT), quiet, command: None, stop }, None).await
+    }
+
+    /// Asks a server who deployed what when: the last lines of its `revisions.log`.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn history(&self, name: &ServerName, stop: &CancellationToken) -> Result<Vec<String>, Failure> {
+        let answers = self.ask(name, calls::history(&self.site()), stop).await?;
+        Ok(answers.into_iter().filter(|a| a.key == "line").map(|a| a.value).collect())
     }
 
     /// Ends every connection.

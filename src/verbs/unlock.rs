@@ -1,19 +1,15 @@
 //! `pitcrew unlock`: removes the lock that a dead run left behind.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use super::out;
 use super::stack::{self, Stack};
 use crate::cli::Global;
-use crate::engine::remote::{Ear, Execution, execute};
-use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::facts::LockFacts;
-use crate::name::{RunId, ServerName};
+use crate::name::RunId;
 use crate::remote::calls;
-use crate::report::text;
+use crate::report::cause;
 
 /// Removes the stack's lock from every server, and says whose it was.
 ///
@@ -28,7 +24,7 @@ pub async fn run(global: &Global, force: bool, run: Option<&str>) -> Result<u8, 
     let mut worst = None;
     let mut released = 0;
     for (server, failure) in &facts.unreachable {
-        out::notice(&format!("{server}: {}", text::cause(&failure.cause)));
+        out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));
         worst = Some(Error::unreachable("not every server could be reached").hint("run it again when they are back"));
     }
     for (server, found) in &facts.servers {
@@ -39,20 +35,20 @@ pub async fn run(global: &Global, force: bool, run: Option<&str>) -> Result<u8, 
         }
         if !force && alive_here(lock) {
             stack.close().await;
-            let told = text::lock_owner(lock);
-            return Err(Error { kind: crate::error::Kind::Locked, ..Error::usage(format!("{server} is locked by a run that is alive: {told}")) }
+            let told = cause::locked(&lock.owner, lock.age);
+            return Err(Error { kind: crate::error::Kind::Locked, ..Error::usage(format!("{server} is {told}, and that run is alive")) }
                 .hint("interrupt that run (Ctrl-C, or kill -INT), and it takes back what it did")
                 .hint("--force removes its lock all the same"));
         }
-        match remove(&stack, server, &RunId(holder), &never).await {
-            Ok(()) => {
+        match stack.ask(server, calls::unlock(&stack.site(), &RunId(holder)), &never).await {
+            Ok(_) => {
                 released += 1;
                 if !global.quiet {
-                    out::notice(&format!("{server}: unlocked; it was held by {}", text::lock_owner(lock)));
+                    out::notice(&format!("{server}: unlocked; it was {}", cause::locked(&lock.owner, lock.age)));
                 }
             }
-            Err(what) => {
-                out::notice(&format!("{server}: {what}"));
+            Err(failure) => {
+                out::notice(&format!("{server}: {}", cause::lines(&failure).join("\n  ")));
                 worst = Some(Error::failed("not every lock could be removed"));
             }
         }
@@ -62,25 +58,6 @@ pub async fn run(global: &Global, force: bool, run: Option<&str>) -> Result<u8, 
     }
     stack.close().await;
     worst.map_or(Ok(0), Err)
-}
-
-async fn remove(
-    stack: &Stack,
-    server: &ServerName,
-    run: &RunId,
-    stop: &CancellationToken,
-) -> Result<(), String> {
-    let Some(link) = stack.links.get(server) else { return Ok(()) };
-    let execution = Execution {
-        call: calls::unlock(&stack.site(), run),
-        payload: None,
-        limit: Some(SHORT),
-        quiet: Duration::ZERO,
-        command: None,
-        stop,
-    };
-    let ear = Ear { emitter: None, redactor: &stack.redactor };
-    execute(link, execution, ear).await.map(drop).map_err(|f| text::failure(&f).join("\n  "))
 }
 
 /// Tells whether the run that holds the lock is a live process of this machine.
