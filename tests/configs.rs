@@ -204,7 +204,7 @@ fn corpus() -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_panics(text in "\\PC*|[\\x00-\\x7f]*|([a-z_]{1,9}(\\.[a-z]{1,3}){0,3} = [\\[\\]{}\"'0-9a-z%,.\\-]*\n|\\[{1,2}[a-z_]{1,9}\\]{1,2}\n)*") {

@@ -22,7 +22,7 @@ pub struct Problem {
     pub column: usize,
     /// The offending line of the file.
     pub text: String,
-    /// What is wrong, as a fragment: "unknown key `stratgy` in [app]".
+    /// What is wrong, as a fragment: `unknown key "x" in [app]`.
     pub what: String,
     /// What to do, as a sentence; may be empty.
     pub hint: String,

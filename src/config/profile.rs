@@ -49,7 +49,7 @@ pub fn names<'t>(root: &'t DeTable<'_>) -> Vec<&'t str> {
     profiles.map(|p| p.keys().map(|k| k.get_ref().as_ref()).collect()).unwrap_or_default()
 }
 
-/// The keys of a request in [health], which a command stands instead of.
+/// The keys of a request in `[health]`, which a command stands instead of.
 pub const REQUEST: [&str; 5] = ["path", "port", "host", "scheme", "accept"];
 
 /// Removes from the file's tables what contradicts the profile.
