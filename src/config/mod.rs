@@ -2,7 +2,7 @@
 //!
 //! [`schema`] lists every key once; [`check`] holds the file against it, [`raw`] reads what is good, [`profile`] lays a
 //! profile over it, [`resolve`] applies defaults and finds contradictions, [`select`] picks servers, [`sample`] writes the
-//! commented file. [`load`] runs them in that order. Synchronous and pure: text and a few paths come in, a [`Config`] or
+//! commented file. [`load()`] runs them in that order. Synchronous and pure: text and a few paths come in, a [`Config`] or
 //! the list of all [`Problem`]s goes out.
 
 pub mod check;
