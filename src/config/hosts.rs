@@ -39,6 +39,12 @@ pub fn parse(text: &str) -> Result<Spec, Bad> {
     if text.trim().is_empty() {
         return Err(Bad::new("cannot be empty", "write a host name, as in \"web1.example.com\""));
     }
+    if text.contains("://") {
+        return Err(Bad::new(
+            format!("has a scheme in it: {}", quoted(text)),
+            "write user@host:port, and nothing before",
+        ));
+    }
     let (user, rest) = match text.rsplit_once('@') {
         Some((user, rest)) => {
             values::user(user).map_err(|_| {
@@ -130,10 +136,8 @@ pub fn expand(text: &str) -> Result<Vec<String>, Bad> {
         if before.contains(']') || names.len().saturating_mul(choices.len()) > MOST {
             return Err(if before.contains(']') { stray(text) } else { too_many(text) });
         }
-        names = names
-            .iter()
-            .flat_map(|name| choices.iter().map(move |choice| format!("{name}{before}{choice}")))
-            .collect();
+        names =
+            names.iter().flat_map(|name| choices.iter().map(move |choice| format!("{name}{before}{choice}"))).collect();
         rest = behind;
     }
     if rest.contains(']') {
@@ -155,7 +159,8 @@ fn too_many(text: &str) -> Bad {
 
 /// Lists what one pair of brackets stands for.
 fn choices(inside: &str) -> Result<Vec<String>, Bad> {
-    let malformed = || Bad::new(format!("has a range that cannot be read: {}", quoted(&format!("[{inside}]"))), RANGE_HINT);
+    let malformed =
+        || Bad::new(format!("has a range that cannot be read: {}", quoted(&format!("[{inside}]"))), RANGE_HINT);
     let mut all = Vec::new();
     for item in inside.split(',') {
         let item = item.trim();
@@ -174,9 +179,8 @@ fn choices(inside: &str) -> Result<Vec<String>, Bad> {
 
 /// Counts from `low` to `high`: numbers, zero-padded as `low` is, or single letters. `None`: neither.
 fn range(low: &str, high: &str) -> Option<Result<Vec<String>, Bad>> {
-    let backwards = || {
-        Bad::new(format!("has the range {}, which runs backwards", quoted(&format!("[{low}-{high}]"))), RANGE_HINT)
-    };
+    let backwards =
+        || Bad::new(format!("has the range {}, which runs backwards", quoted(&format!("[{low}-{high}]"))), RANGE_HINT);
     if let ([first], [last]) = (low.as_bytes(), high.as_bytes())
         && (first.is_ascii_lowercase() && last.is_ascii_lowercase()
             || first.is_ascii_uppercase() && last.is_ascii_uppercase())
@@ -250,10 +254,40 @@ mod tests {
     #[test]
     fn what_is_no_address() {
         for text in [
-            "", " ", "@web1", "u@", "web1:", "web1:0", "web1:65536", "web1:ssh", "web1:+22", "web[1-4", "web1-4]",
-            "web[4-1]", "web[]", "web[1-]", "web[-1]", "web[1--2]", "web[1-999999999]", "web[1-1000][1-1000]",
-            "web[1,,2]", "web[[1-2]]", "web[a-10]", "web[a:b]", "ssh://web1", "web 1", "web\n1", "-oProxyCommand=x",
-            "web..x", ".web", "wéb", "web[1-2]]", "[::1]x", "[::1]:", "web[99999999999999999999-1]", "a b@web1",
+            "",
+            " ",
+            "@web1",
+            "u@",
+            "web1:",
+            "web1:0",
+            "web1:65536",
+            "web1:ssh",
+            "web1:+22",
+            "web[1-4",
+            "web1-4]",
+            "web[4-1]",
+            "web[]",
+            "web[1-]",
+            "web[-1]",
+            "web[1--2]",
+            "web[1-999999999]",
+            "web[1-1000][1-1000]",
+            "web[1,,2]",
+            "web[[1-2]]",
+            "web[a-10]",
+            "web[a:b]",
+            "ssh://web1",
+            "web 1",
+            "web\n1",
+            "-oProxyCommand=x",
+            "web..x",
+            ".web",
+            "wéb",
+            "web[1-2]]",
+            "[::1]x",
+            "[::1]:",
+            "web[99999999999999999999-1]",
+            "a b@web1",
         ] {
             assert!(parse(text).is_err(), "{text:?} was accepted");
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::check::{self, Layer};
 use super::problem::Problems;
-use super::raw::{self, Layer};
 use super::words::neutral;
 use super::{Config, Problem, profile, resolve};
 use crate::web;
@@ -35,7 +35,7 @@ pub fn load(input: &Input<'_>) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::new(input.file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     let root = document.get_ref();
-    raw::check(Layer::File, root, &mut problems);
+    check::check(Layer::File, root, &mut problems);
     if !errors.is_empty() {
         // What the parser could not read may hide keys: nothing can be said of what is missing or contradictory.
         syntax(&errors, &mut problems);
@@ -71,8 +71,16 @@ fn syntax(errors: &[toml::de::Error], problems: &mut Problems<'_>) {
     }
     problems.drop_lines(|line| spoilt.contains(&line));
     for (line, at, message) in found {
-        let hint = hint(message, problems.line(line));
-        problems.at(at, format!("cannot be read as TOML: {}", neutral(message)), hint);
+        let written = problems.line(line);
+        if written.trim_end().ends_with('=') {
+            problems.at(
+                at,
+                "cannot be read as TOML: there is no value behind `=`",
+                "write a value, or remove the line",
+            );
+        } else {
+            problems.at(at, format!("cannot be read as TOML: {}", neutral(message)), hint(message, written));
+        }
     }
 }
 

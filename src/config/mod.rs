@@ -1,10 +1,11 @@
 //! What the run was asked to do: `pitcrew.toml`, a profile and flags, resolved to one value without defaults left open.
 //!
-//! [`schema`] lists every key once; [`raw`] reads the file as written and holds it against the schema, [`profile`] lays a
+//! [`schema`] lists every key once; [`check`] holds the file against it, [`raw`] reads what is good, [`profile`] lays a
 //! profile over it, [`resolve`] applies defaults and finds contradictions, [`select`] picks servers, [`sample`] writes the
-//! commented file. [`load`] runs them in that order. Synchronous and pure: text and a few paths come in, a [`Config`] or
+//! commented file. [`load()`] runs them in that order. Synchronous and pure: text and a few paths come in, a [`Config`] or
 //! the list of all [`Problem`]s goes out.
 
+pub mod check;
 pub mod hosts;
 pub mod load;
 pub mod problem;
@@ -428,6 +429,6 @@ pub struct Timeouts {
     pub migrate: Option<Duration>,
     /// Restart with its proof.
     pub restart: Option<Duration>,
-    /// A step that prints nothing for so long is reported.
+    /// A step that prints nothing for so long is reported; zero (`"none"`): never.
     pub quiet: Duration,
 }

@@ -22,7 +22,7 @@ pub struct Problem {
     pub column: usize,
     /// The offending line of the file.
     pub text: String,
-    /// What is wrong, as a fragment: "unknown key `stratgy` in [app]".
+    /// What is wrong, as a fragment: `unknown key "x" in [app]`.
     pub what: String,
     /// What to do, as a sentence; may be empty.
     pub hint: String,
@@ -31,14 +31,7 @@ pub struct Problem {
 impl Problem {
     /// Makes one that no line of a file is to blame for.
     pub fn of_flag(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            file: PathBuf::new(),
-            line: 0,
-            column: 0,
-            text: String::new(),
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Self { file: PathBuf::new(), line: 0, column: 0, text: String::new(), what: what.into(), hint: hint.into() }
     }
 
     /// Renders it over several lines, the offending place marked, without a final newline.
@@ -183,13 +176,6 @@ impl<'a> Problems<'a> {
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len());
         let end = self.starts.get(line).copied().unwrap_or(self.text.len());
         self.text.get(start..end).unwrap_or_default().trim_end_matches(['\n', '\r'])
-    }
-
-    /// Returns the byte offset of the first word of a line, from 1.
-    pub fn offset_of(&self, line: usize) -> usize {
-        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len());
-        let text = self.line(line);
-        start + text.len() - text.trim_start().len()
     }
 
     /// Counts the lines.

@@ -5,6 +5,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problems;
+use super::resolve::balancer::OF_KIND;
 use super::schema::PROFILES;
 use super::words::{neutral, quoted, suggest};
 
@@ -48,7 +49,7 @@ pub fn names<'t>(root: &'t DeTable<'_>) -> Vec<&'t str> {
     profiles.map(|p| p.keys().map(|k| k.get_ref().as_ref()).collect()).unwrap_or_default()
 }
 
-/// The keys of a request in [health], which a command stands instead of.
+/// The keys of a request in `[health]`, which a command stands instead of.
 pub const REQUEST: [&str; 5] = ["path", "port", "host", "scheme", "accept"];
 
 /// Removes from the file's tables what contradicts the profile.
@@ -62,6 +63,10 @@ fn make_room(base: &mut DeTable<'_>, over: &DeTable<'_>) {
     }
     if text(over, "app", "strategy").is_some_and(|strategy| strategy != "rolling") {
         forget(base, "app", &["batch"]);
+    }
+    let kind = text(over, "load_balancer", "kind");
+    if kind.is_some() && kind != text(base, "load_balancer", "kind") {
+        forget(base, "load_balancer", &OF_KIND.map(|(_, keys)| keys).concat());
     }
     if theirs("source", "kind").is_some() {
         forget(base, "source", &["ref", "repo", "fetch", "checksum"]);

@@ -131,12 +131,14 @@ fn hook_point(text: &str) -> Result<(), Bad> {
 
 const GIT_LATER: &str = "leave `kind` out: this machine then sends the tracked files of `ref` itself";
 const FETCH_LATER: &str = "download the tarball first, and name the local file in `path`";
-const ELB_LATER: &str = "use kind = \"haproxy\", or leave [load_balancer] out and let [[hooks]] with on = \"here\" at \
-                         \"before switch\" and \"after switch\" call the balancer's own tool";
+const ELB_LATER: &str =
+    "use kind = \"haproxy\", or leave [load_balancer] out: servers then stay in traffic while they restart";
 const JUMP_LATER: &str = "run pitcrew on the jump host, or on a machine that reaches the servers directly";
-const SSH_CONFIG_LATER: &str = "leave it out, and write what the servers need as `user`, `port` and `identity_file` in [ssh]";
+const SSH_CONFIG_LATER: &str =
+    "leave it out, and write what the servers need as `user`, `port` and `identity_file` in [ssh]";
 const FORWARD_LATER: &str = "leave it out; servers need no key of yours, since this machine sends the release";
-const BUILD_HERE_LATER: &str = "build before deploying, with source kind = \"archive\" and `path` naming what was built";
+const BUILD_HERE_LATER: &str =
+    "build before deploying, with source kind = \"archive\" and `path` naming what was built";
 
 /// `[app] strategy`, in the order of the type.
 pub const STRATEGIES: &[&str] = &["parallel", "serial", "rolling"];
@@ -169,7 +171,8 @@ pub const TABLES: &[Table] = &[
             key("ref", Kind::Text(values::git_ref)),
             key("repo", Kind::Text(values::line)).later(&[("*", GIT_LATER)]),
             key("fetch", Kind::Text(values::line)).later(&[("*", FETCH_LATER)]),
-            key("checksum", Kind::Text(values::line)).later(&[("*", "compare the tarball's checksum before deploying")]),
+            key("checksum", Kind::Text(values::line))
+                .later(&[("*", "compare the tarball's checksum before deploying")]),
         ]),
     },
     Table {
@@ -252,7 +255,10 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         name: "shared",
-        form: Form::One(&[key("dirs", Kind::Texts(values::shared_path)), key("files", Kind::Texts(values::shared_path))]),
+        form: Form::One(&[
+            key("dirs", Kind::Texts(values::shared_path)),
+            key("files", Kind::Texts(values::shared_path)),
+        ]),
     },
     Table { name: "env", form: Form::Variables },
     Table {

@@ -59,12 +59,12 @@ fn split(text: &str) -> Vec<&str> {
 type Unknown = (String, String);
 
 fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Unknown> {
-    let where_ = |pick: &dyn Fn(&Server) -> bool| -> Vec<usize> {
+    let picking = |pick: &dyn Fn(&Server) -> bool| -> Vec<usize> {
         servers.iter().enumerate().filter(|(_, s)| pick(s)).map(|(i, _)| i).collect()
     };
     let names: Vec<&str> = servers.iter().map(|s| s.name.as_str()).collect();
     if let Some(role) = word.strip_prefix('@') {
-        let found = where_(&|s| s.roles.iter().any(|r| r == role));
+        let found = picking(&|s| s.roles.iter().any(|r| r == role));
         if found.is_empty() {
             let mut roles: Vec<&str> = servers.iter().flat_map(|s| &s.roles).map(String::as_str).collect();
             roles.sort_unstable();
@@ -74,7 +74,7 @@ fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Unknown> {
         return Ok(found);
     }
     if word.contains('*') {
-        let found = where_(&|s| glob(word, s.name.as_str()) || glob(word, &s.host));
+        let found = picking(&|s| glob(word, s.name.as_str()) || glob(word, &s.host));
         if found.is_empty() {
             return Err((format!("no server's name is like {}", quoted(word)), suggest("", "servers", &names)));
         }
@@ -82,10 +82,10 @@ fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Unknown> {
     }
     let one = |name: &str| -> Result<Vec<usize>, Unknown> {
         if let Some(server) = find(servers, name) {
-            return Ok(where_(&|s| s.name == server.name));
+            return Ok(picking(&|s| s.name == server.name));
         }
         // A host that several servers share means all of them.
-        let found = where_(&|s| s.host.eq_ignore_ascii_case(name));
+        let found = picking(&|s| s.host.eq_ignore_ascii_case(name));
         if found.is_empty() {
             return Err((format!("there is no server {}", quoted(name)), suggest(name, "servers", &names)));
         }
@@ -193,7 +193,11 @@ mod tests {
                     "--except: there is no server `web3.example.com`\n  hint: did you mean `web1.example.com`?",
                 ],
             ),
-            (&["@db"], &["@web"], &["--only and --except together leave no server\n  hint: name fewer servers in --except"]),
+            (
+                &["@db"],
+                &["@web"],
+                &["--only and --except together leave no server\n  hint: name fewer servers in --except"],
+            ),
             (&[], &["*"], &["--except leaves no server\n  hint: name fewer servers in --except"]),
         ] {
             let expected: Vec<String> = expected.iter().map(|n| (*n).to_owned()).collect();

@@ -30,7 +30,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How durations are written.
 const DURATION_HINT: &str = "write for example \"500ms\", \"10s\", \"2m\" or \"1h30m\"";
 /// How batch sizes are written.
-const BATCH_HINT: &str = "write a number of servers like 2, a share like \"25%\", or a ramp like [1, \"25%\", \"100%\"]";
+const BATCH_HINT: &str =
+    "write a number of servers like 2, a share like \"25%\", or a ramp like [1, \"25%\", \"100%\"]";
 /// Most servers in one batch; more is a slip.
 const LARGEST_BATCH: usize = 100_000;
 
@@ -64,7 +65,7 @@ fn batch_size(text: &str) -> Result<BatchSize, Bad> {
     let number = |digits: &str| -> Result<usize, Bad> {
         let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         let parsed = if plain { digits.parse().ok() } else { None };
-        parsed.ok_or_else(|| Bad::new(format!("cannot be {}", quoted(text)), BATCH_HINT))
+        parsed.ok_or_else(|| refused(text, BATCH_HINT))
     };
     match text.strip_suffix('%') {
         Some(share) => batch_percent(number(share.trim_end())?),
@@ -127,7 +128,8 @@ pub fn parse_address(text: &str) -> Result<BalancerAddress, Bad> {
         "unix" if rest.starts_with('/') && !rest.ends_with('/') => Ok(BalancerAddress::Unix(PathBuf::from(rest))),
         "unix" => Err(cannot("which has no absolute path of a socket")),
         "tcp" => {
-            let spec = hosts::parse_one(rest.strip_suffix('/').unwrap_or(rest)).map_err(|bad| cannot(&relative(&bad)))?;
+            let spec =
+                hosts::parse_one(rest.strip_suffix('/').unwrap_or(rest)).map_err(|bad| cannot(&relative(&bad)))?;
             match (spec.user, spec.port) {
                 (Some(_), _) => Err(cannot("which has a user, and a TCP address has none")),
                 (None, None) => Err(cannot("which has no port")),
@@ -168,7 +170,10 @@ pub fn parse_hook_point(text: &str) -> Result<HookPoint, Bad> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let names = HOOK_STEPS.map(|(name, _)| name);
     let all = || {
-        format!("write \"before STEP\" or \"after STEP\" with {}, \"on success\" or \"on failure\"", alternatives(&names))
+        format!(
+            "write \"before STEP\" or \"after STEP\" with {}, \"on success\" or \"on failure\"",
+            alternatives(&names)
+        )
     };
     let unknown = |hint: String| Bad::new(format!("names no moment of a run: {}", quoted(text)), hint);
     let near = |word: &str| match nearest(word, names) {
@@ -187,10 +192,16 @@ pub fn parse_hook_point(text: &str) -> Result<HookPoint, Bad> {
     }
 }
 
+/// Refuses a text as a whole.
+fn refused(text: &str, hint: &str) -> Bad {
+    let what = if text.is_empty() { "cannot be empty".to_owned() } else { format!("cannot be {}", quoted(text)) };
+    Bad::new(what, hint)
+}
+
 /// Accepts any text that a command could be: not blank, and without a NUL, which no command line can hold.
 pub fn command(text: &str) -> Result<(), Bad> {
     if text.trim().is_empty() {
-        return Err(Bad::new("cannot be empty", "leave the key out if nothing is meant"));
+        return Err(Bad::new("cannot be empty", "write a value"));
     }
     if text.contains('\0') {
         return Err(Bad::new("cannot contain a NUL character", ""));
@@ -212,8 +223,8 @@ pub fn name(text: &str) -> Result<(), Bad> {
     line(text)?;
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     if !plain || text.starts_with(['.', '-']) || text.len() > 100 {
-        return Err(Bad::new(
-            format!("cannot be {}", quoted(text)),
+        return Err(refused(
+            text,
             "use letters, digits, `.`, `_` and `-`, a letter or digit first, at most 100 in all",
         ));
     }
@@ -223,10 +234,7 @@ pub fn name(text: &str) -> Result<(), Bad> {
 /// Accepts a name that HAProxy gives to backends and servers (configuration manual, section 2.2: `A-Za-z0-9-_.:`).
 pub fn haproxy_name(text: &str) -> Result<(), Bad> {
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
-        return Err(Bad::new(
-            format!("cannot be {}", quoted(text)),
-            "HAProxy's names are made of letters, digits, `-`, `_`, `.` and `:`",
-        ));
+        return Err(refused(text, "HAProxy's names are made of letters, digits, `-`, `_`, `.` and `:`"));
     }
     Ok(())
 }
@@ -276,7 +284,7 @@ pub fn shared_path(text: &str) -> Result<(), Bad> {
 /// Accepts the path of a request.
 pub fn url_path(text: &str) -> Result<(), Bad> {
     if !text.starts_with('/') {
-        return Err(Bad::new(format!("cannot be {}", quoted(text)), "begin it with `/`, as in \"/up\""));
+        return Err(refused(text, "begin it with `/`, as in \"/up\""));
     }
     if !text.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Bad::new(
@@ -293,7 +301,7 @@ pub fn url_path(text: &str) -> Result<(), Bad> {
 /// Accepts a Host header.
 pub fn host_header(text: &str) -> Result<(), Bad> {
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:[]".contains(c)) {
-        return Err(Bad::new(format!("cannot be {}", quoted(text)), "write a host name, as in \"shop.example.com\""));
+        return Err(refused(text, "write a host name, as in \"shop.example.com\""));
     }
     Ok(())
 }
@@ -301,7 +309,7 @@ pub fn host_header(text: &str) -> Result<(), Bad> {
 /// Accepts a login name.
 pub fn user(text: &str) -> Result<(), Bad> {
     if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "/:@".contains(c)) {
-        return Err(Bad::new(format!("cannot be {}", quoted(text)), "write a login name, as in \"deploy\""));
+        return Err(refused(text, "write a login name, as in \"deploy\""));
     }
     Ok(())
 }
@@ -309,10 +317,7 @@ pub fn user(text: &str) -> Result<(), Bad> {
 /// Accepts a role's name.
 pub fn role(text: &str) -> Result<(), Bad> {
     if text.is_empty() || !text.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c)) {
-        return Err(Bad::new(
-            format!("cannot be {}", quoted(text)),
-            "a role's name is made of letters, digits, `_`, `-` and `.`",
-        ));
+        return Err(refused(text, "a role's name is made of letters, digits, `_`, `-` and `.`"));
     }
     Ok(())
 }
@@ -320,7 +325,7 @@ pub fn role(text: &str) -> Result<(), Bad> {
 /// Accepts a git branch, tag or commit; what git itself would refuse is refused by git.
 pub fn git_ref(text: &str) -> Result<(), Bad> {
     if text.is_empty() || text.starts_with('-') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(Bad::new(format!("cannot be {}", quoted(text)), "write a branch, a tag or a commit"));
+        return Err(refused(text, "write a branch, a tag or a commit"));
     }
     Ok(())
 }
@@ -373,7 +378,8 @@ mod tests {
         ] {
             assert_eq!(parse_batch(text), Ok(sizes), "{text}");
         }
-        for text in ["", "0", "0%", "101%", "256%", "-1", "+1", "1.5", "two", "1,", ",", "%", "99999999999999999999", "1 2"]
+        for text in
+            ["", "0", "0%", "101%", "256%", "-1", "+1", "1.5", "two", "1,", ",", "%", "99999999999999999999", "1 2"]
         {
             assert!(parse_batch(text).is_err(), "{text}");
         }
@@ -438,9 +444,23 @@ mod tests {
         for good in ["/srv/shop", "~/shop", "shop", "apps/shop/", "/srv/my shop", "/~x"] {
             assert_eq!(deploy_to(good), Ok(()), "{good}");
         }
-        for bad in
-            ["", " ", "/", "//", "/.", "/./", "~", "~/", ".", "./", "~bob/shop", "/srv/../etc", "..", "/srv/a\nb", "/srv/a "]
-        {
+        for bad in [
+            "",
+            " ",
+            "/",
+            "//",
+            "/.",
+            "/./",
+            "~",
+            "~/",
+            ".",
+            "./",
+            "~bob/shop",
+            "/srv/../etc",
+            "..",
+            "/srv/a\nb",
+            "/srv/a ",
+        ] {
             assert!(deploy_to(bad).is_err(), "{bad:?}");
         }
     }

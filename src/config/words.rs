@@ -14,11 +14,8 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         return None;
     }
     let word = word.to_lowercase();
-    let allowed = match length {
-        0..=2 => 1,
-        3..=6 => 2,
-        _ => 3,
-    };
+    // Never half of the word or more: "path" is no slip for "batch".
+    let allowed = (length.saturating_sub(1) / 2).min(3);
     known
         .into_iter()
         .filter_map(|candidate| {
@@ -26,7 +23,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
             // A short name of something longer ("web1" for "web1.example.com") is as near as one slip.
             let begins = length >= 3 && lower.starts_with(&word);
             let distance = if begins { 1 } else { strsim::damerau_levenshtein(&word, &lower) };
-            (distance <= allowed && distance < lower.chars().count()).then_some((distance, candidate))
+            (distance <= allowed).then_some((distance, candidate))
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -86,6 +83,8 @@ mod tests {
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("", known), None);
         assert_eq!(nearest(&"x".repeat(100_000), known), None);
+        assert_eq!(nearest("path", ["batch"]), None);
+        assert_eq!(nearest("hots", ["host"]), Some("host"));
         // A slip in a one-letter word leaves nothing that was meant.
         assert_eq!(nearest("x", ["a"]), None);
     }

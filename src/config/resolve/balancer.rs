@@ -23,8 +23,8 @@ pub struct Walk<'a> {
     pub batch: Option<Found<Vec<BatchSize>>>,
 }
 
-/// The keys that belong to one kind only.
-const OF_KIND: [(&str, &[&str]); 4] = [
+/// The keys that belong to some kinds only.
+pub const OF_KIND: [(&str, &[&str]); 4] = [
     ("haproxy", &["at", "backends"]),
     ("elb", &["target_groups", "region", "profile"]),
     ("elb-classic", &["names", "region", "profile"]),
@@ -34,15 +34,17 @@ const OF_KIND: [(&str, &[&str]); 4] = [
 /// Resolves the balancer; reports what no drain could ever satisfy.
 pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
     let section = Section::one(merged, "load_balancer")?;
-    foreign_keys(&section, problems);
     if section.text("kind")?.value != "haproxy" {
         return None;
     }
+    foreign_keys(&section, problems);
     let at = list(&section, "at", "add at = [\"ssh://lb1.example.com/run/haproxy/admin.sock\"]", problems);
-    let backends = list(&section, "backends", "add backends = [\"shop\"], as HAProxy's configuration names them", problems);
-    let whole = |key: &str| section.whole(key).and_then(|n| Some(Found { value: usize::try_from(n.value).ok()?, at: n.at }));
+    let backends =
+        list(&section, "backends", "add backends = [\"shop\"], as HAProxy's configuration names them", problems);
+    let whole =
+        |key: &str| section.whole(key).and_then(|n| Some(Found { value: usize::try_from(n.value).ok()?, at: n.at }));
     let min_in_service = whole("min_in_service");
-    members(walk.servers, problems);
+    members(walk.servers, &Section::many(merged, "servers"), problems);
     capacity(&section, walk, min_in_service, problems);
     let seconds = |key: &str, default: u64| section.duration(key).map_or(Duration::from_secs(default), |d| d.value);
     let endings =
@@ -51,7 +53,8 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
         at: at.iter().filter_map(|a| values::parse_address(a.value).ok()).collect(),
         backends: backends.iter().map(|b| b.value.to_owned()).collect(),
         drain_timeout: seconds("drain_timeout", 30),
-        on_drain_timeout: word(Some(&section), "on_drain_timeout", &endings).map_or(OnDrainTimeout::Proceed, |e| e.value),
+        on_drain_timeout: word(Some(&section), "on_drain_timeout", &endings)
+            .map_or(OnDrainTimeout::Proceed, |e| e.value),
         wait_after_drain: seconds("wait_after_drain", 0),
         wait_after_restore: seconds("wait_after_restore", 0),
         restore_timeout: seconds("restore_timeout", 120),
@@ -95,10 +98,17 @@ fn list<'a>(section: &Section<'a>, key: &str, hint: &str, problems: &mut Problem
 }
 
 /// Reports balancer names that HAProxy cannot have, and those that two servers share: draining one would drain both.
-fn members(servers: &[Server], problems: &mut Problems<'_>) {
+fn members(servers: &[Server], sections: &[Section<'_>], problems: &mut Problems<'_>) {
+    let written: BTreeMap<usize, usize> = sections
+        .iter()
+        .filter_map(|section| {
+            let host = section.text("host")?.at;
+            Some((problems.line_of(host), section.text("lb").map_or(host, |lb| lb.at)))
+        })
+        .collect();
     let mut seen: BTreeMap<&str, &Server> = BTreeMap::new();
     for server in servers.iter().filter(|s| s.is_web()) {
-        let at = problems.offset_of(server.line);
+        let at = written.get(&server.line).copied().unwrap_or_default();
         if let Err(bad) = values::haproxy_name(&server.lb) {
             problems.at(at, format!("`lb` of {} {}", quoted(server.name.as_str()), bad.what), bad.hint);
         }
@@ -133,7 +143,8 @@ fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<usize>>,
             Some(found) => (found.at, format!("min_in_service = {needed} in {}", section.title)),
             None => (section.at, format!("min_in_service = 1, the default in {},", section.title)),
         };
-        let what = format!("{why} can never hold while one of {} is drained", web_servers(web));
+        let drained = if web == 1 { "the only web server".to_owned() } else { format!("one of {web} web servers") };
+        let what = format!("{why} can never hold while {drained} is drained");
         let hint = match web - 1 {
             0 => "write min_in_service = 0 if nobody needs to serve meanwhile, or leave [load_balancer] out".to_owned(),
             most => format!("write {most} or less"),
@@ -150,8 +161,8 @@ fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<usize>>,
     let largest = largest(&sizes, web);
     if largest + needed > web {
         let what = match walk.batch {
-            Some(_) => format!("a batch of {largest} drains {largest} of {}", web_servers(web)),
-            None => format!("the default batch of {BATCH} drains {largest} of {}", web_servers(web)),
+            Some(_) => format!("a batch drains {largest} of {} at once", web_servers(web)),
+            None => format!("the default batch drains {largest} of {} at once", web_servers(web)),
         };
         let hint = match web.saturating_sub(needed) {
             0 | 1 => "write batch = 1, or strategy = \"serial\"".to_owned(),

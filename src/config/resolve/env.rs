@@ -15,7 +15,9 @@ pub fn env(merged: &DeTable<'_>) -> BTreeMap<String, String> {
     let Some(section) = Section::one(merged, "env") else {
         return BTreeMap::new();
     };
-    let pairs = section.entries().filter_map(|(name, value)| Some((name.value.to_owned(), value.get_ref().as_str()?.to_owned())));
+    let pairs = section
+        .entries()
+        .filter_map(|(name, value)| Some((name.value.to_owned(), value.get_ref().as_str()?.to_owned())));
     pairs.collect()
 }
 

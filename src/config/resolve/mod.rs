@@ -21,8 +21,8 @@ use super::raw::{Found, Section};
 use super::schema;
 use super::words::quoted;
 use super::{
-    App, BatchSize, Config, HostKeyChecking, Migrate, MigrateWhen, OnFailure, Prepare, Source, SourceKind, Ssh, Strategy,
-    Timeouts,
+    App, BatchSize, Config, HostKeyChecking, Migrate, MigrateWhen, OnFailure, Prepare, Source, SourceKind, Ssh,
+    Strategy, Timeouts,
 };
 
 /// Servers in a batch of a rolling run when nobody says how many.
@@ -144,7 +144,11 @@ fn source(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Source> {
     if let Some(path) = path
         && let Some((scheme, _)) = path.value.split_once("://")
     {
-        let what = format!("a `path` in {} that begins with {} is not built yet", section.title, quoted(&format!("{scheme}://")));
+        let what = format!(
+            "a `path` in {} that begins with {} is not built yet",
+            section.title,
+            quoted(&format!("{scheme}://"))
+        );
         problems.at(path.at, what, "download it first, and name the local file in `path`");
     }
     if kind == SourceKind::Archive {

@@ -27,9 +27,21 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
         });
         known.clone()
     };
-    // What was merged is looked at once, as it is; the layers that lost, each by itself.
-    let chosen = wanted.as_ref().and_then(|server| template(*server, problems));
+    // The file and each profile by itself first, so that messages name the table that was written.
     let mut seen: Vec<usize> = Vec::new();
+    let file = std::iter::once((root, "[web]".to_owned()));
+    let profiles = profile::names(root)
+        .into_iter()
+        .filter_map(|name| profile::find(root, name).map(|table| (table, format!("[profiles.{name}.web]"))));
+    for (layer, title) in file.chain(profiles) {
+        let (Some(server), Some(section)) = (web_server(layer).or(web_server(root)), Section::one(layer, "web")) else {
+            continue;
+        };
+        if let Some(template) = template(server, problems) {
+            read(&section, &title, &template, &mut seen, problems);
+        }
+    }
+    let chosen = wanted.as_ref().and_then(|server| template(*server, problems));
     let mut given = BTreeMap::new();
     if let Some(template) = &chosen {
         let section = Section::one(merged, "web");
@@ -46,18 +58,6 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
                     about(name, parameter),
                 );
             }
-        }
-    }
-    let file = std::iter::once((root, "[web]".to_owned()));
-    let profiles = profile::names(root).into_iter().filter_map(|name| {
-        profile::find(root, name).map(|table| (table, format!("[profiles.{name}.web]")))
-    });
-    for (layer, title) in file.chain(profiles) {
-        let (Some(server), Some(section)) = (web_server(layer).or(web_server(root)), Section::one(layer, "web")) else {
-            continue;
-        };
-        if let Some(template) = template(server, problems) {
-            read(&section, &title, &template, &mut seen, problems);
         }
     }
     Some(chosen?.fill(&given))
@@ -105,9 +105,8 @@ fn read(
 
 /// Turns a written value into the text that the snippets see.
 fn parse(kind: &ParameterKind, value: &DeValue<'_>) -> Result<String, values::Bad> {
-    let wrong = |wanted: &str, hint: &str| {
-        Err(values::Bad::new(format!("must be {wanted}, not {}", article(value)), hint))
-    };
+    let wrong =
+        |wanted: &str, hint: &str| Err(values::Bad::new(format!("must be {wanted}, not {}", article(value)), hint));
     match (kind, value) {
         (ParameterKind::Text, DeValue::String(text)) if text.contains('\0') => {
             Err(values::Bad::new("cannot contain a NUL character", ""))
@@ -122,7 +121,9 @@ fn parse(kind: &ParameterKind, value: &DeValue<'_>) -> Result<String, values::Ba
             Some(number) => Ok(number.to_string()),
             None => wrong("a whole number", "write it without quotes"),
         },
-        (ParameterKind::Choice(words), DeValue::String(text)) if words.iter().any(|w| w == text) => Ok(text.to_string()),
+        (ParameterKind::Choice(words), DeValue::String(text)) if words.iter().any(|w| w == text) => {
+            Ok(text.to_string())
+        }
         (ParameterKind::Choice(words), written) => {
             let words: Vec<String> = words.iter().map(|w| format!("\"{w}\"")).collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -21,6 +21,8 @@ struct Unnamed<'a> {
 }
 
 /// Resolves the servers, in the file's order; reports those that are there twice, and having none.
+///
+/// When one of them cannot be read there are none: nothing true could be said of how many there are.
 pub fn servers(merged: &DeTable<'_>, ssh_port: u16, problems: &mut Problems<'_>) -> Vec<Server> {
     let sections = Section::many(merged, "servers");
     if sections.is_empty() {
@@ -60,7 +62,8 @@ pub fn servers(merged: &DeTable<'_>, ssh_port: u16, problems: &mut Problems<'_>)
             line,
         });
     }
-    named
+    let complete = sections.iter().all(|section| section.text("host").is_some());
+    if complete { named } else { Vec::new() }
 }
 
 /// Finds a server by its name, or by its address as it is written in the file.

@@ -16,9 +16,10 @@ pub fn shared(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Shared {
     let files = section.texts("files").unwrap_or_default();
     for file in files.iter().filter(|f| f.value.ends_with('/')) {
         let what = format!("{} in `files` of {} ends with `/`", quoted(file.value), section.title);
-        problems.at(file.at, what, "a directory belongs into `dirs`");
+        problems.at(file.at, what, "a directory belongs in `dirs`");
     }
-    let mut all: Vec<Found<&str>> = dirs.iter().chain(&files).map(|f| Found { value: trim(f.value), at: f.at }).collect();
+    let mut all: Vec<Found<&str>> =
+        dirs.iter().chain(&files).map(|f| Found { value: trim(f.value), at: f.at }).collect();
     all.sort_by_key(|f| f.at);
     for (i, this) in all.iter().enumerate() {
         for earlier in all.iter().take(i) {
