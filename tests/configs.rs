@@ -45,6 +45,7 @@ fn template(name: &str) -> Result<Template, Vec<Problem>> {
         }
     };
     Ok(Template {
+        about: String::new(),
         name: name.to_owned(),
         strategy,
         parameters: parameters.into_iter().map(|(name, p)| (name.to_owned(), p)).collect(),

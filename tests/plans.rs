@@ -13,7 +13,7 @@ use pitcrew::facts::{Facts, LockFacts, ReleaseFacts, ReleaseState, ServerFacts};
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
 use pitcrew::plan::{Plan, Verb};
-use pitcrew::web::Template;
+use pitcrew::web::{self, Template};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -162,6 +162,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             sessions: 0,
             others_in_service: mates.iter().filter(|o| o.member != m.member && up(o)).count(),
             size: mates.len(),
+            ..MemberFacts::default()
         });
     }
     facts
@@ -268,7 +269,7 @@ fn every_case_makes_the_plan_beside_it() {
 #[test]
 fn the_matrix_of_strategies_templates_and_policies() {
     let mut all = String::new();
-    for web in Template::builtin_names() {
+    for web in web::builtin_names() {
         for strategy in [None, Some(Strategy::Parallel), Some(Strategy::Serial), Some(Strategy::Rolling)] {
             for policy in [OnFailure::Revert, OnFailure::RevertAll, OnFailure::Hold] {
                 for ahead in [false, true] {

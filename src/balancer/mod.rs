@@ -47,7 +47,7 @@ impl Balancer {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send),
+        on: &mut (dyn FnMut(u64) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Drained, BalancerError> {
         match self {
@@ -69,7 +69,7 @@ impl Balancer {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send),
+        on: &mut (dyn FnMut(u64) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Option<Drained>, BalancerError> {
         match self {
@@ -84,7 +84,7 @@ impl Balancer {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(String) + Send),
+        on: &mut (dyn FnMut(String) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<(), BalancerError> {
         match self {

@@ -88,6 +88,7 @@ mod tests {
             ((*name).to_owned(), parameter)
         });
         Template {
+            about: String::new(),
             name: "unicorn".into(),
             strategy: Strategy::Parallel,
             parameters: parameters.collect(),

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{Running, hooks};
 use crate::config::OnFailure;
-use crate::event::{Cause, Event, Failure, Place, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::name::ServerName;
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};

@@ -174,6 +174,8 @@ mod tests {
             batches: vec![vec![server("web1"), server("web2")], vec![server("web3")]],
             bystanders: vec![server("db1")],
             migrate_on: Some(server("web1")),
+            blockers: Vec::new(),
+            unchanged: false,
             stages: vec![
                 stage(StageName::Lock, vec![vec![vec![lock("web1"), lock("web2"), lock("web3"), lock("db1")]]]),
                 stage(

@@ -9,7 +9,7 @@ use super::stack::{self, Stack};
 use crate::cli::{self, Global};
 use crate::engine::{self, Stop, World};
 use crate::error::{Error, Kind};
-use crate::event::{Blocker, Cause, Event, Failure, StepName, Warning};
+use crate::event::{Blocker, Cause, Event, StepName, Warning};
 use crate::name::RunId;
 use crate::plan::build::{Request, build};
 use crate::plan::{Plan, Verb};

@@ -67,7 +67,7 @@ fn find_template(base: &Path, wanted: &str) -> Result<Template, Vec<config::Prob
     }
     let is_path = wanted.contains('/') || wanted.ends_with(".toml");
     if !is_path {
-        let known = web::names();
+        let known = web::builtin_names();
         let hint = format!("the templates are {}; a path names a file of your own", known.join(", "));
         return Err(vec![config::Problem::of_flag(format!("no web server template is called `{wanted}`"), hint)]);
     }

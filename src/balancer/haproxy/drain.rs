@@ -35,7 +35,7 @@ impl Haproxy {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send),
+        on: &mut (dyn FnMut(u64) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Drained, BalancerError> {
         let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
@@ -55,7 +55,7 @@ impl Haproxy {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send),
+        on: &mut (dyn FnMut(u64) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Option<Drained>, BalancerError> {
         if unless(stop, self.still_out(lb_name)).await?? {
@@ -71,7 +71,7 @@ struct Out<'a> {
     all: &'a Haproxy,
     server: &'a str,
     taken: Vec<Taken<'a>>,
-    on: &'a mut (dyn FnMut(u64) + Send),
+    on: &'a mut (dyn FnMut(u64) + Send + Sync),
     stop: &'a CancellationToken,
 }
 

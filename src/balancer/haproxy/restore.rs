@@ -19,7 +19,7 @@ impl Haproxy {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(String) + Send),
+        on: &mut (dyn FnMut(String) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<(), BalancerError> {
         let deadline = Instant::now() + self.config.restore_timeout;
