@@ -63,6 +63,8 @@ impl russh::server::Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        // Whoever closes first hears nothing of the other's reply: what has ended is counted out here.
+        self.channels.retain(|_, slot| *held(&slot.group) != exec::Life::Over);
         if self.channels.len() >= self.server.options.max_sessions {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
