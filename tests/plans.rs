@@ -199,6 +199,9 @@ fn show(plan: &Plan) -> String {
     if !plan.bystanders.is_empty() {
         writeln!(out, "locked only: {}", names(&plan.bystanders)).unwrap();
     }
+    if !plan.skipped.is_empty() {
+        writeln!(out, "left behind: {}", names(&plan.skipped)).unwrap();
+    }
     if plan.unchanged {
         writeln!(out, "unchanged").unwrap();
     }

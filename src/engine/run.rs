@@ -190,9 +190,11 @@ impl Running {
                 true
             }
             Err(failure) => {
+                // Left behind on request: named, and no reason to stop.
+                let skipped = place.step == StepName::Connect && self.plan.skipped.contains(server);
                 let failure = Some(Box::new(failure));
                 emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds, failure });
-                false
+                skipped
             }
         }
     }

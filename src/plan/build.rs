@@ -110,6 +110,10 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         revision,
         previous: batches.concat().into_iter().map(|s| (s.clone(), current(facts, &s))).collect(),
         bystanders: bystanders(config, facts, request, &servers),
+        skipped: match request.skip_unreachable {
+            true => facts.unreachable.keys().filter(|s| request.servers.contains(s)).cloned().collect(),
+            false => Vec::new(),
+        },
         batches,
         migrate_on,
         stages: Vec::new(),

@@ -35,6 +35,8 @@ pub struct Plan {
     pub batches: Vec<Vec<ServerName>>,
     /// Servers whose lock is taken without them being rolled out (left out by `--only`).
     pub bystanders: Vec<ServerName>,
+    /// Servers that could not be reached and are left behind (`--skip-unreachable`).
+    pub skipped: Vec<ServerName>,
     /// Where migrations run.
     pub migrate_on: Option<ServerName>,
     /// In order.

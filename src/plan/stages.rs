@@ -51,7 +51,8 @@ fn step(act: Act, undo: Option<Undo>) -> Step {
 impl Builder<'_> {
     fn lock(&self) -> Stage {
         let mut everybody = self.locked();
-        let connect = self.lanes(&everybody, |_| vec![step(Act::Connect, None)]);
+        let reached: Vec<ServerName> = everybody.iter().chain(&self.plan.skipped).cloned().collect();
+        let connect = self.lanes(&reached, |_| vec![step(Act::Connect, None)]);
         let lock = |_: &ServerName| vec![step(Act::Lock, Some(Undo::Unlock))];
         let mut phases = vec![connect];
         // One server decides between two runs that start together; only its winner goes on to the others.

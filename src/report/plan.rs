@@ -175,6 +175,7 @@ mod tests {
             bystanders: vec![server("db1")],
             migrate_on: Some(server("web1")),
             blockers: Vec::new(),
+            skipped: Vec::new(),
             unchanged: false,
             stages: vec![
                 stage(StageName::Lock, vec![vec![vec![lock("web1"), lock("web2"), lock("web3"), lock("db1")]]]),
