@@ -204,9 +204,8 @@ async fn add(
     let path = &identity.path;
     let stored = shared.keys.get(path).await;
     if let Some(public) = stored.public() {
-        let same = |i: &Option<AgentIdentity>| {
-            i.as_ref().is_some_and(|i| i.public_key().key_data() == public.key_data())
-        };
+        let same =
+            |i: &Option<AgentIdentity>| i.as_ref().is_some_and(|i| i.public_key().key_data() == public.key_data());
         let before = offers.len();
         // Certificates of the key count as the key.
         offers.extend(held.iter_mut().filter(|i| same(i)).filter_map(Option::take).map(Offer::Agent));
@@ -294,7 +293,10 @@ impl Notes {
             (true, _) => format!("cannot log in as {place}: there was no key to offer"),
             (false, false) => format!("cannot log in as {place}: refused {}", self.offered.join(", ")),
             (false, true) => {
-                format!("cannot log in as {place}: a key was accepted, but more is demanded; offered {}", self.offered.join(", "))
+                format!(
+                    "cannot log in as {place}: a key was accepted, but more is demanded; offered {}",
+                    self.offered.join(", ")
+                )
             }
         };
         if !self.skipped.is_empty() {
@@ -309,7 +311,9 @@ impl Notes {
         }
         let keys = methods.is_empty() || methods.contains(&"publickey");
         let hint = match (keys, self.offered.is_empty()) {
-            (false, _) => "pitcrew logs in with keys only: allow PubkeyAuthentication for this user on the server.".into(),
+            (false, _) => {
+                "pitcrew logs in with keys only: allow PubkeyAuthentication for this user on the server.".into()
+            }
             (true, true) => "Name a key with identity_file, or load one into the agent with ssh-add.".into(),
             (true, false) => format!(
                 "Add one of these keys to {}'s authorized_keys on {}, or set the right user or identity_file.",

@@ -129,7 +129,8 @@ async fn handshake(target: &Target, shared: &Arc<Shared>) -> Result<Shaken, Fail
             Err(Failure { error: unreachable(target, why, hint), passing: passing(&e) })
         }
         Err(_) => {
-            let why = format!("it accepted the connection, but no SSH handshake was made within {} s", limit.as_secs_f32());
+            let why =
+                format!("it accepted the connection, but no SSH handshake was made within {} s", limit.as_secs_f32());
             Err(lasting(unreachable(target, why, "Check that sshd listens on that port, or raise connect_timeout.")))
         }
     }

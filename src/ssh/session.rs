@@ -42,6 +42,8 @@ pub struct Session {
     pub(super) handle: Arc<Handle<Peer>>,
     pub(super) end: End,
     pub(super) channel_timeout: Duration,
+    /// Commands that run.
+    pub(super) running: std::sync::atomic::AtomicUsize,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
     cut: CancellationToken,
     /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
@@ -116,17 +118,12 @@ impl Session {
     ) -> Self {
         let _cut_on_drop = cut.clone().drop_guard();
         let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
-        Self { handle, end, channel_timeout, refusals, cut, _cut_on_drop }
+        Self { handle, end, channel_timeout, running: Default::default(), refusals, cut, _cut_on_drop }
     }
 
     /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of
     /// [`Ended`]. `heard` must not block: while it runs, nothing of this connection is read.
-    pub async fn exec(
-        &self,
-        exec: Exec,
-        heard: &mut (dyn FnMut(Heard<'_>) + Send),
-        stop: &CancellationToken,
-    ) -> Ended {
+    pub async fn exec(&self, exec: Exec, heard: &mut (dyn FnMut(Heard<'_>) + Send), stop: &CancellationToken) -> Ended {
         exec::run(self, exec, heard, stop).await
     }
 
