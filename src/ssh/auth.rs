@@ -36,7 +36,11 @@ type Agent = AgentClient<UnixStream>;
 /// Something to offer.
 enum Offer {
     File { path: PathBuf, stored: Stored },
-    Agent(AgentIdentity),
+    Agent(Box<AgentIdentity>),
+}
+
+fn held_by_agent(identity: AgentIdentity) -> Offer {
+    Offer::Agent(Box::new(identity))
 }
 
 impl Offer {
@@ -190,7 +194,7 @@ async fn choose(shared: &Shared, held: Vec<AgentIdentity>, notes: &mut Notes) ->
     // The usual keys that the agent holds stand among the agent's.
     let (with_agent, files): (Vec<_>, Vec<_>) = usual.into_iter().partition(|o| matches!(o, Offer::Agent(_)));
     offers.extend(with_agent);
-    offers.extend(held.into_iter().flatten().map(Offer::Agent));
+    offers.extend(held.into_iter().flatten().map(held_by_agent));
     offers.extend(files);
     Ok(offers)
 }
@@ -208,7 +212,7 @@ async fn add(
             |i: &Option<AgentIdentity>| i.as_ref().is_some_and(|i| i.public_key().key_data() == public.key_data());
         let before = offers.len();
         // Certificates of the key count as the key.
-        offers.extend(held.iter_mut().filter(|i| same(i)).filter_map(Option::take).map(Offer::Agent));
+        offers.extend(held.iter_mut().filter(|i| same(i)).filter_map(Option::take).map(held_by_agent));
         if offers.len() > before {
             return Ok(());
         }

@@ -84,10 +84,12 @@ async fn handshake_with_retries<'a>(
     target: &Target,
     shared: &'a Arc<Shared>,
 ) -> Result<(Handle<Peer>, Parts<'a>), ConnectError> {
-    let deadline = Instant::now() + shared.connect_timeout;
+    let mut deadline = None;
     let mut attempt = 1;
     loop {
         let permit = shared.connecting.acquire().await.map_err(|_| unreachable(target, "shutting down".into(), ""))?;
+        // Waiting for one's turn does not count.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + shared.connect_timeout);
         let failure = match handshake(target, shared).await {
             Ok((handle, end, refusals, cut)) => return Ok((handle, Parts { end, refusals, cut, permit })),
             Err(failure) => failure,

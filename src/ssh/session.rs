@@ -50,7 +50,9 @@ pub struct Session {
     _cut_on_drop: DropGuard,
 }
 
-/// A byte stream through the connection (`direct-tcpip`, `direct-streamlocal`).
+/// A byte stream through the connection (`direct-tcpip`, `direct-streamlocal`); it ends with its [`Session`].
+///
+/// Reading never holds the connection up: what is not read is kept, up to 8 MiB, beyond which reading fails.
 pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
@@ -163,7 +165,7 @@ impl Session {
             let result = match timeout(ABANDONED_LIMIT, open).await {
                 Ok(Ok(channel)) => Ok(channel),
                 Ok(Err(russh::Error::ChannelOpenFailure(kind))) => {
-                    let text = timeout(DESCRIPTION_LIMIT, async { refusals.lock().await.recv().await }).await;
+                    let text = timeout(DESCRIPTION_LIMIT, latest(&refusals)).await;
                     Err(NotOpen::Refused(refusal(&kind, text.ok().flatten())))
                 }
                 Ok(Err(e)) => Err(NotOpen::Lost(end.get().unwrap_or_else(|| reason(&e)))),
@@ -205,6 +207,16 @@ impl Session {
         }
         self.cut.cancel();
     }
+}
+
+/// The newest description: the library gives it without saying whose it is, and an older one was missed by its own.
+async fn latest(refusals: &Mutex<mpsc::UnboundedReceiver<String>>) -> Option<String> {
+    let mut refusals = refusals.lock().await;
+    let mut text = refusals.recv().await?;
+    while let Ok(newer) = refusals.try_recv() {
+        text = newer;
+    }
+    Some(text)
 }
 
 fn refusal(kind: &ChannelOpenFailure, text: Option<String>) -> String {

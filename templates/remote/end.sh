@@ -1,3 +1,4 @@
+# shellcheck disable=SC2154 # p_signal is set before
 # Ends every other command of the same SSH connection with the signal in $p_signal.
 #
 # The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one

@@ -159,10 +159,16 @@ async fn commands_give_output_and_status() {
 #[tokio::test]
 async fn many_commands_at_once_share_the_connection() {
     let Some(sshd) = sshd("") else { return };
-    let session = sshd.client().link(sshd.port).session().await.unwrap();
-    let texts: Vec<_> = (0..8).map(|i| format!("seq 1 20000; exit {i}")).collect();
-    let all = futures::future::join_all(texts.iter().map(|t| run(&session, command(t)))).await;
-    for (i, (ended, heard)) in all.into_iter().enumerate() {
+    let client = sshd.client();
+    let link = client.link(sshd.port);
+    // In a task of its own, as all work on servers is.
+    let session = tokio::spawn(async move { link.session().await }).await.unwrap().unwrap();
+    let tasks = (0..8).map(|i| {
+        let session = session.clone();
+        tokio::spawn(async move { run(&session, command(&format!("seq 1 20000; exit {i}"))).await })
+    });
+    for (i, done) in futures::future::join_all(tasks).await.into_iter().enumerate() {
+        let (ended, heard) = done.unwrap();
         assert_eq!(ended, Ended::Exit(i as u32));
         assert_eq!(heard.out.len(), 20_000);
         assert_eq!(heard.out[19_999], "20000");
@@ -202,11 +208,13 @@ async fn input_that_nobody_reads_is_not_waited_for_for_ever() {
     let Some(sshd) = sshd("") else { return };
     let client = sshd.client();
     let mut shared = client.shared();
-    shared.channel_timeout = Duration::from_secs(1);
+    shared.channel_timeout = Duration::from_secs(3);
     let session = client.link_with(sshd.port, shared).session().await.unwrap();
     let (file, _) = payload(20_000_000);
-    let exec = Exec { payload: Some(file), ..command("exec sleep 1000") };
-    assert_eq!(run(&session, exec).await.0, Ended::TimedOut(Duration::from_secs(2)));
+    let exec = Exec { payload: Some(file), ..command("echo $$; exec sleep 1000") };
+    let (ended, heard) = run(&session, exec).await;
+    assert_eq!(ended, Ended::TimedOut(Duration::from_secs(6)));
+    assert_gone(&session, &heard.out[0]).await;
 }
 
 #[tokio::test]
@@ -286,7 +294,7 @@ async fn a_lost_connection_is_told_and_made_again() {
     let client = sshd.client();
     let link = client.link(sshd.port);
     let session = link.session().await.unwrap();
-    let (ended, _) = run(&session, command("kill -9 $PPID; sleep 1000")).await;
+    let (ended, _) = run(&session, command("kill -9 $PPID; sleep 2")).await;
     assert!(matches!(ended, Ended::Lost(_)), "{ended:?}");
     let again = link.session().await.unwrap();
     assert_eq!(run(&again, command("exit 5")).await.0, Ended::Exit(5));
@@ -632,42 +640,25 @@ async fn accept_new_writes_what_ssh_keygen_finds() {
 
 #[tokio::test]
 async fn a_host_certificate_is_trusted_by_its_authority() {
-    let Some(sshd) = sshd("HostCertificate /nowhere") else { return };
-    let dir = sshd.dir.path().to_path_buf();
-    let ca = dir.join("ca");
-    keygen(&ca, "ed25519", "");
-    let sign = |principal: &str| {
-        let out = Command::new("ssh-keygen")
-            .args(["-q", "-h", "-I", "id", "-n", principal, "-s"])
-            .arg(&ca)
-            .arg(dir.join("host_ed25519.pub"))
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    };
-    drop(sshd);
     for (principal, good) in [("127.0.0.1", true), ("web9", false)] {
-        let Some(sshd) = sshd_with_certificate(|host| {
-            std::fs::create_dir_all(&dir).unwrap();
-            if !ca.exists() {
-                keygen(&ca, "ed25519", "");
-            }
-            std::fs::copy(host, dir.join("host_ed25519.pub")).unwrap();
-            sign(principal);
-            dir.join("host_ed25519-cert.pub")
-        }) else {
-            return;
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        keygen(&ca, "ed25519", "");
+        let certify = |host: &Path| {
+            let sign = ["-q", "-h", "-I", "id", "-n", principal, "-s"];
+            let out = Command::new("ssh-keygen").args(sign).arg(&ca).arg(host).output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            host.with_file_name("host_ed25519-cert.pub")
         };
+        let Some(sshd) = sshd_with_certificate(certify) else { return };
         let mut client = sshd.client();
         client.ssh.host_key_checking = HostKeyChecking::Strict;
         client.know(&format!("@cert-authority [127.0.0.1]:* {}", public(&ca)));
-        let made = client.link(sshd.port).session().await;
-        match made {
+        match client.link(sshd.port).session().await {
             Ok(_) => assert!(good),
             Err(e) => assert!(!good && e.detail.contains("made out to [web9]"), "{e:?}"),
         }
     }
-    let _ = std::fs::remove_dir_all(dir);
 }
 
 /// Starts sshd with a certificate that `make` creates from its public host key.
