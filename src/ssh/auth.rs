@@ -36,7 +36,11 @@ type Agent = AgentClient<UnixStream>;
 /// Something to offer.
 enum Offer {
     File { path: PathBuf, stored: Stored },
-    Agent(AgentIdentity),
+    Agent(Box<AgentIdentity>),
+}
+
+fn held_by_agent(identity: AgentIdentity) -> Offer {
+    Offer::Agent(Box::new(identity))
 }
 
 impl Offer {
@@ -190,7 +194,7 @@ async fn choose(shared: &Shared, held: Vec<AgentIdentity>, notes: &mut Notes) ->
     // The usual keys that the agent holds stand among the agent's.
     let (with_agent, files): (Vec<_>, Vec<_>) = usual.into_iter().partition(|o| matches!(o, Offer::Agent(_)));
     offers.extend(with_agent);
-    offers.extend(held.into_iter().flatten().map(Offer::Agent));
+    offers.extend(held.into_iter().flatten().map(held_by_agent));
     offers.extend(files);
     Ok(offers)
 }
@@ -204,12 +208,11 @@ async fn add(
     let path = &identity.path;
     let stored = shared.keys.get(path).await;
     if let Some(public) = stored.public() {
-        let same = |i: &Option<AgentIdentity>| {
-            i.as_ref().is_some_and(|i| i.public_key().key_data() == public.key_data())
-        };
+        let same =
+            |i: &Option<AgentIdentity>| i.as_ref().is_some_and(|i| i.public_key().key_data() == public.key_data());
         let before = offers.len();
         // Certificates of the key count as the key.
-        offers.extend(held.iter_mut().filter(|i| same(i)).filter_map(Option::take).map(Offer::Agent));
+        offers.extend(held.iter_mut().filter(|i| same(i)).filter_map(Option::take).map(held_by_agent));
         if offers.len() > before {
             return Ok(());
         }
@@ -294,7 +297,10 @@ impl Notes {
             (true, _) => format!("cannot log in as {place}: there was no key to offer"),
             (false, false) => format!("cannot log in as {place}: refused {}", self.offered.join(", ")),
             (false, true) => {
-                format!("cannot log in as {place}: a key was accepted, but more is demanded; offered {}", self.offered.join(", "))
+                format!(
+                    "cannot log in as {place}: a key was accepted, but more is demanded; offered {}",
+                    self.offered.join(", ")
+                )
             }
         };
         if !self.skipped.is_empty() {
@@ -309,7 +315,9 @@ impl Notes {
         }
         let keys = methods.is_empty() || methods.contains(&"publickey");
         let hint = match (keys, self.offered.is_empty()) {
-            (false, _) => "pitcrew logs in with keys only: allow PubkeyAuthentication for this user on the server.".into(),
+            (false, _) => {
+                "pitcrew logs in with keys only: allow PubkeyAuthentication for this user on the server.".into()
+            }
             (true, true) => "Name a key with identity_file, or load one into the agent with ssh-add.".into(),
             (true, false) => format!(
                 "Add one of these keys to {}'s authorized_keys on {}, or set the right user or identity_file.",

@@ -84,10 +84,12 @@ async fn handshake_with_retries<'a>(
     target: &Target,
     shared: &'a Arc<Shared>,
 ) -> Result<(Handle<Peer>, Parts<'a>), ConnectError> {
-    let deadline = Instant::now() + shared.connect_timeout;
+    let mut deadline = None;
     let mut attempt = 1;
     loop {
         let permit = shared.connecting.acquire().await.map_err(|_| unreachable(target, "shutting down".into(), ""))?;
+        // Waiting for one's turn does not count.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + shared.connect_timeout);
         let failure = match handshake(target, shared).await {
             Ok((handle, end, refusals, cut)) => return Ok((handle, Parts { end, refusals, cut, permit })),
             Err(failure) => failure,
@@ -129,7 +131,8 @@ async fn handshake(target: &Target, shared: &Arc<Shared>) -> Result<Shaken, Fail
             Err(Failure { error: unreachable(target, why, hint), passing: passing(&e) })
         }
         Err(_) => {
-            let why = format!("it accepted the connection, but no SSH handshake was made within {} s", limit.as_secs_f32());
+            let why =
+                format!("it accepted the connection, but no SSH handshake was made within {} s", limit.as_secs_f32());
             Err(lasting(unreachable(target, why, "Check that sshd listens on that port, or raise connect_timeout.")))
         }
     }

@@ -3,7 +3,10 @@
 //! One loop reads, sends and watches every limit; the discipline it keeps: the channel is always read, a writer is
 //! never waited for alone, and a command is ended by signals, since closing its channel would leave it running.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use russh::client::Msg;
@@ -22,12 +25,18 @@ use crate::event::Stream;
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 /// The same, while output keeps coming.
 const AFTER_EXIT_AT_MOST: Duration = Duration::from_secs(10);
-/// Between TERM and KILL.
-const AFTER_TERM: Duration = Duration::from_secs(5);
+/// Between TERM as a channel request and TERM by `end.sh`, for servers that do not pass it on.
+const AFTER_REQUEST: Duration = Duration::from_secs(2);
+/// Between that and KILL.
+const AFTER_TERM: Duration = Duration::from_secs(3);
 /// Between KILL and giving up.
 const AFTER_KILL: Duration = Duration::from_secs(3);
-/// How long input may not move while some is left.
-const UPLOAD_STALL: Duration = Duration::from_secs(60);
+/// How many times the channel's limit input may not move while some is left.
+const STALL_LIMITS: u32 = 2;
+/// How often to look again when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+/// Ends the commands of a connection from within the server.
+const END_SCRIPT: &str = include_str!("../../templates/remote/end.sh");
 /// Limit on requests that nobody waits for.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -49,6 +58,7 @@ pub(super) async fn run(
         Err(NotOpen::Refused(why)) => return Ended::Refused(why),
         Err(NotOpen::Lost(why)) => return Ended::Lost(why),
     };
+    let _one_more = Counted::new(&session.running);
     let (mut read, write) = channel.split();
     let write = Arc::new(write);
     let mut closing = Closing { write: Some(write.clone()) };
@@ -59,8 +69,9 @@ pub(super) async fn run(
         Err(_) => return Ended::Refused("the connection has no room for the command".into()),
     }
     let (sent, mut progress) = watch::channel(0);
-    let mut sending = std::pin::pin!(upload(&write, exec.head, exec.payload, &sent));
+    let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent)));
     let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet);
+    let mut ending: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
 
     loop {
         // Looked at on every turn, so that a flood of output cannot hold them off.
@@ -70,6 +81,15 @@ pub(super) async fn run(
         if let Some(ended) = run.due(Instant::now(), &write, heard) {
             run.finish(heard);
             return ended;
+        }
+        if !run.sending() {
+            // Dropped, not just left alone: a lock that waits in it would stall the session's task.
+            sending = None;
+        }
+        if let Some(signal) = run.take_wanted()
+            && session.running.load(SeqCst) == 1
+        {
+            ending = Some(end_all(session, signal));
         }
         tokio::select! {
             message = read.wait() => match message {
@@ -90,7 +110,7 @@ pub(super) async fn run(
                     return run.outcome(Ended::Lost(lost.unwrap_or_else(|_| session.lost())));
                 }
             },
-            done = &mut sending, if run.sending() => {
+            Some(done) = async { Some(sending.as_mut()?.await) }, if run.sending() => {
                 if progress.has_changed().is_ok_and(|changed| changed) {
                     heard(Heard::Sent(*progress.borrow_and_update()));
                 }
@@ -104,9 +124,39 @@ pub(super) async fn run(
                 run.moved();
                 heard(Heard::Sent(bytes));
             }
+            () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => ending = None,
             () = stop.cancelled(), if run.may_end() => {}
             () = sleep_until(run.wake()) => {}
         }
+    }
+}
+
+/// Runs `end.sh`, which reaches every command of the connection: only for one that runs alone.
+fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    Box::pin(async move {
+        let exec = Exec {
+            // Without `exec` a shell between would be taken for the command.
+            command: "exec sh -s".into(),
+            head: format!("p_signal={signal}\n{END_SCRIPT}").into(),
+            ..Exec::default()
+        };
+        let _ = timeout(AFTER_TERM, run(session, exec, &mut |_| {}, &CancellationToken::new())).await;
+    })
+}
+
+/// Counts the commands of a session while they run.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -130,14 +180,33 @@ enum Phase {
     Starting(Instant),
     Running,
     /// It has ended; its last output may still come.
-    Exited { status: Ended, until: Instant, at_most: Instant },
+    Exited {
+        status: Ended,
+        until: Instant,
+        at_most: Instant,
+    },
     /// It was told to end, for this reason.
-    Ending { outcome: Ended, killed: bool, until: Instant },
+    Ending {
+        outcome: Ended,
+        told: Told,
+        until: Instant,
+    },
+}
+
+/// How a command was told to end so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Requested,
+    Terminated,
+    Killed,
 }
 
 struct Run {
     phase: Phase,
     sending: bool,
+    /// A signal to be sent by `end.sh`.
+    wanted: Option<&'static str>,
+    stall: Duration,
     stdout: Lines,
     stderr: Lines,
     limit: Option<(Duration, Instant)>,
@@ -153,6 +222,8 @@ impl Run {
         Self {
             phase: Phase::Starting(now + start),
             sending: true,
+            wanted: None,
+            stall: start.saturating_mul(STALL_LIMITS),
             stdout: Lines::default(),
             stderr: Lines::default(),
             // A limit beyond what the clock can count is none.
@@ -165,6 +236,10 @@ impl Run {
 
     fn sending(&self) -> bool {
         self.sending
+    }
+
+    fn take_wanted(&mut self) -> Option<&'static str> {
+        self.wanted.take()
     }
 
     fn sent(&mut self) {
@@ -190,7 +265,7 @@ impl Run {
     }
 
     fn stalls(&self) -> Option<Instant> {
-        (self.sending && self.may_end()).then(|| self.last_moved + UPLOAD_STALL)
+        (self.sending && self.may_end()).then(|| self.last_moved + self.stall)
     }
 
     /// When something is due next.
@@ -202,7 +277,7 @@ impl Run {
         let limit = self.limit.filter(|_| self.may_end()).map(|(_, at)| at);
         let first = [phase, limit, self.next_silence(), self.stalls()].into_iter().flatten().min();
         // Nothing due is no reason to sleep for ever: looking again costs nothing.
-        first.unwrap_or_else(|| Instant::now() + UPLOAD_STALL)
+        first.unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     /// Does what is due; the outcome when the command is over.
@@ -218,7 +293,7 @@ impl Run {
             self.end(Ended::TimedOut(limit), write);
         }
         if self.stalls().is_some_and(|at| now >= at) {
-            self.end(Ended::TimedOut(UPLOAD_STALL), write);
+            self.end(Ended::TimedOut(self.stall), write);
         }
         if self.next_silence().is_some_and(|at| now >= at) {
             self.silences = self.silences.saturating_add(1);
@@ -231,13 +306,18 @@ impl Run {
                 None
             }
             Phase::Exited { status, until, .. } if now >= *until => Some(status.clone()),
-            Phase::Ending { outcome, killed: true, until } if now >= *until => Some(outcome.clone()),
-            Phase::Ending { killed, until, .. } if now >= *until => {
-                *killed = true;
-                *until = now + AFTER_KILL;
-                signal(write, Sig::KILL);
-                None
-            }
+            Phase::Ending { outcome, told, until } if now >= *until => match told {
+                Told::Requested => {
+                    (*told, *until, self.wanted) = (Told::Terminated, now + AFTER_TERM, Some("TERM"));
+                    None
+                }
+                Told::Terminated => {
+                    (*told, *until, self.wanted) = (Told::Killed, now + AFTER_KILL, Some("KILL"));
+                    signal(write, Sig::KILL);
+                    None
+                }
+                Told::Killed => Some(outcome.clone()),
+            },
             _ => None,
         }
     }
@@ -246,7 +326,7 @@ impl Run {
     fn end(&mut self, outcome: Ended, write: &Arc<ChannelWriteHalf<Msg>>) {
         if self.may_end() {
             self.sending = false;
-            self.phase = Phase::Ending { outcome, killed: false, until: Instant::now() + AFTER_TERM };
+            self.phase = Phase::Ending { outcome, told: Told::Requested, until: Instant::now() + AFTER_REQUEST };
             signal(write, Sig::TERM);
         }
     }
@@ -281,9 +361,8 @@ impl Run {
         match &mut self.phase {
             Phase::Exited { .. } => {}
             // Told to end, and it did: only the last output is waited for.
-            Phase::Ending { killed, until, .. } => {
-                *killed = true;
-                *until = now + AFTER_EXIT;
+            Phase::Ending { told, until, .. } => {
+                (*told, *until) = (Told::Killed, now + AFTER_EXIT);
             }
             Phase::Starting(_) | Phase::Running => {
                 self.phase = Phase::Exited { status, until: now + AFTER_EXIT, at_most: now + AFTER_EXIT_AT_MOST };

@@ -184,7 +184,8 @@ impl KnownHosts {
 
     async fn record(&self, known: Known, key: PublicKey) -> Result<(), ConnectError> {
         let Some(file) = known.first_file.clone() else { return Err(known.unknown(key)) };
-        let text = append::line(&known.name.written, &key).map_err(|why| append::error(&known.name.written, &file, &why))?;
+        let text =
+            append::line(&known.name.written, &key).map_err(|why| append::error(&known.name.written, &file, &why))?;
         append::append(&file, &text).await.map_err(|e| append::error(&known.name.written, &file, &e.to_string()))?;
         if let Ok(Some(line)) = Line::parse(&text) {
             let entry = Arc::new(Entry { line, file, number: 0 });
@@ -206,8 +207,7 @@ impl Shown<'_> {
 impl Known {
     /// Orders host key algorithms so that those of known keys come first; SHA-1 is never among them.
     pub fn algorithms(&self) -> Vec<Algorithm> {
-        let keys: Vec<Algorithm> =
-            self.trusted().chain(self.bare_trusted()).map(|e| e.line.key.algorithm()).collect();
+        let keys: Vec<Algorithm> = self.trusted().chain(self.bare_trusted()).map(|e| e.line.key.algorithm()).collect();
         let mut all = supported();
         // A stable sort keeps the order of preference within both halves.
         all.sort_by_key(|a| !keys.iter().any(|k| same_kind(k, a)));
@@ -251,7 +251,9 @@ impl Known {
                 ));
             }
         }
-        if self.trusted().chain(self.bare_trusted()).any(|e| e.line.key.key_data() == key.key_data()) {
+        // The bare name is asked only where nothing is known of the port.
+        let bare = self.bare_trusted().filter(|_| self.trusted().next().is_none());
+        if self.trusted().chain(bare).any(|e| e.line.key.key_data() == key.key_data()) {
             return Ok(true);
         }
         if let Shown::Certificate(certificate) = shown {

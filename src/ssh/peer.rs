@@ -197,7 +197,6 @@ impl Handler for Peer {
         refuse(reply).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the library's signature")]
     async fn server_channel_open_direct_tcpip(
         &mut self,
         _: Channel<Msg>,
@@ -211,7 +210,6 @@ impl Handler for Peer {
         refuse(reply).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the library's signature")]
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
         _: Channel<Msg>,

@@ -42,13 +42,17 @@ pub struct Session {
     pub(super) handle: Arc<Handle<Peer>>,
     pub(super) end: End,
     pub(super) channel_timeout: Duration,
+    /// Commands that run.
+    pub(super) running: std::sync::atomic::AtomicUsize,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
     cut: CancellationToken,
     /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
     _cut_on_drop: DropGuard,
 }
 
-/// A byte stream through the connection (`direct-tcpip`, `direct-streamlocal`).
+/// A byte stream through the connection (`direct-tcpip`, `direct-streamlocal`); it ends with its [`Session`].
+///
+/// Reading never holds the connection up: what is not read is kept, up to 8 MiB, beyond which reading fails.
 pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
@@ -116,17 +120,12 @@ impl Session {
     ) -> Self {
         let _cut_on_drop = cut.clone().drop_guard();
         let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
-        Self { handle, end, channel_timeout, refusals, cut, _cut_on_drop }
+        Self { handle, end, channel_timeout, running: Default::default(), refusals, cut, _cut_on_drop }
     }
 
     /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of
     /// [`Ended`]. `heard` must not block: while it runs, nothing of this connection is read.
-    pub async fn exec(
-        &self,
-        exec: Exec,
-        heard: &mut (dyn FnMut(Heard<'_>) + Send),
-        stop: &CancellationToken,
-    ) -> Ended {
+    pub async fn exec(&self, exec: Exec, heard: &mut (dyn FnMut(Heard<'_>) + Send), stop: &CancellationToken) -> Ended {
         exec::run(self, exec, heard, stop).await
     }
 
@@ -166,7 +165,7 @@ impl Session {
             let result = match timeout(ABANDONED_LIMIT, open).await {
                 Ok(Ok(channel)) => Ok(channel),
                 Ok(Err(russh::Error::ChannelOpenFailure(kind))) => {
-                    let text = timeout(DESCRIPTION_LIMIT, async { refusals.lock().await.recv().await }).await;
+                    let text = timeout(DESCRIPTION_LIMIT, latest(&refusals)).await;
                     Err(NotOpen::Refused(refusal(&kind, text.ok().flatten())))
                 }
                 Ok(Err(e)) => Err(NotOpen::Lost(end.get().unwrap_or_else(|| reason(&e)))),
@@ -208,6 +207,16 @@ impl Session {
         }
         self.cut.cancel();
     }
+}
+
+/// The newest description: the library gives it without saying whose it is, and an older one was missed by its own.
+async fn latest(refusals: &Mutex<mpsc::UnboundedReceiver<String>>) -> Option<String> {
+    let mut refusals = refusals.lock().await;
+    let mut text = refusals.recv().await?;
+    while let Ok(newer) = refusals.try_recv() {
+        text = newer;
+    }
+    Some(text)
 }
 
 fn refusal(kind: &ChannelOpenFailure, text: Option<String>) -> String {

@@ -1,7 +1,7 @@
 //! A byte stream through a channel that never holds up its connection.
 //!
 //! The library stops reading the whole connection when one channel is not drained, and leaves a writer waiting for ever
-//! when the connection dies. So a task drains the channel at once, and wakes both sides when it ends.
+//! when the connection dies. So one task drains the channel from the start, and another writes; both end with it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +14,8 @@ use bytes::{Buf as _, Bytes};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
 use super::peer::End;
 
@@ -22,10 +23,15 @@ use super::peer::End;
 const UNREAD_LIMIT: usize = 8 << 20;
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
+/// Chunks that may wait to be written.
+const UNWRITTEN: usize = 4;
+/// Largest of them in bytes.
+const CHUNK: usize = 64 * 1024;
+
 /// A stream through one channel.
 pub(super) struct Tunnel {
     shared: Arc<Mutex<Inbox>>,
-    writer: Pin<Box<dyn AsyncWrite + Send>>,
+    writer: PollSender<Bytes>,
     /// Ends the draining task, which closes the channel.
     _drop: DropGuard,
 }
@@ -35,39 +41,60 @@ struct Inbox {
     chunks: VecDeque<Bytes>,
     unread: usize,
     eof: bool,
-    /// Nothing more can be written.
-    closed: bool,
     failure: Option<String>,
     reader: Option<Waker>,
-    writer: Option<Waker>,
 }
 
 impl Tunnel {
     pub(super) fn new(channel: Channel<Msg>, end: End) -> Self {
         let (read, write) = channel.split();
-        let writer = Box::pin(write.make_writer());
+        let (writer, unwritten) = mpsc::channel(UNWRITTEN);
         let shared = Arc::<Mutex<Inbox>>::default();
         let dropped = CancellationToken::new();
-        tokio::spawn(drain(read, write, shared.clone(), (dropped.clone(), end)));
-        Self { shared, writer, _drop: dropped.drop_guard() }
+        let over = CancellationToken::new();
+        let write = Arc::new(write);
+        tokio::spawn(over.clone().run_until_cancelled_owned(send(write.clone(), unwritten)));
+        tokio::spawn(drain(
+            read,
+            write,
+            shared.clone(),
+            Ends { dropped: dropped.clone(), over: over.drop_guard(), end },
+        ));
+        Self { shared, writer: PollSender::new(writer), _drop: dropped.drop_guard() }
     }
+}
+
+/// What ends a tunnel, and what its end ends.
+struct Ends {
+    /// Nobody holds the stream any more.
+    dropped: CancellationToken,
+    /// Ends the writing.
+    over: DropGuard,
+    /// The connection's.
+    end: End,
 }
 
 fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn drain(
-    mut read: ChannelReadHalf,
-    write: ChannelWriteHalf<Msg>,
-    inbox: Arc<Mutex<Inbox>>,
-    (dropped, end): (CancellationToken, End),
-) {
+/// Writes in a task of its own: a write that its caller left half polled could hold a lock that the session's task needs.
+async fn send(write: Arc<ChannelWriteHalf<Msg>>, mut unwritten: mpsc::Receiver<Bytes>) {
+    while let Some(chunk) = unwritten.recv().await {
+        if write.data_bytes(chunk).await.is_err() {
+            return;
+        }
+    }
+    // An error means that the session is gone, which the reading side tells.
+    let _ = write.eof().await;
+}
+
+async fn drain(mut read: ChannelReadHalf, write: Arc<ChannelWriteHalf<Msg>>, inbox: Arc<Mutex<Inbox>>, ends: Ends) {
     let mut open = true;
     loop {
         let message = tokio::select! {
             message = read.wait() => message,
-            () = dropped.cancelled() => break,
+            () = ends.dropped.cancelled() => break,
         };
         let mut state = lock(&inbox);
         match message {
@@ -88,7 +115,7 @@ async fn drain(
             // Without a close the connection is gone: what was read is not all there was.
             None => {
                 open = false;
-                let why = end.get().unwrap_or_else(|| "the connection ended".into());
+                let why = ends.end.get().unwrap_or_else(|| "the connection ended".into());
                 state.fail(format!("the connection was lost: {why}"));
                 break;
             }
@@ -98,6 +125,7 @@ async fn drain(
     }
     // Closing waits for room in the connection's queue; the receiver is gone by then and holds nothing up.
     drop(read);
+    drop(ends.over);
     if open {
         let _ = tokio::time::timeout(CLOSE_LIMIT, write.close()).await;
     }
@@ -106,7 +134,6 @@ async fn drain(
 impl Inbox {
     fn end(&mut self) {
         self.eof = true;
-        self.closed = true;
         self.wake();
     }
 
@@ -116,7 +143,7 @@ impl Inbox {
     }
 
     fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+        if let Some(waker) = self.reader.take() {
             waker.wake();
         }
     }
@@ -154,38 +181,27 @@ impl AsyncRead for Tunnel {
     }
 }
 
-impl Tunnel {
-    /// Registers for the end of the channel; an error once it has come.
-    fn writable(&self, cx: &Context<'_>) -> io::Result<()> {
-        let mut state = lock(&self.shared);
-        if state.closed {
-            return Err(state.broken());
-        }
-        state.writer = Some(cx.waker().clone());
-        Ok(())
-    }
-}
-
 impl AsyncWrite for Tunnel {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // The library takes an empty write for an error.
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.writable(cx)?;
-        self.writer.as_mut().poll_write(cx, buf)
+        let chunk = buf.get(..CHUNK).unwrap_or(buf);
+        let sent = match self.writer.poll_reserve(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => self.writer.send_item(Bytes::copy_from_slice(chunk)),
+            Poll::Ready(Err(e)) => Err(e),
+        };
+        Poll::Ready(sent.map(|()| chunk.len()).map_err(|_| lock(&self.shared).broken()))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writable(cx)?;
-        self.writer.as_mut().poll_flush(cx)
+    /// What was written leaves by itself; only its end can be waited for, by reading the answer.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing to end where the other side has closed.
-        if self.writable(cx).is_err() {
-            return Poll::Ready(Ok(()));
-        }
-        self.writer.as_mut().poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.close();
+        Poll::Ready(Ok(()))
     }
 }
