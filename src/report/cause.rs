@@ -73,9 +73,12 @@ pub fn lines(failure: &Failure) -> Vec<String> {
 /// Words of the codes by which remote scripts refuse; an unknown one is shown as it came.
 fn refused(code: &str, detail: &str) -> (String, &'static str) {
     let (what, hint) = match code {
-        "no_space" => ("there is not enough room for the release", "free some, or lower keep_releases"),
-        "no_inodes" => ("there are not enough free inodes for the release", "free some, or lower keep_releases"),
+        "no_space" => ("there is no room left on the server's disk", "free some, or lower keep_releases"),
+        "no_inodes" => ("there are no inodes left on the server's disk", "free some, or lower keep_releases"),
         "not_writable" => ("the login user cannot write there", "give it the directory, or set [ssh] user"),
+        "bad_root" => ("deploy_to cannot be used", "write an absolute path in [app] deploy_to"),
+        "bad_path" => ("a path in [shared] cannot be used", "write it relative to the release, without `..`"),
+        "no_input" => ("the connection ended before the script had its input", "deploy again"),
         "bad_payload" => {
             ("what arrived is not what was sent", "deploy again; if it repeats, look at the server's disk")
         }
@@ -88,22 +91,25 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
             "find out who deploys beside pitcrew, then run `pitcrew deploy` again",
         ),
         "current_odd" => ("`current` is not a link to a release", "move it away, then run `pitcrew deploy` again"),
+        "not_switched" => ("`current` could not be switched", ""),
+        "not_restarted" => ("the web server could not be restarted", "look at the web server's own log"),
         "not_proven" => (
-            "the restart is not proven: the processes are not those of the new release",
-            "look at the web server's own log, and at the pid file that [web] names",
+            "the restart is not proven",
+            "look at the web server's own log, and at the parameters in [web] that say where its processes are",
         ),
-        "old_alive" => ("old processes are still running after the restart", "look at the web server's own log"),
-        "no_proc" => (
-            "no process of the web server is running",
-            "look at the web server's own log; `start` in [web] must leave it running",
-        ),
+        "still_running" => ("the web server could not be stopped", "look at the web server's own log"),
+        "no_proc" => ("nothing there tells which processes run", "mount /proc, as every Linux does"),
         "lock_lost" => {
             ("the lock is gone: somebody removed it during the run", "find out who did, then run `pitcrew check`")
         }
         "locked" => ("locked by another run", "wait for it, or run `pitcrew deploy --wait-lock 10m`"),
         "not_ours" => ("the lock belongs to another run and is left alone", "run `pitcrew check` to see whose it is"),
-        "release_missing" => ("the release is not on the server", "`pitcrew releases` lists those that are"),
+        "no_release" | "release_missing" => {
+            ("the release is not on the server, or not whole", "`pitcrew releases` lists those that are")
+        }
         "release_exists" => ("the release is on the server already", "run `pitcrew deploy` again: it takes a new id"),
+        "not_removed" => ("a release could not be removed", "remove it by hand, as the user that owns it"),
+        "in_use" => ("the release is in use and stays", ""),
         "capacity" | "min_in_service" => (
             "draining it would leave too few other members in service",
             "bring the others up first, or lower min_in_service in [load_balancer]",

@@ -100,13 +100,7 @@ fn alike(a: &[Step], b: &[Step]) -> bool {
 fn act(act: &Act) -> String {
     match act {
         Act::Switch { to, .. } => format!("switch to {to}"),
-        Act::Hook { index, on } => {
-            let place = match on {
-                crate::config::HookPlace::Here => " here",
-                crate::config::HookPlace::One | crate::config::HookPlace::Each => "",
-            };
-            format!("hook {}{place}", index.saturating_add(1))
-        }
+        Act::Hook { index, .. } => format!("hook {}", index.saturating_add(1)),
         other => other.name().to_string(),
     }
 }
@@ -193,6 +187,34 @@ mod tests {
             ],
             notices: vec![Warning::NoHealthCheck],
         };
-        insta::assert_snapshot!(text(&plan, "shop", "unicorn"), @"");
+        insta::assert_snapshot!(text(&plan, "shop", "unicorn"), @r"
+        shop: deploy release 20261123045900 (a1b2c3d) on 3 servers; nothing is changed now
+          strategy    rolling (--rolling)
+          revision    a1b2c3d4e5f6
+          web server  unicorn
+          prepare     in-turn
+          on failure  revert
+          migrations  on web1
+          batch 1     web1 (now on 20261122000000), web2 (now on no release)
+          batch 2     web3 (now on no release)
+          only locked db1
+
+        lock
+          web1, web2, web3, db1: lock
+            taken back by: unlock
+
+        rollout, batch 1 of 2
+          here: hook 1
+          web1: drain
+            taken back by: put back into the balancer
+          web1, web2: switch to 20261123045900, restart, check
+            taken back by: restart on the old release, switch back
+
+        rollout, batch 2 of 2
+          web3: switch to 20261123045900, restart, check
+            taken back by: restart on the old release, switch back
+
+        notice: there is no [health]: nothing but the list of processes proves the new release
+");
     }
 }

@@ -332,20 +332,24 @@ fn changed_nothing(step: StepName, cause: &Cause) -> bool {
         (StepName::Lock, Cause::Locked { .. } | Cause::Refused { .. }) => true,
         // A refusal of the balancer step comes before it says anything to a balancer.
         (StepName::Drain, Cause::Refused { .. }) => true,
-        (StepName::Switch, Cause::Refused { code, .. }) => UNSWITCHED.contains(&code.as_str()),
-        (StepName::Restart, Cause::Refused { code, .. }) => code == "lock_lost",
+        (StepName::Switch, Cause::Refused { code, .. }) => code == "not_switched" || refused_early(code),
+        (StepName::Restart, Cause::Refused { code, .. }) => refused_early(code),
         _ => false,
     }
 }
 
-/// Codes by which the switch script refuses before it renames anything.
-const UNSWITCHED: [&str; 8] = [
-    "current_changed",
-    "current_odd",
-    "lock_lost",
-    "locked",
-    "not_ours",
-    "release_missing",
-    "no_space",
-    "not_writable",
-];
+/// Codes by which remote scripts refuse before they do anything.
+fn refused_early(code: &str) -> bool {
+    matches!(
+        code,
+        "bad_root"
+            | "current_changed"
+            | "current_odd"
+            | "lock_lost"
+            | "no_input"
+            | "no_proc"
+            | "no_release"
+            | "no_space"
+            | "not_writable"
+    )
+}
