@@ -141,53 +141,47 @@ fn current_line(listing: &str) -> String {
     listing.lines().find(|l| l.starts_with("./current ")).unwrap_or_default().to_owned()
 }
 
-/// A stack on small disks with a first release.
-fn on_small_disks() -> (Stack, String) {
-    let stack = Stack::new(App::Static).below("small");
+/// A stack on disks of 3 MB with a first release; `disk` is one that no other case fills.
+fn on_small_disks(disk: &str) -> (Stack, String, Vec<String>) {
+    let stack = Stack::new(App::Static).below(disk);
     let first = stack.commit(&[]);
     stack.deploy_first();
-    (stack, first)
+    let current = stack.listing().iter().map(|l| current_line(l)).collect();
+    (stack, first, current)
 }
 
-/// So much that no second release fits. Written as the login user: root may use what is reserved.
-fn fill(server: &fleet::Host) {
-    server.sh("cat /dev/zero > /srv/small/ballast 2>/dev/null; :");
-}
-
-fn disk_full_before() {
-    let (stack, first) = on_small_disks();
+/// Deploys, which must fail on the full second server and leave everything as it was everywhere.
+#[track_caller]
+fn assert_fails_for_want_of_space(stack: &Stack, disk: &str, first: &str, current: &[String]) -> Ran {
     let full = stack.servers[1];
-    let current: Vec<_> = stack.listing().iter().map(|l| current_line(l)).collect();
-    fill(full);
-    stack.commit(&[("ballast", &"x".repeat(100_000))]);
-    let ran = stack.pitcrew(&["deploy"]).run();
-    full.sh("rm /srv/small/ballast");
-    let ran = ran.expect(1);
+    let ran = stack.pitcrew(&["deploy"]).run().expect(1);
+    full.sh(&format!("rm /srv/{disk}/ballast"));
     assert!(ran.printed().contains(&full.address()), "the full server is named");
     assert_eq!(stack.listing().iter().map(|l| current_line(l)).collect::<Vec<_>>(), current, "`current` is untouched");
-    assert_eq!(stack.revisions(), [&first[..]; 3]);
+    assert_eq!(stack.revisions(), [first; 3]);
     stack.assert_no_lock();
     for h in &stack.servers {
         assert_eq!(stack.releases(h).len(), 1, "{} keeps no half release", h.name);
     }
+    ran
+}
+
+fn disk_full_before() {
+    let (stack, first, current) = on_small_disks("small1");
+    stack.servers[1].sh("cat /dev/zero > /srv/small1/ballast 2>/dev/null; :");
+    stack.commit(&[("big", &"x".repeat(100_000))]);
+    assert_fails_for_want_of_space(&stack, "small1", &first, &current);
 }
 
 /// It fits when asked, and not any more when sent.
 fn disk_fills_during_transfer() {
-    let (stack, first) = on_small_disks();
-    let full = stack.servers[1];
-    let current: Vec<_> = stack.listing().iter().map(|l| current_line(l)).collect();
-    std::fs::write(stack.seen(full, "shared/FILL"), "").unwrap();
-    let run = format!("test ! -e {}/shared/FILL || cat /dev/zero > /srv/small/ballast || :", stack.deploy_to);
+    let (stack, first, current) = on_small_disks("small2");
+    std::fs::write(stack.seen(stack.servers[1], "shared/FILL"), "").unwrap();
+    let run = format!("test ! -e {}/shared/FILL || cat /dev/zero > /srv/small2/ballast || :", stack.deploy_to);
     let stack = stack.tables(&format!("[[hooks]]\nat = \"before prepare\"\nrun = \"{run}\"\non = \"each\""));
     stack.commit(&[("big", &"x".repeat(100_000))]);
-    let ran = stack.pitcrew(&["deploy"]).run();
-    full.sh("rm -f /srv/small/ballast");
-    let ran = ran.expect(1);
-    assert!(ran.printed().contains(&full.address()), "the full server is named");
+    let ran = assert_fails_for_want_of_space(&stack, "small2", &first, &current);
     assert!(ran.printed().to_lowercase().contains("no space left"), "the cause is shown");
-    assert_eq!(stack.listing().iter().map(|l| current_line(l)).collect::<Vec<_>>(), current, "`current` is untouched");
-    assert_eq!(stack.revisions(), [&first[..]; 3]);
 }
 
 /// One goes through, the other is refused and names the first.
