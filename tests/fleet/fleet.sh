@@ -6,6 +6,8 @@
 #   fleet.sh exec I CMD...         inside: runs CMD in server I, as root where there is one
 #   fleet.sh as I CMD...           inside: runs CMD in server I as its login user
 #
+# Two disks of 3 MB, /srv/small1 and /srv/small2, are there to be filled (not in light mode).
+#
 # root   net, mount, pid, ipc and uts namespaces per server, an overlay over /, user deploy, stock sshd with PAM
 # user   the same without root: in a user namespace whose only user is called deploy
 # light  no namespaces: sshds on loopback ports, a home directory each; files and ports are shared
@@ -88,7 +90,7 @@ wait_for_banner() { # NAME ADDRESS PORT PID LOG
 
 make_base() { # root: the layer between / and each server: users, keys, sshd's configuration
   local b=$FLEET_DIR/base
-  mkdir -p "$b"/{etc/ssh/sshd_config.d,home/deploy/.ssh,srv/small,root,var/www}
+  mkdir -p "$b"/{etc/ssh/sshd_config.d,home/deploy/.ssh,srv/small{1,2},root,var/www}
   { grep -v '^deploy:' /etc/passwd; echo 'deploy:x:1500:1500::/home/deploy:/bin/bash'; } >"$b/etc/passwd"
   { grep -v '^deploy:' /etc/group; echo 'deploy:x:1500:'; } >"$b/etc/group"
   # '*' and not '!': without PAM sshd calls '!' a locked account and refuses its key.
@@ -122,7 +124,7 @@ host_net() { # in the server: waits for its cable
 }
 
 host_root() { # process 1 of server $1, in its new namespaces, as root
-  local i=$1 h=$FLEET_DIR/h$1 r=$FLEET_DIR/h$1/root
+  local i=$1 d h=$FLEET_DIR/h$1 r=$FLEET_DIR/h$1/root
   hostname "host$i" && host_net "$i"
   mount -t overlay "h$i" -o "lowerdir=$FLEET_DIR/base:/,upperdir=$h/up,workdir=$h/work" "$r" || exit 1
   mount -t proc proc "$r/proc"
@@ -132,7 +134,7 @@ host_root() { # process 1 of server $1, in its new namespaces, as root
   mount -t tmpfs -o mode=1777 tmp "$r/dev/shm"
   mount -t tmpfs -o mode=755 run "$r/run" && mkdir -p "$r/run/sshd" "$r/run/lock"
   mount -t tmpfs -o mode=1777 tmp "$r/tmp"
-  mount -t tmpfs -o mode=755,uid=1500,gid=1500,size=3m small "$r/srv/small"
+  for d in small1 small2; do mount -t tmpfs -o mode=755,uid=1500,gid=1500,size=3m $d "$r/srv/$d"; done
   cd "$r" && pivot_root . . && umount -l . && cd / || exit 1
   # sshd reaps orphans (it waits for any child), so it can serve as this server's process 1.
   exec env -i PATH="$INSIDE_PATH" LANG=C.UTF-8 /usr/sbin/sshd -D -E /var/log/sshd.log
@@ -145,8 +147,8 @@ host_user() { # process 1 of server $1, in its new namespaces, without root
   cp "$FLEET_DIR/id_ed25519.pub" "$FLEET_DIR/keys/k$i" "$FLEET_DIR/passwd" "$k/"
   mount --bind "$k/passwd" /etc/passwd
   for d in /srv /home /run /var/log; do mount -t tmpfs -o mode=755 t "$d" || exit 1; done
-  mkdir -p /home/deploy/.ssh /run/sshd /run/k /srv/small
-  mount -t tmpfs -o mode=755,size=3m small /srv/small
+  mkdir -p /home/deploy/.ssh /run/sshd /run/k /srv/small{1,2}
+  for d in small1 small2; do mount -t tmpfs -o mode=755,size=3m $d /srv/$d; done
   cp "$k/id_ed25519.pub" /home/deploy/.ssh/authorized_keys
   cp "$k/k$i" /run/k/hostkey
   chmod 700 /home/deploy /home/deploy/.ssh
