@@ -413,7 +413,7 @@ pub enum Warning {
     /// A server's clock differs from this machine's.
     ClockSkew {
         /// Whose.
-        server: ServerName,
+        of: ServerName,
         /// Seconds, positive when the server is ahead.
         seconds: i64,
     },

@@ -92,7 +92,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     for (server, f) in &facts.servers {
         let seconds = f.time - now.as_second();
         if f.time != 0 && seconds.abs() > 30 {
-            notices.push(Warning::ClockSkew { server: server.clone(), seconds });
+            notices.push(Warning::ClockSkew { of: server.clone(), seconds });
         }
     }
 

@@ -123,8 +123,8 @@ pub fn warning(warning: &Warning) -> String {
         Warning::FoundOut { member, state } => {
             format!("{} was {} when the run began and is left so", clean(member), clean(state))
         }
-        Warning::ClockSkew { server, seconds: skew } => format!(
-            "the clock of {server} is {} {} this machine's",
+        Warning::ClockSkew { of, seconds: skew } => format!(
+            "the clock of {of} is {} {} this machine's",
             seconds(as_seconds(skew.unsigned_abs())),
             if *skew >= 0 { "ahead of" } else { "behind" }
         ),
