@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo test --test plans` writes the `.txt` files anew; read the difference before committing it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -98,7 +100,8 @@ fn load(text: &str) -> Config {
         profile: None,
         template: &template,
     };
-    config::load(&input).unwrap_or_else(|p| panic!("{}", p.iter().map(config::Problem::render).collect::<Vec<_>>().join("\n")))
+    config::load(&input)
+        .unwrap_or_else(|p| panic!("{}", p.iter().map(config::Problem::render).collect::<Vec<_>>().join("\n")))
 }
 
 fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
@@ -127,10 +130,10 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             current: found.current.as_deref().and_then(ReleaseId::parse),
             current_odd: found.current_odd.clone(),
             releases: releases.collect(),
-            lock: found.locked_by.as_ref().map(|run| LockFacts {
-                owner: [("run".to_owned(), run.clone())].into(),
-                age: Some(30),
-            }),
+            lock: found
+                .locked_by
+                .as_ref()
+                .map(|run| LockFacts { owner: [("run".to_owned(), run.clone())].into(), age: Some(30) }),
             free_kb: Some(found.free_kb),
             missing_files: found.missing_files.clone(),
             missing_tools: found.missing_tools.clone(),
@@ -313,7 +316,12 @@ fn the_matrix_of_strategies_templates_and_policies() {
                     assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
                     barriers_hold(&plan);
                     let (prepare, by) = (plan.prepare, plan.decided_by);
-                    write!(all, "{web} {strategy:?} {policy} ahead={ahead}: {} by {by}, prepare {prepare};", plan.strategy).unwrap();
+                    write!(
+                        all,
+                        "{web} {strategy:?} {policy} ahead={ahead}: {} by {by}, prepare {prepare};",
+                        plan.strategy
+                    )
+                    .unwrap();
                     for stage in &plan.stages {
                         let steps = stage.batches.iter().map(|b| {
                             let phase = |p: &pitcrew::plan::Phase| {
@@ -358,9 +366,11 @@ fn barriers_hold(plan: &Plan) {
     for stage in plan.stages.iter().filter(|s| s.name == StageName::Rollout) {
         for batch in &stage.batches {
             let of = |step| {
-                let steps = batch.phases.iter().flat_map(|p| &p.lanes).flat_map(|l| {
-                    l.steps.iter().map(|s| (s.act.name(), l.server.clone()))
-                });
+                let steps = batch
+                    .phases
+                    .iter()
+                    .flat_map(|p| &p.lanes)
+                    .flat_map(|l| l.steps.iter().map(|s| (s.act.name(), l.server.clone())));
                 steps.filter(|(s, _)| *s == step).map(|(_, server)| server).collect::<Vec<_>>()
             };
             assert_eq!(of(StepName::Drain), of(StepName::Restore), "drained and not restored, or the reverse");

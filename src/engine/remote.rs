@@ -124,15 +124,8 @@ pub async fn execute_hearing(
         quiet: execution.quiet,
     };
     let total = execution.payload.as_ref().map_or(0, |p| p.len);
-    let mut hearing = Hearing {
-        ear,
-        nonce: &nonce,
-        total,
-        reported: 0,
-        answers: Vec::new(),
-        tail: VecDeque::new(),
-        also,
-    };
+    let mut hearing =
+        Hearing { ear, nonce: &nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
     let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
         "locked" => locked(&hearing.answers),

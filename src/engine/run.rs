@@ -8,9 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{Running, World, unwind};
 use crate::config::OnFailure;
-use crate::event::{
-    Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning,
-};
+use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
 use crate::plan::stages::HERE;
 use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
@@ -82,7 +80,8 @@ async fn walk(running: &Arc<Running>) {
 /// Ends the connections.
 async fn close(running: &Arc<Running>) {
     let mut closing = JoinSet::new();
-    for link in running.world.links.values().cloned() {
+    for link in running.world.links.values() {
+        let link = Arc::clone(link);
         closing.spawn(async move { link.close().await });
     }
     closing.join_all().await;

@@ -10,11 +10,11 @@ use super::{Running, hooks};
 use crate::balancer::Snapshot;
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
+use crate::facts::ReleaseState;
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::unwind::Switched;
-use crate::facts::ReleaseState;
 use crate::remote::calls::{self, Behind, Dir, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
@@ -87,9 +87,7 @@ impl Running {
                 Ok(())
             }
             Act::Migrate => match &config.migrate {
-                Some(migrate) => {
-                    self.command(place, &migrate.run, Limit(config.timeouts.migrate), stop).await
-                }
+                Some(migrate) => self.command(place, &migrate.run, Limit(config.timeouts.migrate), stop).await,
                 None => Ok(()),
             },
             Act::Drain => self.drain(server, place, stop).await,

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use super::{Running, hooks};
 use crate::config::OnFailure;
 use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::facts::ReleaseState;
 use crate::name::ServerName;
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
-use crate::facts::ReleaseState;
 use crate::remote::calls::{self, Behind, Mark};
 
 use super::step::How;
@@ -53,8 +53,7 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
         }
     }
     // Servers whose turn never came may hold a prepared release.
-    let later: Vec<ServerName> =
-        batches.iter().skip(failing.map_or(0, |i| i + 1)).flatten().cloned().collect();
+    let later: Vec<ServerName> = batches.iter().skip(failing.map_or(0, |i| i + 1)).flatten().cloned().collect();
     stuck.extend(together(running, later).await);
     hooks::on_failure(running, &running.world.stop.hard).await;
     settle(running).await;
@@ -171,9 +170,7 @@ impl Running {
             let done = self.undo(name, step, async {
                 match &takeback {
                     Takeback::Drain => self.drain(server, &place, stop).await,
-                    Takeback::SwitchBack(to) => {
-                        self.switch(&place, Some(&self.plan.release), to.as_ref(), stop).await
-                    }
+                    Takeback::SwitchBack(to) => self.switch(&place, Some(&self.plan.release), to.as_ref(), stop).await,
                     Takeback::Restart(release) => self.restart(&place, release, stop).await,
                     Takeback::Stop => self.halt(&place, stop).await,
                     Takeback::Check => match self.previous(name) {

@@ -92,7 +92,11 @@ mod tests {
         let behind: Vec<ServerName> = behind.split_whitespace().map(|b| ServerName(b.into())).collect();
         let walk = Walk { servers: &refs, migrate_on: migrate_on.as_ref(), behind: &behind };
         let batches = split(&walk, strategy, sizes);
-        batches.iter().map(|b| b.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(" | ")
+        batches
+            .iter()
+            .map(|b| b.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+            .join(" | ")
     }
 
     use BatchSize::{Count, Percent};
@@ -105,7 +109,10 @@ mod tests {
         assert_eq!(walk("a b c d e", None, "", Rolling, &[Count(2)]), "a b | c d | e");
         assert_eq!(walk("a b c d e f g h", None, "", Rolling, &[Percent(25)]), "a b | c d | e f | g h");
         assert_eq!(walk("a b c", None, "", Rolling, &[Percent(25)]), "a | b | c");
-        assert_eq!(walk("a b c d e f g h", None, "", Rolling, &[Count(1), Percent(25), Percent(100)]), "a | b c | d e f g h");
+        assert_eq!(
+            walk("a b c d e f g h", None, "", Rolling, &[Count(1), Percent(25), Percent(100)]),
+            "a | b c | d e f g h"
+        );
         assert_eq!(walk("", None, "", Serial, &[]), "");
     }
 

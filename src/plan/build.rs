@@ -69,9 +69,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let batches = batches::split(&walk, strategy, sizes);
 
     let (release, revision) = match request.verb {
-        Verb::Deploy => {
-            (next_release(facts, now), request.revision.clone().unwrap_or_else(|| Revision(String::new())))
-        }
+        Verb::Deploy => (next_release(facts, now), request.revision.clone().unwrap_or_else(|| Revision(String::new()))),
         Verb::Rollback => rollback_target(facts, &servers, request.release.as_ref(), &mut blockers),
     };
 
@@ -356,8 +354,7 @@ fn refuse_what_cannot_drain(
                     balancer.min_in_service
                 );
                 let hint = "wait for the other members to be up, or deploy with --parallel, which drains nobody";
-                let cause =
-                    Cause::Balancer { at: at.into(), member: Some(backend.into()), detail, hint: hint.into() };
+                let cause = Cause::Balancer { at: at.into(), member: Some(backend.into()), detail, hint: hint.into() };
                 blockers.push(blocker(batch.first(), StepName::Drain, cause));
                 break;
             }

@@ -83,7 +83,7 @@ pub fn lane(record: &Record) -> Vec<Takeback> {
             if record.prepared {
                 list.push(Takeback::RemoveRelease);
             }
-            if balanced && !(record.restored && !record.restarted) {
+            if balanced && (!record.restored || record.restarted) {
                 list.push(Takeback::Check);
                 list.push(Takeback::Restore);
             } else if balanced {

@@ -56,7 +56,10 @@ pub enum Behind<'a> {
 
 /// Asks for everything a plan depends on, and changes nothing; [`crate::facts::ServerFacts::read`] reads the answers.
 pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
-    site.call(Script::Probe).list("files", files.to_vec()).list("tools", site.web.tools.clone()).web(site, &["processes"])
+    site.call(Script::Probe)
+        .list("files", files.to_vec())
+        .list("tools", site.web.tools.clone())
+        .web(site, &["processes"])
 }
 
 /// Takes the lock. Refuses with `locked` (answers `owner key=value` and `age`), `not_writable`, `no_space`.
@@ -128,7 +131,11 @@ pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
 
 /// Stops the web server within `limit` and proves it. Refuses with `still_running`, `no_proc`, `lock_lost`.
 pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
-    site.call(Script::Stop).token(run).proof(site).with("limit", seconds(limit)).web(site, &["processes", "stop", "log"])
+    site.call(Script::Stop)
+        .token(run)
+        .proof(site)
+        .with("limit", seconds(limit))
+        .web(site, &["processes", "stop", "log"])
 }
 
 /// Prints the end of the web server's log on standard output.

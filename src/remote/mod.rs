@@ -201,7 +201,9 @@ impl Call {
                 // Refused on the server, since a step must not run without a variable that it was to have.
                 _ => {
                     let name: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '\'').collect();
-                    head.push_str(&format!("echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "));
+                    head.push_str(&format!(
+                        "echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "
+                    ));
                 }
             }
         }
@@ -213,7 +215,8 @@ impl Call {
     pub fn text(&self) -> String {
         let mut text = format!("# pitcrew-{}\n", self.script.name());
         if !self.env.is_empty() {
-            let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).filter(|n| quote::is_name(n)).collect();
+            let names: Vec<&str> =
+                self.env.iter().map(|(name, _)| name.as_str()).filter(|n| quote::is_name(n)).collect();
             text.push_str(&format!("# environment, on standard input: {}\n", names.join(" ")));
         }
         let mut refused = Vec::new();

@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Act, Lane, Phase, Plan, Step, Undo, Verb};
-use crate::name::ReleaseId;
 use super::text;
+use crate::name::ReleaseId;
+use crate::plan::{Act, Lane, Phase, Plan, Step, Undo, Verb};
 
 /// Prints a plan: the header, each stage with its batches and phases, and what the plan wants read.
 ///

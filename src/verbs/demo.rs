@@ -136,7 +136,9 @@ impl Stage<'_> {
     fn config(&self, web: WebKind) -> Result<PathBuf, Error> {
         let template = self.fleet.template(web).map_err(|e| cannot("write the demo's template", &e))?;
         let template = toml::Value::from(template.to_string_lossy().into_owned());
-        self.fleet.write_config(&format!("app.web_server = {template}")).map_err(|e| cannot("write pitcrew.toml", &e))
+        self.fleet
+            .write_config(&format!("app.web_server = {template}\nhealth.within = \"4s\""))
+            .map_err(|e| cannot("write pitcrew.toml", &e))
     }
 }
 

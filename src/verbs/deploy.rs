@@ -80,8 +80,9 @@ fn strategy(walk: &Walk) -> Result<(Option<Strategy>, Option<Vec<BatchSize>>), E
     Ok(match (&walk.rolling, walk.serial, walk.parallel) {
         (Some(batch), _, _) if batch.is_empty() => (Some(Strategy::Rolling), None),
         (Some(batch), _, _) => {
-            let sizes = config::select::parse_batch(batch)
-                .map_err(|e| Error::usage(format!("--rolling={batch}: {e}")).hint("say 2, 25%, or a ramp like 1,25%,100%"))?;
+            let sizes = config::select::parse_batch(batch).map_err(|e| {
+                Error::usage(format!("--rolling={batch}: {e}")).hint("say 2, 25%, or a ramp like 1,25%,100%")
+            })?;
             (Some(Strategy::Rolling), Some(sizes))
         }
         (None, true, _) => (Some(Strategy::Serial), None),

@@ -106,7 +106,9 @@ fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::repo
     let directory = log::directory(state_home.as_deref(), home.as_deref(), &stack.config.app.name);
     let (log, trouble) = match directory.map(|d| (RunLog::create(&d, run), d)) {
         Some((Ok(log), _)) => (Some(log), None),
-        Some((Err(e), d)) => (None, Some(format!("there is no log of this run: cannot write below {}: {e}", d.display()))),
+        Some((Err(e), d)) => {
+            (None, Some(format!("there is no log of this run: cannot write below {}: {e}", d.display())))
+        }
         None => (None, Some("there is no log of this run: set HOME or XDG_STATE_HOME".into())),
     };
     let no_color = std::env::var_os("NO_COLOR");
@@ -130,7 +132,7 @@ fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::repo
 /// The flags that pick this stack again, for the commands that a person should run next.
 fn flags(global: &Global) -> String {
     let mut flags = Vec::new();
-    if global.config != PathBuf::from("pitcrew.toml") {
+    if global.config != *"pitcrew.toml" {
         flags.push(format!("-c {}", global.config.display()));
     }
     flags.extend(global.profile.as_ref().map(|p| format!("-p {p}")));

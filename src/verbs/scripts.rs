@@ -50,11 +50,17 @@ impl Of<'_> {
             Act::Migrate => self.config.migrate.iter().map(|m| command(&m.run)).collect(),
             Act::Switch { from, to } => vec![calls::switch(site, run, from.as_ref(), Some(to))],
             Act::Restart => {
-                vec![calls::restart(site, run, release, self.config.timeouts.restart.unwrap_or(Duration::from_secs(86400)))]
+                vec![calls::restart(
+                    site,
+                    run,
+                    release,
+                    self.config.timeouts.restart.unwrap_or(Duration::from_secs(86400)),
+                )]
             }
             Act::Check => vec![calls::prove(site, run, release)],
             Act::Prune => {
-                let spare: Vec<ReleaseId> = self.plan.previous.iter().find_map(|(_, r)| r.clone()).into_iter().collect();
+                let spare: Vec<ReleaseId> =
+                    self.plan.previous.iter().find_map(|(_, r)| r.clone()).into_iter().collect();
                 vec![calls::prune(site, run, self.config.app.keep_releases, &spare)]
             }
             Act::Unlock => vec![calls::unlock(site, run)],

@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
 use crate::name::{RunId, ServerName};
-use crate::remote::{Answer, Call, Owner};
 use crate::remote::calls::{self, Site};
+use crate::remote::{Answer, Call, Owner};
 use crate::report::scrub::Redactor;
 use crate::ssh::{Ask, Link, Shared, Target};
 use crate::web::{self, Template};
@@ -99,8 +99,7 @@ impl Stack {
                 *path = config.base.join(&*path);
             }
         }
-        let shared = Shared::new(&ssh, &home, agent, ask)
-            .map_err(|e| Error::usage(e.detail).hint(e.hint))?;
+        let shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
         let shared = Arc::new(shared);
         let local_user = local_user();
         let target = |name: String, host: &str, user: &Option<String>, port: Option<u16>| Target {
@@ -259,8 +258,9 @@ fn secrets(config: &Config) -> Result<Vec<(String, String)>, Error> {
         let wrong = |what: String| Error::usage(format!("cannot read the secret {name}: {what}"));
         let mut value = match source {
             SecretSource::Env(variable) => {
-                return std::env::var(variable)
-                    .map_err(|_| wrong(format!("the environment variable {variable} is not set")).hint("export it before the run"));
+                return std::env::var(variable).map_err(|_| {
+                    wrong(format!("the environment variable {variable} is not set")).hint("export it before the run")
+                });
             }
             SecretSource::File(path) => {
                 let path = expand(&config.base, path)?;

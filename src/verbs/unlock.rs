@@ -36,9 +36,12 @@ pub async fn run(global: &Global, force: bool, run: Option<&str>) -> Result<u8, 
         if !force && alive_here(lock) {
             stack.close().await;
             let told = cause::locked(&lock.owner, lock.age);
-            return Err(Error { kind: crate::error::Kind::Locked, ..Error::usage(format!("{server} is {told}, and that run is alive")) }
-                .hint("interrupt that run (Ctrl-C, or kill -INT), and it takes back what it did")
-                .hint("--force removes its lock all the same"));
+            return Err(Error {
+                kind: crate::error::Kind::Locked,
+                ..Error::usage(format!("{server} is {told}, and that run is alive"))
+            }
+            .hint("interrupt that run (Ctrl-C, or kill -INT), and it takes back what it did")
+            .hint("--force removes its lock all the same"));
         }
         match stack.ask(server, calls::unlock(&stack.site(), &RunId(holder)), &never).await {
             Ok(_) => {

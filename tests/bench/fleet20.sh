@@ -123,6 +123,7 @@ for h in "${hosts[@]}"; do
     count=$(ssh -F "$FLEET_DIR/ssh_config" "$h" 'find -L /srv/pitcrew/current -type f -name "*.rb" | wc -l')
     [ "$count" = 500 ] || { echo "fleet20: $h has $count files" >&2; exit 1; }
 done
+# shellcheck disable=SC2086 # one word a peer
 python3 - "$n" $peers <<'P'
 import json, statistics as st, sys
 n, peers = sys.argv[1], sys.argv[2:]

@@ -27,7 +27,8 @@ async fn code_2_for_usage_and_configuration() {
     stack.run(&["deploy", "--only", "nobody.example.com"]).await.expect(2);
     stack.run(&["deploy", "-c", "missing.toml"]).await.expect(2);
     stack.run(&["rollback", "yesterday"]).await.expect(2);
-    std::fs::write(stack.fleet.path().join("typo.toml"), "[app]\nname = \"x\"\nstratgy = \"serial\"\n[servrs]\n").unwrap();
+    std::fs::write(stack.fleet.path().join("typo.toml"), "[app]\nname = \"x\"\nstratgy = \"serial\"\n[servrs]\n")
+        .unwrap();
     let ran = stack.run(&["deploy", "-c", "typo.toml"]).await.expect(2);
     for said in ["typo.toml:3", "stratgy", "strategy", "servrs", "servers"] {
         assert!(ran.stderr.contains(said), "{said}\n{ran}");
@@ -42,7 +43,11 @@ async fn code_4_names_who_holds_the_lock() {
     let stack = Stack::serving(2, WebKind::Reload, "").await;
     let lock = stack.fleet.deploy_to(1).join(".pitcrew/lock");
     std::fs::create_dir_all(&lock).unwrap();
-    std::fs::write(lock.join("owner"), "run=20260101T000000Z-cafe\nwho=ann\nhost=laptop\npid=42\ncommand=pitcrew deploy\nsince=x\n").unwrap();
+    std::fs::write(
+        lock.join("owner"),
+        "run=20260101T000000Z-cafe\nwho=ann\nhost=laptop\npid=42\ncommand=pitcrew deploy\nsince=x\n",
+    )
+    .unwrap();
     stack.release(&Sample::good("1"));
     let ran = stack.run(&["deploy"]).await.expect(4);
     assert!(ran.stderr.contains("ann@laptop"), "{ran}");

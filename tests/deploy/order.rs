@@ -100,9 +100,7 @@ async fn prepared_ahead_everybody_is_prepared_before_anybody_is_drained() {
     stack.assert_all("1");
     let records = stack.fleet.log().since(since);
     let all = spans(&records);
-    let drained = |r: &&pitcrew::demo::Record| {
-        matches!(&r.kind, Kind::Member { admin, .. } if *admin == pitcrew::balancer::Admin::Drain)
-    };
+    let drained = |r: &&pitcrew::demo::Record| matches!(&r.kind, Kind::Member { admin, .. } if *admin == pitcrew::balancer::Admin::Drain);
     let first_drain = records.iter().find(drained).unwrap().seq;
     let prepared = of(&all, "transfer").into_iter().chain(of(&all, "command"));
     assert!(prepared.map(|s| s.ended).max().unwrap() < first_drain);
@@ -141,7 +139,9 @@ async fn a_member_that_somebody_took_out_is_deployed_to_and_left_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hooks_run_at_their_points_where_they_should() {
     let hook = |at: &str, on: &str| {
-        format!("[[hooks]]\nat = \"{at}\"\nrun = '''echo \"$PITCREW_HOOK $PITCREW_SERVER\" >> \"$HOME/hooks\"'''\non = \"{on}\"\n")
+        format!(
+            "[[hooks]]\nat = \"{at}\"\nrun = '''echo \"$PITCREW_HOOK $PITCREW_SERVER\" >> \"$HOME/hooks\"'''\non = \"{on}\"\n"
+        )
     };
     let extra = [("before switch", "each"), ("after switch", "one"), ("on success", "here"), ("on failure", "here")];
     let extra: String = extra.iter().map(|(at, on)| hook(at, on)).collect();

@@ -29,7 +29,9 @@ async fn json_is_one_event_a_line_planned_first_finished_last_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_terminal_every_line_names_its_server_and_has_no_escapes() {
-    let stack = Stack::serving(2, WebKind::Reload, "build.run = ['printf \"\\\\033[31mred\\\\033[0m\\\\rprogress\\\\n\"']").await;
+    let stack =
+        Stack::serving(2, WebKind::Reload, "build.run = ['printf \"\\\\033[31mred\\\\033[0m\\\\rprogress\\\\n\"']")
+            .await;
     stack.release(&Sample::good("1"));
     let ran = stack.run(&["deploy", "-v"]).await.expect(0);
     assert!(!ran.stderr.contains('\u{1b}') && !ran.stdout.contains('\u{1b}'), "{ran}");
@@ -63,7 +65,12 @@ async fn every_run_leaves_its_events_and_a_log_of_each_server() {
     assert!(events.lines().last().unwrap().contains("\"finished\""));
     for server in stack.fleet.servers() {
         let log = std::fs::read_to_string(latest.join(format!("{}.log", server.ip()))).unwrap_or_default();
-        assert!(!log.is_empty(), "no log of {}: {:?}", server.ip(), std::fs::read_dir(&latest).unwrap().collect::<Vec<_>>());
+        assert!(
+            !log.is_empty(),
+            "no log of {}: {:?}",
+            server.ip(),
+            std::fs::read_dir(&latest).unwrap().collect::<Vec<_>>()
+        );
     }
 }
 

@@ -217,9 +217,9 @@ pub fn spans(records: &[Record]) -> Vec<Span> {
     let mut all = Vec::new();
     for record in records {
         let Kind::Exec { exec, step: Some(step), .. } = &record.kind else { continue };
-        let over = records.iter().find(|r| {
-            r.server == record.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec)
-        });
+        let over = records
+            .iter()
+            .find(|r| r.server == record.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec));
         let ended = over.map_or(u64::MAX, |r| r.seq);
         all.push(Span { server: record.server.clone(), step: step.clone(), began: record.seq, ended });
     }

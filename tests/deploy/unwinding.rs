@@ -18,7 +18,9 @@ fn sick_on(stack: &Stack, index: usize, version: &str) -> Sample {
 }
 
 fn sick_hook(ip: &str) -> String {
-    format!("[[hooks]]\nat = \"before switch\"\nrun = '''test \"$PITCREW_SERVER\" != {ip} || touch BROKEN'''\non = \"each\"\n")
+    format!(
+        "[[hooks]]\nat = \"before switch\"\nrun = '''test \"$PITCREW_SERVER\" != {ip} || touch BROKEN'''\non = \"each\"\n"
+    )
 }
 
 /// A serving stack of three whose next release is sick on the second server.
@@ -171,7 +173,9 @@ async fn interrupted(signal: Signal) {
     let since = stack.now();
     let child = stack.start(&["deploy", "--json"]);
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
-    stack.wait(since, "the first restart", |r| matches!(&r.kind, Kind::Exec { step: Some(s), .. } if s == "restart")).await;
+    stack
+        .wait(since, "the first restart", |r| matches!(&r.kind, Kind::Exec { step: Some(s), .. } if s == "restart"))
+        .await;
     kill(pid, signal).unwrap();
     let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
     let ran = crate::stack::Ran::from(output).expect(130);

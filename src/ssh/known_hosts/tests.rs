@@ -1,3 +1,4 @@
+//! What the known hosts promise, line by line.
 use std::os::unix::fs::PermissionsExt as _;
 
 use base64::Engine as _;
