@@ -81,11 +81,14 @@ pub enum Verb {
     },
     /// Removes the lock that a dead run left behind.
     Unlock {
-        /// Removes it whoever holds it; without this, only a lock whose holder's run id is given.
+        /// Removes it even when its holder is alive on this machine.
         #[arg(long)]
         force: bool,
         /// The run that holds the lock, as the refusal showed it.
         run: Option<String>,
+        /// Which servers.
+        #[command(flatten)]
+        select: Select,
     },
     /// Shows a whole fleet on this machine, deployed to under traffic.
     Demo(Demo),

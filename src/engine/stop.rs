@@ -20,13 +20,11 @@ pub struct Stop {
 
 impl Stop {
     /// Counts as a signal, whoever sends it.
-    pub fn ask(&self, name: &'static str) -> Asked {
+    pub fn ask(&self, name: &'static str) {
         if self.signal.set(name).is_ok() {
             self.soft.cancel();
-            Asked::First
         } else {
             self.hard.cancel();
-            Asked::Again
         }
     }
 
@@ -47,22 +45,13 @@ impl Stop {
             let (stop, emitter) = (self.clone(), emitter.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    if stop.ask(name) == Asked::First {
-                        let warning = Warning::Interrupted { signal: name.into() };
-                        emitter.emit(Event::Warning { server: None, warning });
-                    }
+                    stop.ask(name);
+                    // Each is an event: that there were two is what the outcome depends on.
+                    let warning = Warning::Interrupted { signal: name.into() };
+                    emitter.emit(Event::Warning { server: None, warning });
                 }
             });
         }
         Ok(())
     }
-}
-
-/// Which signal it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// The first.
-    First,
-    /// A later one.
-    Again,
 }

@@ -17,7 +17,7 @@ impl State {
     /// | 3 | servers differ, or one needs a person |
     /// | 4 | another run holds a lock, and nothing was changed |
     /// | 5 | all that failed is that something could not be reached, and nothing was changed |
-    /// | 130 | interrupted, and every server is as it was |
+    /// | 130 | interrupted, and all that was in flight is taken back |
     ///
     /// A plan that has steps of which none were reported did not succeed: that is 1.
     pub fn outcome(&self) -> (Outcome, u8, Vec<ServerEnd>, Vec<String>) {
@@ -55,8 +55,11 @@ impl State {
         if concerned.clone().all(Server::is_new) {
             // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
             if self.failed() { Outcome::Stuck } else { Outcome::Deployed }
+        } else if self.interrupted() {
+            // What was in flight is taken back; batches that had succeeded before the signal keep the release.
+            Outcome::Interrupted
         } else if concerned.all(Server::is_old) {
-            if self.interrupted() { Outcome::Interrupted } else { Outcome::Reverted }
+            Outcome::Reverted
         } else {
             Outcome::Mixed
         }

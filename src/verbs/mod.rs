@@ -27,7 +27,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Deploy(flags) => deploy::run(global, &flags).await,
         Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
         Verb::Releases { select } => releases::run(global, &select).await,
-        Verb::Unlock { force, run } => unlock::run(global, force, run.as_deref()).await,
+        Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
         Verb::Demo(flags) => demo::run(global, &flags).await,
     }
 }

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::out;
 use super::stack::{self, Stack};
-use crate::cli::Global;
+use crate::cli::{Global, Select};
 use crate::error::Error;
 use crate::facts::LockFacts;
 use crate::name::RunId;
@@ -17,10 +17,13 @@ use crate::report::cause;
 ///
 /// # Errors
 /// When a server cannot be reached or a lock cannot be removed.
-pub async fn run(global: &Global, force: bool, run: Option<&str>) -> Result<u8, Error> {
+pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str>) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let never = CancellationToken::new();
-    let (facts, _) = stack.facts(&never).await;
+    let wanted = stack.select(select)?;
+    let (mut facts, _) = stack.facts(&never).await;
+    facts.servers.retain(|s, _| wanted.contains(s));
+    facts.unreachable.retain(|s, _| wanted.contains(s));
     let mut worst = None;
     let mut released = 0;
     for (server, failure) in &facts.unreachable {

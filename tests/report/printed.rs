@@ -100,7 +100,10 @@ fn quiet_speaks_up_when_something_needs_reading() {
     story.warn(Some("web1"), Warning::ClockSkew { of: ServerName("web1".into()), seconds: -95 });
     story.finished();
     let printed = print(&story, Verbosity::Quiet);
-    assert!(printed.starts_with("--- stderr\nweb1: warning: its clock is 1m 35s behind this machine's\n"), "{printed}");
+    assert!(
+        printed.starts_with("--- stderr\nweb1: warning: the clock of web1 is 1m 35s behind this machine's\n"),
+        "{printed}"
+    );
 }
 
 #[test]
