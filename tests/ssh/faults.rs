@@ -19,6 +19,8 @@ use crate::support::{Client, command, payload, run, run_until};
 struct Faulty {
     /// Held, so that they are neither accepted nor refused.
     unanswered: Vec<ChannelOpenHandle>,
+    /// Ends at a signal.
+    minds: Option<ChannelId>,
 }
 
 impl Handler for Faulty {
@@ -50,6 +52,15 @@ impl Handler for Faulty {
     ) -> Result<(), russh::Error> {
         if host == "silent" {
             self.unanswered.push(reply);
+        }
+        Ok(())
+    }
+
+    async fn signal(&mut self, id: ChannelId, signal: Sig, s: &mut Session) -> Result<(), russh::Error> {
+        if self.minds == Some(id) {
+            s.data(id, format!("told {signal:?}\n"))?;
+            s.exit_status_request(id, 0)?;
+            s.close(id)?;
         }
         Ok(())
     }
@@ -117,6 +128,10 @@ impl Handler for Faulty {
                 });
                 Ok(())
             }
+            "mind signals" => {
+                self.minds = Some(id);
+                Ok(())
+            }
             "hang" => Ok(()),
             other => panic!("no such fault: {other}"),
         }
@@ -142,7 +157,8 @@ async fn faulty() -> (SocketAddr, Arc<AtomicUsize>) {
             let config = config.clone();
             tokio::spawn(async move {
                 // Ends with the connection; how does not matter here.
-                if let Ok(session) = russh::server::run_stream(config, stream, Faulty { unanswered: Vec::new() }).await
+                if let Ok(session) =
+                    russh::server::run_stream(config, stream, Faulty { unanswered: Vec::new(), minds: None }).await
                 {
                     let _ = session.await;
                 }
@@ -375,6 +391,15 @@ async fn a_hanging_command_ends_at_its_limit_and_at_a_stop() {
     assert_eq!(timed.0, Ended::TimedOut(limit));
     assert_eq!(stopped.0, Ended::Stopped);
     assert_eq!(run(&session, command("true")).await.0, Ended::Exit(0));
+}
+
+#[tokio::test]
+async fn a_command_that_minds_signals_is_heard_out() {
+    let session = faulty_session().await;
+    let limit = Duration::from_millis(100);
+    let (ended, heard) = run(&session, Exec { limit: Some(limit), ..command("mind signals") }).await;
+    // It ended well, but only because it was told to.
+    assert_eq!((ended, heard.out), (Ended::TimedOut(limit), vec!["told TERM".to_owned()]));
 }
 
 #[tokio::test]
