@@ -15,7 +15,10 @@ if [ -e "$release" ] || [ -h "$release" ]; then
     fail release_exists "$release exists already ($state${revision:+, revision $revision})"
 fi
 note transfer "$p_id" || refuse not_writable "$error"
-cleanup() { rm -rf "$incoming"; }
+cleanup() {
+    rm -rf "$incoming"
+    rmdir "$own/incoming" 2>/dev/null
+}
 trap 'cleanup; exit 71' HUP INT TERM
 rm -rf "$incoming"
 error=$(mkdir -p "$incoming" "$root/releases" 2>&1) || refuse not_writable "$error"
