@@ -130,6 +130,12 @@ impl ReleaseState {
     }
 }
 
+impl std::fmt::Display for ReleaseState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.word())
+    }
+}
+
 impl ServerFacts {
     /// Reads the probe's answers; refuses what is contradictory or cut short, with a fragment that says why.
     ///

@@ -240,8 +240,12 @@ impl Template {
             parameters.insert(key.clone(), value);
         }
         // `deploy_to` is only resolved on the server, so paths become absolute there.
-        let paths: Vec<&str> =
-            self.parameters.iter().filter(|(_, p)| p.kind == ParameterKind::Path).map(|(key, _)| key.as_str()).collect();
+        let paths: Vec<&str> = self
+            .parameters
+            .iter()
+            .filter(|(_, p)| p.kind == ParameterKind::Path)
+            .map(|(key, _)| key.as_str())
+            .collect();
         let snippet = |text: &String| match (text.trim().is_empty(), paths.is_empty()) {
             (true, _) => String::new(),
             (false, true) => text.clone(),
@@ -366,7 +370,10 @@ mod raw {
                     return Err((format!("the choice `{name}` has no `choices`"), "List its values.".to_owned()));
                 }
                 (_, Some(_)) => {
-                    return Err((format!("`{name}` has `choices` but is no choice"), "Set kind = \"choice\".".to_owned()));
+                    return Err((
+                        format!("`{name}` has `choices` but is no choice"),
+                        "Set kind = \"choice\".".to_owned(),
+                    ));
                 }
                 (None | Some("text"), None) => ParameterKind::Text,
                 (Some("path"), None) => ParameterKind::Path,

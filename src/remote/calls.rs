@@ -30,6 +30,8 @@ pub enum Dir {
     Current,
     /// In a release that need not be current.
     Release(ReleaseId),
+    /// In `deploy_to` itself: there may be no release yet.
+    Root,
 }
 
 /// What [`mark`] records; what is `None` stays as it is.
@@ -54,7 +56,10 @@ pub enum Behind<'a> {
 
 /// Asks for everything a plan depends on, and changes nothing; [`crate::facts::ServerFacts::read`] reads the answers.
 pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
-    site.call(Script::Probe).list("files", files.to_vec()).list("tools", site.web.tools.clone()).web(site, &["processes"])
+    site.call(Script::Probe)
+        .list("files", files.to_vec())
+        .list("tools", site.web.tools.clone())
+        .web(site, &["processes"])
 }
 
 /// Takes the lock. Refuses with `locked` (answers `owner key=value` and `age`), `not_writable`, `no_space`.
@@ -92,6 +97,7 @@ pub fn command(site: &Site<'_>, dir: Dir, run: &str) -> Call {
     let dir = match &dir {
         Dir::Current => "",
         Dir::Release(id) => id.as_str(),
+        Dir::Root => "/",
     };
     site.call(Script::Command).with("dir", dir).with("run", run).with("token", "").with("verb", "").env(site)
 }
@@ -125,12 +131,21 @@ pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
 
 /// Stops the web server within `limit` and proves it. Refuses with `still_running`, `no_proc`, `lock_lost`.
 pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
-    site.call(Script::Stop).token(run).proof(site).with("limit", seconds(limit)).web(site, &["processes", "stop", "log"])
+    site.call(Script::Stop)
+        .token(run)
+        .proof(site)
+        .with("limit", seconds(limit))
+        .web(site, &["processes", "stop", "log"])
 }
 
 /// Prints the end of the web server's log on standard output.
 pub fn log(site: &Site<'_>) -> Call {
     site.call(Script::Log).web(site, &["log"])
+}
+
+/// Answers the last lines of `revisions.log`, one `line TEXT` each.
+pub fn history(site: &Site<'_>) -> Call {
+    site.call(Script::History)
 }
 
 /// Records what became of a release and of the server. Refuses with `no_space`, `not_writable`, `lock_lost`.

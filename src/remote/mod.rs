@@ -34,6 +34,7 @@ pub enum Script {
     Mark,
     Prune,
     Remove,
+    History,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -101,7 +102,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -116,6 +117,7 @@ impl Script {
         Self::Mark,
         Self::Prune,
         Self::Remove,
+        Self::History,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -135,6 +137,7 @@ impl Script {
             Self::Mark => "mark",
             Self::Prune => "prune",
             Self::Remove => "remove",
+            Self::History => "history",
         }
     }
 
@@ -148,6 +151,7 @@ impl Script {
         match self {
             Self::Probe => shell!("lib", "procs", "web", "probe"),
             Self::Lock => shell!("lib", "lock"),
+            Self::History => shell!("lib", "history"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),
@@ -197,7 +201,9 @@ impl Call {
                 // Refused on the server, since a step must not run without a variable that it was to have.
                 _ => {
                     let name: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '\'').collect();
-                    head.push_str(&format!("echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "));
+                    head.push_str(&format!(
+                        "echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "
+                    ));
                 }
             }
         }
@@ -209,7 +215,8 @@ impl Call {
     pub fn text(&self) -> String {
         let mut text = format!("# pitcrew-{}\n", self.script.name());
         if !self.env.is_empty() {
-            let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).filter(|n| quote::is_name(n)).collect();
+            let names: Vec<&str> =
+                self.env.iter().map(|(name, _)| name.as_str()).filter(|n| quote::is_name(n)).collect();
             text.push_str(&format!("# environment, on standard input: {}\n", names.join(" ")));
         }
         let mut refused = Vec::new();

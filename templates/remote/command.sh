@@ -1,6 +1,7 @@
 # Runs one command of the configuration. Its output passes through and its exit status is this script's.
 case $p_dir in
 '') dir=$current ;;
+/) dir=$root ;;
 *) dir=$root/releases/$p_dir ;;
 esac
 [ -d "$dir" ] || fail no_release "$dir does not exist"
@@ -17,9 +18,8 @@ in_dir() {
 }
 as_user in_dir
 status=$?
-# Whatever was printed last may lack its newline, and an answer needs a line of its own.
-echo
-if [ "$status" -gt 128 ] && signal=$(kill -l "$status" 2>/dev/null) ; then
+# Whatever was printed last may lack its newline: the reader parts it from the answer that follows.
+if [ "$status" -gt 128 ] && signal=$(kill -l "$status" 2>/dev/null); then
     # Beyond the last signal some shells print the number.
     case $signal in '' | [0-9]*) ;; *) say signal "${signal#SIG}" ;; esac
 fi

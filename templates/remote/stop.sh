@@ -11,6 +11,7 @@ deadline=$((now + p_limit))
 look
 before=$ids
 status=0
+again=$((now + 3))
 if [ -n "$ids" ]; then
     web_stop >"$own/start.log" 2>&1
     status=$?
@@ -21,6 +22,11 @@ while true; do
     clock
     [ "$now" -lt "$deadline" ] || break
     [ "$status" -eq 0 ] || break
+    # What was being started when it was told to stop (a pool that spawns on demand) is told again.
+    if [ -n "$ids" ] && [ "$now" -ge "$again" ]; then
+        web_stop >>"$own/start.log" 2>&1
+        again=$((now + 3))
+    fi
     pause
 done
 if [ -n "$ids$left" ]; then

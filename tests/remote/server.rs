@@ -232,7 +232,9 @@ impl Server {
             .into_iter()
             .filter(|p| {
                 let own = p.starts_with(".pitcrew/");
-                p.contains(".new.") || p.contains(".current.") || (own && (p.contains("incoming") || p.contains("trash")))
+                p.contains(".new.")
+                    || p.contains(".current.")
+                    || (own && (p.contains("incoming") || p.contains("trash")))
             })
             .collect()
     }
