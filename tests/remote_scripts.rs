@@ -619,6 +619,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::mark(&site, &run, &Mark::default()),
         calls::prune(&site, &run, 5, std::slice::from_ref(&a)),
         calls::remove(&site, &run, &a),
+        calls::history(&site),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();
