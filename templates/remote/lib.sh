@@ -164,7 +164,7 @@ put_state() {
 # find_owner: sets `owner_run`, the token of whoever holds the lock.
 find_owner() {
     owner_run=
-    [ -r "$lock/owner" ] || return 0
+    [ -f "$lock/owner" ] && [ -r "$lock/owner" ] || return 0
     while IFS= read -r line; do
         case $line in run=*) owner_run=${line#run=} ;; esac
     done <"$lock/owner"

@@ -2,7 +2,8 @@
 # An identity is `pid:start.stack:release`. An exec keeps pid and start time but moves the stack (address space
 # randomisation), and a reload in place moves the working directory; either makes it another identity.
 
-wanted_release=
+wanted_release=''
+before=''
 
 # scan: sets `table` to words `pid:ppid:start.stack`, one for each process that is not a zombie.
 scan() {

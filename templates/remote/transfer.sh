@@ -7,7 +7,8 @@ if [ -e "$release" ] || [ -h "$release" ]; then
     revision=$line
     find_state "$p_id"
     # The same run sent it before and lost the answer.
-    if [ "$state" = prepared ] && [ "$revision" = "$p_revision" ] && grep -q " transfer $p_id\$" "$lock/journal" 2>/dev/null; then
+    if [ "$state" = prepared ] && [ "$revision" = "$p_revision" ] && [ -f "$lock/journal" ] &&
+        grep -q " transfer $p_id\$" "$lock/journal" 2>/dev/null; then
         cat >/dev/null
         say transferred again
         finish
