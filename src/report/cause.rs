@@ -120,7 +120,7 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
 }
 
 /// Says who holds the lock, since when, and for what.
-fn locked(owner: &BTreeMap<String, String>, age: Option<u64>) -> String {
+pub fn locked(owner: &BTreeMap<String, String>, age: Option<u64>) -> String {
     let get = |key: &str| owner.get(key).map(|v| clean(v)).filter(|v| !v.is_empty());
     let mut text = match (get("who"), get("host")) {
         (Some(who), Some(host)) => format!("locked by {who}@{host}"),

@@ -171,12 +171,17 @@ impl Emitter {
         }
     }
 
+    /// Stamps an event without emitting it: for a plan that is only shown.
+    pub fn stamp(&self, event: Event) -> Stamped {
+        let t = self.inner.began.elapsed().as_secs_f64();
+        Stamped { at: Timestamp::now(), t, run: self.inner.run.clone(), event }
+    }
+
     fn send(&self, core: &mut Core, mut event: Event) {
         let Some(to) = &core.to else { return };
         core.redactor.event(&mut event);
         // Stamped under the lock: the order of the stamps is the order of the events.
-        let t = self.inner.began.elapsed().as_secs_f64();
-        let stamped = Stamped { at: Timestamp::now(), t, run: self.inner.run.clone(), event };
+        let stamped = self.stamp(event);
         core.state.apply(&stamped);
         self.inner.waiting.fetch_add(1, Ordering::Relaxed);
         // The thread is gone only if it could not be started.

@@ -15,6 +15,7 @@ pub mod next;
 pub mod outcome;
 pub mod paint;
 pub mod plain;
+pub mod plan;
 pub mod scrub;
 pub mod server;
 pub mod state;

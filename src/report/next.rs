@@ -11,6 +11,9 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
     let mut commands: Vec<String> = Vec::new();
     match outcome {
         // Nothing has to be mended: what failed is said elsewhere, and so is who holds the lock.
+        Outcome::Interrupted if state.rolled_out().any(super::server::Server::is_new) => {
+            commands.extend(again(state, outcome));
+        }
         Outcome::Deployed | Outcome::Unchanged | Outcome::Reverted | Outcome::Interrupted | Outcome::Locked => {}
         Outcome::Unreachable => commands.push("pitcrew check".into()),
         Outcome::Mixed | Outcome::Stuck => {

@@ -5,7 +5,7 @@
 use super::server::Server;
 use super::state::{Failed, HERE, State};
 use crate::config::OnFailure;
-use crate::event::{Cause, Finished, Outcome, ServerEnd, StepName, Stuck};
+use crate::event::{Blocker, Cause, Finished, Outcome, ServerEnd, StepName, Stuck};
 
 impl State {
     /// Judges the run as if it ended now: outcome, exit code, servers in the order of the rollout, commands to run next.
@@ -17,7 +17,7 @@ impl State {
     /// | 3 | servers differ, or one needs a person |
     /// | 4 | another run holds a lock, and nothing was changed |
     /// | 5 | all that failed is that something could not be reached, and nothing was changed |
-    /// | 130 | interrupted, and every server is as it was |
+    /// | 130 | interrupted, and all that was in flight is taken back |
     ///
     /// A plan that has steps of which none were reported did not succeed: that is 1.
     pub fn outcome(&self) -> (Outcome, u8, Vec<ServerEnd>, Vec<String>) {
@@ -55,8 +55,11 @@ impl State {
         if concerned.clone().all(Server::is_new) {
             // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
             if self.failed() { Outcome::Stuck } else { Outcome::Deployed }
+        } else if self.interrupted() {
+            // What was in flight is taken back; batches that had succeeded before the signal keep the release.
+            Outcome::Interrupted
         } else if concerned.all(Server::is_old) {
-            if self.interrupted() { Outcome::Interrupted } else { Outcome::Reverted }
+            Outcome::Reverted
         } else {
             Outcome::Mixed
         }
@@ -135,6 +138,17 @@ fn is_locked(failed: &Failed) -> bool {
 /// Whatever fails as `connect` was not reached: a server, a balancer, or (on `here`) the source.
 fn is_unreachable(failed: &Failed) -> bool {
     failed.step == StepName::Connect || matches!(failed.failure.cause, Cause::Connect { .. })
+}
+
+/// The exit code of a run that these would keep from touching anything.
+pub fn refused(blockers: &[Blocker]) -> u8 {
+    let is_locked = |b: &Blocker| matches!(b.failure.cause, Cause::Locked { .. });
+    exit_code(match blockers {
+        [] => Outcome::Deployed,
+        all if all.iter().any(is_locked) => Outcome::Locked,
+        all if all.iter().all(|b| b.step == StepName::Connect) => Outcome::Unreachable,
+        _ => Outcome::Reverted,
+    })
 }
 
 /// The contract's exit codes; 2 (usage, configuration) never gets as far as a run.

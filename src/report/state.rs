@@ -83,6 +83,11 @@ impl Failed {
     }
 }
 
+/// Tells whether a step is reported as impossible before anything was touched: it was never begun, whatever its name.
+fn is_refusal(place: &Place) -> bool {
+    place.stage == StageName::Lock && !matches!(place.step, StepName::Connect | StepName::Lock | StepName::Hook)
+}
+
 impl State {
     /// Knows nothing yet.
     pub fn new() -> Self {
@@ -114,9 +119,13 @@ impl State {
                 self.stage = Some(Stage { name: *stage, batch: *batch, batches: *batches });
             }
             Event::StageFinished { .. } => self.stage = None,
+            Event::StepStarted { place } if is_refusal(place) => {}
             Event::StepStarted { place } => self.entry(&place.server).start(place, t),
             Event::Progress { place, progress } => self.entry(&place.server).advance(*progress),
             Event::Output { place, line, .. } => self.entry(&place.server).hear(line),
+            Event::StepFinished { place, seconds, failure, .. } if is_refusal(place) => {
+                self.fail(&place.server, (Some(place), place.step), failure.as_deref(), *seconds);
+            }
             Event::StepFinished { place, outcome, seconds, failure } => {
                 let failed_before = self.failed();
                 let cause = failure.as_ref().map(|f| &f.cause);

@@ -78,7 +78,8 @@ pub fn undo(step: StepName) -> &'static str {
         StepName::Transfer | StepName::Link | StepName::Build => "remove the prepared release",
         StepName::Drain => "put back into the balancer",
         StepName::Switch => "switch back",
-        StepName::Restart | StepName::Check => "restart on the old release",
+        StepName::Restart => "restart on the old release",
+        StepName::Check => "prove the old release",
         StepName::Restore => "take out of the balancer again",
         StepName::Connect | StepName::Migrate | StepName::Prune | StepName::Unlock | StepName::Hook => "take back",
     }
@@ -123,8 +124,8 @@ pub fn warning(warning: &Warning) -> String {
         Warning::FoundOut { member, state } => {
             format!("{} was {} when the run began and is left so", clean(member), clean(state))
         }
-        Warning::ClockSkew { seconds: skew } => format!(
-            "its clock is {} {} this machine's",
+        Warning::ClockSkew { of, seconds: skew } => format!(
+            "the clock of {of} is {} {} this machine's",
             seconds(as_seconds(skew.unsigned_abs())),
             if *skew >= 0 { "ahead of" } else { "behind" }
         ),
@@ -135,7 +136,10 @@ pub fn warning(warning: &Warning) -> String {
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
-        Warning::Interrupted { signal } => format!("{}: taking back what is in flight", signal_name(signal)),
+        Warning::Interrupted { signal } => {
+            format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
+        }
+        Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
         Warning::Note { text } => clean(text),
     }
 }
@@ -147,6 +151,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
         | Warning::Prune { .. }
+        | Warning::Stuck { .. }
         | Warning::Note { .. }
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised
@@ -209,7 +214,16 @@ pub fn outcome(state: &State) -> String {
             who.dedup();
             format!("could not reach {}; nothing was changed", names(&who, 8))
         }
-        Outcome::Interrupted if touched => format!("interrupted after {took}; everything was taken back"),
+        Outcome::Interrupted if touched => {
+            let kept = state.rolled_out().filter(|s| s.is_new()).count();
+            match kept {
+                0 => format!("interrupted after {took}; everything was taken back"),
+                n => format!(
+                    "interrupted after {took}; what was in flight was taken back, and {n} of {} keep the new release",
+                    count(state.rolled_out().count(), "server")
+                ),
+            }
+        }
         Outcome::Interrupted => format!("interrupted after {took}; nothing was switched"),
     };
     format!("{}: {text}", clean(app))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
+use pitcrew::name::ServerName;
 use pitcrew::report::json::Json;
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
@@ -96,10 +97,13 @@ fn quiet_speaks_up_when_something_needs_reading() {
     insta::assert_snapshot!(print(&stuck(), Verbosity::Quiet));
     let mut story = deployed();
     story.events.pop();
-    story.warn(Some("web1"), Warning::ClockSkew { seconds: -95 });
+    story.warn(Some("web1"), Warning::ClockSkew { of: ServerName("web1".into()), seconds: -95 });
     story.finished();
     let printed = print(&story, Verbosity::Quiet);
-    assert!(printed.starts_with("--- stderr\nweb1: warning: its clock is 1m 35s behind this machine's\n"), "{printed}");
+    assert!(
+        printed.starts_with("--- stderr\nweb1: warning: the clock of web1 is 1m 35s behind this machine's\n"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -268,7 +272,7 @@ fn every_warning() -> Vec<Warning> {
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: String::new() },
         Warning::DrainIncomplete { open: 2, waited: 30.0 },
         Warning::FoundOut { member: "shop/web1".into(), state: "maint".into() },
-        Warning::ClockSkew { seconds: 42 },
+        Warning::ClockSkew { of: ServerName("web1".into()), seconds: 42 },
         Warning::Hook { command: "bin/notify".into(), failure: Box::new(exit(1)) },
         Warning::Prune { failure: Box::new(exit(1)) },
         Warning::OutputDropped { lines: 12 },

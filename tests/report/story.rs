@@ -171,6 +171,7 @@ pub fn plan(strategy: Strategy, on_failure: OnFailure, servers: &[&str]) -> Plan
         add(StageName::Finish, 0, name, StepName::Unlock);
     }
     Planned {
+        blockers: Vec::new(),
         app: "shop".into(),
         verb: "deploy".into(),
         strategy,

@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Act, Lane, Phase, Plan, Step, Undo, Verb};
+use super::text;
 use crate::name::ReleaseId;
-use crate::report::text;
+use crate::plan::{Act, Lane, Phase, Plan, Step, Undo, Verb};
 
 /// Prints a plan: the header, each stage with its batches and phases, and what the plan wants read.
 ///
@@ -168,6 +168,9 @@ mod tests {
             batches: vec![vec![server("web1"), server("web2")], vec![server("web3")]],
             bystanders: vec![server("db1")],
             migrate_on: Some(server("web1")),
+            blockers: Vec::new(),
+            skipped: Vec::new(),
+            unchanged: false,
             stages: vec![
                 stage(StageName::Lock, vec![vec![vec![lock("web1"), lock("web2"), lock("web3"), lock("db1")]]]),
                 stage(

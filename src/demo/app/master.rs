@@ -1,0 +1,237 @@
+//! The demo application's master: boots, holds the socket, keeps a worker and obeys signals.
+
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+
+use super::{Options, PATIENCE, READY, announce, ready};
+
+/// How long requests in flight are waited for when the application leaves.
+const LAST_REQUESTS: Duration = Duration::from_secs(60);
+
+/// Runs the master that opens the socket.
+pub(super) async fn first(options: &Options) -> Result<(), String> {
+    // Out of the session that the start command runs in. It fails only where there is nothing to leave.
+    let _ = nix::unistd::setsid();
+    let open = async {
+        boot(options).await?;
+        TcpListener::bind((options.address, options.port))
+            .map_err(|error| format!("cannot listen on {}:{}: {error}", options.address, options.port))
+    };
+    told(open.await, options).await
+}
+
+/// Runs a master that is given the socket of the one before.
+pub(super) async fn successor(options: &Options) -> Result<(), String> {
+    let open = async {
+        boot(options).await?;
+        given()
+    };
+    told(open.await, options).await
+}
+
+/// Takes the socket that stands in for standard input.
+pub(super) fn given() -> Result<TcpListener, String> {
+    let fd = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| format!("cannot take over the socket: {error}"))?;
+    // Else the socket would go on listening here after the listener is dropped.
+    std::fs::File::open("/dev/null")
+        .and_then(|null| nix::unistd::dup2_stdin(null).map_err(Into::into))
+        .map_err(|error| format!("cannot let go of standard input: {error}"))?;
+    Ok(TcpListener::from(fd))
+}
+
+async fn told(listener: Result<TcpListener, String>, options: &Options) -> Result<(), String> {
+    let started = match listener {
+        Ok(listener) => Master::start(listener, options).await,
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(master) => {
+            announce(READY);
+            master.obey(options).await
+        }
+        Err(error) => {
+            announce(&error);
+            Err(error)
+        }
+    }
+}
+
+async fn boot(options: &Options) -> Result<(), String> {
+    tokio::time::sleep(options.boot()).await;
+    if Path::new("BROKEN_BOOT").exists() {
+        return Err("the release fails to boot (BROKEN_BOOT)".to_owned());
+    }
+    Ok(())
+}
+
+struct Master {
+    listener: TcpListener,
+    worker: Child,
+    reload: [SignalStream; 2],
+    leave: [SignalStream; 3],
+}
+
+/// What the master wakes up for.
+enum Event {
+    Reload,
+    Leave,
+    WorkerGone,
+    Succeeded,
+    SuccessorFailed(String),
+}
+
+impl Master {
+    async fn start(listener: TcpListener, options: &Options) -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot catch signals: {error}"));
+        // Before anybody can know the pid, so that no signal finds its default action.
+        let reload = [listen(SignalKind::user_defined2())?, listen(SignalKind::hangup())?];
+        let leave = [listen(SignalKind::terminate())?, listen(SignalKind::quit())?, listen(SignalKind::interrupt())?];
+        let worker = worker(&listener, options).await?;
+        write_pid(options)?;
+        Ok(Self { listener, worker, reload, leave })
+    }
+
+    async fn obey(mut self, options: &Options) -> Result<(), String> {
+        let mut successor: Option<Successor> = None;
+        loop {
+            match self.next(&mut successor).await {
+                // One at a time; the one that boots reads `current` late enough or not, as with any server.
+                Event::Reload if successor.is_some() => {}
+                Event::Reload => match Successor::start(&self.listener, options) {
+                    Ok(started) => successor = Some(started),
+                    Err(error) => note(&error),
+                },
+                Event::SuccessorFailed(error) => {
+                    note(&format!("the old release goes on: {error}"));
+                    if let Some(mut failed) = successor.take() {
+                        let _ = failed.child.start_kill();
+                        let _ = failed.child.wait().await;
+                    }
+                }
+                Event::Succeeded => break,
+                Event::Leave => {
+                    if let Some(mut early) = successor.take() {
+                        let _ = early.child.start_kill();
+                        let _ = early.child.wait().await;
+                    }
+                    break;
+                }
+                Event::WorkerGone => {
+                    note("the worker is gone; starting another");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    self.worker = worker(&self.listener, options).await?;
+                }
+            }
+        }
+        drop(self.listener);
+        end(&mut self.worker).await;
+        // Only its own: a successor has written another by now.
+        let own = std::process::id().to_string();
+        if std::fs::read_to_string(&options.pid_file).is_ok_and(|pid| pid.trim() == own) {
+            let _ = std::fs::remove_file(&options.pid_file);
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self, successor: &mut Option<Successor>) -> Event {
+        let [usr2, hup] = &mut self.reload;
+        let [term, quit, int] = &mut self.leave;
+        let succeeded = async {
+            match successor {
+                Some(successor) => (&mut successor.ready).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = term.recv() => Event::Leave,
+            _ = quit.recv() => Event::Leave,
+            _ = int.recv() => Event::Leave,
+            result = succeeded => match result {
+                Ok(Ok(())) => Event::Succeeded,
+                Ok(Err(error)) => Event::SuccessorFailed(error),
+                Err(error) => Event::SuccessorFailed(error.to_string()),
+            },
+            _ = usr2.recv() => Event::Reload,
+            _ = hup.recv() => Event::Reload,
+            _ = self.worker.wait() => Event::WorkerGone,
+        }
+    }
+}
+
+/// A master that boots to take over.
+struct Successor {
+    child: Child,
+    ready: tokio::task::JoinHandle<Result<(), String>>,
+}
+
+impl Successor {
+    fn start(listener: &TcpListener, options: &Options) -> Result<Self, String> {
+        let mut child = options
+            .command("successor", &options.current)?
+            .stdin(socket(listener)?)
+            .spawn()
+            .map_err(|error| format!("cannot start in {}: {error}", options.current.display()))?;
+        let ready = tokio::spawn(ready(child.stdout.take(), options.boot() + PATIENCE));
+        Ok(Self { child, ready })
+    }
+}
+
+/// Starts a worker in this process's directory and waits until it serves.
+async fn worker(listener: &TcpListener, options: &Options) -> Result<Child, String> {
+    let here = std::env::current_dir().map_err(|error| format!("cannot find the release: {error}"))?;
+    let mut child = options
+        .command("worker", &here)?
+        .stdin(socket(listener)?)
+        .spawn()
+        .map_err(|error| format!("cannot start a worker: {error}"))?;
+    match ready(child.stdout.take(), PATIENCE).await {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            let _ = child.start_kill();
+            let _ = child.wait().await;
+            Err(error)
+        }
+    }
+}
+
+fn socket(listener: &TcpListener) -> Result<Stdio, String> {
+    let copy = listener.try_clone().map_err(|error| format!("cannot pass the socket on: {error}"))?;
+    Ok(Stdio::from(OwnedFd::from(copy)))
+}
+
+/// Ends a worker when its requests are answered, or when they take too long.
+async fn end(worker: &mut Child) {
+    if let Some(pid) = worker.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    if tokio::time::timeout(LAST_REQUESTS, worker.wait()).await.is_err() {
+        let _ = worker.start_kill();
+        let _ = worker.wait().await;
+    }
+}
+
+/// Writes the pid file in one move, so that no reader ever sees half of it.
+fn write_pid(options: &Options) -> Result<(), String> {
+    let pid = std::process::id();
+    let fresh = options.pid_file.with_extension(format!("{pid}.tmp"));
+    std::fs::write(&fresh, format!("{pid}\n"))
+        .and_then(|()| std::fs::rename(&fresh, &options.pid_file))
+        .map_err(|error| format!("cannot write {}: {error}", options.pid_file.display()))
+}
+
+fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "demo-app: {text}");
+}

@@ -1,0 +1,60 @@
+//! Ends every process that a fleet started, however it was started.
+//!
+//! Processes are known by the `PITCREW_FLEET` in their environment, which children inherit even when they leave their
+//! group and session. Linux only: it reads /proc.
+
+use std::ffi::OsStr;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The variable that marks a fleet's processes.
+pub(super) const MARK: &str = "PITCREW_FLEET";
+
+/// Lists the live processes of a fleet.
+pub(super) fn of_fleet(fleet: &str) -> Vec<i32> {
+    let mark = format!("{MARK}={fleet}");
+    let own = std::process::id();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            // A zombie's environment reads as empty: it is over, whoever has to reap it.
+            std::fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark.as_bytes()))
+        })
+        .filter_map(|pid| i32::try_from(pid).ok())
+        .collect()
+}
+
+/// Kills a fleet's processes and returns when none is left, or after a few seconds with those that cannot be killed.
+pub(super) fn end(fleet: &str) -> Vec<i32> {
+    let limit = Instant::now() + Duration::from_secs(5);
+    let mut empty = 0;
+    loop {
+        let left = of_fleet(fleet);
+        // Twice, since a process can slip through one reading of /proc while it forks.
+        empty = if left.is_empty() { empty + 1 } else { 0 };
+        if empty == 2 || Instant::now() > limit {
+            return left;
+        }
+        for pid in left {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Reads the command line of a process, for messages.
+pub(super) fn command_of(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
+}
+
+/// Tells whether a process runs in this directory or one below it.
+pub(super) fn runs_in(pid: i32, directory: &OsStr) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(directory))
+}
