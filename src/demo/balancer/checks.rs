@@ -50,11 +50,14 @@ async fn ask(at: SocketAddr, plan: &CheckPlan) -> CheckResult {
             .header(CONNECTION, "close")
             .body(Empty::<Bytes>::new())
             .ok()?;
-        // The status is all that counts; dropping the connection ends it.
-        tokio::select! {
-            response = sender.send_request(request) => response.ok().map(|response| response.status()),
-            _ = connection => None,
-        }
+        // The status is all that counts; dropping the connection ends it. Driving it can end before the answer is looked at.
+        let response = sender.send_request(request);
+        tokio::pin!(response);
+        let response = tokio::select! {
+            response = &mut response => response,
+            _ = connection => response.await,
+        };
+        response.ok().map(|response| response.status())
     };
     match tokio::time::timeout(limit, answer).await {
         Ok(Some(status)) if status.is_success() || status.is_redirection() => CheckResult::Good(status.as_u16()),
