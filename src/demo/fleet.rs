@@ -268,7 +268,7 @@ impl Fleet {
     }
 
     fn public_key(&self) -> Result<russh::keys::PublicKey, FleetError> {
-        russh::keys::PublicKey::read_openssh_file(&self.path().join("id_ed25519.pub"))
+        russh::keys::PublicKey::read_openssh_file(self.path().join("id_ed25519.pub"))
             .map_err(FleetError::with("cannot read the key"))
     }
 
