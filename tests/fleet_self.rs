@@ -1,5 +1,12 @@
 //! The embedded fleet against itself: everything that other tests take for granted.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, and say what they skip"
+)]
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;

@@ -406,7 +406,11 @@ fn a_member_found_out_is_not_said_to_be_in() {
     let mut story = Story::planned(Strategy::Serial, OnFailure::Revert, &WEBS);
     story.warn(
         Some("web1"),
-        Warning::FoundOut { of: pitcrew::name::ServerName("web1".into()), member: "shop/web1".into(), state: "maint".into() },
+        Warning::FoundOut {
+            of: pitcrew::name::ServerName("web1".into()),
+            member: "shop/web1".into(),
+            state: "maint".into(),
+        },
     );
     story.stage(StageName::Rollout, 0, 3);
     story.all_ok("web1", &TURN);
