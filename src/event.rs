@@ -245,6 +245,22 @@ pub struct Planned {
     pub steps: Vec<Place>,
     /// What the plan itself wants read.
     pub notices: Vec<Warning>,
+    /// What makes the run impossible; nothing is touched while there is any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blockers: Vec<Blocker>,
+}
+
+/// Something that makes a run impossible, found before anything was touched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// Whom it is about; `None`: the run as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
+    /// The step that could not succeed.
+    pub step: StepName,
+    /// Why.
+    #[serde(flatten)]
+    pub failure: Failure,
 }
 
 /// Who decided the strategy.
@@ -396,6 +412,8 @@ pub enum Warning {
     },
     /// A server's clock differs from this machine's.
     ClockSkew {
+        /// Whose.
+        of: ServerName,
         /// Seconds, positive when the server is ahead.
         seconds: i64,
     },
@@ -415,6 +433,11 @@ pub enum Warning {
     OutputDropped {
         /// How many.
         lines: u64,
+    },
+    /// The server needs a person.
+    Stuck {
+        /// Why.
+        stuck: Stuck,
     },
     /// A signal asked the run to stop; it unwinds now.
     Interrupted {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::balancer::MemberFacts;
 use crate::name::{ReleaseId, Revision, ServerName};
+use crate::remote::Answer;
 
 /// All that was asked before deciding.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,14 @@ pub struct ServerFacts {
     pub processes: Vec<ProcessFacts>,
     /// An earlier run left this server behind: that run's id.
     pub behind: Option<String>,
+    /// The release before the current one: what pruning spares.
+    pub previous: Option<ReleaseId>,
+    /// Entries of `releases/` that are no releases: nobody touches them.
+    pub unknown: u64,
+    /// The lock's journal, oldest line first: seconds since the epoch, the script, what it was about to change.
+    pub journal: Vec<String>,
+    /// There is no `/proc`, so no restart can be proven.
+    pub no_proc: bool,
 }
 
 /// A release directory on a server.
@@ -97,4 +106,203 @@ pub struct LockFacts {
     pub owner: BTreeMap<String, String>,
     /// Seconds since it was taken or renewed, by the server's clock.
     pub age: Option<u64>,
+}
+
+impl ReleaseState {
+    /// The word that stands in the release's state file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::Reverted => "reverted",
+            Self::Foreign => "foreign",
+        }
+    }
+
+    /// Reads that word; what nobody wrote is foreign.
+    pub fn parse(word: &str) -> Self {
+        [Self::Prepared, Self::Active, Self::Good, Self::Failed, Self::Reverted]
+            .into_iter()
+            .find(|state| state.word() == word)
+            .unwrap_or(Self::Foreign)
+    }
+}
+
+impl std::fmt::Display for ReleaseState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl ServerFacts {
+    /// Reads the probe's answers; refuses what is contradictory or cut short, with a fragment that says why.
+    ///
+    /// Answers that it does not know are passed over.
+    pub fn read(answers: &[Answer]) -> Result<Self, String> {
+        if let Some(refusal) = Answer::refusal(answers) {
+            return Err(format!("the probe refused: {} ({})", refusal.detail, refusal.code));
+        }
+        let mut facts = Self::default();
+        let mut time = None;
+        for answer in answers {
+            facts.take(answer, &mut time)?;
+        }
+        if !Answer::is_done(answers) {
+            return Err("the probe ended before it had answered everything".to_owned());
+        }
+        facts.time = time.ok_or("the probe did not say what time it is there")?;
+        if !facts.root.starts_with('/') {
+            return Err("the probe did not say where deploy_to is".to_owned());
+        }
+        facts.releases.sort_by(|a, b| a.id.cmp(&b.id));
+        facts.releases.dedup_by(|a, b| a.id == b.id);
+        Ok(facts)
+    }
+
+    fn take(&mut self, answer: &Answer, time: &mut Option<i64>) -> Result<(), String> {
+        let value = answer.value.as_str();
+        match answer.key.as_str() {
+            "root" => value.clone_into(&mut self.root),
+            "user" => value.clone_into(&mut self.user),
+            "time" => *time = Some(number(answer)?),
+            "current" => self.current = Some(release(answer, value)?),
+            "odd" => self.current_odd = Some(value.to_owned()),
+            // Written by hand or by a later version: worth nothing, and no reason to refuse a deploy.
+            "previous" => self.previous = ReleaseId::parse(value),
+            "behind" => self.behind = Some(value.to_owned()),
+            "unknown" => self.unknown = number(answer)?,
+            "release" => {
+                let mut words = value.splitn(3, ' ');
+                let id = release(answer, words.next().unwrap_or_default())?;
+                let state = ReleaseState::parse(words.next().unwrap_or_default());
+                let revision = words.next().map(str::trim).filter(|r| !r.is_empty()).map(|r| Revision(r.to_owned()));
+                self.releases.push(ReleaseFacts { id, revision, state });
+            }
+            "lock" => {
+                self.lock.get_or_insert_default();
+            }
+            "owner" => {
+                if let Some((key, value)) = value.split_once('=') {
+                    self.lock.get_or_insert_default().owner.insert(key.to_owned(), value.to_owned());
+                }
+            }
+            "age" => self.lock.get_or_insert_default().age = Some(number(answer)?),
+            "journal" => self.journal.push(value.to_owned()),
+            "free_kb" => self.free_kb = Some(number(answer)?),
+            "free_inodes" => self.free_inodes = Some(number(answer)?),
+            "current_kb" => self.current_kb = Some(number(answer)?),
+            "not_writable" => self.not_writable = Some(value.to_owned()),
+            "missing_file" => self.missing_files.push(value.to_owned()),
+            "missing_tool" => self.missing_tools.push(value.to_owned()),
+            "process" => {
+                let (pid, place) = value.split_once(' ').unwrap_or((value, ""));
+                let pid = pid.parse().map_err(|_| strange(answer))?;
+                self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place) });
+            }
+            "no_proc" => self.no_proc = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl LockFacts {
+    /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`.
+    pub fn read(answers: &[Answer]) -> Self {
+        let mut lock = Self::default();
+        for answer in answers {
+            match (answer.key.as_str(), answer.value.split_once('=')) {
+                ("owner", Some((key, value))) => {
+                    lock.owner.insert(key.to_owned(), value.to_owned());
+                }
+                ("age", _) => lock.age = answer.value.parse().ok(),
+                _ => {}
+            }
+        }
+        lock
+    }
+}
+
+fn number<T: std::str::FromStr>(answer: &Answer) -> Result<T, String> {
+    answer.value.trim().parse().map_err(|_| strange(answer))
+}
+
+fn release(answer: &Answer, id: &str) -> Result<ReleaseId, String> {
+    ReleaseId::parse(id).ok_or_else(|| strange(answer))
+}
+
+fn strange(answer: &Answer) -> String {
+    let value: String = answer.value.chars().take(80).collect();
+    format!("cannot read the probe's answer {:?}: {value:?}", answer.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answers(lines: &[(&str, &str)]) -> Vec<Answer> {
+        lines.iter().map(|(k, v)| Answer { key: (*k).into(), value: (*v).into() }).collect()
+    }
+
+    const LEAST: [(&str, &str); 3] = [("root", "/srv/shop"), ("time", "1795423815"), ("done", "")];
+
+    fn with(more: &[(&str, &str)]) -> Result<ServerFacts, String> {
+        ServerFacts::read(&answers(&[&LEAST[..], more].concat()))
+    }
+
+    #[test]
+    fn releases_are_sorted_and_have_states() {
+        let facts = with(&[
+            ("release", "20260102000000 good 0a1b2c"),
+            ("release", "20260101000000 foreign "),
+            ("current", "20260102000000"),
+            ("lock", "held"),
+            ("owner", "command=pitcrew deploy a=b"),
+            ("age", "12"),
+            ("process", "77 20260102000000"),
+            ("process", "78 -"),
+        ])
+        .unwrap();
+        let seen: Vec<_> = facts.releases.iter().map(|r| (r.id.as_str(), r.state, r.revision.is_some())).collect();
+        assert_eq!(
+            seen,
+            [("20260101000000", ReleaseState::Foreign, false), ("20260102000000", ReleaseState::Good, true)]
+        );
+        let lock = facts.lock.unwrap();
+        assert_eq!((lock.age, lock.owner["command"].as_str()), (Some(12), "pitcrew deploy a=b"));
+        assert_eq!(facts.processes.iter().filter(|p| p.release.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn half_an_answer_is_refused() {
+        for missing in 0..LEAST.len() {
+            let mut lines = LEAST.to_vec();
+            let (key, _) = lines.remove(missing);
+            assert!(ServerFacts::read(&answers(&lines)).is_err(), "{key}");
+        }
+        assert!(with(&[("fail", "bad_root no HOME")]).unwrap_err().contains("no HOME"));
+    }
+
+    #[test]
+    fn a_strange_answer_names_itself() {
+        for (key, value) in
+            [("time", "noon"), ("current", "../../etc"), ("release", "x good y"), ("process", "-1 x"), ("age", "-3")]
+        {
+            let said = with(&[(key, value)]).unwrap_err();
+            assert!(said.contains(key), "{said}");
+        }
+        assert!(with(&[("colour", "blue")]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_server_says_panics(lines in proptest::collection::vec(("[a-z_]{0,9}|time|release|process|owner|age", ".{0,30}"), 0..20)) {
+            let lines: Vec<_> = lines.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let _ = with(&lines);
+            let _ = LockFacts::read(&answers(&lines));
+        }
+    }
 }

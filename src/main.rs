@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
+use pitcrew::cli::Cli;
+use pitcrew::verbs;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let _program = args.next();
@@ -9,5 +13,5 @@ fn main() -> ExitCode {
     if rest.first().is_some_and(|word| word == "demo-app") {
         return pitcrew::demo::app::main(rest);
     }
-    ExitCode::from(2)
+    ExitCode::from(verbs::start(Cli::parse()))
 }

@@ -32,6 +32,16 @@ impl ReleaseId {
         (text.len() == 14 && text.bytes().all(|b| b.is_ascii_digit())).then(|| Self(text.to_owned()))
     }
 
+    /// The lowest id there can be; no release bears it.
+    pub fn first() -> Self {
+        Self("0".repeat(14))
+    }
+
+    /// The highest id there can be.
+    pub fn last() -> Self {
+        Self("9".repeat(14))
+    }
+
     /// Returns the fourteen digits.
     pub fn as_str(&self) -> &str {
         &self.0

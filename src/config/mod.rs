@@ -1,7 +1,22 @@
 //! What the run was asked to do: `pitcrew.toml`, a profile and flags, resolved to one value without defaults left open.
 //!
-//! `raw` reads the file as written and finds every mistake, `resolve` applies defaults and validates, `select` picks
-//! servers. Synchronous and pure: text and a few paths come in, a [`Config`] or a list of [`Problem`]s goes out.
+//! [`schema`] lists every key once; [`check`] holds the file against it, [`raw`] reads what is good, [`profile`] lays a
+//! profile over it, [`resolve`] applies defaults and finds contradictions, [`select`] picks servers, [`sample`] writes the
+//! commented file. [`load()`] runs them in that order. Synchronous and pure: text and a few paths come in, a [`Config`] or
+//! the list of all [`Problem`]s goes out.
+
+pub mod check;
+pub mod hosts;
+pub mod load;
+pub mod problem;
+pub mod profile;
+pub mod raw;
+pub mod resolve;
+pub mod sample;
+pub mod schema;
+pub mod select;
+pub mod values;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
 use crate::web::Web;
+
+pub use load::{Input, load};
+pub use problem::Problem;
 
 /// Is everything one run needs to know about its stack.
 #[derive(Debug, Clone)]
@@ -47,6 +65,13 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// Finds a server by its name.
+    pub fn server(&self, name: &ServerName) -> Option<&Server> {
+        self.servers.iter().find(|s| &s.name == name)
+    }
 }
 
 /// `[app]`.
@@ -371,6 +396,18 @@ pub enum HookStep {
     Finish,
 }
 
+impl std::fmt::Display for HookPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = |step: &HookStep| format!("{step:?}").to_lowercase();
+        match self {
+            Self::Before(step) => write!(f, "before {}", word(step)),
+            Self::After(step) => write!(f, "after {}", word(step)),
+            Self::OnSuccess => f.write_str("on success"),
+            Self::OnFailure => f.write_str("on failure"),
+        }
+    }
+}
+
 /// Where a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -392,23 +429,6 @@ pub struct Timeouts {
     pub migrate: Option<Duration>,
     /// Restart with its proof.
     pub restart: Option<Duration>,
-    /// A step that prints nothing for so long is reported.
+    /// A step that prints nothing for so long is reported; zero (`"none"`): never.
     pub quiet: Duration,
-}
-
-/// One mistake in the configuration, where it is and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file it is in, as given.
-    pub file: PathBuf,
-    /// Line from 1; 0 when no line is to blame (a missing table, a flag).
-    pub line: usize,
-    /// Column from 1; 0 with line 0.
-    pub column: usize,
-    /// The offending line of the file.
-    pub text: String,
-    /// What is wrong, as a fragment: "unknown key `stratgy` in [app]".
-    pub what: String,
-    /// What to do, as a sentence; may be empty.
-    pub hint: String,
 }

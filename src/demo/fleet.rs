@@ -245,8 +245,8 @@ impl Fleet {
     /// Returns the web server template.
     pub fn template_file(&self) -> PathBuf {
         self.path().join(match self.options.web {
-            WebKind::Reload => "demo-reload.toml",
-            WebKind::Restart => "demo-restart.toml",
+            WebKind::Reload => "reload.toml",
+            WebKind::Restart => "restart.toml",
         })
     }
 
@@ -256,15 +256,28 @@ impl Fleet {
             .map_err(FleetError::with("cannot make a key"))?;
         let text = key.to_openssh(LineEnding::LF).map_err(FleetError::with("cannot encode a key"))?;
         let public = key.public_key().to_openssh().map_err(FleetError::with("cannot encode a key"))?;
-        let template = match self.options.web {
-            WebKind::Reload => include_str!("templates/reload.toml"),
-            WebKind::Restart => include_str!("templates/restart.toml"),
-        };
         write(&self.key_file(), &text)?;
         std::fs::set_permissions(self.key_file(), std::fs::Permissions::from_mode(0o600))
             .map_err(FleetError::with("cannot protect the key"))?;
         write(&self.path().join("id_ed25519.pub"), &format!("{public}\n"))?;
-        write(&self.template_file(), template)
+        self.template(WebKind::Reload)?;
+        self.template(WebKind::Restart)?;
+        Ok(())
+    }
+
+    /// Writes the web server template for a way of restarting, and returns the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn template(&self, web: WebKind) -> Result<PathBuf, FleetError> {
+        let (name, text) = match web {
+            WebKind::Reload => ("reload.toml", include_str!("templates/reload.toml")),
+            WebKind::Restart => ("restart.toml", include_str!("templates/restart.toml")),
+        };
+        let file = self.path().join(name);
+        write(&file, text)?;
+        Ok(file)
     }
 
     fn public_key(&self) -> Result<russh::keys::PublicKey, FleetError> {

@@ -63,7 +63,7 @@ impl russh::server::Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        // The client's own close of a channel that a finished command has closed already is not heard of.
+        // Whoever closes first hears nothing of the other's reply: what has ended is counted out here.
         self.channels.retain(|_, slot| *held(&slot.group) != exec::Life::Over);
         if self.channels.len() >= self.server.options.max_sessions {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;

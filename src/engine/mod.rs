@@ -1,1 +1,116 @@
-//! To be written.
+//! The engine: executes a plan, reports through events, and decides nothing but what to take back.
+//!
+//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
+//! `stop` knows of signals.
+
+pub mod hooks;
+pub mod remote;
+pub mod run;
+pub mod step;
+pub mod stop;
+pub mod unwind;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::balancer::{Balancer, Snapshot};
+use crate::config::{Config, Server};
+use crate::event::Place;
+use crate::facts::Facts;
+use crate::name::{RunId, ServerName};
+use crate::plan::Plan;
+use crate::plan::unwind::Record;
+use crate::remote::Owner;
+use crate::remote::calls::Site;
+use crate::report::Emitter;
+use crate::source::Package;
+use crate::ssh::Link;
+
+pub use run::run;
+pub use stop::Stop;
+
+/// All that a run works with.
+pub struct World {
+    /// What was asked for.
+    pub config: Arc<Config>,
+    /// What was found.
+    pub facts: Facts,
+    /// The connection to each server of the stack.
+    pub links: BTreeMap<ServerName, Arc<Link>>,
+    /// The balancer, when the stack has one.
+    pub balancer: Option<Arc<Balancer>>,
+    /// The packed release, for a deploy.
+    pub package: Option<Package>,
+    /// The run.
+    pub run: RunId,
+    /// What is written into locks.
+    pub owner: Owner,
+    /// `[env]` and the values of `[secrets]`.
+    pub env: Vec<(String, String)>,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// Signals.
+    pub stop: Stop,
+}
+
+/// A run under way: the world, the plan, and what has been done to each server.
+pub struct Running {
+    /// The world.
+    pub world: World,
+    /// The plan.
+    pub plan: Plan,
+    records: Mutex<BTreeMap<ServerName, Record>>,
+    snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
+}
+
+impl Running {
+    /// Begins with nothing done.
+    pub fn new(world: World, plan: Plan) -> Self {
+        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default() }
+    }
+
+    /// What all remote scripts of the stack share.
+    pub fn site(&self) -> Site<'_> {
+        let config = &self.world.config;
+        Site { deploy_to: &config.app.deploy_to, app: &config.app.name, web: &config.web, env: &self.world.env }
+    }
+
+    /// The server of the configuration; `None` for the operator's machine.
+    pub fn server(&self, name: &ServerName) -> Option<&Server> {
+        self.world.config.servers.iter().find(|s| s.name == *name)
+    }
+
+    /// What has been done to the server so far.
+    pub fn record(&self, server: &ServerName) -> Record {
+        lock(&self.records).get(server).cloned().unwrap_or_default()
+    }
+
+    /// Notes what is about to be done to the server: before it is done, so that half done counts.
+    pub fn note(&self, server: &ServerName, change: impl FnOnce(&mut Record)) {
+        change(lock(&self.records).entry(server.clone()).or_default());
+    }
+
+    /// Servers that anything has been done to.
+    pub fn touched(&self) -> Vec<ServerName> {
+        lock(&self.records).keys().cloned().collect()
+    }
+
+    /// How the server was found in its balancers.
+    pub fn snapshot(&self, server: &ServerName) -> Option<Snapshot> {
+        lock(&self.snapshots).get(server).cloned()
+    }
+
+    /// Keeps how the server was found; the first finding stands.
+    pub fn found(&self, server: &ServerName, snapshot: Snapshot) {
+        lock(&self.snapshots).entry(server.clone()).or_insert(snapshot);
+    }
+
+    fn place(&self, of: (crate::event::StageName, usize), server: &ServerName, step: crate::event::StepName) -> Place {
+        Place { stage: of.0, batch: of.1, server: server.clone(), step }
+    }
+}
+
+/// A lock held by a thread that panicked still guards whole values here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,1 +1,363 @@
-//! To be written.
+//! From configuration, facts and flags to a plan. The only place that decides what a run does.
+
+use jiff::Timestamp;
+
+use super::batches::{self, Walk};
+use super::stages;
+use super::{Plan, Verb};
+use crate::balancer::{Admin, MemberFacts};
+use crate::config::{BatchSize, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
+use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
+use crate::facts::{Facts, ReleaseState, ServerFacts};
+use crate::name::{ReleaseId, Revision, ServerName};
+
+/// What this run was asked for, beyond the file.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Deploy or rollback.
+    pub verb: Verb,
+    /// `--serial`, `--parallel`, `--rolling`.
+    pub strategy: Option<Strategy>,
+    /// `--rolling=BATCH`.
+    pub batch: Option<Vec<BatchSize>>,
+    /// `--prepare-ahead`.
+    pub prepare_ahead: bool,
+    /// `--migrate` (`Some(true)`), `--no-migrate`.
+    pub migrate: Option<bool>,
+    /// `--on-failure`.
+    pub on_failure: Option<OnFailure>,
+    /// The servers of the run, in the file's order, after `--only` and `--except`.
+    pub servers: Vec<ServerName>,
+    /// A deploy's revision; a rollback finds its own.
+    pub revision: Option<Revision>,
+    /// Bytes that the release takes when unpacked, and its entries.
+    pub size: Option<(u64, u64)>,
+    /// `rollback RELEASE`.
+    pub release: Option<ReleaseId>,
+    /// `--if-changed`.
+    pub if_changed: bool,
+    /// `--skip-unreachable`.
+    pub skip_unreachable: bool,
+}
+
+/// Builds the plan. What makes it impossible is in [`Plan::blockers`], all of it at once.
+///
+/// `now` is this machine's clock; the release id is later than any id found on any server, whatever the clocks say.
+pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) -> Plan {
+    let in_run = |s: &&Server| {
+        request.servers.contains(&s.name) && !(request.skip_unreachable && facts.unreachable.contains_key(&s.name))
+    };
+    let servers: Vec<&Server> = config.servers.iter().filter(in_run).collect();
+    let mut blockers = Vec::new();
+    let mut notices = Vec::new();
+
+    let (strategy, decided_by) = match (request.strategy, config.app.strategy) {
+        (Some(flag), _) => (flag, DecidedBy::Flag),
+        (None, Some(file)) => (file, DecidedBy::File),
+        (None, None) => (config.web.strategy, DecidedBy::Template),
+    };
+    let prepare = match strategy {
+        Strategy::Parallel => Prepare::Ahead,
+        _ if request.prepare_ahead => Prepare::Ahead,
+        _ => config.app.prepare,
+    };
+    let migrate_on = migrate_on(config, request, &servers, &mut blockers);
+    let behind: Vec<ServerName> =
+        servers.iter().filter(|s| left_behind(facts.servers.get(&s.name))).map(|s| s.name.clone()).collect();
+    let walk = Walk { servers: &servers, migrate_on: migrate_on.as_ref(), behind: &behind };
+    let sizes = request.batch.as_deref().unwrap_or(&config.app.batch);
+    let batches = batches::split(&walk, strategy, sizes);
+
+    let (release, revision) = match request.verb {
+        Verb::Deploy => (next_release(facts, now), request.revision.clone().unwrap_or_else(|| Revision(String::new()))),
+        Verb::Rollback => rollback_target(facts, &servers, request.release.as_ref(), &mut blockers),
+    };
+
+    refuse_what_cannot_work(&Check { config, facts, request, servers: &servers }, &mut blockers);
+    let drains = strategy != Strategy::Parallel && config.balancer.is_some();
+    if drains {
+        refuse_what_cannot_drain(config, &facts.members, &batches, &mut blockers);
+        notices.extend(facts.members.iter().filter(|m| m.admin != Admin::Ready).map(found_out));
+    } else if strategy != Strategy::Parallel {
+        notices.push(Warning::StaysInTraffic);
+    }
+    if strategy == Strategy::Parallel && migrate_on.is_some() && servers.len() > 1 {
+        notices.push(Warning::SerialAdvised);
+    }
+    if config.health.is_none() && !config.web.proof.none {
+        notices.push(Warning::NoHealthCheck);
+    }
+    for (server, f) in &facts.servers {
+        let seconds = f.time - now.as_second();
+        if f.time != 0 && seconds.abs() > 30 {
+            notices.push(Warning::ClockSkew { of: server.clone(), seconds });
+        }
+    }
+
+    let unchanged = request.if_changed
+        && blockers.is_empty()
+        && !servers.is_empty()
+        && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision));
+    let mut plan = Plan {
+        verb: request.verb,
+        strategy,
+        decided_by,
+        prepare,
+        on_failure: request.on_failure.unwrap_or(config.app.on_failure),
+        release,
+        revision,
+        previous: batches.concat().into_iter().map(|s| (s.clone(), current(facts, &s))).collect(),
+        bystanders: bystanders(config, facts, request, &servers),
+        skipped: match request.skip_unreachable {
+            true => facts.unreachable.keys().filter(|s| request.servers.contains(s)).cloned().collect(),
+            false => Vec::new(),
+        },
+        batches,
+        migrate_on,
+        stages: Vec::new(),
+        notices,
+        blockers,
+        unchanged,
+    };
+    if !unchanged {
+        plan.stages = stages::build(config, &plan, drains);
+    }
+    plan
+}
+
+/// The current release of a server, as found.
+fn current(facts: &Facts, server: &ServerName) -> Option<ReleaseId> {
+    facts.servers.get(server).and_then(|f| f.current.clone())
+}
+
+/// Servers of the stack whose lock is taken although the run leaves them alone.
+fn bystanders(config: &Config, facts: &Facts, request: &Request, servers: &[&Server]) -> Vec<ServerName> {
+    let skipped = |s: &Server| request.skip_unreachable && facts.unreachable.contains_key(&s.name);
+    let outside = config.servers.iter().filter(|s| !servers.iter().any(|r| r.name == s.name) && !skipped(s));
+    outside.map(|s| s.name.clone()).collect()
+}
+
+fn left_behind(facts: Option<&ServerFacts>) -> bool {
+    facts.is_some_and(|f| {
+        let state = f.current.as_ref().and_then(|c| f.releases.iter().find(|r| r.id == *c)).map(|r| r.state);
+        f.behind.is_some() || matches!(state, Some(ReleaseState::Failed | ReleaseState::Active))
+    })
+}
+
+fn runs_revision(facts: Option<&ServerFacts>, revision: &Revision) -> bool {
+    facts.is_some_and(|f| {
+        let current = f.current.as_ref().and_then(|c| f.releases.iter().find(|r| r.id == *c));
+        current.is_some_and(|r| {
+            r.revision.as_ref() == Some(revision) && matches!(r.state, ReleaseState::Good | ReleaseState::Foreign)
+        }) && !left_behind(Some(f))
+    })
+}
+
+/// The run's id for a new release: now, but always later than any id found on any server.
+fn next_release(facts: &Facts, now: Timestamp) -> ReleaseId {
+    let newest = facts.servers.values().flat_map(|f| f.releases.iter().map(|r| &r.id)).max();
+    let mut at = now;
+    if let Some(newest) = newest
+        && let Ok(found) = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", newest.as_str())
+        && let Ok(found) = found.to_zoned(jiff::tz::TimeZone::UTC)
+        && found.timestamp().as_second() >= at.as_second()
+    {
+        at = found.timestamp() + jiff::SignedDuration::from_secs(1);
+    }
+    let text = at.strftime("%Y%m%d%H%M%S").to_string();
+    match ReleaseId::parse(&text) {
+        // An id that is no date (Capistrano never makes one) still sorts below its successor.
+        Some(id) if newest.is_none_or(|n| id > *n) => id,
+        _ => newest.and_then(successor).unwrap_or_else(ReleaseId::last),
+    }
+}
+
+fn successor(id: &ReleaseId) -> Option<ReleaseId> {
+    let next = id.as_str().parse::<u64>().ok()? + 1;
+    ReleaseId::parse(&format!("{next:014}"))
+}
+
+fn migrate_on(
+    config: &Config,
+    request: &Request,
+    servers: &[&Server],
+    blockers: &mut Vec<Blocker>,
+) -> Option<ServerName> {
+    if request.verb == Verb::Rollback {
+        return None;
+    }
+    let migrate = config.migrate.as_ref()?;
+    let wanted = request.migrate.unwrap_or(migrate.when == MigrateWhen::Always);
+    if !wanted || servers.is_empty() {
+        return None;
+    }
+    if !servers.iter().any(|s| s.name == migrate.server) {
+        let detail = format!(
+            "migrations run on {}, which is not part of this run; add it with --only, or say --no-migrate",
+            migrate.server
+        );
+        blockers.push(blocker(None, StepName::Migrate, Cause::Refused { code: "no_migration_server".into(), detail }));
+        return None;
+    }
+    Some(migrate.server.clone())
+}
+
+fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker {
+    Blocker { server: server.cloned(), step, failure: Failure { cause, command: None, tail: Vec::new() } }
+}
+
+fn found_out(member: &MemberFacts) -> Warning {
+    Warning::FoundOut {
+        member: format!("{}/{} on {}", member.backend, member.member, member.at),
+        state: member.status.clone(),
+    }
+}
+
+/// Finds the release to return to: the newest good one that all servers hold and that is older than the newest current one.
+fn rollback_target(
+    facts: &Facts,
+    servers: &[&Server],
+    asked: Option<&ReleaseId>,
+    blockers: &mut Vec<Blocker>,
+) -> (ReleaseId, Revision) {
+    let none = (ReleaseId::first(), Revision(String::new()));
+    let known: Vec<(&ServerName, &ServerFacts)> =
+        servers.iter().filter_map(|s| facts.servers.get(&s.name).map(|f| (&s.name, f))).collect();
+    if let Some(asked) = asked {
+        let mut revision = None;
+        for (name, f) in &known {
+            match f.releases.iter().find(|r| r.id == *asked) {
+                Some(r) if matches!(r.state, ReleaseState::Good | ReleaseState::Foreign | ReleaseState::Reverted) => {
+                    revision = revision.or(r.revision.clone());
+                }
+                Some(r) => blockers.push(blocker(
+                    Some(name),
+                    StepName::Switch,
+                    Cause::Refused { code: "release_not_good".into(), detail: format!("{asked} is {}", r.state) },
+                )),
+                None => blockers.push(blocker(
+                    Some(name),
+                    StepName::Switch,
+                    Cause::Refused { code: "release_missing".into(), detail: format!("{asked} is not on the server") },
+                )),
+            }
+        }
+        return (asked.clone(), revision.unwrap_or(none.1));
+    }
+    let newest = known.iter().filter_map(|(_, f)| f.current.as_ref()).max();
+    let good = |f: &ServerFacts, id: &ReleaseId| {
+        f.releases.iter().any(|r| r.id == *id && matches!(r.state, ReleaseState::Good | ReleaseState::Foreign))
+    };
+    let candidates = known.first().map(|(_, f)| f.releases.as_slice()).unwrap_or_default();
+    let found = candidates
+        .iter()
+        .filter(|r| newest.is_some_and(|n| r.id < *n) && known.iter().all(|(_, f)| good(f, &r.id)))
+        .max_by(|a, b| a.id.cmp(&b.id));
+    match found {
+        Some(r) => (r.id.clone(), r.revision.clone().unwrap_or(none.1)),
+        None => {
+            if facts.unreachable.is_empty() || !known.is_empty() {
+                let detail = "no release older than the current one is good on all servers of the run".into();
+                blockers.push(blocker(
+                    None,
+                    StepName::Switch,
+                    Cause::Refused { code: "no_rollback_release".into(), detail },
+                ));
+            }
+            none
+        }
+    }
+}
+
+struct Check<'a> {
+    config: &'a Config,
+    facts: &'a Facts,
+    request: &'a Request,
+    servers: &'a [&'a Server],
+}
+
+/// Names everything on the servers that would make the run fail, before anything is touched.
+fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
+    let mut push = |server: &ServerName, step, cause| blockers.push(blocker(Some(server), step, cause));
+    let refused = |code: &str, detail: String| Cause::Refused { code: code.into(), detail };
+    if !check.request.skip_unreachable {
+        for (server, failure) in &check.facts.unreachable {
+            push(server, StepName::Connect, failure.cause.clone());
+        }
+    }
+    for server in &check.config.servers {
+        let Some(f) = check.facts.servers.get(&server.name) else { continue };
+        if let Some(lock) = &f.lock {
+            push(&server.name, StepName::Lock, Cause::Locked { owner: lock.owner.clone(), age: lock.age });
+        }
+        if let Some(why) = &f.not_writable {
+            push(&server.name, StepName::Lock, refused("not_writable", why.clone()));
+        }
+    }
+    for server in check.servers {
+        let Some(f) = check.facts.servers.get(&server.name) else { continue };
+        if let Some(odd) = &f.current_odd {
+            push(&server.name, StepName::Switch, refused("current_odd", odd.clone()));
+        }
+        if !f.missing_tools.is_empty() {
+            push(&server.name, StepName::Restart, refused("missing_tools", f.missing_tools.join(", ")));
+        }
+        if check.request.verb != Verb::Deploy {
+            continue;
+        }
+        if !f.missing_files.is_empty() {
+            push(&server.name, StepName::Link, refused("missing_files", f.missing_files.join(", ")));
+        }
+        if let Some((bytes, entries)) = check.request.size {
+            // Twice the release: one copy while it is unpacked, and room for the build to work in.
+            let need_kb = bytes.div_ceil(1024) * 2;
+            if let Some(free) = f.free_kb.filter(|free| *free < need_kb) {
+                let detail = format!("{need_kb} KB are needed (twice the release), {free} KB are free in {}", f.root);
+                push(&server.name, StepName::Transfer, refused("no_space", detail));
+            }
+            if let Some(free) = f.free_inodes.filter(|free| *free < entries * 2) {
+                let detail = format!("{} inodes are needed, {free} are free in {}", entries * 2, f.root);
+                push(&server.name, StepName::Transfer, refused("no_space", detail));
+            }
+        }
+    }
+}
+
+/// Refuses a walk that would leave a backend with fewer members in service than `min_in_service`.
+fn refuse_what_cannot_drain(
+    config: &Config,
+    members: &[MemberFacts],
+    batches: &[Vec<ServerName>],
+    blockers: &mut Vec<Blocker>,
+) {
+    let Some(balancer) = &config.balancer else { return };
+    let lb = |name: &ServerName| config.servers.iter().find(|s| s.name == *name && s.is_web()).map(|s| s.lb.as_str());
+    let mut pools: Vec<(&str, &str)> = members.iter().map(|m| (m.at.as_str(), m.backend.as_str())).collect();
+    pools.sort_unstable();
+    pools.dedup();
+    for (at, backend) in pools {
+        let pool: Vec<&MemberFacts> = members.iter().filter(|m| m.at == at && m.backend == backend).collect();
+        for batch in batches {
+            let out: Vec<&&MemberFacts> =
+                pool.iter().filter(|m| batch.iter().any(|s| lb(s) == Some(m.member.as_str()))).collect();
+            // A member that serves nobody (a first deploy) takes no capacity with it.
+            let Some(first) = out.iter().find(|m| m.in_service) else { continue };
+            let in_batch = out.iter().filter(|m| m.in_service).count();
+            let up = first.others_in_service + 1;
+            let left = up.saturating_sub(in_batch);
+            if left < balancer.min_in_service {
+                let names: Vec<&str> = batch.iter().map(ServerName::as_str).collect();
+                let detail = format!(
+                    "draining {} would leave {left} of {} members in service, and min_in_service is {}",
+                    names.join(", "),
+                    first.size,
+                    balancer.min_in_service
+                );
+                let hint = "wait for the other members to be up, or deploy with --parallel, which drains nobody";
+                let cause = Cause::Balancer { at: at.into(), member: Some(backend.into()), detail, hint: hint.into() };
+                blockers.push(blocker(batch.first(), StepName::Drain, cause));
+                break;
+            }
+        }
+    }
+}

@@ -5,10 +5,11 @@
 
 pub mod batches;
 pub mod build;
+pub mod stages;
 pub mod unwind;
 
 use crate::config::{HookPlace, OnFailure, Prepare, Strategy};
-use crate::event::{DecidedBy, Place, StageName, StepName, Warning};
+use crate::event::{Blocker, DecidedBy, Place, StageName, StepName, Warning};
 use crate::name::{ReleaseId, Revision, ServerName};
 
 /// What a run will do.
@@ -34,12 +35,18 @@ pub struct Plan {
     pub batches: Vec<Vec<ServerName>>,
     /// Servers whose lock is taken without them being rolled out (left out by `--only`).
     pub bystanders: Vec<ServerName>,
+    /// Servers that could not be reached and are left behind (`--skip-unreachable`).
+    pub skipped: Vec<ServerName>,
     /// Where migrations run.
     pub migrate_on: Option<ServerName>,
     /// In order.
     pub stages: Vec<Stage>,
     /// What the plan itself wants read.
     pub notices: Vec<Warning>,
+    /// What makes it impossible.
+    pub blockers: Vec<Blocker>,
+    /// With `--if-changed`: every server is on that revision already, and there are no stages.
+    pub unchanged: bool,
 }
 
 /// What the user asked for.
@@ -95,6 +102,8 @@ pub struct Step {
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
+    /// Has a connection to the server.
+    Connect,
     /// Takes the server's lock.
     Lock,
     /// Sends the release and unpacks it.
@@ -154,6 +163,7 @@ impl Act {
     /// The step's name in events.
     pub fn name(&self) -> StepName {
         match self {
+            Self::Connect => StepName::Connect,
             Self::Lock => StepName::Lock,
             Self::Transfer => StepName::Transfer,
             Self::Link => StepName::Link,

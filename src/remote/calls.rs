@@ -1,1 +1,246 @@
-//! stub
+//! What each remote script is given: one function a script, from typed values to a [`Call`].
+//!
+//! Owns the scripts' parameters. Codes with which scripts refuse stand at each function.
+
+use std::time::Duration;
+
+use super::{Call, Owner, Param, Script};
+use crate::config::Shared;
+use crate::facts::ReleaseState;
+use crate::name::{ReleaseId, Revision, RunId};
+use crate::web::Web;
+
+/// What all scripts of a stack share.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// `[app] deploy_to` as written; the server resolves it.
+    pub deploy_to: &'a str,
+    /// `[app] name`; user's commands see it as `PITCREW_APP`.
+    pub app: &'a str,
+    /// The web server.
+    pub web: &'a Web,
+    /// Environment and secrets of the user's commands.
+    pub env: &'a [(String, String)],
+}
+
+/// Where a command runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dir {
+    /// In `current`.
+    Current,
+    /// In a release that need not be current.
+    Release(ReleaseId),
+    /// In `deploy_to` itself: there may be no release yet.
+    Root,
+}
+
+/// What [`mark`] records; what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Mark<'a> {
+    /// A release's state. [`ReleaseState::Foreign`] cannot be written and is left out.
+    pub state: Option<(&'a ReleaseId, ReleaseState)>,
+    /// A line for `revisions.log`.
+    pub line: Option<&'a str>,
+    /// Whether the server was left behind.
+    pub behind: Option<Behind<'a>>,
+}
+
+/// Whether a run left a server behind.
+#[derive(Debug, Clone, Copy)]
+pub enum Behind<'a> {
+    /// This run did.
+    By(&'a RunId),
+    /// It caught up.
+    No,
+}
+
+/// Asks for everything a plan depends on, and changes nothing; [`crate::facts::ServerFacts::read`] reads the answers.
+pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
+    site.call(Script::Probe)
+        .list("files", files.to_vec())
+        .list("tools", site.web.tools.clone())
+        .web(site, &["processes"])
+}
+
+/// Takes the lock. Refuses with `locked` (answers `owner key=value` and `age`), `not_writable`, `no_space`.
+pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
+    site.call(Script::Lock).token(&owner.run).with("renew", "no").with("owner", owner.lines())
+}
+
+/// Renews a held lock. Refuses with `lock_lost`.
+pub fn renew(site: &Site<'_>, run: &RunId) -> Call {
+    site.call(Script::Lock).token(run).with("renew", "yes").with("owner", "")
+}
+
+/// Releases this run's lock. Refuses with `not_ours`; a lock that is gone already is no failure.
+pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
+    site.call(Script::Unlock).token(run)
+}
+
+/// Receives a gzipped tar after the head and makes it a release in state `prepared`.
+///
+/// Refuses with `release_exists`, `bad_payload`, `no_space`, `not_writable`, `lock_lost`, and leaves nothing behind.
+pub fn transfer(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision) -> Call {
+    site.call(Script::Transfer).token(run).id(id).with("revision", &revision.0).with("payload", "yes")
+}
+
+/// Links shared directories and files into a release.
+///
+/// Refuses with `missing_files` (answers `missing_file`), `bad_path`, `no_release`, `no_space`, `not_writable`, `lock_lost`.
+pub fn link(site: &Site<'_>, run: &RunId, id: &ReleaseId, shared: &Shared) -> Call {
+    site.call(Script::Link).token(run).id(id).list("dirs", shared.dirs.clone()).list("files", shared.files.clone())
+}
+
+/// Runs a user's command. The script's exit status is the command's; answers `exit N`, before it `signal NAME` when a
+/// signal ended it. Refuses with `no_release`, and with [`Call::under`] with `lock_lost`.
+pub fn command(site: &Site<'_>, dir: Dir, run: &str) -> Call {
+    let dir = match &dir {
+        Dir::Current => "",
+        Dir::Release(id) => id.as_str(),
+        Dir::Root => "/",
+    };
+    site.call(Script::Command).with("dir", dir).with("run", run).with("token", "").with("verb", "").env(site)
+}
+
+/// Points `current` from one release to another; `None` is no `current` at all. Already there is no failure.
+///
+/// Refuses with `current_changed`, `current_odd`, `no_release`, `not_switched`, `no_space`, `not_writable`, `lock_lost`.
+pub fn switch(site: &Site<'_>, run: &RunId, from: Option<&ReleaseId>, to: Option<&ReleaseId>) -> Call {
+    let text = |id: Option<&ReleaseId>| id.map(ReleaseId::as_str).unwrap_or_default().to_owned();
+    site.call(Script::Switch).token(run).with("from", text(from)).with("to", text(to))
+}
+
+/// Restarts the web server, or starts it, and proves within `limit` that the release runs.
+///
+/// Answers `action start|restart`, `process PID RELEASE`, `proven N`. Refuses with `not_restarted`, `not_proven`, `no_proc`,
+/// `current_changed`, `lock_lost`; the log's end is then on standard output.
+pub fn restart(site: &Site<'_>, run: &RunId, id: &ReleaseId, limit: Duration) -> Call {
+    site.call(Script::Restart)
+        .token(run)
+        .id(id)
+        .proof(site)
+        .with("limit", seconds(limit))
+        .with("old_gone", seconds(site.web.proof.old_gone))
+        .web(site, &["processes", "start", "restart", "log"])
+}
+
+/// Judges again what [`restart`] proved, without restarting: for after the health check. Refuses as it does.
+pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
+    site.call(Script::Prove).token(run).id(id).proof(site).web(site, &["processes", "log"])
+}
+
+/// Stops the web server within `limit` and proves it. Refuses with `still_running`, `no_proc`, `lock_lost`.
+pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
+    site.call(Script::Stop)
+        .token(run)
+        .proof(site)
+        .with("limit", seconds(limit))
+        .web(site, &["processes", "stop", "log"])
+}
+
+/// Prints the end of the web server's log on standard output.
+pub fn log(site: &Site<'_>) -> Call {
+    site.call(Script::Log).web(site, &["log"])
+}
+
+/// Answers the last lines of `revisions.log`, one `line TEXT` each.
+pub fn history(site: &Site<'_>) -> Call {
+    site.call(Script::History)
+}
+
+/// Records what became of a release and of the server. Refuses with `no_space`, `not_writable`, `lock_lost`.
+pub fn mark(site: &Site<'_>, run: &RunId, mark: &Mark<'_>) -> Call {
+    let (id, state) = match mark.state {
+        Some((id, state)) if state != ReleaseState::Foreign => (id.as_str(), state.word()),
+        _ => ("", ""),
+    };
+    let behind = match mark.behind {
+        None => "",
+        Some(Behind::No) => "-",
+        Some(Behind::By(run)) => run.as_str(),
+    };
+    let line = mark.line.unwrap_or_default().replace(['\n', '\r'], " ");
+    site.call(Script::Mark).token(run).with("id", id).with("state", state).with("line", line).with("behind", behind)
+}
+
+/// Removes old releases but `keep` good ones, the current, the previous, those in use and `spare`.
+///
+/// Answers `removed ID` and `left ID why`. Refuses with `not_removed` (after all that could go has gone), `lock_lost`.
+pub fn prune(site: &Site<'_>, run: &RunId, keep: usize, spare: &[ReleaseId]) -> Call {
+    let spare = spare.iter().map(|id| id.as_str().to_owned()).collect();
+    site.call(Script::Prune).token(run).with("keep", keep.to_string()).list("spare", spare)
+}
+
+/// Removes a prepared, failed or reverted release. Refuses with `in_use`, `not_removed`, `lock_lost`.
+pub fn remove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
+    site.call(Script::Remove).token(run).id(id)
+}
+
+/// Whole seconds, at least one: the scripts' clock has no fractions.
+fn seconds(limit: Duration) -> String {
+    limit.as_secs().max(1).to_string()
+}
+
+impl Site<'_> {
+    fn call(&self, script: Script) -> Call {
+        let root = ("root", Param::Text(self.deploy_to.to_owned()));
+        Call { script, params: vec![root], snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
+    }
+}
+
+impl Call {
+    /// Makes a [`command`] refuse with `lock_lost` unless the run holds the lock, and write `verb` into the journal first.
+    #[must_use]
+    pub fn under(self, run: &RunId, verb: &str) -> Self {
+        self.with("token", run.as_str()).with("verb", verb)
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.params.retain(|(n, _)| *n != name);
+        self.params.push((name, Param::Text(value.into())));
+        self
+    }
+
+    fn list(mut self, name: &'static str, values: Vec<String>) -> Self {
+        self.params.push((name, Param::List(values)));
+        self
+    }
+
+    fn token(self, run: &RunId) -> Self {
+        self.with("token", run.as_str())
+    }
+
+    fn id(self, id: &ReleaseId) -> Self {
+        self.with("id", id.as_str())
+    }
+
+    fn proof(self, site: &Site<'_>) -> Self {
+        let yes = |on: bool| if on { "yes" } else { "no" };
+        self.with("none", yes(site.web.proof.none)).with("lazy", yes(site.web.proof.lazy))
+    }
+
+    /// Only what runs a user's code gets the user's environment.
+    fn env(mut self, site: &Site<'_>) -> Self {
+        self.env = vec![("PITCREW_APP".to_owned(), site.app.to_owned())];
+        self.env.extend_from_slice(site.env);
+        self
+    }
+
+    fn web(self, site: &Site<'_>, names: &[&str]) -> Self {
+        let mut call = self.env(site);
+        let scripts = &site.web.scripts;
+        for (name, short, snippet) in [
+            ("web_processes", "processes", &scripts.processes),
+            ("web_start", "start", &scripts.start),
+            ("web_restart", "restart", &scripts.restart),
+            ("web_stop", "stop", &scripts.stop),
+            ("web_log", "log", &scripts.log),
+        ] {
+            if names.contains(&short) {
+                call.snippets.push((name, snippet.clone()));
+            }
+        }
+        call.web = site.web.parameters.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        call
+    }
+}

@@ -1,11 +1,20 @@
 //! The shell that runs on servers: scripts, their parameters, how they are quoted, and what they answer.
 //!
 //! Every line of it lies in `templates/remote/*.sh`. This module assembles and parses; it sends nothing.
+//!
+//! One step is one exec. The command line is `sh -c '…' pitcrew-STEP ENCODED NONCE`: [`quote::encode`] makes the script one
+//! word that every login shell passes on unchanged, and `sh` decodes and evaluates it. The environment arrives as the first line of
+//! standard input ([`Call::head`]), so it is in no command line and no process list; what follows it is the script's payload.
 
 pub mod calls;
 pub mod quote;
 
+use bytes::Bytes;
+
 use crate::name::RunId;
+
+/// The longest command line that is made, in bytes; Linux takes single arguments of up to 128 KiB.
+pub const COMMAND_LIMIT: usize = 96 * 1024;
 
 /// The scripts, one file a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +34,7 @@ pub enum Script {
     Mark,
     Prune,
     Remove,
+    History,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -79,4 +89,292 @@ pub struct Owner {
     pub command: String,
     /// RFC 3339, UTC.
     pub since: String,
+}
+
+/// A script's own refusal: the `fail` answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `locked`, `lock_lost`, `no_space`, `not_proven`, …
+    pub code: String,
+    /// What the script saw.
+    pub detail: String,
+}
+
+impl Script {
+    /// Every script, for tests and listings.
+    pub const ALL: [Self; 15] = [
+        Self::Probe,
+        Self::Lock,
+        Self::Unlock,
+        Self::Transfer,
+        Self::Link,
+        Self::Command,
+        Self::Switch,
+        Self::Restart,
+        Self::Prove,
+        Self::Stop,
+        Self::Log,
+        Self::Mark,
+        Self::Prune,
+        Self::Remove,
+        Self::History,
+    ];
+
+    /// The name of its file and, after `pitcrew-`, its name in the server's process list.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Transfer => "transfer",
+            Self::Link => "link",
+            Self::Command => "command",
+            Self::Switch => "switch",
+            Self::Restart => "restart",
+            Self::Prove => "prove",
+            Self::Stop => "stop",
+            Self::Log => "log",
+            Self::Mark => "mark",
+            Self::Prune => "prune",
+            Self::Remove => "remove",
+            Self::History => "history",
+        }
+    }
+
+    /// The files it is made of, in order.
+    fn parts(self) -> &'static [&'static str] {
+        macro_rules! shell {
+            ($($file:literal),*) => {
+                &[$(include_str!(concat!("../../templates/remote/", $file, ".sh"))),*]
+            };
+        }
+        match self {
+            Self::Probe => shell!("lib", "procs", "web", "probe"),
+            Self::Lock => shell!("lib", "lock"),
+            Self::History => shell!("lib", "history"),
+            Self::Unlock => shell!("lib", "unlock"),
+            Self::Transfer => shell!("lib", "transfer"),
+            Self::Link => shell!("lib", "link"),
+            Self::Command => shell!("lib", "command"),
+            Self::Switch => shell!("lib", "switch"),
+            Self::Restart => shell!("lib", "procs", "web", "restart"),
+            Self::Prove => shell!("lib", "procs", "web", "prove"),
+            Self::Stop => shell!("lib", "procs", "web", "stop"),
+            Self::Log => shell!("lib", "procs", "web", "log"),
+            Self::Mark => shell!("lib", "mark"),
+            Self::Prune => shell!("lib", "sweep", "prune"),
+            Self::Remove => shell!("lib", "sweep", "remove"),
+        }
+    }
+}
+
+impl Call {
+    /// The command line for the server's login shell. Holds no secret: those are in [`Call::head`].
+    pub fn command(&self, nonce: &Nonce) -> String {
+        let step = self.script.name();
+        // A nonce is made here, but nobody shall be able to break out of the quotes with one.
+        let nonce = quote::encode(&nonce.0);
+        match self.inline() {
+            Some(code) => format!(r#"sh -c 'eval "$(printf %b "$1")"' pitcrew-{step} '{code}' '{nonce}'"#),
+            None => {
+                format!(r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{step} stdin '{nonce}'"#)
+            }
+        }
+    }
+
+    /// What standard input begins with: the environment, and before it the script when it is too long for an argument.
+    pub fn head(&self) -> Bytes {
+        let mut head = String::new();
+        if self.inline().is_none() {
+            head.push_str(&quote::encode(&self.text()));
+            head.push('\n');
+        }
+        for (name, value) in &self.env {
+            match quote::line(value) {
+                Some(value) if quote::is_name(name) => {
+                    head.push_str("export ");
+                    head.push_str(name);
+                    head.push('=');
+                    head.push_str(&value);
+                    head.push_str("; ");
+                }
+                // Refused on the server, since a step must not run without a variable that it was to have.
+                _ => {
+                    let name: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '\'').collect();
+                    head.push_str(&format!(
+                        "echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "
+                    ));
+                }
+            }
+        }
+        head.push('\n');
+        Bytes::from(head)
+    }
+
+    /// The script as it runs, readable, without the environment's values: what `--dry-run -v` shows.
+    pub fn text(&self) -> String {
+        let mut text = format!("# pitcrew-{}\n", self.script.name());
+        if !self.env.is_empty() {
+            let names: Vec<&str> =
+                self.env.iter().map(|(name, _)| name.as_str()).filter(|n| quote::is_name(n)).collect();
+            text.push_str(&format!("# environment, on standard input: {}\n", names.join(" ")));
+        }
+        let mut refused = Vec::new();
+        let mut assign = |prefix: &str, name: &str, value: Option<String>| match value {
+            Some(value) if quote::is_name(name) => text.push_str(&format!("{prefix}{name}={value}\n")),
+            _ => refused.push(name.to_owned()),
+        };
+        for (name, param) in &self.params {
+            let value = match param {
+                Param::Text(value) => quote::word(value),
+                Param::List(list) => quote::words(list).and_then(|l| quote::word(&l)),
+            };
+            assign("p_", name, value);
+        }
+        for (name, value) in &self.web {
+            assign("w_", name, quote::word(value));
+        }
+        for (name, snippet) in &self.snippets {
+            assign("s_", name.strip_prefix("web_").unwrap_or(name), quote::word(snippet));
+        }
+        for (part, source) in self.script.parts().iter().enumerate() {
+            text.push_str(&stripped(source));
+            if part == 0 {
+                for name in &refused {
+                    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+                    text.push_str(&format!("fail bad_parameter '{name} holds a NUL byte or is no name'\n"));
+                }
+            }
+        }
+        text
+    }
+
+    /// The script encoded for the command line, unless it is too long for one.
+    fn inline(&self) -> Option<String> {
+        let code = quote::encode(&self.text());
+        (code.len() + 512 <= COMMAND_LIMIT).then_some(code)
+    }
+}
+
+/// Drops comment lines, blank lines and indentation: a server needs none of them, and a thousand servers get them all.
+fn stripped(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    for line in source.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}
+
+impl Nonce {
+    /// Makes a new one.
+    pub fn random() -> Self {
+        Self(format!("{:016x}", rand::random::<u64>()))
+    }
+
+    /// Reads an answer from a line of a script's standard output; anything that stands before it is not looked at.
+    pub fn read(&self, line: &str) -> Option<Answer> {
+        self.split(line).1
+    }
+
+    /// Parts a line into what a command or a login shell printed without a newline, and the answer that follows.
+    pub fn split<'a>(&self, line: &'a str) -> (&'a str, Option<Answer>) {
+        let marker = format!("@pitcrew:{} ", self.0);
+        let Some(at) = line.find(&marker) else { return (line, None) };
+        let (before, rest) = line.split_at(at);
+        let rest = rest.strip_prefix(&marker).unwrap_or_default();
+        let rest = rest.strip_suffix('\r').unwrap_or(rest);
+        let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
+        (before, Some(Answer { key: key.to_owned(), value: unescaped(value) }))
+    }
+}
+
+/// Takes back what `say` escapes: `\n` and `\\`.
+fn unescaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('n') => out.push('\n'),
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            },
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+impl Answer {
+    /// Finds the refusal among a script's answers.
+    pub fn refusal(answers: &[Self]) -> Option<Refusal> {
+        let fail = answers.iter().find(|a| a.key == "fail")?;
+        let (code, detail) = fail.value.split_once(' ').unwrap_or((&fail.value, ""));
+        Some(Refusal { code: code.to_owned(), detail: detail.to_owned() })
+    }
+
+    /// Tells whether the script ran to its end: without this a good exit status proves nothing.
+    pub fn is_done(answers: &[Self]) -> bool {
+        answers.iter().any(|a| a.key == "done")
+    }
+}
+
+impl Owner {
+    /// The `key=value` lines that a lock holds; line breaks within values become spaces.
+    pub fn lines(&self) -> String {
+        let pid = self.pid.to_string();
+        [
+            ("run", self.run.as_str()),
+            ("who", &self.who),
+            ("host", &self.host),
+            ("pid", &pid),
+            ("command", &self.command),
+            ("since", &self.since),
+        ]
+        .map(|(key, value)| format!("{key}={}", value.replace(['\n', '\r', '\0'], " ")))
+        .join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nonce() -> Nonce {
+        Nonce("0123456789abcdef".into())
+    }
+
+    #[test]
+    fn answers_are_found_behind_noise_and_nowhere_else() {
+        let read = |line: &str| nonce().read(line).map(|a| (a.key, a.value));
+        let pair = |k: &str, v: &str| Some((k.to_owned(), v.to_owned()));
+        assert_eq!(read("@pitcrew:0123456789abcdef current 20260101000000"), pair("current", "20260101000000"));
+        assert_eq!(read("NOISE@pitcrew:0123456789abcdef done"), pair("done", ""));
+        assert_eq!(read("@pitcrew:0123456789abcdef done\r"), pair("done", ""));
+        assert_eq!(read(r"@pitcrew:0123456789abcdef odd a\nb\\n"), pair("odd", "a\nb\\n"));
+        assert_eq!(read("@pitcrew:0123456789abcdee done"), None);
+        assert_eq!(read("@pitcrew: done"), None);
+        assert_eq!(read(""), None);
+        assert_eq!(nonce().split("50%@pitcrew:0123456789abcdef exit 0").0, "50%");
+    }
+
+    #[test]
+    fn stripping_keeps_every_command() {
+        assert_eq!(stripped("# a\n\n  if x; then\n      # b\n      y '#z'\n  fi\n"), "if x; then\ny '#z'\nfi\n");
+    }
+
+    #[test]
+    fn every_script_has_its_parts() {
+        for script in Script::ALL {
+            assert!(script.parts().len() >= 2, "{}", script.name());
+            // Stripping is only right while no part holds a here-document.
+            assert!(script.parts().iter().all(|p| !p.contains("<<")), "{}", script.name());
+        }
+    }
+
+    #[test]
+    fn two_nonces_differ() {
+        assert_ne!(Nonce::random(), Nonce::random());
+    }
 }

@@ -1,1 +1,37 @@
-//! To be written.
+//! The reporter for programs: each event as one JSON object on a line of its own, handed on at once.
+
+use std::io::Write;
+
+use super::Reporter;
+use super::state::State;
+use crate::event::Stamped;
+
+/// Prints events as they are.
+pub struct Json {
+    to: Box<dyn Write + Send>,
+    broken: bool,
+}
+
+impl Json {
+    /// Prints to `to`; when that fails (`| head` has gone), it stops printing and the run goes on.
+    pub fn new(to: Box<dyn Write + Send>) -> Self {
+        Self { to, broken: false }
+    }
+}
+
+impl Reporter for Json {
+    fn event(&mut self, stamped: &Stamped, _: &State) {
+        if !self.broken {
+            self.broken = write(&mut self.to, stamped).is_err();
+        }
+    }
+}
+
+/// Writes one event and hands it on.
+pub fn write(to: &mut impl Write, stamped: &Stamped) -> std::io::Result<()> {
+    // In one write, so that a reader of a file never sees half a line.
+    let mut line = serde_json::to_vec(stamped)?;
+    line.push(b'\n');
+    to.write_all(&line)?;
+    to.flush()
+}

@@ -1,27 +1,46 @@
 //! Sources: from a git ref, a directory or a tarball to one compressed stream, made once for all servers.
 //!
-//! Blocking code (git, files, compression): callers run it on a blocking thread.
+//! Owns what goes into a release and what is refused; it sends nothing. [`git`], [`directory`] and [`archive`] each
+//! know one kind of source, and all write through [`pack`]. Blocking code (git, files, compression): callers run it
+//! on a blocking thread.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::config::Source;
+use crate::config::{Source, SourceKind};
 use crate::name::Revision;
 use crate::ssh::Payload;
 
 pub mod archive;
+mod child;
 pub mod directory;
 pub mod git;
+mod members;
 pub mod pack;
 
 /// What a run's source resolved to, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// The commit's full SHA, or a content digest.
+    /// The commit's full SHA, or the first 40 hex digits of a content digest.
     pub revision: Revision,
     /// What the user called it: `main`, `HEAD`, a file name.
     pub label: String,
     /// The commit's first line, where there is one.
     pub subject: Option<String>,
+    /// What kind of thing the source turned out to be.
+    pub origin: Origin,
+    /// What a person should know of it, in sentences: uncommitted changes that stay behind, an ambiguous name.
+    pub notes: Vec<String>,
+}
+
+/// What kind of thing a source turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A git repository, or a directory inside one.
+    Git,
+    /// A directory, taken as it is.
+    Directory,
+    /// A tar file.
+    Archive,
 }
 
 /// A release, packed.
@@ -29,9 +48,9 @@ pub struct Resolved {
 pub struct Package {
     /// A gzipped tar on disk; the file has no name any more.
     pub payload: Payload,
-    /// Entries: files, links, directories.
+    /// Files, links and directories that unpacking makes, REVISION included.
     pub entries: u64,
-    /// Bytes when unpacked, each file rounded up to 4 KiB.
+    /// Bytes when unpacked, each file and directory rounded up to 4 KiB.
     pub unpacked: u64,
 }
 
@@ -44,12 +63,136 @@ pub struct SourceError {
     pub hint: String,
 }
 
+/// Tells whether packing should stop; it is asked several times a second, from more than one thread.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Resolves the source (with `reference` instead of the file's, when given) to one revision.
-pub fn resolve(_source: &Source, _base: &Path, _reference: Option<&str>) -> Result<Resolved, SourceError> {
-    Err(SourceError { what: "not written yet".into(), hint: String::new() })
+///
+/// # Errors
+/// When the path does not exist, the ref does not, or something in the source can never be released (a submodule, a
+/// device, a file that cannot be read).
+pub fn resolve(source: &Source, base: &Path, reference: Option<&str>) -> Result<Resolved, SourceError> {
+    let path = locate(source, base)?;
+    let wanted = reference.unwrap_or(&source.reference);
+    match source.kind {
+        SourceKind::Push => {
+            if !path.is_dir() {
+                return Err(SourceError::new(
+                    format!("cannot release {}: it is not a directory", show(&path)),
+                    "Set `kind = \"archive\"` in [source] to release a tar file.",
+                ));
+            }
+            match git::resolve(&path, wanted)? {
+                Some(resolved) => Ok(resolved),
+                None if wanted == "HEAD" => directory::resolve(&path),
+                None => Err(SourceError::new(
+                    format!("cannot resolve {}: {} is not in a git repository", quote(wanted.as_bytes()), show(&path)),
+                    "Leave the ref out to release the directory as it is.",
+                )),
+            }
+        }
+        SourceKind::Archive => {
+            if let Some(reference) = reference {
+                return Err(SourceError::new(
+                    format!("cannot resolve {}: an archive has no refs", quote(reference.as_bytes())),
+                    "Leave the ref out, or set `kind = \"push\"` in [source].",
+                ));
+            }
+            if path.is_dir() { directory::resolve(&path) } else { archive::resolve(&path) }
+        }
+    }
 }
 
 /// Packs exactly the files of `resolved`, with a REVISION file, into one gzipped tar.
-pub fn pack(_source: &Source, _base: &Path, _resolved: &Resolved) -> Result<Package, SourceError> {
-    Err(SourceError { what: "not written yet".into(), hint: String::new() })
+///
+/// # Errors
+/// When the source has changed since it was resolved, holds something that must not be sent, cannot be read, when the
+/// temporary directory is full, or when `stop` answered true.
+pub fn pack(source: &Source, base: &Path, resolved: &Resolved, stop: Stop<'_>) -> Result<Package, SourceError> {
+    let path = locate(source, base)?;
+    let mut packer = pack::Packer::new(stop)?;
+    match resolved.origin {
+        Origin::Git => git::pack(&path, &resolved.revision, &mut packer, stop)?,
+        Origin::Directory => directory::pack(&path, &resolved.revision, &mut packer)?,
+        Origin::Archive => archive::pack(&path, &resolved.revision, &mut packer)?,
+    }
+    packer.finish(&resolved.revision)
+}
+
+fn locate(source: &Source, base: &Path) -> Result<PathBuf, SourceError> {
+    let path = base.join(&source.path);
+    path.canonicalize().map_err(|error| {
+        SourceError::new(format!("cannot open {}: {error}", show(&path)), "Correct `path` in [source] of pitcrew.toml.")
+    })
+}
+
+impl SourceError {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into() }
+    }
+
+    fn stopped() -> Self {
+        Self::new("cannot finish packing: the run was interrupted", "")
+    }
+
+    fn changed(path: &Path) -> Self {
+        Self::new(
+            format!("cannot pack {}: it has changed since the run began", show(path)),
+            "Wait until whatever writes there is done, and deploy again.",
+        )
+    }
+}
+
+/// Quotes a name for a message, so that no control character of it reaches a terminal.
+fn quote(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len() + 2);
+    text.push('`');
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() || c == '\\' { text.extend(c.escape_default()) } else { text.push(c) }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text.push('`');
+    text
+}
+
+fn show(path: &Path) -> String {
+    quote(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+}
+
+/// Lists a few of many names: "`a`, `b` and 7 more".
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let head = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => head,
+        more => format!("{head} and {more} more"),
+    }
+}
+
+/// Shortens a digest to the length of a commit's SHA.
+fn revision(digest: &[u8]) -> Revision {
+    Revision(digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_without_control_characters() {
+        assert_eq!(quote(b"a b"), "`a b`");
+        assert_eq!(quote("é\u{1b}[31m\n".as_bytes()), "`é\\u{1b}[31m\\n`");
+        assert_eq!(quote(b"\xff\\"), "`\\xff\\\\`");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<_> = (0..12).map(|n| n.to_string()).collect();
+        assert_eq!(list(&names), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
+        assert_eq!(list(&names[..2]), "0, 1");
+    }
 }

@@ -1,1 +1,354 @@
-//! To be written.
+//! The one writer behind all sources: checked entries in, a gzipped tar in an unnamed file out.
+//!
+//! Owns which paths a release may hold, how entries are normalised and the REVISION file. Knows nothing of where
+//! entries come from.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{EntryType, Header};
+
+use super::{Package, SourceError, Stop, quote};
+use crate::name::Revision;
+use crate::ssh::Payload;
+
+/// The file that names a release's revision, as Capistrano writes it.
+pub const REVISION: &[u8] = b"REVISION";
+/// Kept by pitcrew for itself, wherever it occurs at the top of a source.
+pub const RESERVED: &[u8] = b".pitcrew";
+
+/// Measured on 5 MB of source text: level 1 takes 16 ms and leaves 28.2 %, 3 takes 27 ms and leaves 19.9 %, 5 takes 37 ms and
+/// leaves 18.4 %, 6 takes 48 ms and leaves 18.3 %. It is paid once and saved for every server.
+const LEVEL: u32 = 5;
+const BUFFER: usize = 256 * 1024;
+const BLOCK: usize = 512;
+/// Linux's NAME_MAX and PATH_MAX: beyond them no server could unpack the entry.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096 - 256;
+/// The largest time that fits eleven octal digits, which every tar reads.
+const MTIME_MAX: u64 = 0o777_7777_7777;
+
+/// Writes a release's entries, in the order in which they come.
+pub struct Packer<'a> {
+    out: GzEncoder<BufWriter<File>>,
+    seen: HashMap<Vec<u8>, Seen>,
+    entries: u64,
+    unpacked: u64,
+    /// The latest time so far; REVISION gets it, so that the same source makes the same bytes.
+    latest: u64,
+    buffer: Vec<u8>,
+    stop: Stop<'a>,
+}
+
+/// What every entry has.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes {
+    /// Permission bits; setuid, setgid and sticky are dropped.
+    pub mode: u32,
+    /// Seconds since the epoch.
+    pub mtime: u64,
+}
+
+/// Why a file's content could not be taken over.
+#[derive(Debug)]
+pub enum ContentError {
+    /// It could not be read, or ended early ([`io::ErrorKind::UnexpectedEof`]).
+    Read(io::Error),
+    /// Anything else, ready to be shown.
+    Failed(SourceError),
+}
+
+impl From<SourceError> for ContentError {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a tar header says.
+struct Head<'a> {
+    kind: EntryType,
+    path: &'a [u8],
+    target: &'a [u8],
+    size: u64,
+    attributes: Attributes,
+}
+
+/// What lies at a path so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Directory,
+    /// Only known as the parent of something.
+    Parent,
+    File,
+    Symlink(Vec<u8>),
+}
+
+/// Whether an entry belongs into the release.
+enum Placed {
+    At(Vec<u8>),
+    Left,
+}
+
+impl<'a> Packer<'a> {
+    /// Opens an unnamed file in the temporary directory.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn new(stop: Stop<'a>) -> Result<Self, SourceError> {
+        let file = tempfile::tempfile().map_err(|error| no_space(&error))?;
+        let out =
+            flate2::GzBuilder::new().mtime(0).write(BufWriter::with_capacity(BUFFER, file), Compression::new(LEVEL));
+        Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, latest: 0, buffer: vec![0; BUFFER], stop })
+    }
+
+    /// Adds a directory; one that was added before is harmless. It always stays writable for its owner, so that
+    /// its content can be unpacked and a pruned release removed.
+    pub fn directory(&mut self, path: &[u8], attributes: Attributes) -> Result<(), SourceError> {
+        let Placed::At(path) = self.place(path, Seen::Directory)? else { return Ok(()) };
+        let mode = attributes.mode | 0o700;
+        let slashed = [&path[..], b"/"].concat();
+        let attributes = Attributes { mode, ..attributes };
+        self.header(&Head { kind: EntryType::Directory, path: &slashed, target: &[], size: 0, attributes })
+    }
+
+    /// Adds a symbolic link; its target may be anything, as in git.
+    pub fn symlink(&mut self, path: &[u8], target: &[u8], mtime: u64) -> Result<(), SourceError> {
+        if target.is_empty() || target.len() >= 4096 || target.contains(&0) {
+            return Err(refused(path, "its target is not a path"));
+        }
+        let Placed::At(path) = self.place(path, Seen::Symlink(target.to_vec()))? else { return Ok(()) };
+        let attributes = Attributes { mode: 0o777, mtime };
+        self.header(&Head { kind: EntryType::Symlink, path: &path, target, size: 0, attributes })
+    }
+
+    /// Adds another name for an entry that was added before.
+    pub fn hard_link(&mut self, path: &[u8], target: &[u8], attributes: Attributes) -> Result<(), SourceError> {
+        let root = relative(target).map_err(|why| refused(path, &format!("the target of its hard link {why}")))?;
+        match self.seen.get(&root) {
+            // A link to a link is told apart by no two tars in the same way; a copy means the same to all.
+            Some(Seen::Symlink(aim)) => {
+                let aim = aim.clone();
+                self.symlink(path, &aim, attributes.mtime)
+            }
+            Some(Seen::File) => {
+                let Placed::At(path) = self.place(path, Seen::File)? else { return Ok(()) };
+                self.header(&Head { kind: EntryType::Link, path: &path, target: &root, size: 0, attributes })
+            }
+            _ => {
+                if let Placed::Left = self.place(path, Seen::File)? {
+                    return Ok(());
+                }
+                let why = format!("it is a hard link to {}, which is no earlier file of the source", quote(target));
+                Err(refused(path, &why))
+            }
+        }
+    }
+
+    /// Adds a file with exactly `size` bytes of `content`.
+    ///
+    /// # Errors
+    /// [`ContentError::Read`] is the source's fault and says nothing of the file's name.
+    pub fn file(
+        &mut self,
+        path: &[u8],
+        attributes: Attributes,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<(), ContentError> {
+        // What is left out is read all the same: its bytes lie between two entries.
+        let written = match self.place(path, Seen::File)? {
+            Placed::At(path) => {
+                self.header(&Head { kind: EntryType::Regular, path: &path, target: &[], size, attributes })?;
+                true
+            }
+            Placed::Left => false,
+        };
+        let mut left = size;
+        while left > 0 {
+            self.go_on()?;
+            let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            let got = match content.read(&mut self.buffer[..want]) {
+                Ok(0) => return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into())),
+                Ok(got) => got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(ContentError::Read(error)),
+            };
+            if written {
+                self.out.write_all(&self.buffer[..got]).map_err(|error| no_space(&error))?;
+            }
+            left -= got as u64;
+        }
+        if written {
+            self.pad(size)?;
+            self.unpacked += size.next_multiple_of(4096);
+        }
+        Ok(())
+    }
+
+    /// Ends the stream with the REVISION file, so that nothing cut short has one.
+    pub fn finish(mut self, revision: &Revision) -> Result<Package, SourceError> {
+        let content = format!("{revision}\n");
+        let size = content.len() as u64;
+        let attributes = Attributes { mode: 0o644, mtime: self.latest };
+        self.header(&Head { kind: EntryType::Regular, path: REVISION, target: &[], size, attributes })?;
+        self.write(content.as_bytes())?;
+        self.pad(size)?;
+        self.write(&[0; 2 * BLOCK])?;
+        let parents = self.seen.values().filter(|seen| matches!(seen, Seen::Parent)).count() as u64;
+        let file = self
+            .out
+            .finish()
+            .and_then(|buffered| buffered.into_inner().map_err(io::IntoInnerError::into_error))
+            .map_err(|error| no_space(&error))?;
+        let len = file.metadata().map_err(|error| no_space(&error))?.len();
+        Ok(Package {
+            payload: Payload { file: Arc::new(file), len },
+            entries: self.entries + parents + 1,
+            unpacked: self.unpacked + 4096 * (parents + 1),
+        })
+    }
+
+    /// Checks a path against all that came before, and remembers it.
+    fn place(&mut self, raw: &[u8], kind: Seen) -> Result<Placed, SourceError> {
+        self.go_on()?;
+        let path = relative(raw).map_err(|why| refused(raw, &format!("its path {why}")))?;
+        let top = path.split(|b| *b == b'/').next().unwrap_or_default();
+        if path.is_empty() {
+            return match kind {
+                Seen::Directory => Ok(Placed::Left),
+                _ => Err(refused(raw, "it would replace the release's own directory")),
+            };
+        }
+        if top == RESERVED {
+            return Ok(Placed::Left);
+        }
+        if top == REVISION {
+            return if path == REVISION && kind != Seen::Directory {
+                Ok(Placed::Left)
+            } else {
+                Err(refused(raw, "REVISION is a directory, and pitcrew writes a file of that name"))
+            };
+        }
+        for (end, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
+            let parent = &path[..end];
+            match self.seen.get(parent) {
+                Some(Seen::Directory | Seen::Parent) => {}
+                None => {
+                    self.seen.insert(parent.to_vec(), Seen::Parent);
+                }
+                Some(Seen::Symlink(_)) => {
+                    return Err(refused(raw, &format!("its path leads through the symbolic link {}", quote(parent))));
+                }
+                Some(Seen::File) => {
+                    return Err(refused(raw, &format!("its path leads through the file {}", quote(parent))));
+                }
+            }
+        }
+        match (self.seen.get(&path), &kind) {
+            (None, Seen::Directory) | (Some(Seen::Parent), Seen::Directory) => self.unpacked += 4096,
+            (None, _) => {}
+            // A repeated directory only sets its mode again.
+            (Some(Seen::Directory), Seen::Directory) => return Ok(Placed::At(path)),
+            (Some(Seen::Directory | Seen::Parent), _) => return Err(refused(raw, "it is a directory, too")),
+            (Some(_), _) => return Err(refused(raw, "it occurs twice")),
+        }
+        self.seen.insert(path.clone(), kind);
+        self.entries += 1;
+        Ok(Placed::At(path))
+    }
+
+    /// Writes a header that GNU tar and busybox tar read alike: GNU's own format, which has long names as entries.
+    fn header(&mut self, head: &Head<'_>) -> Result<(), SourceError> {
+        if head.target.len() > 100 {
+            self.long(EntryType::GNULongLink, head.target)?;
+        }
+        if head.path.len() > 100 {
+            self.long(EntryType::GNULongName, head.path)?;
+        }
+        self.block(head)
+    }
+
+    fn long(&mut self, kind: EntryType, name: &[u8]) -> Result<(), SourceError> {
+        let size = name.len() as u64 + 1;
+        let attributes = Attributes { mode: 0o644, mtime: 0 };
+        self.block(&Head { kind, path: b"././@LongLink", target: &[], size, attributes })?;
+        self.write(name)?;
+        self.write(&[0])?;
+        self.pad(size)
+    }
+
+    fn block(&mut self, head: &Head<'_>) -> Result<(), SourceError> {
+        let mtime = head.attributes.mtime.min(MTIME_MAX);
+        self.latest = self.latest.max(mtime);
+        let mut header = Header::new_gnu();
+        header.set_entry_type(head.kind);
+        header.set_mode(head.attributes.mode & 0o777);
+        header.set_mtime(mtime);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(head.size);
+        let old = header.as_old_mut();
+        fill(&mut old.name, head.path);
+        fill(&mut old.linkname, head.target);
+        header.set_cksum();
+        self.write(header.as_bytes())
+    }
+
+    fn pad(&mut self, size: u64) -> Result<(), SourceError> {
+        let over = (size % BLOCK as u64) as usize;
+        if over > 0 { self.write(&[0; BLOCK][over..]) } else { Ok(()) }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.out.write_all(bytes).map_err(|error| no_space(&error))
+    }
+
+    fn go_on(&self) -> Result<(), SourceError> {
+        if (self.stop)() { Err(SourceError::stopped()) } else { Ok(()) }
+    }
+}
+
+fn fill(field: &mut [u8], bytes: &[u8]) {
+    for (slot, byte) in field.iter_mut().zip(bytes) {
+        *slot = *byte;
+    }
+}
+
+/// Reduces a path to its components; why it cannot be one is a predicate: "is absolute".
+fn relative(raw: &[u8]) -> Result<Vec<u8>, &'static str> {
+    if raw.first() == Some(&b'/') {
+        return Err("is absolute");
+    }
+    if raw.contains(&0) {
+        return Err("holds a NUL byte");
+    }
+    let mut path = Vec::with_capacity(raw.len());
+    for part in raw.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => continue,
+            b".." => return Err("holds `..`"),
+            _ if part.len() > NAME_MAX => return Err("has a component longer than 255 bytes"),
+            _ => {}
+        }
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(part);
+    }
+    if path.len() > PATH_MAX { Err("is too long to be unpacked") } else { Ok(path) }
+}
+
+fn refused(path: &[u8], why: &str) -> SourceError {
+    SourceError::new(format!("cannot release {}: {why}", quote(path)), "Nothing was sent. Correct the source.")
+}
+
+fn no_space(error: &io::Error) -> SourceError {
+    SourceError::new(
+        format!("cannot write the packed release in {}: {error}", super::show(&std::env::temp_dir())),
+        "Make room there, or point TMPDIR to a directory that has room.",
+    )
+}

@@ -4,10 +4,18 @@
 //! and the discipline of the channels; knows nothing of deploys.
 
 pub mod auth;
+mod connect;
+mod exec;
+mod keys;
 pub mod known_hosts;
+mod lines;
+mod peer;
 pub mod session;
+mod tunnel;
+mod upload;
+mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +59,66 @@ pub struct Shared {
     pub keys: auth::Keys,
 }
 
+/// Limit on opening a channel and starting a command.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Handshakes at once: the key exchange is where connections cost processor time.
+const CONNECTING: usize = 64;
+/// Key files offered when none is configured, best first; a missing one is passed over.
+const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+
+impl Shared {
+    /// Prepares what all connections share: expands paths and reads the known hosts. `home` and `agent` are the
+    /// environment's `HOME` and `SSH_AUTH_SOCK`.
+    pub fn new(
+        ssh: &crate::config::Ssh,
+        home: &Path,
+        agent: Option<PathBuf>,
+        ask: Arc<dyn Ask>,
+    ) -> Result<Self, ConnectError> {
+        let dot_ssh = home.join(".ssh");
+        let mut identities: Vec<_> =
+            ssh.identity_files.iter().map(|p| Identity { path: expand(p, home), configured: true }).collect();
+        if identities.is_empty() {
+            identities.extend(USUAL_KEYS.map(|name| Identity { path: dot_ssh.join(name), configured: false }));
+        }
+        let mut files: Vec<_> = ssh.known_hosts.iter().map(|p| expand(p, home)).collect();
+        if files.is_empty() {
+            files.extend(["known_hosts", "known_hosts2"].map(|name| dot_ssh.join(name)));
+            files.push("/etc/ssh/ssh_known_hosts".into());
+        }
+        Ok(Self {
+            identities,
+            agent: agent.filter(|path| !path.as_os_str().is_empty()),
+            known_hosts: known_hosts::KnownHosts::load(&files)?,
+            checking: ssh.host_key_checking,
+            connect_timeout: ssh.connect_timeout,
+            channel_timeout: CHANNEL_TIMEOUT,
+            connecting: tokio::sync::Semaphore::new(CONNECTING),
+            ask,
+            keys: auth::Keys::default(),
+        })
+    }
+}
+
+/// Replaces a leading `~/` by the home directory.
+fn expand(path: &Path, home: &Path) -> PathBuf {
+    path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home.join(rest))
+}
+
+/// Allows this process as many open files as the system lets it have: every connection takes one. A refusal changes
+/// nothing; the connections that then find no room say so.
+pub fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    /// macOS refuses more (`OPEN_MAX`), though its hard limit claims to be unlimited.
+    const MOST: u64 = if cfg!(target_os = "macos") { 10_240 } else { 65_536 };
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = hard.min(MOST);
+        if soft < wanted {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+        }
+    }
+}
+
 /// A key file to offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -63,7 +131,7 @@ pub struct Identity {
 /// Asks the person at the terminal.
 pub trait Ask: Send + Sync {
     /// Asks for the passphrase of a key file. Blocks; `None`: nobody to ask, or nothing was typed.
-    fn passphrase(&self, key: &std::path::Path) -> Option<String>;
+    fn passphrase(&self, key: &Path) -> Option<String>;
 }
 
 /// A command to execute, with all its input.

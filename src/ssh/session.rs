@@ -1,59 +1,237 @@
-//! To be written: the connection itself.
-#![expect(clippy::todo, reason = "signatures first")]
-#![expect(missing_docs, reason = "signatures first")]
+//! The connection itself: kept, shared, ended; and what is opened on it.
+//!
+//! How a connection is made lies in `connect`, how a command is run in `exec`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use russh::client::{Handle, Msg};
+use russh::{Channel, ChannelOpenFailure, Disconnect};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{ConnectError, Ended, Exec, Heard, Shared, Target};
+use super::peer::{End, Peer, reason, said};
+use super::tunnel::Tunnel;
+use super::{ConnectError, Ended, Exec, Heard, Shared, Target, connect, exec};
+
+/// Limit on saying goodbye.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// How long a channel may still be waited for after the caller gave up, only to close it.
+const ABANDONED_LIMIT: Duration = Duration::from_secs(300);
+/// The description of a refusal follows the refusal itself at once.
+const DESCRIPTION_LIMIT: Duration = Duration::from_millis(200);
 
 /// A destination that is connected when first needed, and again when its connection was lost.
-pub struct Link {}
+pub struct Link {
+    target: Target,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// Attempts that have ended, for callers to see that one ended while they waited.
+    attempts: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    session: Option<Arc<Session>>,
+    failure: Option<ConnectError>,
+}
 
 /// One live connection.
-pub struct Session {}
+pub struct Session {
+    pub(super) handle: Arc<Handle<Peer>>,
+    pub(super) end: End,
+    pub(super) channel_timeout: Duration,
+    /// Commands that run.
+    pub(super) running: std::sync::atomic::AtomicUsize,
+    refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
+    cut: CancellationToken,
+    /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
+    _cut_on_drop: DropGuard,
+}
 
-/// A byte stream through the connection (`direct-tcpip`, `direct-streamlocal`).
+/// A byte stream through the connection (`direct-tcpip`, `direct-streamlocal`); it ends with its [`Session`].
+///
+/// Reading never holds the connection up: what is not read is kept, up to 8 MiB, beyond which reading fails.
 pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
+
 impl Link {
-    pub fn new(_target: Target, _shared: Arc<Shared>) -> Self {
-        todo!()
+    /// Makes a link; nothing is connected yet.
+    pub fn new(target: Target, shared: Arc<Shared>) -> Self {
+        Self { target, shared, state: Mutex::default(), attempts: std::sync::atomic::AtomicU64::new(0) }
     }
+
+    /// Where it leads.
     pub fn target(&self) -> &Target {
-        todo!()
+        &self.target
     }
+
     /// The live session; connects, or connects again when the one before was lost. Concurrent callers share one attempt.
     pub async fn session(&self) -> Result<Arc<Session>, ConnectError> {
-        todo!()
+        use std::sync::atomic::Ordering::SeqCst;
+        let seen = self.attempts.load(SeqCst);
+        let mut state = self.state.lock().await;
+        if let Some(live) = state.session.as_ref().filter(|s| s.ended().is_none()) {
+            return Ok(live.clone());
+        }
+        // An attempt failed while this caller waited for it: that is its answer too.
+        if self.attempts.load(SeqCst) != seen
+            && let Some(failure) = &state.failure
+        {
+            return Err(failure.clone());
+        }
+        *state = State::default();
+        let made = connect::connect(&self.target, &self.shared).await;
+        match &made {
+            Ok(session) => state.session = Some(session.clone()),
+            Err(failure) => state.failure = Some(failure.clone()),
+        }
+        self.attempts.fetch_add(1, SeqCst);
+        made
     }
+
     /// Ends the connection cleanly, within a limit.
     pub async fn close(&self) {
-        todo!()
+        // Whoever connects right now holds the state; dropping it all severs that connection later.
+        let Ok(mut state) = timeout(CLOSE_LIMIT, self.state.lock()).await else { return };
+        if let Some(session) = state.session.take() {
+            session.close().await;
+        }
     }
 }
 
+/// Why a channel could not be opened.
+pub(super) enum NotOpen {
+    /// The server refused it, or did not answer.
+    Refused(String),
+    /// The connection is gone.
+    Lost(String),
+}
+
 impl Session {
-    /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of [`Ended`].
-    pub async fn exec(
-        &self,
-        _exec: Exec,
-        _heard: &mut (dyn FnMut(Heard<'_>) + Send),
-        _stop: &CancellationToken,
-    ) -> Ended {
-        todo!()
+    pub(super) fn new(
+        handle: Handle<Peer>,
+        end: End,
+        refusals: mpsc::UnboundedReceiver<String>,
+        cut: CancellationToken,
+        channel_timeout: Duration,
+    ) -> Self {
+        let _cut_on_drop = cut.clone().drop_guard();
+        let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
+        Self { handle, end, channel_timeout, running: Default::default(), refusals, cut, _cut_on_drop }
     }
+
+    /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of
+    /// [`Ended`]. `heard` must not block: while it runs, nothing of this connection is read.
+    pub async fn exec(&self, exec: Exec, heard: &mut (dyn FnMut(Heard<'_>) + Send), stop: &CancellationToken) -> Ended {
+        exec::run(self, exec, heard, stop).await
+    }
+
     /// Opens a TCP connection from the server to `host:port`; the error is a fragment: "connection refused".
-    pub async fn direct_tcpip(&self, _host: &str, _port: u16) -> Result<Box<dyn Stream>, String> {
-        todo!()
+    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, String> {
+        let (handle, host) = (self.handle.clone(), host.to_owned());
+        let open = async move { handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0).await };
+        self.tunnel(open).await
     }
+
     /// Opens a unix socket on the server.
-    pub async fn direct_streamlocal(&self, _path: &str) -> Result<Box<dyn Stream>, String> {
-        todo!()
+    pub async fn direct_streamlocal(&self, path: &str) -> Result<Box<dyn Stream>, String> {
+        let (handle, path) = (self.handle.clone(), path.to_owned());
+        self.tunnel(async move { handle.channel_open_direct_streamlocal(path).await }).await
     }
+
+    async fn tunnel<F>(&self, open: F) -> Result<Box<dyn Stream>, String>
+    where
+        F: Future<Output = Result<Channel<Msg>, russh::Error>> + Send + 'static,
+    {
+        match self.open(open).await {
+            Ok(channel) => Ok(Box::new(Tunnel::new(channel, self.end.clone()))),
+            Err(NotOpen::Refused(why)) => Err(why),
+            Err(NotOpen::Lost(why)) => Err(format!("the connection was lost: {why}")),
+        }
+    }
+
+    /// Opens a channel within the limit. A channel that opens later than that is closed at once.
+    pub(super) async fn open<F>(&self, open: F) -> Result<Channel<Msg>, NotOpen>
+    where
+        F: Future<Output = Result<Channel<Msg>, russh::Error>> + Send + 'static,
+    {
+        let (opened, answer) = oneshot::channel();
+        let refusals = self.refusals.clone();
+        let end = self.end.clone();
+        tokio::spawn(async move {
+            let result = match timeout(ABANDONED_LIMIT, open).await {
+                Ok(Ok(channel)) => Ok(channel),
+                Ok(Err(russh::Error::ChannelOpenFailure(kind))) => {
+                    let text = timeout(DESCRIPTION_LIMIT, latest(&refusals)).await;
+                    Err(NotOpen::Refused(refusal(&kind, text.ok().flatten())))
+                }
+                Ok(Err(e)) => Err(NotOpen::Lost(end.get().unwrap_or_else(|| reason(&e)))),
+                Err(_) => return,
+            };
+            // Nobody waits any more: an open channel would count against the server's limit for ever.
+            if let Err(Ok(late)) = opened.send(result) {
+                let _ = timeout(CLOSE_LIMIT, late.close()).await;
+            }
+        });
+        let limit = self.channel_timeout;
+        tokio::select! {
+            answer = answer => answer.unwrap_or_else(|_| Err(NotOpen::Lost(self.lost()))),
+            why = self.end.wait() => Err(NotOpen::Lost(why)),
+            () = tokio::time::sleep(limit) => {
+                Err(NotOpen::Refused(format!("the server did not open a channel within {} s", limit.as_secs())))
+            }
+        }
+    }
+
     /// Tells whether the connection has ended, and why.
     pub fn ended(&self) -> Option<String> {
-        todo!()
+        self.end.get()
     }
+
+    pub(super) fn lost(&self) -> String {
+        self.ended().unwrap_or_else(|| "the connection ended".into())
+    }
+
+    /// Ends the connection: a goodbye, and a cut when that takes too long.
+    pub(super) async fn close(&self) {
+        let goodbye = async {
+            self.handle.disconnect(Disconnect::ByApplication, "", "").await.ok();
+            // The packet leaves only while the session's task still runs.
+            self.end.wait().await
+        };
+        if timeout(CLOSE_LIMIT, goodbye).await.is_err() {
+            self.end.set(|| "it was closed".into());
+        }
+        self.cut.cancel();
+    }
+}
+
+/// The newest description: the library gives it without saying whose it is, and an older one was missed by its own.
+async fn latest(refusals: &Mutex<mpsc::UnboundedReceiver<String>>) -> Option<String> {
+    let mut refusals = refusals.lock().await;
+    let mut text = refusals.recv().await?;
+    while let Ok(newer) = refusals.try_recv() {
+        text = newer;
+    }
+    Some(text)
+}
+
+fn refusal(kind: &ChannelOpenFailure, text: Option<String>) -> String {
+    let text = text.unwrap_or_default();
+    let kind = match kind {
+        ChannelOpenFailure::AdministrativelyProhibited => "the server's configuration forbids it",
+        ChannelOpenFailure::ConnectFailed => "the server could not connect to it",
+        ChannelOpenFailure::UnknownChannelType => "the server does not know how",
+        ChannelOpenFailure::ResourceShortage => "the server has no room for it",
+        ChannelOpenFailure::Other { reason, .. } => return said(&format!("{reason} {text}")),
+    };
+    // sshd says "open failed" where it has nothing to say.
+    if text.is_empty() || text == "open failed" {
+        return kind.into();
+    }
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
 }

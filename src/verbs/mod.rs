@@ -1,1 +1,54 @@
-//! To be written.
+//! One verb a file, wiring only: flags to a request, a request to a plan, a plan to a run, its end to an exit code.
+
+pub mod ask;
+pub mod check;
+pub mod demo;
+pub mod deploy;
+pub mod init;
+pub mod out;
+pub mod releases;
+pub mod rollout;
+pub mod scripts;
+pub mod stack;
+pub mod unlock;
+
+use crate::cli::{Cli, Verb};
+use crate::error::Error;
+
+/// Carries out what the command line asks for; returns the exit code.
+///
+/// # Errors
+/// Whatever ended it before there was a run.
+pub async fn run(cli: Cli) -> Result<u8, Error> {
+    let global = &cli.global;
+    match cli.verb {
+        Verb::Init { web_server } => init::run(global, &web_server),
+        Verb::Check { select } => check::run(global, &select).await,
+        Verb::Deploy(flags) => deploy::run(global, &flags).await,
+        Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
+        Verb::Releases { select } => releases::run(global, &select).await,
+        Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
+        Verb::Demo(flags) => demo::run(global, &flags).await,
+    }
+}
+
+/// Runs the program to its exit code; what ended it before there was a run is printed.
+pub fn start(cli: Cli) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli));
+            // Threads that wait for a name server or a disk must not keep the process.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            result
+        }
+        Err(e) => Err(Error::failed(format!("cannot start: {e}"))),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            out::notice(&error.to_string());
+            error.exit_code()
+        }
+    }
+}

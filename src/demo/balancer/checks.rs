@@ -50,14 +50,13 @@ async fn ask(at: SocketAddr, plan: &CheckPlan) -> CheckResult {
             .header(CONNECTION, "close")
             .body(Empty::<Bytes>::new())
             .ok()?;
-        // The status is all that counts; dropping the connection ends it. Driving it can end before the answer is looked at.
-        let response = sender.send_request(request);
-        tokio::pin!(response);
-        let response = tokio::select! {
-            response = &mut response => response,
-            _ = connection => response.await,
+        // Both to their end: a connection that closes with its answer would win a race against it.
+        let ask = async {
+            let status = sender.send_request(request).await.ok().map(|response| response.status());
+            drop(sender);
+            status
         };
-        response.ok().map(|response| response.status())
+        tokio::join!(ask, connection).0
     };
     match tokio::time::timeout(limit, answer).await {
         Ok(Some(status)) if status.is_success() || status.is_redirection() => CheckResult::Good(status.as_u16()),

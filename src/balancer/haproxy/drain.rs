@@ -1,0 +1,250 @@
+//! Taking a server out of every instance: drain, wait for its connections, maint.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::node::{Node, others_in_service};
+use super::protocol::Change;
+use super::{AGE, Haproxy, TICK, pause, together, unless};
+use crate::balancer::{Admin, BalancerError, Drained, Snapshot};
+use crate::config::OnDrainTimeout;
+
+/// How long connections may take to end once maint or a kill has cut their supply.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// A member that this drain takes out, and what to put it back to if the drain fails.
+struct Taken<'a> {
+    node: &'a Node,
+    backend: &'a str,
+    /// Somebody had set it to drain; only maint is ours.
+    was_drained: bool,
+    /// Out of service by its checks: it must not come back as up.
+    was_down: bool,
+    /// Its agent was disabled.
+    agent: bool,
+    /// It has been set to maint.
+    maint: bool,
+}
+
+impl Haproxy {
+    /// Takes a server out of every instance; see [`crate::balancer::Balancer::drain`].
+    pub async fn drain(
+        &self,
+        lb_name: &str,
+        found: &Snapshot,
+        on: &mut (dyn FnMut(u64) + Send + Sync),
+        stop: &CancellationToken,
+    ) -> Result<Drained, BalancerError> {
+        let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
+        match out.take(found).await {
+            Ok(drained) => Ok(drained),
+            Err(mut error) => {
+                if let Err(kept) = out.put_back().await {
+                    error.detail = format!("{}; and it stays out, since putting it back failed: {kept}", error.detail);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a server out again where it is not; see [`crate::balancer::Balancer::ensure_out`].
+    pub async fn ensure_out(
+        &self,
+        lb_name: &str,
+        found: &Snapshot,
+        on: &mut (dyn FnMut(u64) + Send + Sync),
+        stop: &CancellationToken,
+    ) -> Result<Option<Drained>, BalancerError> {
+        if unless(stop, self.still_out(lb_name)).await?? {
+            return Ok(None);
+        }
+        let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
+        out.take(found).await.map(Some)
+    }
+}
+
+/// One server's way out.
+struct Out<'a> {
+    all: &'a Haproxy,
+    server: &'a str,
+    taken: Vec<Taken<'a>>,
+    on: &'a mut (dyn FnMut(u64) + Send + Sync),
+    stop: &'a CancellationToken,
+}
+
+impl Out<'_> {
+    async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
+        self.covered(found)?;
+        self.pass_gate().await?;
+        let began = Instant::now();
+        let config = &self.all.config;
+        self.wait(Change::Drain, began + config.drain_timeout).await?;
+        // Clients pinned to the server (cookie, stick table) reach it in drain; in maint they do not.
+        self.change_all(Change::Maint).await?;
+        let mut left = self.wait(Change::Maint, Instant::now() + SETTLE).await?;
+        if left > 0 && config.on_drain_timeout == OnDrainTimeout::Kill {
+            // Only now: before maint they would come straight back.
+            self.change_all(Change::KillSessions).await?;
+            left = self.wait(Change::Maint, Instant::now() + SETTLE).await?;
+        }
+        if left > 0 && config.on_drain_timeout == OnDrainTimeout::Fail {
+            return Err(self.error(
+                format!("{left} connections were still open after {:?} of draining", config.drain_timeout),
+                "raise `drain_timeout`, or set `on_drain_timeout` to \"proceed\" or \"kill\"",
+            ));
+        }
+        let drained = Drained { left, waited: began.elapsed() };
+        pause(self.stop, config.wait_after_drain).await?;
+        if !unless(self.stop, self.all.still_out(self.server)).await?? {
+            let detail = "something put it back into service while it was drained (a reload of haproxy, an operator)";
+            return Err(self.error(detail.to_owned(), "see that nobody reloads haproxy during a deploy"));
+        }
+        Ok(drained)
+    }
+
+    /// What was not asked about could not be restored either.
+    fn covered(&self, found: &Snapshot) -> Result<(), BalancerError> {
+        for node in &self.all.nodes {
+            for backend in &self.all.config.backends {
+                let known = |m: &crate::balancer::MemberFacts| {
+                    m.at == node.at() && m.backend == *backend && m.member == self.server
+                };
+                if !found.members.iter().any(known) {
+                    return Err(node.error(backend, self.server, "its state before the run is not known".into(), ""));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts who would be left, and takes the server out of new traffic, with no other lane in between.
+    async fn pass_gate(&mut self) -> Result<(), BalancerError> {
+        let all = self.all;
+        let _gate = unless(self.stop, all.gate.lock()).await?;
+        let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
+        // Everything is counted before anything is changed.
+        let mut planned = Vec::new();
+        for (node, table) in all.nodes.iter().zip(&tables) {
+            for backend in &all.config.backends {
+                let member = node.member(table, backend, self.server)?;
+                let ready = member.admin() == Admin::Ready;
+                let others = others_in_service(table, backend, self.server);
+                if ready && others < all.config.min_in_service {
+                    let detail = format!(
+                        "draining it would leave {others} other members in service, and min_in_service is {}",
+                        all.config.min_in_service
+                    );
+                    let hint = "bring other members back, use smaller batches or --parallel, or lower `min_in_service`";
+                    return Err(node.error(backend, self.server, detail, hint));
+                }
+                if ready || (member.admin() == Admin::Drain && member.set_drain()) {
+                    planned.push(Taken {
+                        node,
+                        backend,
+                        was_drained: !ready,
+                        was_down: !member.in_service() && member.checked(),
+                        agent: member.agent_enabled(),
+                        maint: false,
+                    });
+                }
+            }
+        }
+        for taken in planned {
+            let mut changes = Vec::new();
+            if taken.agent {
+                // It would end the drain with its next `ready`.
+                changes.push((Change::DisableAgent, taken.backend));
+            }
+            if !taken.was_drained {
+                changes.push((Change::Drain, taken.backend));
+            }
+            let node = taken.node;
+            // Noted before it is sent: half of it may arrive.
+            self.taken.push(taken);
+            node.change(self.server, &changes).await?;
+        }
+        let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
+        for (node, table) in all.nodes.iter().zip(&tables) {
+            for backend in &all.config.backends {
+                let member = node.member(table, backend, self.server)?;
+                if member.admin() == Admin::Ready {
+                    let detail = format!("it accepted the drain and did not do it: {}", member.status);
+                    return Err(node.error(backend, self.server, detail, ""));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no connection is left on any instance; returns how many are at the deadline.
+    async fn wait(&mut self, state: Change, deadline: Instant) -> Result<u64, BalancerError> {
+        loop {
+            let tables = unless(self.stop, self.all.look(AGE)).await??;
+            let (mut open, mut lost) = (0u64, false);
+            for (node, table) in self.all.nodes.iter().zip(&tables) {
+                let mut again = Vec::new();
+                for backend in &self.all.config.backends {
+                    let member = node.member(table, backend, self.server)?;
+                    open = open.saturating_add(member.sessions);
+                    if member.admin() == Admin::Ready {
+                        // A reload forgets what the socket was told.
+                        again.push((state, backend.as_str()));
+                    }
+                }
+                lost |= !again.is_empty();
+                node.change(self.server, &again).await?;
+            }
+            (self.on)(open);
+            if (open == 0 && !lost) || Instant::now() >= deadline {
+                return Ok(open);
+            }
+            pause(self.stop, TICK).await?;
+        }
+    }
+
+    async fn change_all(&mut self, change: Change) -> Result<(), BalancerError> {
+        for taken in &mut self.taken {
+            taken.maint |= change == Change::Maint;
+            taken.node.change(self.server, &[(change, taken.backend)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Undoes what this drain changed, whatever becomes of the run.
+    async fn put_back(&self) -> Result<(), BalancerError> {
+        let results = join_all(self.taken.iter().map(|taken| {
+            let mut changes = Vec::new();
+            match taken {
+                Taken { was_drained: true, maint: true, .. } => changes.push(Change::Drain),
+                Taken { was_drained: true, .. } => {}
+                // Straight from maint it would count as up until its next checks.
+                Taken { was_down: true, maint: true, .. } => {
+                    changes.extend([Change::Drain, Change::HealthDown, Change::Ready]);
+                }
+                _ => changes.push(Change::Ready),
+            }
+            if taken.agent {
+                changes.push(Change::EnableAgent);
+            }
+            let changes: Vec<_> = changes.into_iter().map(|c| (c, taken.backend)).collect();
+            async move { taken.node.change(self.server, &changes).await }
+        }))
+        .await;
+        together(results.into_iter().filter_map(Result::err).collect())
+    }
+
+    /// Makes an error about the server as a whole.
+    fn error(&self, detail: String, hint: &str) -> BalancerError {
+        let at: Vec<&str> = self.all.nodes.iter().map(Node::at).collect();
+        BalancerError {
+            at: at.join(", "),
+            member: Some(format!("{}/{}", self.all.config.backends.join(","), self.server)),
+            detail,
+            hint: hint.to_owned(),
+            ..BalancerError::default()
+        }
+    }
+}

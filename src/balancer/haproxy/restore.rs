@@ -1,0 +1,242 @@
+//! Putting a server back as it was found, on every instance, with proof where it took traffic.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::member::{Member, Origin, origin};
+use super::node::{Node, Table};
+use super::protocol::Change;
+use super::{AGE, Haproxy, TICK, pause, together, unless};
+use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
+
+impl Haproxy {
+    /// Puts a server back as it was found; see [`crate::balancer::Balancer::restore`].
+    pub async fn restore(
+        &self,
+        lb_name: &str,
+        found: &Snapshot,
+        on: &mut (dyn FnMut(String) + Send + Sync),
+        stop: &CancellationToken,
+    ) -> Result<(), BalancerError> {
+        let deadline = Instant::now() + self.config.restore_timeout;
+        // The instances are walked side by side and share one listener.
+        let on = Mutex::new(on);
+        let say = |text: String| {
+            if let Ok(mut on) = on.lock() {
+                on(text);
+            }
+        };
+        let found = found.members.iter().filter(|m| m.member == lb_name);
+        let mut errors: Vec<BalancerError> = Vec::new();
+        let mut walks = Vec::new();
+        for node in &self.nodes {
+            let mut back =
+                Back { node, server: lb_name, cases: Vec::new(), errors: Vec::new(), deadline, stop, say: &say };
+            let found: Vec<&MemberFacts> = found.clone().filter(|m| m.at == node.at()).collect();
+            walks.push(async move {
+                back.walk(&found).await;
+                back.errors
+            });
+        }
+        for member in found.filter(|m| !self.nodes.iter().any(|n| n.at() == m.at)) {
+            errors.push(BalancerError {
+                at: member.at.clone(),
+                member: Some(format!("{}/{lb_name}", member.backend)),
+                detail: "the configuration does not name this balancer any more, so it was not asked".to_owned(),
+                ..BalancerError::default()
+            });
+        }
+        errors.splice(0..0, join_all(walks).await.into_iter().flatten());
+        together(errors)?;
+        // Being stopped now changes nothing: it is back.
+        let _ = pause(stop, self.config.wait_after_restore).await;
+        Ok(())
+    }
+}
+
+/// A member on its way back into traffic.
+struct Case<'a> {
+    found: &'a MemberFacts,
+    turn: Turn,
+    /// Its health was set down, so that full health means a fresh check.
+    floored: bool,
+    /// What was last said of it.
+    said: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Checked, without traffic.
+    Proving,
+    /// Ready; has to be reported up.
+    Returning,
+    /// Back, or given up.
+    Over,
+}
+
+/// A server's way back into one instance.
+struct Back<'a> {
+    node: &'a Node,
+    server: &'a str,
+    cases: Vec<Case<'a>>,
+    errors: Vec<BalancerError>,
+    deadline: Instant,
+    stop: &'a CancellationToken,
+    say: &'a (dyn Fn(String) + Sync),
+}
+
+impl<'a> Back<'a> {
+    async fn walk(&mut self, found: &[&'a MemberFacts]) {
+        if found.is_empty() {
+            return;
+        }
+        if let Err(error) = self.begin(found).await {
+            self.errors.push(error);
+        }
+        while self.cases.iter().any(|c| c.turn != Turn::Over) {
+            if let Err(error) = self.tick().await {
+                // Interrupted or cut off: what is not proven goes back to maint, as far as that can still be said.
+                self.errors.push(error);
+                self.abandon(Turn::Proving).await;
+                return;
+            }
+        }
+    }
+
+    /// Puts back at once what needs no proof, and starts the proof of the rest.
+    async fn begin(&mut self, found: &[&'a MemberFacts]) -> Result<(), BalancerError> {
+        let table = unless(self.stop, self.node.look(Duration::ZERO)).await??;
+        let mut changes = Vec::new();
+        for found in found.iter().copied() {
+            let backend = found.backend.as_str();
+            let member = match self.node.member(&table, backend, self.server) {
+                Ok(member) => member,
+                Err(error) => {
+                    self.errors.push(error);
+                    continue;
+                }
+            };
+            match origin(found) {
+                Origin::Held => {}
+                Origin::Maint if member.set_maint() => {}
+                Origin::Maint => changes.push((Change::Maint, backend)),
+                Origin::Drain => {
+                    if member.set_maint() || !member.set_drain() {
+                        changes.push((Change::Drain, backend));
+                    }
+                    changes.extend(agent(found, member));
+                }
+                Origin::Ready if member.held_out() => self.errors.push(self.node.error(
+                    backend,
+                    self.server,
+                    format!("something else holds it out by now: {}", member.status),
+                    "look at the server it tracks, or at the resolution of its name, in haproxy.cfg",
+                )),
+                Origin::Ready => {
+                    let turn = if member.admin() == Admin::Ready {
+                        Turn::Returning
+                    } else if !member.checked() {
+                        changes.push((Change::Ready, backend));
+                        Turn::Returning
+                    } else {
+                        // From maint to drain: checks begin anew, without traffic. Maint first, for one found in drain.
+                        changes.extend([(Change::Maint, backend), (Change::Drain, backend)]);
+                        Turn::Proving
+                    };
+                    self.cases.push(Case { found, turn, floored: false, said: String::new() });
+                }
+            }
+        }
+        self.node.change(self.server, &changes).await
+    }
+
+    async fn tick(&mut self) -> Result<(), BalancerError> {
+        let table = unless(self.stop, self.node.look(AGE)).await??;
+        for at in 0..self.cases.len() {
+            self.step(at, &table).await?;
+        }
+        if self.cases.iter().all(|c| c.turn == Turn::Over) {
+            return Ok(());
+        }
+        if Instant::now() >= self.deadline {
+            self.abandon(Turn::Returning).await;
+            return Ok(());
+        }
+        pause(self.stop, TICK).await
+    }
+
+    async fn step(&mut self, at: usize, table: &Table) -> Result<(), BalancerError> {
+        let Some(case) = self.cases.get_mut(at).filter(|c| c.turn != Turn::Over) else { return Ok(()) };
+        let backend = case.found.backend.as_str();
+        let member = match self.node.member(table, backend, self.server) {
+            Ok(member) => member,
+            Err(error) => {
+                case.turn = Turn::Over;
+                self.errors.push(error);
+                return Ok(());
+            }
+        };
+        let standing = member.standing();
+        if case.said != standing {
+            case.said.clone_from(&standing);
+            (self.say)(format!("{backend}/{}: {standing}", self.server));
+        }
+        match case.turn {
+            Turn::Proving if member.admin() == Admin::Ready => case.turn = Turn::Returning,
+            Turn::Proving if member.fall == Some(1) && !case.floored => {
+                case.floored = true;
+                return self.node.change(self.server, &[(Change::HealthDown, backend)]).await;
+            }
+            Turn::Proving if member.full_health() => {
+                self.node.change(self.server, &[(Change::Ready, backend)]).await?;
+                case.turn = Turn::Returning;
+            }
+            Turn::Returning if member.is_back() => {
+                let changes: Vec<_> = agent(case.found, member).into_iter().collect();
+                case.turn = Turn::Over;
+                return self.node.change(self.server, &changes).await;
+            }
+            Turn::Proving | Turn::Returning | Turn::Over => {}
+        }
+        Ok(())
+    }
+
+    /// Gives up on the cases that have come no further than `up_to`: they stay out.
+    async fn abandon(&mut self, up_to: Turn) {
+        for case in &mut self.cases {
+            let why = match case.turn {
+                Turn::Over => continue,
+                Turn::Returning if up_to == Turn::Proving => continue,
+                Turn::Returning => "it was not reported up",
+                Turn::Proving => "it did not pass the balancer's own checks",
+            };
+            case.turn = Turn::Over;
+            let backend = case.found.backend.as_str();
+            let kept = self.node.change(self.server, &[(Change::Maint, backend)]).await;
+            if up_to == Turn::Proving {
+                // The reason is an error already.
+                continue;
+            }
+            let mut detail = format!("{why} in time ({}), and stays in maint", case.said);
+            if let Err(error) = kept {
+                detail = format!("{why} in time ({}), and could not be set to maint: {error}", case.said);
+            }
+            self.errors.push(self.node.error(
+                backend,
+                self.server,
+                detail,
+                "the balancer checks from its own host, with its own path, port and Host header: compare `option httpchk` \
+                 in haproxy.cfg with what the server answers there, or raise `restore_timeout`",
+            ));
+        }
+    }
+}
+
+/// Gives the agent its say again, if it had it.
+fn agent<'f>(found: &'f MemberFacts, member: &Member) -> Option<(Change, &'f str)> {
+    (found.agent && member.agent_disabled()).then_some((Change::EnableAgent, found.backend.as_str()))
+}

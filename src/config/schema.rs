@@ -1,0 +1,318 @@
+//! Every table and key of `pitcrew.toml`, once.
+//!
+//! Reading, the search for unknown keys, and the test that the commented sample mentions every key share it. Owns what
+//! each key takes and what is not built yet; not what the keys mean together.
+
+use super::hosts;
+use super::values::{self, Bad};
+
+/// Tells what is wrong with a text, if anything is.
+pub type Check = fn(&str) -> Result<(), Bad>;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A text.
+    Text(Check),
+    /// A text or a list of texts.
+    Texts(Check),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Whole {
+        /// The least.
+        least: i64,
+        /// The most.
+        most: i64,
+    },
+    /// A duration.
+    Duration {
+        /// Whether zero makes sense.
+        zero: bool,
+    },
+    /// A duration that is not zero, or `"none"`.
+    Limit,
+    /// Batch sizes.
+    Batch,
+    /// HTTP statuses and ranges of them.
+    Statuses,
+    /// A path, or `false`.
+    PathOrFalse,
+}
+
+/// One key of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Whether the table is wrong without it.
+    pub required: bool,
+    /// Values that are understood and refused as not built yet (`*`: all but `false`), each with what to use instead.
+    pub later: &'static [(&'static str, &'static str)],
+}
+
+/// How a table looks.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// `[name]`, once.
+    One(&'static [Key]),
+    /// `[[name]]`, any number of times.
+    Many(&'static [Key]),
+    /// `[web]`: the web server template knows the keys.
+    Parameters,
+    /// `[env]`: the keys are names of environment variables, the values texts.
+    Variables,
+    /// `[secrets]`: the keys are names of environment variables, the values tables of these keys.
+    Secrets(&'static [Key]),
+}
+
+/// One table of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// How it looks.
+    pub form: Form,
+}
+
+impl Table {
+    /// Returns the keys, where the schema knows them.
+    pub fn keys(&self) -> &'static [Key] {
+        match self.form {
+            Form::One(keys) | Form::Many(keys) | Form::Secrets(keys) => keys,
+            Form::Parameters | Form::Variables => &[],
+        }
+    }
+
+    /// Returns its header, within a profile or not: `[app]`, `[[servers]]`, `[profiles.staging.app]`.
+    pub fn title(&self, profile: Option<&str>) -> String {
+        match (profile, self.form) {
+            (None, Form::Many(_)) => format!("[[{}]]", self.name),
+            (None, _) => format!("[{}]", self.name),
+            (Some(profile), Form::Many(_)) => format!("[[profiles.{profile}.{}]]", self.name),
+            (Some(profile), _) => format!("[profiles.{profile}.{}]", self.name),
+        }
+    }
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, required: false, later: &[] }
+}
+
+impl Key {
+    const fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    const fn later(self, later: &'static [(&'static str, &'static str)]) -> Self {
+        Self { later, ..self }
+    }
+}
+
+const ANY_DURATION: Kind = Kind::Duration { zero: true };
+const SOME_DURATION: Kind = Kind::Duration { zero: false };
+const PORT: Kind = Kind::Whole { least: 1, most: 65535 };
+
+fn host(text: &str) -> Result<(), Bad> {
+    hosts::parse(text).map(drop)
+}
+
+fn address(text: &str) -> Result<(), Bad> {
+    values::parse_address(text).map(drop)
+}
+
+fn hook_point(text: &str) -> Result<(), Bad> {
+    values::parse_hook_point(text).map(drop)
+}
+
+const GIT_LATER: &str = "leave `kind` out: this machine then sends the tracked files of `ref` itself";
+const FETCH_LATER: &str = "download the tarball first, and name the local file in `path`";
+const ELB_LATER: &str =
+    "use kind = \"haproxy\", or leave [load_balancer] out: servers then stay in traffic while they restart";
+const JUMP_LATER: &str = "run pitcrew on the jump host, or on a machine that reaches the servers directly";
+const SSH_CONFIG_LATER: &str =
+    "leave it out, and write what the servers need as `user`, `port` and `identity_file` in [ssh]";
+const FORWARD_LATER: &str = "leave it out; servers need no key of yours, since this machine sends the release";
+const BUILD_HERE_LATER: &str =
+    "build before deploying, with source kind = \"archive\" and `path` naming what was built";
+
+/// `[app] strategy`, in the order of the type.
+pub const STRATEGIES: &[&str] = &["parallel", "serial", "rolling"];
+/// `[source] kind`.
+pub const SOURCES: &[&str] = &["push", "git", "archive"];
+/// `[load_balancer] kind`.
+pub const BALANCERS: &[&str] = &["haproxy", "elb", "elb-classic", "command"];
+
+/// All tables, in the order of the sample; `[profiles.NAME]` holds any of them again.
+pub const TABLES: &[Table] = &[
+    Table {
+        name: "app",
+        form: Form::One(&[
+            key("name", Kind::Text(values::name)).required(),
+            key("deploy_to", Kind::Text(values::deploy_to)).required(),
+            key("web_server", Kind::Text(values::line)).required(),
+            key("strategy", Kind::Choice(STRATEGIES)),
+            key("batch", Kind::Batch),
+            key("prepare", Kind::Choice(&["in-turn", "ahead"])),
+            key("on_failure", Kind::Choice(&["revert", "revert-all", "hold"])),
+            key("keep_releases", Kind::Whole { least: 1, most: 10_000 }),
+        ]),
+    },
+    Table { name: "web", form: Form::Parameters },
+    Table {
+        name: "source",
+        form: Form::One(&[
+            key("kind", Kind::Choice(SOURCES)).later(&[("git", GIT_LATER)]),
+            key("path", Kind::Text(values::line)),
+            key("ref", Kind::Text(values::git_ref)),
+            key("repo", Kind::Text(values::line)).later(&[("*", GIT_LATER)]),
+            key("fetch", Kind::Text(values::line)).later(&[("*", FETCH_LATER)]),
+            key("checksum", Kind::Text(values::line))
+                .later(&[("*", "compare the tarball's checksum before deploying")]),
+        ]),
+    },
+    Table {
+        name: "ssh",
+        form: Form::One(&[
+            key("user", Kind::Text(values::user)),
+            key("port", PORT),
+            key("identity_file", Kind::Texts(values::line)),
+            key("known_hosts", Kind::Texts(values::line)),
+            key("host_key_checking", Kind::Choice(&["strict", "accept-new"])),
+            key("config_file", Kind::PathOrFalse).later(&[("*", SSH_CONFIG_LATER)]),
+            key("connect_timeout", SOME_DURATION),
+            key("jump", Kind::Text(values::line)).later(&[("*", JUMP_LATER)]),
+            key("forward_agent", Kind::Boolean).later(&[("*", FORWARD_LATER)]),
+        ]),
+    },
+    Table {
+        name: "servers",
+        form: Form::Many(&[
+            key("host", Kind::Text(host)).required(),
+            key("roles", Kind::Texts(values::role)),
+            key("lb", Kind::Text(values::line)),
+        ]),
+    },
+    Table {
+        name: "load_balancer",
+        form: Form::One(&[
+            key("kind", Kind::Choice(BALANCERS)).required().later(&[
+                ("elb", ELB_LATER),
+                ("elb-classic", ELB_LATER),
+                ("command", ELB_LATER),
+            ]),
+            key("at", Kind::Texts(address)),
+            key("backends", Kind::Texts(values::haproxy_name)),
+            key("drain_timeout", ANY_DURATION),
+            key("on_drain_timeout", Kind::Choice(&["proceed", "kill", "fail"])),
+            key("wait_after_drain", ANY_DURATION),
+            key("wait_after_restore", ANY_DURATION),
+            key("restore_timeout", SOME_DURATION),
+            key("min_in_service", Kind::Whole { least: 0, most: 10_000 }),
+            key("target_groups", Kind::Texts(values::line)),
+            key("region", Kind::Text(values::line)),
+            key("profile", Kind::Text(values::line)),
+            key("names", Kind::Texts(values::line)),
+            key("drain", Kind::Text(values::command)),
+            key("status", Kind::Text(values::command)),
+            key("restore", Kind::Text(values::command)),
+            key("run_on", Kind::Text(values::line)),
+        ]),
+    },
+    Table {
+        name: "health",
+        form: Form::One(&[
+            key("path", Kind::Text(values::url_path)),
+            key("port", PORT),
+            key("host", Kind::Text(values::host_header)),
+            key("scheme", Kind::Choice(&["http", "https"])),
+            key("accept", Kind::Statuses),
+            key("timeout", SOME_DURATION),
+            key("within", SOME_DURATION),
+            key("interval", SOME_DURATION),
+            key("successes", Kind::Whole { least: 1, most: 1000 }),
+            key("command", Kind::Text(values::command)),
+        ]),
+    },
+    Table {
+        name: "build",
+        form: Form::One(&[
+            key("run", Kind::Texts(values::command)).required(),
+            key("on", Kind::Choice(&["each", "here"])).later(&[("here", BUILD_HERE_LATER)]),
+        ]),
+    },
+    Table {
+        name: "migrate",
+        form: Form::One(&[
+            key("run", Kind::Text(values::command)).required(),
+            key("server", Kind::Text(values::line)),
+            key("when", Kind::Choice(&["always", "asked"])),
+        ]),
+    },
+    Table {
+        name: "shared",
+        form: Form::One(&[
+            key("dirs", Kind::Texts(values::shared_path)),
+            key("files", Kind::Texts(values::shared_path)),
+        ]),
+    },
+    Table { name: "env", form: Form::Variables },
+    Table {
+        name: "secrets",
+        form: Form::Secrets(&[
+            key("env", Kind::Text(values::variable)),
+            key("file", Kind::Text(values::line)),
+            key("command", Kind::Text(values::command)),
+        ]),
+    },
+    Table {
+        name: "hooks",
+        form: Form::Many(&[
+            key("at", Kind::Text(hook_point)).required(),
+            key("run", Kind::Text(values::command)).required(),
+            key("on", Kind::Choice(&["each", "one", "here"])),
+            key("halt", Kind::Boolean),
+        ]),
+    },
+    Table {
+        name: "timeouts",
+        form: Form::One(&[
+            key("prepare", Kind::Limit),
+            key("migrate", Kind::Limit),
+            key("restart", Kind::Limit),
+            key("quiet", Kind::Limit),
+        ]),
+    },
+];
+
+/// The word under which profiles are kept.
+pub const PROFILES: &str = "profiles";
+
+/// Finds a table by its name.
+pub fn table(name: &str) -> Option<&'static Table> {
+    TABLES.iter().find(|t| t.name == name)
+}
+
+/// Finds the tables that have a key of that name.
+pub fn owners(key: &str) -> impl Iterator<Item = &'static Table> {
+    TABLES.iter().filter(move |t| !matches!(t.form, Form::Secrets(_)) && t.keys().iter().any(|k| k.name == key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_there_twice() {
+        for (i, table) in TABLES.iter().enumerate() {
+            assert!(TABLES.iter().skip(i + 1).all(|t| t.name != table.name), "{}", table.name);
+            for (j, key) in table.keys().iter().enumerate() {
+                assert!(table.keys().iter().skip(j + 1).all(|k| k.name != key.name), "{}.{}", table.name, key.name);
+            }
+        }
+    }
+}

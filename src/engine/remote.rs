@@ -1,0 +1,174 @@
+//! Executing one remote script: its output becomes events, its answers a value, its end a result.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Cause, Event, Failure, Place, Progress, Stream, Warning};
+use crate::name::ServerName;
+use crate::remote::{Answer, Call, Nonce};
+use crate::report::Emitter;
+use crate::report::clean::clean;
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
+
+/// Lines kept to show with a failure.
+const TAIL: usize = 20;
+/// Answers a script may give; more is no script of ours.
+const ANSWERS: usize = 100_000;
+
+/// A script to execute, with its limits.
+pub struct Execution<'a> {
+    /// The script and its parameters.
+    pub call: Call,
+    /// Sent after the environment.
+    pub payload: Option<Payload>,
+    /// Hard limit.
+    pub limit: Option<Duration>,
+    /// Silence that is worth a warning; zero: none is.
+    pub quiet: Duration,
+    /// Shown with a failure: the command as the configuration has it.
+    pub command: Option<&'a str>,
+    /// Ends the command when cancelled.
+    pub stop: &'a CancellationToken,
+}
+
+/// Where events go, and at which place in the plan; `None`: nobody is told (probes before the plan).
+pub type Ear<'a> = Option<(&'a Emitter, &'a Place)>;
+
+struct Hearing<'a> {
+    ear: Ear<'a>,
+    nonce: &'a Nonce,
+    total: u64,
+    reported: u64,
+    answers: Vec<Answer>,
+    tail: VecDeque<String>,
+    also: &'a mut (dyn FnMut(&str) + Send),
+}
+
+impl Hearing<'_> {
+    fn hear(&mut self, heard: Heard<'_>) {
+        match heard {
+            Heard::Line(stream, line) => {
+                let (before, answer) = self.nonce.split(line);
+                if answer.is_none() || !before.is_empty() {
+                    self.line(stream, before);
+                }
+                if self.answers.len() < ANSWERS {
+                    self.answers.extend(answer);
+                }
+            }
+            Heard::Sent(done) => {
+                // A line a twentieth is plenty for eyes and for logs.
+                if done == self.total || done - self.reported >= self.total / 20 {
+                    self.reported = done;
+                    let progress = Progress::Bytes { done, total: self.total };
+                    self.emit(|place| Event::Progress { place, progress });
+                }
+            }
+            Heard::Quiet(silence) => {
+                let last_line = self.tail.back().cloned().unwrap_or_default();
+                self.emit(|place| Event::Warning {
+                    server: Some(place.server.clone()),
+                    warning: Warning::Quiet { step: place.step, seconds: silence.as_secs(), last_line },
+                });
+            }
+        }
+    }
+
+    fn line(&mut self, stream: Stream, line: &str) {
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        (self.also)(line);
+        self.emit(|place| Event::Output { place, stream, line: line.to_owned() });
+    }
+
+    fn emit(&self, event: impl FnOnce(Place) -> Event) {
+        if let Some((emitter, place)) = self.ear {
+            emitter.emit(event(place.clone()));
+        }
+    }
+}
+
+/// Executes a script on a server, connecting first where the connection was lost.
+///
+/// # Errors
+/// Whatever kept it from saying `done` and ending with status 0.
+pub async fn execute(link: &Link, execution: Execution<'_>, ear: Ear<'_>) -> Result<Vec<Answer>, Failure> {
+    execute_hearing(link, execution, ear, &mut |_| {}).await
+}
+
+/// The same, and every cleaned line of output goes to `also`.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn execute_hearing(
+    link: &Link,
+    execution: Execution<'_>,
+    ear: Ear<'_>,
+    also: &mut (dyn FnMut(&str) + Send),
+) -> Result<Vec<Answer>, Failure> {
+    let fail = |cause| Failure { cause, command: execution.command.map(str::to_owned), tail: Vec::new() };
+    let session = tokio::select! {
+        session = link.session() => session.map_err(|e| fail(Cause::from(e)))?,
+        () = execution.stop.cancelled() => return Err(fail(Cause::Interrupted)),
+    };
+    let nonce = Nonce::random();
+    let exec = Exec {
+        command: execution.call.command(&nonce),
+        head: execution.call.head(),
+        payload: execution.payload.clone(),
+        limit: execution.limit,
+        quiet: execution.quiet,
+    };
+    let total = execution.payload.as_ref().map_or(0, |p| p.len);
+    let mut hearing =
+        Hearing { ear, nonce: &nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
+    let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
+    let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
+        "locked" => locked(&hearing.answers),
+        _ => Cause::Refused { code: r.code, detail: r.detail },
+    });
+    let signal = hearing.answers.iter().find(|a| a.key == "signal").map(|a| Cause::Signal { signal: a.value.clone() });
+    let done = Answer::is_done(&hearing.answers);
+    let cause = match ended {
+        Ended::Exit(0) if done && refusal.is_none() => return Ok(hearing.answers),
+        // A status of 0 without the last line is a script that something else ended: a login shell, a full disk.
+        Ended::Exit(0) => refusal.unwrap_or(Cause::NoStatus),
+        Ended::Exit(status) => refusal.or(signal).unwrap_or(Cause::Exit { status }),
+        Ended::Signal(signal) => Cause::Signal { signal },
+        Ended::NoStatus => Cause::NoStatus,
+        Ended::Lost(detail) => Cause::Lost { detail },
+        Ended::TimedOut(limit) => Cause::TimedOut { limit: limit.as_secs_f64() },
+        Ended::Stopped => Cause::Interrupted,
+        Ended::Refused(detail) => Cause::Refused { code: "channel".into(), detail },
+    };
+    Err(Failure { cause, command: execution.command.map(str::to_owned), tail: hearing.tail.into() })
+}
+
+/// Makes the cause of a held lock from what the script says of its owner.
+fn locked(answers: &[Answer]) -> Cause {
+    let owner = answers.iter().filter(|a| a.key == "owner").filter_map(|a| a.value.split_once('='));
+    let owner = owner.map(|(k, v)| (clean(k), clean(v))).collect();
+    let age = answers.iter().find(|a| a.key == "age").and_then(|a| a.value.parse().ok());
+    Cause::Locked { owner, age }
+}
+
+impl From<ConnectError> for Cause {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect { detail: error.detail, hint: error.hint }
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self { cause, command: None, tail: Vec::new() }
+    }
+}
+
+/// A failure of a server that has no link: a mistake of the program, told as one.
+pub fn no_link(server: &ServerName) -> Failure {
+    Cause::Local { detail: format!("no connection was prepared for {server}") }.into()
+}

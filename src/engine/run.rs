@@ -1,0 +1,200 @@
+//! Walking the plan: stages, batches and phases one after the other, lanes side by side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::{Running, World, unwind};
+use crate::config::OnFailure;
+use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
+use crate::name::ServerName;
+use crate::plan::stages::HERE;
+use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
+
+/// Executes a plan to its end, and ends the connections. `planned` is the first event; `finished` is the reporting's.
+pub async fn run(world: World, plan: Plan) {
+    world.emitter.emit(Event::Planned(planned(&world, &plan)));
+    let running = Arc::new(Running::new(world, plan));
+    if running.plan.blockers.is_empty() {
+        walk(&running).await;
+    } else {
+        running.refuse();
+    }
+    close(&running).await;
+}
+
+/// The plan as its first event shows it.
+pub fn planned(world: &World, plan: &Plan) -> Planned {
+    Planned {
+        app: world.config.app.name.clone(),
+        verb: match plan.verb {
+            Verb::Deploy => "deploy".into(),
+            Verb::Rollback => "rollback".into(),
+        },
+        strategy: plan.strategy,
+        decided_by: plan.decided_by,
+        web_server: world.config.web.name.clone(),
+        prepare: plan.prepare,
+        on_failure: plan.on_failure,
+        release: plan.release.clone(),
+        revision: plan.revision.clone(),
+        previous: plan.previous.clone(),
+        batches: plan.batches.clone(),
+        migrate_on: plan.migrate_on.clone(),
+        steps: plan.places(),
+        notices: plan.notices.clone(),
+        blockers: plan.blockers.clone(),
+    }
+}
+
+async fn walk(running: &Arc<Running>) {
+    for (number, stage) in running.plan.stages.iter().enumerate() {
+        for (index, batch) in stage.batches.iter().enumerate() {
+            let began = Instant::now();
+            let emitter = &running.world.emitter;
+            emitter.emit(Event::StageStarted { stage: stage.name, batch: index, batches: stage.batches.len() });
+            let good = running.batch((number, stage.name, index), batch).await;
+            let outcome = if good { StepOutcome::Ok } else { StepOutcome::Failed };
+            let seconds = began.elapsed().as_secs_f64();
+            emitter.emit(Event::StageFinished { stage: stage.name, batch: index, outcome, seconds });
+            // A signal after the last batch comes too late to take anything back: everybody serves the release.
+            let last = stage.name == StageName::Rollout && index + 1 == stage.batches.len();
+            if good && (stage.name == StageName::Finish || last || !running.world.stop.asked()) {
+                continue;
+            }
+            if stage.name == StageName::Finish {
+                // The release serves everywhere: what failed is named, and nothing is taken back.
+                unwind::unlock(running).await;
+                return;
+            }
+            // A batch that has succeeded is not in flight any more.
+            let failing = (stage.name == StageName::Rollout).then_some(index + usize::from(good));
+            unwind::unwind(running, failing, !good).await;
+            return;
+        }
+    }
+}
+
+/// Ends the connections.
+async fn close(running: &Arc<Running>) {
+    let mut closing = JoinSet::new();
+    for link in running.world.links.values() {
+        let link = Arc::clone(link);
+        closing.spawn(async move { link.close().await });
+    }
+    closing.join_all().await;
+}
+
+impl Running {
+    /// Says of everything that makes the plan impossible where it would have failed.
+    fn refuse(&self) {
+        let here = ServerName(HERE.into());
+        for Blocker { server, step, failure } in &self.plan.blockers {
+            let server = server.clone().unwrap_or_else(|| here.clone());
+            let place = Place { stage: StageName::Lock, batch: 0, server, step: *step };
+            let emitter = &self.world.emitter;
+            emitter.emit(Event::StepStarted { place: place.clone() });
+            emitter.emit(Event::StepFinished {
+                place,
+                outcome: StepOutcome::Failed,
+                seconds: 0.0,
+                failure: Some(Box::new(failure.clone())),
+            });
+        }
+    }
+
+    /// Takes a batch through its phases. True: every step of every lane went well.
+    async fn batch(self: &Arc<Self>, at: (usize, StageName, usize), batch: &Batch) -> bool {
+        let (number, stage, index) = at;
+        let failed = Arc::new(std::sync::Mutex::new(Vec::<ServerName>::new()));
+        let trouble = Arc::new(AtomicBool::new(false));
+        for phase in 0..batch.phases.len() {
+            if trouble.load(Ordering::Acquire) && !self.holds(stage) {
+                break;
+            }
+            if self.world.stop.asked() && stage != StageName::Finish {
+                return false;
+            }
+            let mut lanes = JoinSet::new();
+            for lane in 0..batch.phases[phase].lanes.len() {
+                let (running, failed, trouble) = (self.clone(), failed.clone(), trouble.clone());
+                lanes.spawn(async move {
+                    let lane = &running.plan.stages[number].batches[index].phases[phase].lanes[lane];
+                    if super::lock(&failed).contains(&lane.server) {
+                        return;
+                    }
+                    if !running.lane((stage, index), lane, &trouble).await {
+                        trouble.store(true, Ordering::Release);
+                        super::lock(&failed).push(lane.server.clone());
+                    }
+                });
+            }
+            lanes.join_all().await;
+        }
+        let good = !trouble.load(Ordering::Acquire);
+        if good && stage == StageName::Rollout {
+            for server in batch.phases.iter().flat_map(|p: &Phase| &p.lanes).map(|l| &l.server) {
+                if server.as_str() != HERE {
+                    self.note(server, |r| r.finished = true);
+                }
+            }
+        }
+        good
+    }
+
+    /// With `hold` the mates of a failing server go on: it stays as it is, and they need not.
+    fn holds(&self, stage: StageName) -> bool {
+        stage == StageName::Finish || (stage == StageName::Rollout && self.plan.on_failure == OnFailure::Hold)
+    }
+
+    /// Takes one server through its steps of a phase. True: all went well.
+    async fn lane(&self, at: (StageName, usize), lane: &Lane, trouble: &AtomicBool) -> bool {
+        for step in &lane.steps {
+            let stopped = self.world.stop.asked() && at.0 != StageName::Finish;
+            if stopped || (trouble.load(Ordering::Acquire) && !self.holds(at.0)) {
+                // Never in mid-step, but nothing new is begun that would be taken back at once.
+                return !stopped;
+            }
+            if !self.step(at, &lane.server, &step.act).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Does one step and says so.
+    async fn step(&self, at: (StageName, usize), server: &ServerName, act: &Act) -> bool {
+        let place = self.place(at, server, act.name());
+        let emitter = &self.world.emitter;
+        emitter.emit(Event::StepStarted { place: place.clone() });
+        let began = Instant::now();
+        let result = tokio::select! {
+            result = self.act(act, &place) => result,
+            // What waits for nothing but itself (a lock of another process, a stuck library) ends here all the same.
+            () = self.world.stop.hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Ok, seconds, failure: None });
+                true
+            }
+            Err(failure) if place.step == StepName::Prune => {
+                // The release serves: what is left over on a disk does not undo that.
+                let warning = Warning::Prune { failure: Box::new(failure) };
+                emitter.emit(Event::Warning { server: Some(server.clone()), warning });
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Skipped, seconds, failure: None });
+                true
+            }
+            Err(failure) => {
+                // Left behind on request: named, and no reason to stop.
+                let skipped = place.step == StepName::Connect && self.plan.skipped.contains(server);
+                let failure = Some(Box::new(failure));
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds, failure });
+                skipped
+            }
+        }
+    }
+}

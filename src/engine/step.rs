@@ -1,0 +1,392 @@
+//! One act on one server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::remote::{Execution, execute, no_link};
+use super::{Running, hooks};
+use crate::balancer::Snapshot;
+use crate::config::{Probe, Server};
+use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
+use crate::facts::ReleaseState;
+use crate::health::{self, Attempt};
+use crate::name::{ReleaseId, ServerName};
+use crate::plan::Act;
+use crate::plan::unwind::Switched;
+use crate::remote::calls::{self, Behind, Dir, Mark};
+use crate::remote::{Answer, Call};
+use crate::ssh::{Link, Payload};
+
+/// Limit for pitcrew's own short scripts: they do a few file operations, and a server that needs longer is in trouble.
+pub const SHORT: Duration = Duration::from_secs(60);
+
+/// What one call of a script needs beside the script.
+#[derive(Default)]
+pub struct How<'a> {
+    /// Sent after the environment.
+    pub payload: Option<Payload>,
+    /// Hard limit; `None`: [`SHORT`].
+    pub limit: Option<Limit>,
+    /// The command as the configuration has it.
+    pub command: Option<&'a str>,
+}
+
+/// A limit that the configuration sets, which may be none.
+#[derive(Clone, Copy)]
+pub struct Limit(pub Option<Duration>);
+
+impl Running {
+    /// Does one act of the plan.
+    ///
+    /// # Errors
+    /// Why it failed; whatever it changed is in the server's record.
+    pub async fn act(&self, act: &Act, place: &Place) -> Result<(), Failure> {
+        // Finishing is what an interrupted run would do as well; only a second signal cuts it short.
+        let stop = if place.stage == StageName::Finish { &self.world.stop.hard } else { &self.world.stop.soft };
+        if let Act::Hook { index, .. } = act {
+            return hooks::run(self, *index, place, stop).await;
+        }
+        let server = self.server(&place.server).ok_or_else(|| no_link(&place.server))?;
+        let config = &self.world.config;
+        let run = &self.world.run;
+        let release = &self.plan.release;
+        match act {
+            Act::Connect => self.connect(server).await,
+            Act::Lock => {
+                self.note(&server.name, |r| r.locked = true);
+                let taken = self.call(place, calls::lock(&self.site(), &self.world.owner), How::default(), stop).await;
+                if let Err(Failure { cause: Cause::Locked { .. }, .. }) = &taken {
+                    // Somebody else's: not ours to release.
+                    self.note(&server.name, |r| r.locked = false);
+                }
+                taken.map(drop)
+            }
+            Act::Transfer => {
+                self.note(&server.name, |r| r.prepared = true);
+                let package = self.world.package.as_ref();
+                let package =
+                    package.ok_or_else(|| Failure::from(Cause::Local { detail: "nothing was packed".into() }))?;
+                let how = How {
+                    payload: Some(package.payload.clone()),
+                    limit: Some(Limit(config.timeouts.prepare)),
+                    command: None,
+                };
+                let call = calls::transfer(&self.site(), run, release, &self.plan.revision);
+                self.call(place, call, how, stop).await.map(drop)
+            }
+            Act::Link => {
+                let how = How { limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
+                self.call(place, calls::link(&self.site(), run, release, &config.shared), how, stop).await.map(drop)
+            }
+            Act::Build => {
+                for command in &config.build {
+                    self.command(place, command, Limit(config.timeouts.prepare), stop).await?;
+                }
+                Ok(())
+            }
+            Act::Migrate => match &config.migrate {
+                Some(migrate) => self.command(place, &migrate.run, Limit(config.timeouts.migrate), stop).await,
+                None => Ok(()),
+            },
+            Act::Drain => self.drain(server, place, stop).await,
+            Act::Switch { from, to } => {
+                let switched = Switched { from: from.clone(), to: to.clone() };
+                self.note(&server.name, |r| r.switched = Some(switched));
+                self.switch(place, from.as_ref(), Some(to), stop).await
+            }
+            Act::Restart => {
+                self.stay_out(server, place, stop).await?;
+                self.note(&server.name, |r| r.restarted = true);
+                self.restart(place, release, stop).await
+            }
+            Act::Check => self.check(server, place, release, stop).await,
+            Act::Restore => {
+                self.note(&server.name, |r| r.restored = true);
+                self.restore(server, place, stop).await
+            }
+            Act::Prune => self.prune(place, stop).await,
+            Act::Unlock => {
+                self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
+                self.note(&server.name, |r| r.locked = false);
+                Ok(())
+            }
+            Act::Hook { .. } => Ok(()),
+        }
+    }
+
+    /// Executes a script for a step.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn call(
+        &self,
+        place: &Place,
+        call: Call,
+        how: How<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Answer>, Failure> {
+        let execution = Execution {
+            call,
+            payload: how.payload,
+            limit: how.limit.map_or(Some(SHORT), |l| l.0),
+            quiet: self.world.config.timeouts.quiet,
+            command: how.command,
+            stop,
+        };
+        execute(self.link(&place.server)?, execution, Some((&self.world.emitter, place))).await
+    }
+
+    fn link(&self, server: &ServerName) -> Result<&Arc<Link>, Failure> {
+        self.world.links.get(server).ok_or_else(|| no_link(server))
+    }
+
+    async fn connect(&self, server: &Server) -> Result<(), Failure> {
+        if let Some(failure) = self.world.facts.unreachable.get(&server.name) {
+            return Err(failure.clone());
+        }
+        self.link(&server.name)?.session().await.map(drop).map_err(|e| Cause::from(e).into())
+    }
+
+    async fn command(
+        &self,
+        place: &Place,
+        command: &str,
+        limit: Limit,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let call = calls::command(&self.site(), Dir::Release(self.plan.release.clone()), command);
+        let call = self.with_facts(call, place, None);
+        let how = How { limit: Some(limit), command: Some(command), payload: None };
+        self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// Takes the server out of every balancer, and keeps how it was found.
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn drain(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let Some(balancer) = &self.world.balancer else { return Ok(()) };
+        let found = match self.snapshot(&server.name) {
+            Some(found) => found,
+            None => {
+                let members =
+                    balancer.facts(std::slice::from_ref(&server.lb)).await.map_err(|all| first_of(all, place))?;
+                let found = Snapshot { members };
+                self.found(&server.name, found.clone());
+                found
+            }
+        };
+        self.note(&server.name, |r| r.drained = true);
+        let emitter = &self.world.emitter;
+        let mut on = |open: u64| {
+            emitter.emit(Event::Progress { place: place.clone(), progress: Progress::Sessions { open } });
+        };
+        let drained =
+            balancer.drain(&server.lb, &found, &mut on, stop).await.map_err(|e| Failure::from(Cause::from(e)))?;
+        if drained.left > 0 {
+            let warning = Warning::DrainIncomplete { open: drained.left, waited: drained.waited.as_secs_f64() };
+            emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        }
+        Ok(())
+    }
+
+    /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
+    async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
+        let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
+        let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
+        if again.map_err(|e| Failure::from(Cause::from(e)))?.is_some() {
+            let text = "it was put back into its balancer by somebody else or by a reload, and is drained again".into();
+            let warning = Warning::Note { text };
+            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+        }
+        Ok(())
+    }
+
+    /// Puts the server back as it was found.
+    ///
+    /// # Errors
+    /// What the balancer said; the server is out then.
+    pub async fn restore(&self, server: &Server, _place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let (Some(balancer), Some(found)) = (&self.world.balancer, self.snapshot(&server.name)) else { return Ok(()) };
+        balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
+    }
+
+    /// Points `current` from one release to another.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn switch(
+        &self,
+        place: &Place,
+        from: Option<&ReleaseId>,
+        to: Option<&ReleaseId>,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let call = calls::switch(&self.site(), &self.world.run, from, to);
+        self.call(place, call, How::default(), stop).await.map(drop)
+    }
+
+    /// Restarts the web server and proves that it runs from the release.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn restart(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
+        let limit = self.restart_limit();
+        let call = calls::restart(&self.site(), &self.world.run, release, limit);
+        // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
+        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// Stops the web server: what a first deploy started is taken back so.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let limit = self.restart_limit();
+        let call = calls::stop(&self.site(), &self.world.run, limit);
+        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// `restart = "none"` still ends: nothing waits for ever.
+    fn restart_limit(&self) -> Duration {
+        self.world.config.timeouts.restart.unwrap_or(Duration::from_secs(24 * 3600))
+    }
+
+    /// Asks the server for its health, then proves that what answered are the release's processes.
+    ///
+    /// # Errors
+    /// With the last answer and the last lines of the web server's log.
+    pub async fn check(
+        &self,
+        server: &Server,
+        place: &Place,
+        release: &ReleaseId,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        if !server.is_web() {
+            return Ok(());
+        }
+        let healthy = self.healthy(place, stop).await;
+        let proven = match healthy {
+            Ok(()) if self.world.config.web.proof.none => return Ok(()),
+            Ok(()) => {
+                let call = calls::prove(&self.site(), &self.world.run, release);
+                self.call(place, call, How::default(), stop).await.map(drop)
+            }
+            Err(failure) => Err(failure),
+        };
+        match proven {
+            Err(mut failure) if failure.cause != Cause::Interrupted && failure.tail.is_empty() => {
+                failure.tail = self.log_tail(place, stop).await;
+                Err(failure)
+            }
+            other => other,
+        }
+    }
+
+    async fn healthy(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let Some(health) = &self.world.config.health else { return Ok(()) };
+        let emitter = &self.world.emitter;
+        let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });
+        let link = self.link(&place.server)?;
+        let checked = match &health.probe {
+            Probe::Http(probe) => {
+                let ask = health::through(link.clone(), probe.clone(), health.timeout);
+                health::check(health, ask, &mut on, stop).await
+            }
+            Probe::Command(command) => {
+                let ask = || async {
+                    let call = calls::command(&self.site(), Dir::Current, command);
+                    let call = self.with_facts(call, place, None);
+                    let how = How { limit: Some(Limit(Some(health.timeout))), command: Some(command), payload: None };
+                    answer(self.call(place, call, how, stop).await)
+                };
+                health::check(health, ask, &mut on, stop).await
+            }
+        };
+        checked.map_err(|e| match e {
+            health::CheckFailed::Stopped => Cause::Interrupted.into(),
+            health::CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),
+        })
+    }
+
+    /// The last lines of the web server's log; empty when it has none or cannot say.
+    async fn log_tail(&self, place: &Place, stop: &CancellationToken) -> Vec<String> {
+        let execution = Execution {
+            call: calls::log(&self.site()),
+            payload: None,
+            limit: Some(Duration::from_secs(10)),
+            quiet: Duration::ZERO,
+            command: None,
+            stop,
+        };
+        let Ok(link) = self.link(&place.server) else { return Vec::new() };
+        let mut lines = Vec::new();
+        let _ = super::remote::execute_hearing(link, execution, None, &mut |line| lines.push(line.to_owned())).await;
+        lines
+    }
+
+    async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let line = self.history();
+        let release = &self.plan.release;
+        let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind: Some(Behind::No) };
+        self.mark(place, &mark, stop).await?;
+        let previous: Vec<ReleaseId> = self.previous(&place.server).into_iter().collect();
+        let call = calls::prune(&self.site(), &self.world.run, self.world.config.app.keep_releases, &previous);
+        let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
+        self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// Writes what has become of the run's release, and of the server.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn mark(&self, place: &Place, mark: &Mark<'_>, stop: &CancellationToken) -> Result<(), Failure> {
+        self.call(place, calls::mark(&self.site(), &self.world.run, mark), How::default(), stop).await.map(drop)
+    }
+
+    /// The line of `revisions.log`, as Capistrano writes it.
+    pub fn history(&self) -> String {
+        let (who, revision, release) = (&self.world.owner.who, &self.plan.revision, &self.plan.release);
+        match self.plan.verb {
+            crate::plan::Verb::Deploy => {
+                format!("Release {release} (at {revision}) deployed by {who} in run {}", self.world.run)
+            }
+            crate::plan::Verb::Rollback => {
+                format!("{who} rolled back to release {release} (at {revision}) in run {}", self.world.run)
+            }
+        }
+    }
+
+    /// The server's release before the run.
+    pub fn previous(&self, server: &ServerName) -> Option<ReleaseId> {
+        self.plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone())
+    }
+}
+
+/// Turns a command's result into a health attempt.
+fn answer(result: Result<Vec<Answer>, Failure>) -> Attempt {
+    match result {
+        Ok(_) => Attempt { ok: true, ..Attempt::default() },
+        Err(failure) => {
+            let body = failure.tail.join("\n");
+            match failure.cause {
+                Cause::Exit { status } => Attempt { status: u16::try_from(status).ok(), body, ..Attempt::default() },
+                cause => Attempt { error: Some(crate::report::cause::reason(&cause)), body, ..Attempt::default() },
+            }
+        }
+    }
+}
+
+/// The first of a balancer's complaints; they are about one member on several balancers.
+fn first_of(all: Vec<crate::balancer::BalancerError>, place: &Place) -> Failure {
+    match all.into_iter().next() {
+        Some(first) => Cause::from(first).into(),
+        None => Cause::Local { detail: format!("the balancer said nothing of {}", place.server) }.into(),
+    }
+}

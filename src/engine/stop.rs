@@ -1,0 +1,57 @@
+//! Interruption: the first signal asks for an orderly end, the second for an immediate one.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Event, Warning};
+use crate::report::Emitter;
+
+/// What has been asked of a run while it runs.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Cancelled by the first signal: what is in flight is ended and taken back.
+    pub soft: CancellationToken,
+    /// Cancelled by the second: nothing is waited for any more.
+    pub hard: CancellationToken,
+    signal: Arc<OnceLock<&'static str>>,
+}
+
+impl Stop {
+    /// Counts as a signal, whoever sends it.
+    pub fn ask(&self, name: &'static str) {
+        if self.signal.set(name).is_ok() {
+            self.soft.cancel();
+        } else {
+            self.hard.cancel();
+        }
+    }
+
+    /// Tells whether a signal has come.
+    pub fn asked(&self) -> bool {
+        self.soft.is_cancelled()
+    }
+
+    /// Listens for INT, TERM and HUP until the process ends.
+    ///
+    /// # Errors
+    /// When the process may not install signal handlers.
+    pub fn listen(&self, emitter: &Emitter) -> std::io::Result<()> {
+        for (kind, name) in
+            [(SignalKind::interrupt(), "INT"), (SignalKind::terminate(), "TERM"), (SignalKind::hangup(), "HUP")]
+        {
+            let mut signals = signal(kind)?;
+            let (stop, emitter) = (self.clone(), emitter.clone());
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    stop.ask(name);
+                    // Each is an event: that there were two is what the outcome depends on.
+                    let warning = Warning::Interrupted { signal: name.into() };
+                    emitter.emit(Event::Warning { server: None, warning });
+                }
+            });
+        }
+        Ok(())
+    }
+}

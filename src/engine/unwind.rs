@@ -1,0 +1,236 @@
+//! Taking back: undo, newest first, in two rounds. What to do to each server is decided in [`crate::plan::unwind`].
+//!
+//! First the servers of the failing batch that are not back in service: bringing them back only adds capacity. Then
+//! those in service, one by one, only where the policy says so and only while nothing is stuck.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::{Running, hooks};
+use crate::config::OnFailure;
+use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::facts::ReleaseState;
+use crate::name::ServerName;
+use crate::plan::Verb;
+use crate::plan::unwind::{Takeback, lane};
+use crate::remote::calls::{self, Behind, Mark};
+
+use super::step::How;
+
+/// Takes back what the run did. `failing`: the batch of the rollout that failed; `failed`: a step did, not only a signal.
+pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool) {
+    let interrupted = running.world.stop.asked();
+    let hold = running.plan.on_failure == OnFailure::Hold && failing.is_some() && failed && !interrupted;
+    let batches = &running.plan.batches;
+    let mut stuck = Vec::new();
+    if hold {
+        let batch = failing.and_then(|i| batches.get(i)).cloned().unwrap_or_default();
+        stuck.extend(batch.into_iter().filter(|s| !running.finished_alone(s)));
+        for server in &stuck {
+            running.stuck(server, Stuck::Held);
+        }
+    } else {
+        let batch = failing.and_then(|i| batches.get(i)).cloned().unwrap_or_default();
+        let (serving, out): (Vec<_>, Vec<_>) = batch.into_iter().partition(|s| {
+            let record = running.record(s);
+            record.restored && record.drained
+        });
+        stuck.extend(together(running, out).await);
+        for server in serving {
+            if stuck.is_empty() && !running.take_back(&server).await {
+                stuck.push(server);
+            }
+        }
+        let earlier = batches.iter().take(failing.unwrap_or(0)).rev().flat_map(|b| b.iter().rev());
+        if running.plan.on_failure == OnFailure::RevertAll {
+            for server in earlier {
+                if stuck.is_empty() && !running.take_back(server).await {
+                    stuck.push(server.clone());
+                }
+            }
+        }
+    }
+    // Servers whose turn never came may hold a prepared release.
+    let later: Vec<ServerName> = batches.iter().skip(failing.map_or(0, |i| i + 1)).flatten().cloned().collect();
+    stuck.extend(together(running, later).await);
+    hooks::on_failure(running, &running.world.stop.hard).await;
+    settle(running).await;
+    if stuck.is_empty() {
+        unlock(running).await;
+    } else {
+        let names: Vec<&str> = stuck.iter().map(ServerName::as_str).collect();
+        let text = format!("the lock is kept, since a person must look at {}", names.join(", "));
+        running.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+    }
+}
+
+/// Takes back several servers side by side; returns those that are stuck.
+async fn together(running: &Arc<Running>, servers: Vec<ServerName>) -> Vec<ServerName> {
+    let mut lanes = JoinSet::new();
+    for server in servers {
+        let running = running.clone();
+        lanes.spawn(async move { (running.take_back(&server).await, server) });
+    }
+    let mut stuck: Vec<ServerName> =
+        lanes.join_all().await.into_iter().filter(|(good, _)| !good).map(|(_, s)| s).collect();
+    stuck.sort();
+    stuck
+}
+
+/// Writes on each server what has become of the release; a server that cannot be told is told by the next run's probe.
+async fn settle(running: &Arc<Running>) {
+    let mut lanes = JoinSet::new();
+    for name in running.touched() {
+        let record = running.record(&name);
+        if record.switched.is_none() || !record.locked {
+            continue;
+        }
+        let running = running.clone();
+        lanes.spawn(async move {
+            let line = running.history();
+            let (state, line, behind) = match running.state_of(&name) {
+                End::Kept => (ReleaseState::Good, Some(line.as_str()), Behind::No),
+                End::TakenBack => (ReleaseState::Reverted, None, Behind::By(&running.world.run)),
+                End::Failed => (ReleaseState::Failed, None, Behind::By(&running.world.run)),
+            };
+            // A rollback that is taken back says nothing against the release it went to.
+            let tells = running.plan.verb == Verb::Deploy || state != ReleaseState::Reverted;
+            let state = tells.then_some((&running.plan.release, state));
+            let mark = Mark { state, line, behind: Some(behind) };
+            let place = running.place((StageName::Finish, 0), &name, StepName::Prune);
+            if let Err(failure) = running.mark(&place, &mark, &running.world.stop.hard).await {
+                let warning = Warning::Prune { failure: Box::new(failure) };
+                running.world.emitter.emit(Event::Warning { server: Some(name), warning });
+            }
+        });
+    }
+    lanes.join_all().await;
+}
+
+/// Releases every lock that the run still holds, the deciding one last.
+pub async fn unlock(running: &Arc<Running>) {
+    let order: Vec<ServerName> = running.world.config.servers.iter().map(|s| s.name.clone()).collect();
+    let mut held: Vec<ServerName> = order.into_iter().filter(|s| running.record(s).locked).collect();
+    let rest = held.split_off(held.len().min(1));
+    for servers in [rest, held] {
+        let mut lanes = JoinSet::new();
+        for name in servers {
+            let running = running.clone();
+            lanes.spawn(async move {
+                let place = running.place((StageName::Finish, 0), &name, StepName::Unlock);
+                let call = calls::unlock(&running.site(), &running.world.run);
+                let stop = running.world.stop.hard.clone();
+                let result = running.call(&place, call, How::default(), &stop);
+                if running.undo(&name, StepName::Lock, result).await {
+                    running.note(&name, |r| r.locked = false);
+                } else {
+                    running.stuck(&name, Stuck::LockKept);
+                }
+            });
+        }
+        lanes.join_all().await;
+    }
+}
+
+enum End {
+    Kept,
+    TakenBack,
+    Failed,
+}
+
+impl Running {
+    /// With `hold`: a batch-mate that went all the way and is back in service is not held.
+    fn finished_alone(&self, server: &ServerName) -> bool {
+        let record = self.record(server);
+        record.finished
+    }
+
+    fn state_of(&self, server: &ServerName) -> End {
+        let record = self.record(server);
+        match (record.finished, record.taken_back) {
+            (_, true) => End::TakenBack,
+            (true, false) => End::Kept,
+            (false, false) => End::Failed,
+        }
+    }
+
+    fn stuck(&self, server: &ServerName, stuck: Stuck) {
+        self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning: Warning::Stuck { stuck } });
+    }
+
+    /// Takes one server back to how the run found it. False: it is stuck, and has been named.
+    async fn take_back(&self, name: &ServerName) -> bool {
+        let Some(server) = self.server(name) else { return true };
+        for takeback in lane(&self.record(name)) {
+            let stop = &self.world.stop.hard;
+            let step = step_of(&takeback);
+            let place = self.place((StageName::Rollout, 0), name, step);
+            let done = self.undo(name, step, async {
+                match &takeback {
+                    Takeback::Drain => self.drain(server, &place, stop).await,
+                    Takeback::SwitchBack(to) => self.switch(&place, Some(&self.plan.release), to.as_ref(), stop).await,
+                    Takeback::Restart(release) => self.restart(&place, release, stop).await,
+                    Takeback::Stop => self.halt(&place, stop).await,
+                    Takeback::Check => match self.previous(name) {
+                        Some(release) => self.check(server, &place, &release, stop).await,
+                        None => Err(Cause::Refused {
+                            code: "nothing_to_serve".into(),
+                            detail: "there is no earlier release to go back to".into(),
+                        }
+                        .into()),
+                    },
+                    Takeback::Restore => self.restore(server, &place, stop).await,
+                    Takeback::RemoveRelease => {
+                        let call = calls::remove(&self.site(), &self.world.run, &self.plan.release);
+                        self.call(&place, call, How::default(), stop).await.map(drop)
+                    }
+                }
+            });
+            if !done.await {
+                self.stuck(name, Stuck::UndoFailed { step });
+                return false;
+            }
+        }
+        self.note(name, |r| r.taken_back = true);
+        true
+    }
+
+    /// Reports a step's taking back around its doing.
+    async fn undo(
+        &self,
+        server: &ServerName,
+        step: StepName,
+        doing: impl Future<Output = Result<impl Sized, Failure>>,
+    ) -> bool {
+        let emitter = &self.world.emitter;
+        emitter.emit(Event::UndoStarted { server: server.clone(), step });
+        let began = Instant::now();
+        let hard = &self.world.stop.hard;
+        let result = tokio::select! {
+            result = doing => result.map(drop),
+            () = hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
+        };
+        let (outcome, failure) = match result {
+            Ok(()) => (StepOutcome::Ok, None),
+            Err(failure) => (StepOutcome::Failed, Some(Box::new(failure))),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        emitter.emit(Event::UndoFinished { server: server.clone(), step, outcome, seconds, failure });
+        outcome == StepOutcome::Ok
+    }
+}
+
+/// The step of the plan that a taking-back belongs to, as events name it.
+fn step_of(takeback: &Takeback) -> StepName {
+    match takeback {
+        // Draining again takes back the restore, and restoring takes back the drain.
+        Takeback::Drain => StepName::Restore,
+        Takeback::Restore => StepName::Drain,
+        Takeback::SwitchBack(_) => StepName::Switch,
+        Takeback::Restart(_) | Takeback::Stop => StepName::Restart,
+        Takeback::Check => StepName::Check,
+        Takeback::RemoveRelease => StepName::Transfer,
+    }
+}

@@ -1,0 +1,255 @@
+//! From the engine to the reporters: stamps events, folds them, and hands them to the reporters' thread.
+//!
+//! It owns that nothing here ever blocks the engine, and that `finished` is emitted exactly once and last.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::Reporter;
+use super::scrub::Redactor;
+use super::state::State;
+use crate::event::{Event, Finished, Outcome, ServerEnd, Stamped, Warning};
+use crate::name::RunId;
+
+/// More events than this wait for the reporters, and output is left out until fewer do.
+const MOST_WAITING: usize = 50_000;
+
+/// How long the end of a run waits for reporters that cannot write.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// How often reporters may redraw.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Reporters at work; ends them, and emits `finished`, when it is finished or dropped.
+pub struct Reporting {
+    emitter: Emitter,
+    /// `None` once it was waited for.
+    closed: Option<Receiver<()>>,
+}
+
+/// Takes events from anywhere in the program; cheap to clone.
+#[derive(Clone)]
+pub struct Emitter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    run: RunId,
+    began: Instant,
+    waiting: AtomicUsize,
+    core: Mutex<Core>,
+}
+
+struct Core {
+    state: State,
+    redactor: Redactor,
+    /// `None` once `finished` is out.
+    to: Option<Sender<Stamped>>,
+    dropped: u64,
+}
+
+impl Reporting {
+    /// Starts the reporters of a run.
+    pub fn start(run: RunId, reporters: Vec<Box<dyn Reporter + Send>>) -> Self {
+        let (to, from) = channel();
+        let (closing, closed) = channel();
+        let core = Core { state: State::new(), redactor: Redactor::default(), to: Some(to), dropped: 0 };
+        let inner =
+            Arc::new(Inner { run, began: Instant::now(), waiting: AtomicUsize::new(0), core: Mutex::new(core) });
+        let desk = Desk {
+            // Weak, so that the thread ends with the last emitter even if nobody finishes.
+            inner: Arc::downgrade(&inner),
+            began: inner.began,
+            state: State::new(),
+            reporters: reporters.into_iter().map(Some).collect(),
+        };
+        let work = move || {
+            desk.work(&from);
+            // Nobody listens any more when the run's end did not wait.
+            let _ = closing.send(());
+        };
+        // Without a thread there are no reports; the run itself and its exit code do not depend on them.
+        let _ = std::thread::Builder::new().name("reports".into()).spawn(work);
+        Self { emitter: Emitter { inner }, closed: Some(closed) }
+    }
+
+    /// Returns what the engine emits to.
+    pub fn emitter(&self) -> Emitter {
+        self.emitter.clone()
+    }
+
+    /// Ends the run: computes its outcome, emits `finished`, and waits (not for ever) until it is reported.
+    pub fn finish(mut self) -> Finished {
+        self.end()
+    }
+
+    fn end(&mut self) -> Finished {
+        let finished = self.emitter.end();
+        if let Some(closed) = self.closed.take() {
+            // Disconnected means that the thread is gone already; a reader that takes nothing is left behind.
+            let _ = closed.recv_timeout(CLOSING);
+        }
+        finished
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        // Whatever path ends a run, its last event is `finished`; after `finish` there is nothing left to do.
+        self.end();
+    }
+}
+
+impl Emitter {
+    /// Emits an event. Never blocks; after `finished` it does nothing.
+    ///
+    /// Secrets and control characters are taken out here, whoever put them in.
+    pub fn emit(&self, event: Event) {
+        if matches!(event, Event::Finished(_)) {
+            // Only the end of the reporting knows how the run ended.
+            return;
+        }
+        let mut core = self.core();
+        let waiting = self.inner.waiting.load(Ordering::Relaxed);
+        if waiting > MOST_WAITING {
+            match event {
+                Event::Output { .. } => {
+                    core.dropped = core.dropped.saturating_add(1);
+                    return;
+                }
+                Event::Progress { .. } => return,
+                _ => {}
+            }
+        } else if waiting < MOST_WAITING / 2 {
+            self.own_up(&mut core);
+        }
+        self.send(&mut core, event);
+    }
+
+    /// Masks these secrets in every event from now on.
+    pub fn redact(&self, redactor: Redactor) {
+        self.core().redactor = redactor;
+    }
+
+    /// Sets the flags that pick the stack (`-c FILE -p PROFILE`), for the commands that a person should run next.
+    pub fn flags(&self, flags: &str) {
+        self.core().state.flags = if flags.is_empty() { String::new() } else { format!("{} ", flags.trim()) };
+    }
+
+    /// Judges the run as if it ended now.
+    pub fn outcome(&self) -> (Outcome, u8, Vec<ServerEnd>, Vec<String>) {
+        self.core().state.outcome()
+    }
+
+    /// Looks at what is known so far; `look` must be short, since others wait for it.
+    pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.core().state)
+    }
+
+    fn end(&self) -> Finished {
+        let mut core = self.core();
+        if let Some(finished) = &core.state.finished {
+            return finished.clone();
+        }
+        self.own_up(&mut core);
+        let finished = core.state.finish(self.inner.began.elapsed().as_secs_f64());
+        self.send(&mut core, Event::Finished(finished.clone()));
+        core.to = None;
+        finished
+    }
+
+    /// Says how much output was left out.
+    fn own_up(&self, core: &mut Core) {
+        let lines = std::mem::take(&mut core.dropped);
+        if lines > 0 {
+            self.send(core, Event::Warning { server: None, warning: Warning::OutputDropped { lines } });
+        }
+    }
+
+    /// Stamps an event without emitting it: for a plan that is only shown.
+    pub fn stamp(&self, event: Event) -> Stamped {
+        let t = self.inner.began.elapsed().as_secs_f64();
+        Stamped { at: Timestamp::now(), t, run: self.inner.run.clone(), event }
+    }
+
+    fn send(&self, core: &mut Core, mut event: Event) {
+        let Some(to) = &core.to else { return };
+        core.redactor.event(&mut event);
+        // Stamped under the lock: the order of the stamps is the order of the events.
+        let stamped = self.stamp(event);
+        core.state.apply(&stamped);
+        self.inner.waiting.fetch_add(1, Ordering::Relaxed);
+        // The thread is gone only if it could not be started.
+        let _ = to.send(stamped);
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        // A panic elsewhere while it was held must not silence the rest of the run.
+        self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The reporters' thread.
+struct Desk {
+    inner: Weak<Inner>,
+    began: Instant,
+    state: State,
+    /// `None`: it panicked, and the others go on without it.
+    reporters: Vec<Option<Box<dyn Reporter + Send>>>,
+}
+
+impl Desk {
+    fn work(mut self, from: &Receiver<Stamped>) {
+        let mut ticked = Instant::now();
+        loop {
+            match from.recv_timeout(TICK) {
+                Ok(stamped) => {
+                    if let Some(inner) = self.inner.upgrade() {
+                        inner.waiting.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    self.state.apply(&stamped);
+                    self.tell(|reporter, state| reporter.event(&stamped, state));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                let t = self.began.elapsed().as_secs_f64();
+                self.tell(|reporter, state| reporter.tick(state, t));
+            }
+        }
+        self.tell(|reporter, _| reporter.close());
+    }
+
+    /// Does something with every reporter, and passes on their troubles.
+    fn tell(&mut self, mut call: impl FnMut(&mut (dyn Reporter + Send), &State)) {
+        let mut troubles = Vec::new();
+        for slot in &mut self.reporters {
+            let Some(reporter) = slot else { continue };
+            let told = catch_unwind(AssertUnwindSafe(|| {
+                call(reporter.as_mut(), &self.state);
+                reporter.trouble()
+            }));
+            match told {
+                Ok(trouble) => troubles.extend(trouble),
+                // One reporter's bug costs that reporter, not the run's log.
+                Err(_) => *slot = None,
+            }
+        }
+        if troubles.is_empty() {
+            return;
+        }
+        if let Some(inner) = self.inner.upgrade() {
+            let emitter = Emitter { inner };
+            for warning in troubles {
+                emitter.emit(Event::Warning { server: None, warning });
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The commands a person should run next, exact enough to be pasted.
+//!
+//! It owns which command mends which end of a run; it judges nothing.
+
+use super::state::State;
+use crate::event::{Cause, Outcome, ServerEnd, StepName, Stuck};
+use crate::name::ServerName;
+
+/// Lists the commands for a run that ended so, in the order in which to run them.
+pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<String> {
+    let mut commands: Vec<String> = Vec::new();
+    match outcome {
+        // Nothing has to be mended: what failed is said elsewhere, and so is who holds the lock.
+        Outcome::Interrupted if state.rolled_out().any(super::server::Server::is_new) => {
+            commands.extend(again(state, outcome));
+        }
+        Outcome::Deployed | Outcome::Unchanged | Outcome::Reverted | Outcome::Interrupted | Outcome::Locked => {}
+        Outcome::Unreachable => commands.push("pitcrew check".into()),
+        Outcome::Mixed | Outcome::Stuck => {
+            commands.push("pitcrew check".into());
+            commands.extend(ready(state, ends));
+            commands.extend(unlock(state, ends));
+            if ends.iter().any(|e| e.stuck != Some(Stuck::LockKept)) {
+                commands.extend(again(state, outcome));
+            }
+        }
+    }
+    let own = |c: String| {
+        if c.starts_with("pitcrew ") { c.replace("pitcrew ", &format!("pitcrew {}", state.flags)) } else { c }
+    };
+    commands.into_iter().map(own).collect()
+}
+
+/// `unlock` for those whose lock is still held; without `--only` when that is everybody.
+fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
+    let held: Vec<&ServerName> = state.servers().iter().filter(|s| s.locked).map(|s| &s.name).collect();
+    if held.is_empty() {
+        return None;
+    }
+    let all = ends.iter().all(|e| held.contains(&&e.server));
+    let only = |name: &&ServerName| format!(" --only {name}");
+    Some(format!("pitcrew unlock{}", if all { String::new() } else { held.iter().map(only).collect() }))
+}
+
+/// What brings all servers to one release.
+fn again(state: &State, outcome: Outcome) -> Vec<String> {
+    let rolled_back = state.planned.as_ref().is_some_and(|p| p.verb == "rollback");
+    if rolled_back {
+        return vec!["pitcrew rollback".into()];
+    }
+    let first = !state.planned.as_ref().is_some_and(|p| p.previous.iter().any(|(_, release)| release.is_some()));
+    let all_new = state.rolled_out().all(super::server::Server::is_new);
+    match outcome {
+        // Nothing to repeat: the release stands, and what failed came after it.
+        Outcome::Stuck if all_new => Vec::new(),
+        _ if first => vec!["pitcrew deploy".into()],
+        _ => vec!["pitcrew deploy    # or, to return to the old release: pitcrew rollback".into()],
+    }
+}
+
+/// Puts members back by hand, where nothing but a balancer failed: their server is proven good.
+fn ready(state: &State, ends: &[ServerEnd]) -> Vec<String> {
+    let out = |name: &ServerName| {
+        ends.iter().any(|e| e.server == *name && e.stuck.is_some() && e.in_balancer != Some(true))
+            && state.server(name).is_some_and(|s| !s.switch.stands() && !s.restart.stands() || is_proven(state, name))
+    };
+    let mut commands = Vec::new();
+    for failed in state.failures.iter().filter(|f| out(&f.server)) {
+        if let Cause::Balancer { at, member: Some(member), .. } = &failed.failure.cause {
+            commands.extend(set_ready(at, member).filter(|c| !commands.contains(c)));
+        }
+    }
+    commands
+}
+
+/// Tells whether all that failed on a server is putting it back: then its last check was good.
+fn is_proven(state: &State, name: &ServerName) -> bool {
+    let mut failures = state.failures.iter().filter(|f| f.server == *name).peekable();
+    failures.peek().is_some()
+        && failures.all(|f| match f.place {
+            Some(_) => f.step == StepName::Restore,
+            None => f.step == StepName::Drain,
+        })
+}
+
+/// Makes the line for HAProxy's runtime API (management guide, "set server"); `at` is the address as configured.
+fn set_ready(at: &str, member: &str) -> Option<String> {
+    // Both come from the configuration, yet what is to be pasted into a shell must hold nothing but names and paths.
+    let plain = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@:[]".contains(c));
+    if !plain(at) || !plain(member) {
+        return None;
+    }
+    let say = format!("echo 'set server {member} state ready'");
+    if let Some(path) = at.strip_prefix("unix://") {
+        return Some(format!("{say} | socat stdio unix-connect:{path}"));
+    }
+    if let Some(address) = at.strip_prefix("tcp://") {
+        return Some(format!("{say} | socat stdio tcp:{address}"));
+    }
+    let (host, path) = at.strip_prefix("ssh://")?.split_once('/')?;
+    let (host, port) = match host.rsplit_once(':') {
+        Some((h, p)) if !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()) => (h, format!("-p {p} ")),
+        _ => (host, String::new()),
+    };
+    let host = host.replace(['[', ']'], "");
+    Some(format!("{say} | ssh {port}{host} socat stdio unix-connect:/{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_put_back_by_hand_wherever_its_balancer_listens() {
+        for (at, command) in [
+            (
+                "ssh://ops@lb1:2222/run/haproxy/admin.sock",
+                "echo 'set server shop/web1 state ready' | ssh -p 2222 ops@lb1 socat stdio unix-connect:/run/haproxy/admin.sock",
+            ),
+            (
+                "ssh://[::1]:22/run/h.sock",
+                "echo 'set server shop/web1 state ready' | ssh -p 22 ::1 socat stdio unix-connect:/run/h.sock",
+            ),
+            ("unix:///run/h.sock", "echo 'set server shop/web1 state ready' | socat stdio unix-connect:/run/h.sock"),
+            ("tcp://127.0.0.1:9999", "echo 'set server shop/web1 state ready' | socat stdio tcp:127.0.0.1:9999"),
+        ] {
+            assert_eq!(set_ready(at, "shop/web1").as_deref(), Some(command));
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_shell_would_act_on_is_offered() {
+        assert_eq!(set_ready("unix:///run/h.sock", "shop/web1';reboot;'"), None);
+        assert_eq!(set_ready("unix:///run/$(id).sock", "shop/web1"), None);
+    }
+}

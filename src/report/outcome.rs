@@ -1,0 +1,164 @@
+//! How a run ended, computed from its events alone: the outcome, the exit code, where each server stands.
+//!
+//! It owns the meaning of the exit codes; `next` says what to do about them and `summary` how it reads.
+
+use super::server::Server;
+use super::state::{Failed, HERE, State};
+use crate::config::OnFailure;
+use crate::event::{Blocker, Cause, Finished, Outcome, ServerEnd, StepName, Stuck};
+
+impl State {
+    /// Judges the run as if it ended now: outcome, exit code, servers in the order of the rollout, commands to run next.
+    ///
+    /// | exit code | when |
+    /// | --- | --- |
+    /// | 0 | every server is on the new release, or the plan had nothing to do |
+    /// | 1 | something failed, and every server is as it was |
+    /// | 3 | servers differ, or one needs a person |
+    /// | 4 | another run holds a lock, and nothing was changed |
+    /// | 5 | all that failed is that something could not be reached, and nothing was changed |
+    /// | 130 | interrupted, and all that was in flight is taken back |
+    ///
+    /// A plan that has steps of which none were reported did not succeed: that is 1.
+    pub fn outcome(&self) -> (Outcome, u8, Vec<ServerEnd>, Vec<String>) {
+        let ends = self.ends();
+        let outcome = self.judge(&ends);
+        let next = super::next::commands(self, outcome, &ends);
+        (outcome, exit_code(outcome), ends, next)
+    }
+
+    /// Makes the `finished` event's data.
+    pub fn finish(&self, seconds: f64) -> Finished {
+        let (outcome, exit_code, servers, next) = self.outcome();
+        Finished { outcome, exit_code, seconds, servers, next }
+    }
+
+    /// Returns the servers that are rolled out, in order.
+    pub fn rolled_out(&self) -> impl Iterator<Item = &Server> + Clone {
+        self.servers().iter().filter(|s| s.batch.is_some())
+    }
+
+    fn judge(&self, ends: &[ServerEnd]) -> Outcome {
+        if !self.rolled_out().any(Server::touched) {
+            return self.judge_untouched(ends);
+        }
+        let stuck: Vec<&Stuck> = ends.iter().filter_map(|e| e.stuck.as_ref()).collect();
+        if !stuck.is_empty() {
+            // A server that was left out because nobody could reach it is behind, but not half done.
+            return if stuck.iter().all(|s| **s == Stuck::Unreachable) && self.rolled_out().all(is_settled) {
+                Outcome::Mixed
+            } else {
+                Outcome::Stuck
+            };
+        }
+        let mut concerned = self.rolled_out().filter(|s| s.planned > 0);
+        if concerned.clone().all(Server::is_new) {
+            // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
+            if self.failed() { Outcome::Stuck } else { Outcome::Deployed }
+        } else if self.interrupted() {
+            // What was in flight is taken back; batches that had succeeded before the signal keep the release.
+            Outcome::Interrupted
+        } else if concerned.all(Server::is_old) {
+            Outcome::Reverted
+        } else {
+            Outcome::Mixed
+        }
+    }
+
+    fn judge_untouched(&self, ends: &[ServerEnd]) -> Outcome {
+        let mut reasons = self.failures.iter().filter(|f| f.is_fatal() && !f.is_consequence()).peekable();
+        if ends.iter().any(|e| e.stuck.as_ref().is_some_and(|s| *s != Stuck::Unreachable)) {
+            Outcome::Stuck
+        } else if self.interrupted() {
+            Outcome::Interrupted
+        } else if reasons.clone().any(is_locked) {
+            Outcome::Locked
+        } else if reasons.peek().is_some() {
+            if reasons.all(is_unreachable) { Outcome::Unreachable } else { Outcome::Reverted }
+        } else if self.planned.as_ref().is_some_and(|p| p.steps.is_empty()) {
+            Outcome::Unchanged
+        } else {
+            Outcome::Reverted
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupts > 0 || self.failures.iter().any(|f| f.failure.cause == Cause::Interrupted)
+    }
+
+    fn ends(&self) -> Vec<ServerEnd> {
+        let end = |s: &Server| ServerEnd {
+            server: s.name.clone(),
+            release: s.release.clone(),
+            in_balancer: s.in_balancer,
+            stuck: self.stuck(s),
+        };
+        let others = self.servers().iter().filter(|s| s.batch.is_none() && s.name.as_str() != HERE);
+        self.rolled_out().map(end).chain(others.map(end).filter(|e| e.stuck.is_some())).collect()
+    }
+
+    fn stuck(&self, server: &Server) -> Option<Stuck> {
+        if let Some(step) = server.undo_failed {
+            return Some(Stuck::UndoFailed { step });
+        }
+        if !is_settled(server) {
+            let hold = self.planned.as_ref().is_some_and(|p| p.on_failure == OnFailure::Hold);
+            return Some(if hold && self.failed() && self.interrupts < 2 {
+                Stuck::Held
+            } else if server.lost {
+                Stuck::Unreachable
+            } else if self.interrupts < 2 && server.is_out() {
+                Stuck::OutOfBalancer
+            } else {
+                Stuck::CutShort
+            });
+        }
+        if server.locked {
+            return Some(Stuck::LockKept);
+        }
+        let never_reached =
+            |f: &&Failed| f.server == server.name && f.step == StepName::Connect && f.place.is_some() && server.lost;
+        self.failures.iter().find(never_reached).map(|_| Stuck::Unreachable)
+    }
+}
+
+/// Tells whether a server is wholly on one side.
+fn is_settled(server: &Server) -> bool {
+    server.is_old() || server.is_new()
+}
+
+fn is_locked(failed: &Failed) -> bool {
+    match &failed.failure.cause {
+        Cause::Locked { .. } => true,
+        Cause::Refused { code, .. } => failed.step == StepName::Lock && code == "locked",
+        _ => false,
+    }
+}
+
+/// Whatever fails as `connect` was not reached: a server, a balancer, or (on `here`) the source.
+fn is_unreachable(failed: &Failed) -> bool {
+    failed.step == StepName::Connect || matches!(failed.failure.cause, Cause::Connect { .. })
+}
+
+/// The exit code of a run that these would keep from touching anything.
+pub fn refused(blockers: &[Blocker]) -> u8 {
+    let is_locked = |b: &Blocker| matches!(b.failure.cause, Cause::Locked { .. });
+    exit_code(match blockers {
+        [] => Outcome::Deployed,
+        all if all.iter().any(is_locked) => Outcome::Locked,
+        all if all.iter().all(|b| b.step == StepName::Connect) => Outcome::Unreachable,
+        _ => Outcome::Reverted,
+    })
+}
+
+/// The contract's exit codes; 2 (usage, configuration) never gets as far as a run.
+fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Deployed | Outcome::Unchanged => 0,
+        Outcome::Reverted => 1,
+        Outcome::Mixed | Outcome::Stuck => 3,
+        Outcome::Locked => 4,
+        Outcome::Unreachable => 5,
+        Outcome::Interrupted => 130,
+    }
+}

@@ -1,0 +1,239 @@
+//! Keeps secrets out of everything that is reported.
+//!
+//! It owns how a secret is recognised in a text and where events hold text from elsewhere; where secrets come from is
+//! the caller's matter.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::clean::clean;
+use crate::event::{Cause, Event, Failure, Warning};
+
+/// Stands where a secret was.
+pub const MASK: &str = "[REDACTED]";
+
+/// Shorter ones would blank out half of every line; a secret that short is none.
+const SHORTEST: usize = 4;
+
+/// Replaces secrets in text, in the spellings that commands are likely to print them in.
+#[derive(Clone, Default)]
+pub struct Redactor {
+    patterns: Vec<String>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Redactor({} patterns)", self.patterns.len())
+    }
+}
+
+impl Redactor {
+    /// Takes the secrets' values; values of three characters and less are not masked.
+    ///
+    /// Of a value with several lines each line is masked as well, since output is reported by the line.
+    pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Self {
+        let mut patterns = Vec::new();
+        for secret in secrets {
+            let secret = secret.as_ref();
+            let parts = std::iter::once(secret).chain(secret.lines()).map(str::trim);
+            for part in parts.filter(|p| p.chars().count() >= SHORTEST) {
+                patterns.extend(spellings(part));
+            }
+        }
+        patterns.retain(|p| p.chars().count() >= SHORTEST);
+        patterns.sort();
+        patterns.dedup();
+        Self { patterns }
+    }
+
+    /// Masks every occurrence; overlapping ones become one mask.
+    pub fn text(&self, text: &str) -> String {
+        let mut hits: Vec<(usize, usize)> = Vec::new();
+        for pattern in &self.patterns {
+            let mut from = 0;
+            while let Some(at) = text.get(from..).and_then(|rest| rest.find(pattern.as_str())) {
+                let start = from + at;
+                hits.push((start, start + pattern.len()));
+                from = start + text[start..].chars().next().map_or(1, char::len_utf8);
+            }
+        }
+        if hits.is_empty() {
+            return text.to_owned();
+        }
+        hits.sort_unstable();
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        for (start, end) in hits {
+            if start >= done {
+                out.push_str(&text[done..start]);
+                out.push_str(MASK);
+            }
+            done = done.max(end);
+        }
+        out.push_str(&text[done..]);
+        out
+    }
+
+    /// Cleans and masks one line of output: first as it came, then as it reads without escapes.
+    pub fn line(&self, raw: &str) -> String {
+        self.text(&clean(&self.text(raw)))
+    }
+
+    /// Cleans and masks all that an event holds from elsewhere.
+    pub fn event(&self, event: &mut Event) {
+        match event {
+            Event::Output { line, .. } => *line = self.line(line),
+            Event::StepFinished { failure: Some(failure), .. } | Event::UndoFinished { failure: Some(failure), .. } => {
+                self.failure(failure);
+            }
+            Event::Warning { warning, .. } => self.warning(warning),
+            Event::Planned(planned) => planned.notices.iter_mut().for_each(|n| self.warning(n)),
+            _ => {}
+        }
+    }
+
+    fn failure(&self, failure: &mut Failure) {
+        if let Some(command) = &mut failure.command {
+            *command = self.text(command);
+        }
+        failure.tail.iter_mut().for_each(|line| *line = self.line(line));
+        match &mut failure.cause {
+            Cause::Lost { detail } | Cause::Refused { detail, .. } | Cause::Local { detail } => {
+                *detail = self.text(detail);
+            }
+            Cause::Connect { detail, hint } | Cause::Balancer { detail, hint, .. } => {
+                *detail = self.text(detail);
+                *hint = self.text(hint);
+            }
+            Cause::Locked { owner, .. } => owner.values_mut().for_each(|value| *value = self.text(value)),
+            Cause::Unhealthy(unhealthy) => {
+                unhealthy.asked = self.text(&unhealthy.asked);
+                unhealthy.body = self.text(&unhealthy.body);
+                for text in [&mut unhealthy.location, &mut unhealthy.error].into_iter().flatten() {
+                    *text = self.text(text);
+                }
+            }
+            Cause::Exit { .. }
+            | Cause::Signal { .. }
+            | Cause::NoStatus
+            | Cause::TimedOut { .. }
+            | Cause::Interrupted
+            | Cause::Abandoned => {}
+        }
+    }
+
+    fn warning(&self, warning: &mut Warning) {
+        match warning {
+            Warning::Quiet { last_line, .. } => *last_line = self.line(last_line),
+            Warning::Hook { command, failure } => {
+                *command = self.text(command);
+                self.failure(failure);
+            }
+            Warning::Prune { failure } => self.failure(failure),
+            Warning::Note { text } => *text = self.text(text),
+            _ => {}
+        }
+    }
+}
+
+/// The ways in which a value is likely to be printed.
+fn spellings(value: &str) -> Vec<String> {
+    let mut all = vec![value.to_owned(), value.replace('\'', "'\\''"), value.replace('\'', "'\"'\"'")];
+    if let Ok(json) = serde_json::to_string(value) {
+        all.extend(json.get(1..json.len().saturating_sub(1)).map(str::to_owned));
+    }
+    for upper in [true, false] {
+        all.push(percent_encoded(value, upper));
+    }
+    // Padding is left out: it may be cut off, and what stands before it says it all.
+    all.push(STANDARD_NO_PAD.encode(value));
+    all.push(URL_SAFE_NO_PAD.encode(value));
+    all
+}
+
+/// Encodes as URLs do (RFC 3986 §2.1), with hexadecimal digits of either case.
+fn percent_encoded(value: &str, upper: bool) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = if upper { write!(out, "%{byte:02X}") } else { write!(out, "%{byte:02x}") };
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_goes_in_every_spelling() {
+        let redactor = Redactor::new(["p@ss'w\"rd/1", "abc", "line one\nline two\n"]);
+        for text in [
+            "url postgres://u:p@ss'w\"rd/1@db",
+            "quoted 'p@ss'\\''w\"rd/1'",
+            "json \"p@ss'w\\\"rd/1\"",
+            "percent p%40ss%27w%22rd%2F1",
+            "percent p%40ss%27w%22rd%2f1",
+            "base64 cEBzcyd3InJkLzE=",
+            "key line two.",
+        ] {
+            let shown = redactor.line(text);
+            assert!(shown.contains(MASK) && !shown.contains("ss") && !shown.contains("two"), "{text} -> {shown}");
+        }
+        assert_eq!(redactor.line("abc stays: too short"), "abc stays: too short");
+    }
+
+    #[test]
+    fn an_escape_within_does_not_save_a_secret() {
+        assert_eq!(Redactor::new(["hunter2"]).line("hun\x1b[31mter2"), MASK);
+    }
+
+    #[test]
+    fn overlapping_secrets_become_one_mask() {
+        assert_eq!(Redactor::new(["abcd", "cdef"]).text("xabcdefx"), format!("x{MASK}x"));
+        assert_eq!(Redactor::new(["aaaa"]).text("aaaaaa"), MASK);
+        assert_eq!(Redactor::new(["abcd"]).text("abcdabcd"), format!("{MASK}{MASK}"));
+    }
+
+    #[test]
+    fn a_failure_is_masked_all_over() {
+        let secret = "hunter2!";
+        let mut event = Event::Warning {
+            server: None,
+            warning: Warning::Hook {
+                command: format!("notify {secret}"),
+                failure: Box::new(Failure {
+                    cause: Cause::Unhealthy(Box::new(crate::event::Unhealthy {
+                        asked: format!("http://x/?k={secret}"),
+                        location: Some(secret.into()),
+                        body: secret.into(),
+                        error: Some(secret.into()),
+                        ..Default::default()
+                    })),
+                    command: Some(secret.into()),
+                    tail: vec![secret.into()],
+                }),
+            },
+        };
+        Redactor::new([secret]).event(&mut event);
+        assert!(!serde_json::to_string(&event).unwrap().contains(secret));
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_survives(secret in "[a-zß'\"/ %]{4,12}", before in "\\PC{0,20}", after in "\\PC{0,20}") {
+            let secret = secret.trim();
+            prop_assume!(secret.chars().count() >= SHORTEST && !MASK.contains(secret));
+            let shown = Redactor::new([secret]).text(&format!("{before}{secret}{after}"));
+            prop_assert!(shown.contains(MASK));
+            prop_assert!(!shown.replace(MASK, "\0").contains(secret));
+        }
+    }
+}

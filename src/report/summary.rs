@@ -1,0 +1,144 @@
+//! What is printed when a run has ended: what failed, how it ended, where each server stands, what to run next.
+
+use console::measure_text_width;
+
+use super::cause;
+use super::clean::clean;
+use super::paint::Paint;
+use super::server::Server;
+use super::state::{Failed, State};
+use super::text;
+use crate::event::{Outcome, ServerEnd};
+
+/// Most servers that a table lists when all is well; those that need a look are always listed.
+const ROWS: usize = 30;
+
+/// Lists every failure with its evidence; the same failure on several servers is told once.
+pub fn failures(state: &State, paint: Paint) -> Vec<String> {
+    let mut groups: Vec<(&Failed, Vec<&str>)> = Vec::new();
+    for failed in state.failures.iter().filter(|f| !f.is_consequence()) {
+        let same = |g: &&mut (&Failed, Vec<&str>)| {
+            g.0.step == failed.step && g.0.place.is_some() == failed.place.is_some() && g.0.failure == failed.failure
+        };
+        match groups.iter_mut().find(same) {
+            Some((_, servers)) => servers.push(failed.server.as_str()),
+            None => groups.push((failed, vec![failed.server.as_str()])),
+        }
+    }
+    let mut lines = Vec::new();
+    for (failed, mut servers) in groups {
+        servers.dedup();
+        let servers: Vec<String> = servers.into_iter().map(clean).collect();
+        let what = match &failed.place {
+            Some(place) => format!("{} failed ({})", failed.step, place.stage),
+            None => cause::undo_failed(failed.step),
+        };
+        lines.push(paint.bad(&format!("{}: {what}", text::names(&servers, 12))));
+        lines.extend(cause::lines(&failed.failure).into_iter().map(|line| format!("  {line}")));
+        lines.push(String::new());
+    }
+    lines.extend(abandoned(state));
+    lines
+}
+
+/// Names those that gave up for others' sake, in one line.
+fn abandoned(state: &State) -> Vec<String> {
+    let servers: Vec<String> =
+        state.failures.iter().filter(|f| f.is_consequence()).map(|f| clean(f.server.as_str())).collect();
+    if servers.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("given up, since another server failed: {}", text::names(&servers, 12)), String::new()]
+}
+
+/// Says how the run ended: one sentence, a table of the servers, and the commands to run next.
+pub fn summary(state: &State, paint: Paint) -> Vec<String> {
+    let Some(finished) = &state.finished else { return Vec::new() };
+    let sentence = text::outcome(state);
+    let mut lines = vec![match finished.outcome {
+        Outcome::Deployed | Outcome::Unchanged => paint.good(&sentence),
+        Outcome::Reverted | Outcome::Interrupted | Outcome::Locked | Outcome::Unreachable => paint.notice(&sentence),
+        Outcome::Mixed | Outcome::Stuck => paint.bad(&sentence),
+    }];
+    let untold = matches!(finished.outcome, Outcome::Unchanged | Outcome::Locked | Outcome::Unreachable);
+    if !(untold || finished.servers.is_empty()) {
+        lines.push(String::new());
+        lines.extend(table(state, &finished.servers, paint));
+    }
+    if !finished.next.is_empty() {
+        lines.push(String::new());
+        lines.push(paint.bold("Run next:"));
+        lines.extend(finished.next.iter().map(|command| format!("  {}", clean(command))));
+    }
+    lines
+}
+
+fn table(state: &State, ends: &[ServerEnd], paint: Paint) -> Vec<String> {
+    let failed = |e: &ServerEnd| e.stuck.is_some() || state.server(&e.server).is_some_and(|s| s.failed);
+    let room = ROWS.saturating_sub(ends.iter().filter(|e| failed(e)).count());
+    let mut calm = 0;
+    let mut rows = vec![(["server", "release", "balancer", "seconds", "state"].map(str::to_owned), Mood::Heading)];
+    for end in ends {
+        if !failed(end) {
+            calm += 1;
+            if calm > room && ends.len() > ROWS {
+                continue;
+            }
+        }
+        rows.push(row(state, end));
+    }
+    let widths: Vec<usize> = (0..4)
+        .map(|column| rows.iter().map(|(cells, _)| measure_text_width(&cells[column])).max().unwrap_or_default())
+        .collect();
+    let mut lines: Vec<String> = rows
+        .iter()
+        .map(|(cells, mood)| {
+            let mut line = String::from(" ");
+            for (cell, width) in cells.iter().zip(&widths) {
+                line.push(' ');
+                line.push_str(cell);
+                line.extend(std::iter::repeat_n(' ', width + 1 - measure_text_width(cell)));
+            }
+            let last = match mood {
+                Mood::Heading => return paint.dim(&format!("{line} {}", cells[4])),
+                Mood::Good => paint.good(&cells[4]),
+                Mood::Calm => cells[4].clone(),
+                Mood::Bad => paint.bad(&cells[4]),
+            };
+            format!("{line} {last}")
+        })
+        .collect();
+    let left = (ends.len() + 1).saturating_sub(rows.len());
+    if left > 0 {
+        lines.push(format!("  … and {left} more, all well"));
+    }
+    lines
+}
+
+#[derive(Clone, Copy)]
+enum Mood {
+    Heading,
+    Good,
+    Calm,
+    Bad,
+}
+
+fn row(state: &State, end: &ServerEnd) -> ([String; 5], Mood) {
+    let server = state.server(&end.server);
+    let (what, mood) = match (&end.stuck, server) {
+        (Some(stuck), _) => (text::stuck(stuck).to_uppercase(), Mood::Bad),
+        (None, Some(s)) if s.is_new() => ("new release".to_owned(), Mood::Good),
+        (None, Some(s)) if s.touched() => ("back on the old release".to_owned(), Mood::Calm),
+        (None, Some(s)) if s.failed => ("failed; nothing was switched".to_owned(), Mood::Calm),
+        (None, _) => ("not touched".to_owned(), Mood::Calm),
+    };
+    let balancer = match end.in_balancer {
+        Some(true) => "in",
+        Some(false) => "OUT",
+        None if server.is_some_and(Server::is_out) => "unknown",
+        None => "-",
+    };
+    let release = end.release.as_ref().map_or_else(|| "-".to_owned(), |r| clean(r.as_str()));
+    let busy = format!("{:.1}", server.map_or(0.0, |s| s.busy));
+    ([clean(end.server.as_str()), release, balancer.to_owned(), busy, what], mood)
+}

@@ -1,0 +1,412 @@
+//! Runs one command on a session, from its channel to its end.
+//!
+//! One loop reads, sends and watches every limit; the discipline it keeps: the channel is always read, a writer is
+//! never waited for alone, and a command is ended by signals, since closing its channel would leave it running.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelWriteHalf, Sig};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::lines::Lines;
+use super::session::{NotOpen, Session};
+use super::upload::{Failed, upload};
+use super::{Ended, Exec, Heard};
+use crate::event::Stream;
+
+/// How long an exit status waits for the last output: background children may hold the output open for ever.
+const AFTER_EXIT: Duration = Duration::from_secs(1);
+/// The same, while output keeps coming.
+const AFTER_EXIT_AT_MOST: Duration = Duration::from_secs(10);
+/// Between TERM as a channel request and TERM by `end.sh`, for servers that do not pass it on.
+const AFTER_REQUEST: Duration = Duration::from_secs(2);
+/// Between that and KILL.
+const AFTER_TERM: Duration = Duration::from_secs(3);
+/// Between KILL and giving up.
+const AFTER_KILL: Duration = Duration::from_secs(3);
+/// How many times the channel's limit input may not move while some is left.
+const STALL_LIMITS: u32 = 2;
+/// How often to look again when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+/// Ends the commands of a connection from within the server.
+const END_SCRIPT: &str = include_str!("../../templates/remote/end.sh");
+/// Limit on requests that nobody waits for.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the command; see [`Session::exec`].
+pub(super) async fn run(
+    session: &Session,
+    exec: Exec,
+    heard: &mut (dyn FnMut(Heard<'_>) + Send),
+    stop: &CancellationToken,
+) -> Ended {
+    let handle = session.handle.clone();
+    let open = session.open(async move { handle.channel_open_session().await });
+    let opened = tokio::select! {
+        opened = open => opened,
+        () = stop.cancelled() => return Ended::Stopped,
+    };
+    let channel = match opened {
+        Ok(channel) => channel,
+        Err(NotOpen::Refused(why)) => return Ended::Refused(why),
+        Err(NotOpen::Lost(why)) => return Ended::Lost(why),
+    };
+    let _one_more = Counted::new(&session.running);
+    let (mut read, write) = channel.split();
+    let write = Arc::new(write);
+    let mut closing = Closing { write: Some(write.clone()) };
+
+    match timeout(session.channel_timeout, write.exec(true, exec.command)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Ended::Lost(session.lost()),
+        Err(_) => return Ended::Refused("the connection has no room for the command".into()),
+    }
+    let (sent, mut progress) = watch::channel(0);
+    let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent)));
+    let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet);
+    let mut ending: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
+
+    loop {
+        // Looked at on every turn, so that a flood of output cannot hold them off.
+        if stop.is_cancelled() {
+            run.end(Ended::Stopped, &write);
+        }
+        if let Some(ended) = run.due(Instant::now(), &write, heard) {
+            run.finish(heard);
+            return ended;
+        }
+        if !run.sending() {
+            // Dropped, not just left alone: a lock that waits in it would stall the session's task.
+            sending = None;
+        }
+        if let Some(signal) = run.take_wanted()
+            && session.running.load(SeqCst) == 1
+        {
+            ending = Some(end_all(session, signal));
+        }
+        tokio::select! {
+            message = read.wait() => match message {
+                Some(message) => {
+                    if matches!(message, ChannelMsg::Close) {
+                        closing.write = None;
+                    }
+                    if let Some(ended) = run.message(message, heard) {
+                        run.finish(heard);
+                        return ended;
+                    }
+                }
+                None => {
+                    closing.write = None;
+                    run.finish(heard);
+                    // The session's task drops the channel just before, or just after, it notes its end.
+                    let lost = timeout(REQUEST_LIMIT, session.end.wait()).await;
+                    return run.outcome(Ended::Lost(lost.unwrap_or_else(|_| session.lost())));
+                }
+            },
+            Some(done) = async { Some(sending.as_mut()?.await) }, if run.sending() => {
+                if progress.has_changed().is_ok_and(|changed| changed) {
+                    heard(Heard::Sent(*progress.borrow_and_update()));
+                }
+                match done {
+                    Ok(()) | Err(Failed::Channel) => run.sent(),
+                    Err(Failed::Local(why)) => run.end(Ended::Lost(why), &write),
+                }
+            },
+            Ok(()) = progress.changed(), if run.sending() => {
+                let bytes = *progress.borrow_and_update();
+                run.moved();
+                heard(Heard::Sent(bytes));
+            }
+            () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => ending = None,
+            () = stop.cancelled(), if run.may_end() => {}
+            () = sleep_until(run.wake()) => {}
+        }
+    }
+}
+
+/// Runs `end.sh`, which reaches every command of the connection: only for one that runs alone.
+fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    Box::pin(async move {
+        let exec = Exec {
+            // Without `exec` a shell between would be taken for the command.
+            command: "exec sh -s".into(),
+            head: format!("p_signal={signal}\n{END_SCRIPT}").into(),
+            ..Exec::default()
+        };
+        let _ = timeout(AFTER_TERM, run(session, exec, &mut |_| {}, &CancellationToken::new())).await;
+    })
+}
+
+/// Counts the commands of a session while they run.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Closes the channel when the command is left, be it because the caller lost interest.
+struct Closing {
+    write: Option<Arc<ChannelWriteHalf<Msg>>>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(write) = self.write.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { timeout(REQUEST_LIMIT, write.close()).await });
+        }
+    }
+}
+
+/// Where a command stands.
+enum Phase {
+    /// Asked for, not confirmed.
+    Starting(Instant),
+    Running,
+    /// It has ended; its last output may still come.
+    Exited {
+        status: Ended,
+        until: Instant,
+        at_most: Instant,
+    },
+    /// It was told to end, for this reason.
+    Ending {
+        outcome: Ended,
+        told: Told,
+        until: Instant,
+    },
+}
+
+/// How a command was told to end so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Requested,
+    Terminated,
+    Killed,
+}
+
+struct Run {
+    phase: Phase,
+    sending: bool,
+    /// A signal to be sent by `end.sh`.
+    wanted: Option<&'static str>,
+    stall: Duration,
+    stdout: Lines,
+    stderr: Lines,
+    limit: Option<(Duration, Instant)>,
+    quiet: Duration,
+    last_moved: Instant,
+    /// How often silence was reported since.
+    silences: u32,
+}
+
+impl Run {
+    fn new(start: Duration, limit: Option<Duration>, quiet: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            phase: Phase::Starting(now + start),
+            sending: true,
+            wanted: None,
+            stall: start.saturating_mul(STALL_LIMITS),
+            stdout: Lines::default(),
+            stderr: Lines::default(),
+            // A limit beyond what the clock can count is none.
+            limit: limit.and_then(|l| Some((l, now.checked_add(l)?))),
+            quiet,
+            last_moved: now,
+            silences: 0,
+        }
+    }
+
+    fn sending(&self) -> bool {
+        self.sending
+    }
+
+    fn take_wanted(&mut self) -> Option<&'static str> {
+        self.wanted.take()
+    }
+
+    fn sent(&mut self) {
+        self.sending = false;
+        self.moved();
+    }
+
+    fn moved(&mut self) {
+        self.last_moved = Instant::now();
+        self.silences = 0;
+    }
+
+    /// Tells whether the command may still be told to end.
+    fn may_end(&self) -> bool {
+        matches!(self.phase, Phase::Starting(_) | Phase::Running)
+    }
+
+    fn next_silence(&self) -> Option<Instant> {
+        if self.quiet.is_zero() || !self.may_end() {
+            return None;
+        }
+        self.last_moved.checked_add(self.quiet.saturating_mul(self.silences.saturating_add(1)))
+    }
+
+    fn stalls(&self) -> Option<Instant> {
+        (self.sending && self.may_end()).then(|| self.last_moved + self.stall)
+    }
+
+    /// When something is due next.
+    fn wake(&self) -> Instant {
+        let phase = match &self.phase {
+            Phase::Starting(until) | Phase::Exited { until, .. } | Phase::Ending { until, .. } => Some(*until),
+            Phase::Running => None,
+        };
+        let limit = self.limit.filter(|_| self.may_end()).map(|(_, at)| at);
+        let first = [phase, limit, self.next_silence(), self.stalls()].into_iter().flatten().min();
+        // Nothing due is no reason to sleep for ever: looking again costs nothing.
+        first.unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    /// Does what is due; the outcome when the command is over.
+    fn due(
+        &mut self,
+        now: Instant,
+        write: &Arc<ChannelWriteHalf<Msg>>,
+        heard: &mut (dyn FnMut(Heard<'_>) + Send),
+    ) -> Option<Ended> {
+        if let Some((limit, at)) = self.limit
+            && now >= at
+        {
+            self.end(Ended::TimedOut(limit), write);
+        }
+        if self.stalls().is_some_and(|at| now >= at) {
+            self.end(Ended::TimedOut(self.stall), write);
+        }
+        if self.next_silence().is_some_and(|at| now >= at) {
+            self.silences = self.silences.saturating_add(1);
+            heard(Heard::Quiet(self.quiet.saturating_mul(self.silences)));
+        }
+        match &mut self.phase {
+            Phase::Starting(until) if now >= *until => {
+                let why = "the server did not start the command in time".to_owned();
+                self.end(Ended::Refused(why), write);
+                None
+            }
+            Phase::Exited { status, until, .. } if now >= *until => Some(status.clone()),
+            Phase::Ending { outcome, told, until } if now >= *until => match told {
+                Told::Requested => {
+                    (*told, *until, self.wanted) = (Told::Terminated, now + AFTER_TERM, Some("TERM"));
+                    None
+                }
+                Told::Terminated => {
+                    (*told, *until, self.wanted) = (Told::Killed, now + AFTER_KILL, Some("KILL"));
+                    signal(write, Sig::KILL);
+                    None
+                }
+                Told::Killed => Some(outcome.clone()),
+            },
+            _ => None,
+        }
+    }
+
+    /// Tells the command to end, unless it has ended or was told before.
+    fn end(&mut self, outcome: Ended, write: &Arc<ChannelWriteHalf<Msg>>) {
+        if self.may_end() {
+            self.sending = false;
+            self.phase = Phase::Ending { outcome, told: Told::Requested, until: Instant::now() + AFTER_REQUEST };
+            signal(write, Sig::TERM);
+        }
+    }
+
+    /// Takes a message in; the outcome when it was the last one.
+    fn message(&mut self, message: ChannelMsg, heard: &mut (dyn FnMut(Heard<'_>) + Send)) -> Option<Ended> {
+        match message {
+            ChannelMsg::Data { data } => self.output(Stream::Stdout, &data, heard),
+            ChannelMsg::ExtendedData { data, .. } => self.output(Stream::Stderr, &data, heard),
+            ChannelMsg::WindowAdjusted { .. } => self.moved(),
+            ChannelMsg::Success => {
+                if matches!(self.phase, Phase::Starting(_)) {
+                    self.phase = Phase::Running;
+                }
+            }
+            ChannelMsg::Failure => {
+                if matches!(self.phase, Phase::Starting(_)) {
+                    return Some(Ended::Refused("the server refused to run a command".into()));
+                }
+            }
+            ChannelMsg::ExitStatus { exit_status } => self.exited(Ended::Exit(exit_status)),
+            ChannelMsg::ExitSignal { signal_name, .. } => self.exited(Ended::Signal(name(&signal_name))),
+            ChannelMsg::Close => return Some(self.outcome(Ended::NoStatus)),
+            _ => {}
+        }
+        None
+    }
+
+    fn exited(&mut self, status: Ended) {
+        self.sending = false;
+        let now = Instant::now();
+        match &mut self.phase {
+            Phase::Exited { .. } => {}
+            // Told to end, and it did: only the last output is waited for.
+            Phase::Ending { told, until, .. } => {
+                (*told, *until) = (Told::Killed, now + AFTER_EXIT);
+            }
+            Phase::Starting(_) | Phase::Running => {
+                self.phase = Phase::Exited { status, until: now + AFTER_EXIT, at_most: now + AFTER_EXIT_AT_MOST };
+            }
+        }
+    }
+
+    fn output(&mut self, stream: Stream, data: &[u8], heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
+        self.moved();
+        if let Phase::Exited { until, at_most, .. } = &mut self.phase {
+            *until = (Instant::now() + AFTER_EXIT).min(*at_most);
+        }
+        let lines = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        lines.push(data, &mut |line| heard(Heard::Line(stream, line)));
+    }
+
+    /// Gives out last lines without a newline.
+    fn finish(&mut self, heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
+        self.stdout.finish(&mut |line| heard(Heard::Line(Stream::Stdout, line)));
+        self.stderr.finish(&mut |line| heard(Heard::Line(Stream::Stderr, line)));
+    }
+
+    /// How it ended, when the channel is over; `else_`: without a status.
+    fn outcome(&self, else_: Ended) -> Ended {
+        match &self.phase {
+            Phase::Exited { status, .. } => status.clone(),
+            Phase::Ending { outcome, .. } => outcome.clone(),
+            Phase::Starting(_) | Phase::Running => else_,
+        }
+    }
+}
+
+/// Sends a signal to the command's process group, without waiting: the channel must be read meanwhile.
+fn signal(write: &Arc<ChannelWriteHalf<Msg>>, signal: Sig) {
+    let write = write.clone();
+    tokio::spawn(async move { timeout(REQUEST_LIMIT, write.signal(signal)).await });
+}
+
+fn name(signal: &Sig) -> String {
+    match signal {
+        Sig::Custom(name) => super::peer::said(name),
+        known => format!("{known:?}"),
+    }
+}

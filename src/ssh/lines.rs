@@ -1,0 +1,138 @@
+//! Cuts a byte stream into lines with bounded memory. Pure.
+
+/// Longest line in bytes; the rest of a longer one is dropped.
+pub(super) const LINE_LIMIT: usize = 8 * 1024;
+
+/// Bytes of a line that is not complete yet.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    partial: Vec<u8>,
+    /// The line was cut: drop bytes up to its newline.
+    dropping: bool,
+}
+
+impl Lines {
+    /// Takes bytes in and gives every line that they complete, or fill, out.
+    pub(super) fn push(&mut self, mut bytes: &[u8], line: &mut dyn FnMut(&str)) {
+        while !bytes.is_empty() {
+            let (part, rest, ends) = match bytes.iter().position(|b| *b == b'\n') {
+                Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default(), true),
+                None => (bytes, &[][..], false),
+            };
+            bytes = rest;
+            if !self.dropping {
+                let room = LINE_LIMIT - self.partial.len();
+                if part.len() > room {
+                    self.partial.extend_from_slice(part.get(..room).unwrap_or_default());
+                    self.emit(line);
+                    self.dropping = true;
+                } else if ends && self.partial.is_empty() {
+                    line(&String::from_utf8_lossy(part));
+                } else {
+                    self.partial.extend_from_slice(part);
+                    if ends {
+                        self.emit(line);
+                    }
+                }
+            }
+            if ends {
+                self.dropping = false;
+            }
+        }
+    }
+
+    /// Gives out a last line that has no newline.
+    pub(super) fn finish(&mut self, line: &mut dyn FnMut(&str)) {
+        if !self.partial.is_empty() {
+            self.emit(line);
+        }
+        self.dropping = false;
+    }
+
+    fn emit(&mut self, line: &mut dyn FnMut(&str)) {
+        let mut whole = self.partial.as_slice();
+        // A character that the cut halved is left out, not replaced.
+        if whole.len() == LINE_LIMIT
+            && let Err(e) = std::str::from_utf8(whole)
+            && let (valid, None) = (e.valid_up_to(), e.error_len())
+        {
+            whole = whole.get(..valid).unwrap_or_default();
+        }
+        line(&String::from_utf8_lossy(whole));
+        self.partial.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(chunks: &[&[u8]]) -> Vec<String> {
+        let mut lines = Lines::default();
+        let mut out = Vec::new();
+        for chunk in chunks {
+            lines.push(chunk, &mut |l| out.push(l.to_owned()));
+        }
+        lines.finish(&mut |l| out.push(l.to_owned()));
+        out
+    }
+
+    #[test]
+    fn lines_are_cut_wherever_the_chunks_end() {
+        assert_eq!(cut(&[b"a\nb", b"c\n", b"\n", b"d"]), ["a", "bc", "", "d"]);
+        assert_eq!(cut(&[b""]), [""; 0]);
+        assert_eq!(cut(&[b"x\r\n"]), ["x\r"]);
+        assert_eq!(cut(&[b"\xff\xfe\n"]), ["\u{fffd}\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_character_split_between_chunks_stays_whole() {
+        let e = "é".as_bytes();
+        assert_eq!(cut(&[&e[..1], &e[1..], b"\n"]), ["é"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_once_and_the_next_is_whole() {
+        let long = vec![b'a'; 1 << 20];
+        let mut lines = Lines::default();
+        let mut out = Vec::new();
+        for chunk in long.chunks(1000) {
+            lines.push(chunk, &mut |l| out.push(l.to_owned()));
+            assert!(lines.partial.capacity() <= 2 * LINE_LIMIT);
+        }
+        lines.push(b"\nnext\n", &mut |l| out.push(l.to_owned()));
+        lines.finish(&mut |l| out.push(l.to_owned()));
+        assert_eq!(out.len(), 2);
+        assert_eq!(out[0].len(), LINE_LIMIT);
+        assert_eq!(out[1], "next");
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_is_not_cut() {
+        let mut exact = vec![b'a'; LINE_LIMIT];
+        exact.push(b'\n');
+        exact.extend_from_slice(b"b\n");
+        assert_eq!(cut(&[&exact]).iter().map(String::len).collect::<Vec<_>>(), [LINE_LIMIT, 1]);
+        assert_eq!(cut(&[&exact[..LINE_LIMIT], &exact[LINE_LIMIT..]]).len(), 2);
+    }
+
+    #[test]
+    fn the_cut_does_not_halve_a_character() {
+        let mut text = "a".repeat(LINE_LIMIT - 1);
+        text.push_str("éé\n");
+        assert_eq!(cut(&[text.as_bytes()]), ["a".repeat(LINE_LIMIT - 1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_do_not_matter(text in "[a-zé\n]{0,200}", size in 1usize..17) {
+            let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let mut expected: Vec<&str> = text.split('\n').collect();
+            if expected.last() == Some(&"") {
+                expected.pop();
+            }
+            prop_assert_eq!(cut(&chunks), expected);
+        }
+    }
+}

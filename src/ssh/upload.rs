@@ -1,0 +1,69 @@
+//! Sends a command its input: the head, then the payload, then end of file.
+//!
+//! Waits for ever when the other side stops reading: the caller watches progress and drops it.
+
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+use russh::ChannelWriteHalf;
+use russh::client::Msg;
+use tokio::sync::watch;
+
+use super::Payload;
+
+/// What is read at once: large reads cost the least per byte.
+const READ: usize = 256 * 1024;
+/// What is sent between two notes of progress.
+const SLICE: usize = 64 * 1024;
+
+/// Why sending stopped.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The channel is gone: whoever reads it knows why.
+    Channel,
+    /// The file cannot be read, or is shorter than it was.
+    Local(String),
+}
+
+/// Sends everything; `sent` counts the payload's bytes.
+pub(super) async fn upload(
+    to: &ChannelWriteHalf<Msg>,
+    head: Bytes,
+    payload: Option<Payload>,
+    sent: &watch::Sender<u64>,
+) -> Result<(), Failed> {
+    // An empty write would be an error.
+    if !head.is_empty() {
+        to.data_bytes(head).await.map_err(|_| Failed::Channel)?;
+    }
+    if let Some(payload) = payload {
+        let mut at = 0;
+        while at < payload.len {
+            let mut chunk = read(&payload, at).await?;
+            while !chunk.is_empty() {
+                let slice = chunk.split_to(chunk.len().min(SLICE));
+                at += slice.len() as u64;
+                to.data_bytes(slice).await.map_err(|_| Failed::Channel)?;
+                sent.send_replace(at);
+            }
+        }
+    }
+    to.eof().await.map_err(|_| Failed::Channel)
+}
+
+async fn read(payload: &Payload, at: u64) -> Result<Bytes, Failed> {
+    let (file, len) = (payload.file.clone(), payload.len);
+    let want = usize::try_from(len - at).map_or(READ, |left| left.min(READ));
+    let read = tokio::task::spawn_blocking(move || {
+        let mut buffer = vec![0; want];
+        file.read_exact_at(&mut buffer, at).map(|()| buffer)
+    });
+    match read.await {
+        Ok(Ok(buffer)) => Ok(buffer.into()),
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(Failed::Local(format!("cannot read what is to be sent: the file is shorter than {len} bytes")))
+        }
+        Ok(Err(e)) => Err(Failed::Local(format!("cannot read what is to be sent: {e}"))),
+        Err(e) => Err(Failed::Local(format!("cannot read what is to be sent: {e}"))),
+    }
+}

@@ -1,0 +1,150 @@
+//! `pitcrew check`: everything that would make a deploy fail, all at once.
+
+use tokio_util::sync::CancellationToken;
+
+use super::rollout::Packing;
+use super::stack::{self, Stack};
+use super::{deploy, out, rollout};
+use crate::cli::{Global, Select, Walk};
+use crate::engine::Stop;
+use crate::error::Error;
+use crate::event::{Blocker, Failure};
+use crate::facts::Facts;
+use crate::name::ServerName;
+use crate::plan::build::build;
+use crate::plan::{Plan, Verb};
+use crate::report::{cause, clean, outcome, text};
+
+/// Connects everywhere, asks everything, changes nothing.
+///
+/// # Errors
+/// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
+pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
+    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let mut request = deploy::request(Verb::Deploy, &Walk::default(), stack.select(select)?)?;
+    let stop = Stop::default();
+    let packing = Packing::start(&stack, None, &stop);
+    let never = CancellationToken::new();
+    let ((facts, refused), packed) = tokio::join!(stack.facts(&never), packing.end());
+    let source = match packed {
+        Ok((resolved, package)) => {
+            request.revision = Some(resolved.revision.clone());
+            request.size = Some((package.unpacked, package.entries));
+            Ok(resolved)
+        }
+        Err(e) => Err(e),
+    };
+    let mut plan = build(&stack.config, &facts, &request, jiff::Timestamp::now());
+    // Whatever the strategy: a balancer in the file that cannot be spoken to makes the next serial deploy fail.
+    plan.blockers.extend(refused.into_iter().map(rollout::balancer_blocker));
+    let report = Report { stack: &stack, facts: &facts, plan: &plan };
+    out::result(&if global.json { report.json(&source) } else { report.text(&source, global) });
+    stack.close().await;
+    Ok(match (&source, plan.blockers.is_empty()) {
+        (Err(e), true) => e.exit_code(),
+        (Ok(_), true) => 0,
+        _ => outcome::refused(&plan.blockers),
+    })
+}
+
+struct Report<'a> {
+    stack: &'a Stack,
+    facts: &'a Facts,
+    plan: &'a Plan,
+}
+
+impl Report<'_> {
+    fn text(&self, source: &Result<crate::source::Resolved, Error>, global: &Global) -> String {
+        let mut lines = Vec::new();
+        let config = &self.stack.config;
+        match source {
+            Ok(resolved) => {
+                let subject = resolved.subject.as_deref().map(clean::clean).unwrap_or_default();
+                lines.push(format!("source    {} is {} {subject}", resolved.label, resolved.revision.short()));
+            }
+            Err(e) => lines.push(format!("source    {e}")),
+        }
+        let width = config.servers.iter().map(|s| s.name.0.len()).max().unwrap_or(0);
+        for server in &config.servers {
+            let problems = self.problems(Some(&server.name));
+            if problems.is_empty() && global.quiet {
+                continue;
+            }
+            let mark = if problems.is_empty() { "ok" } else { "FAILS" };
+            lines.push(format!("{:width$}  {mark:5}  {}", server.name, self.found(&server.name)).trim_end().to_owned());
+            lines.extend(problems.iter().flat_map(|f| shown(f)));
+        }
+        for member in &self.facts.members {
+            if !global.quiet {
+                lines.push(format!(
+                    "balancer  {}/{} on {}: {}, {} sessions, {} others in service",
+                    member.backend,
+                    member.member,
+                    member.at,
+                    clean::clean(&member.status),
+                    member.sessions,
+                    member.others_in_service
+                ));
+            }
+        }
+        for failure in self.problems(None) {
+            lines.push("the run as a whole  FAILS".into());
+            lines.extend(shown(failure));
+        }
+        for notice in &self.plan.notices {
+            lines.push(format!("note: {}", text::warning(notice)));
+        }
+        let count = self.plan.blockers.len() + usize::from(source.is_err());
+        match count {
+            0 if global.quiet => {}
+            0 => lines.push(format!("nothing is in the way of a deploy to {} servers", config.servers.len())),
+            1 => lines.push("1 problem is in the way of a deploy".into()),
+            n => lines.push(format!("{n} problems are in the way of a deploy")),
+        }
+        if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" }
+    }
+
+    fn json(&self, source: &Result<crate::source::Resolved, Error>) -> String {
+        let value = serde_json::json!({
+            "ok": self.plan.blockers.is_empty() && source.is_ok(),
+            "source": match source {
+                Ok(r) => serde_json::json!({"revision": r.revision, "label": r.label}),
+                Err(e) => serde_json::json!({"error": e.what}),
+            },
+            "problems": self.plan.blockers,
+            "notices": self.plan.notices,
+            "members": self.facts.members,
+            "servers": self.stack.config.servers.iter().map(|s| {
+                let f = self.facts.servers.get(&s.name);
+                serde_json::json!({
+                    "server": s.name,
+                    "reached": f.is_some(),
+                    "release": f.and_then(|f| f.current.as_ref()),
+                    "free_kb": f.and_then(|f| f.free_kb),
+                })
+            }).collect::<Vec<_>>(),
+        });
+        format!("{value}\n")
+    }
+
+    fn problems(&self, server: Option<&ServerName>) -> Vec<&Failure> {
+        let of = self.plan.blockers.iter().filter(|b: &&Blocker| b.server.as_ref() == server);
+        of.map(|b| &b.failure).collect()
+    }
+
+    fn found(&self, server: &ServerName) -> String {
+        let Some(f) = self.facts.servers.get(server) else { return String::new() };
+        let release = f.current.as_ref().map_or("no release yet".to_owned(), |r| format!("release {r}"));
+        let free = f.free_kb.map_or(String::new(), |kb| format!(", {:.1} GB free", kb as f64 / 1_048_576.0));
+        let running = match f.processes.len() {
+            0 => ", nothing running".to_owned(),
+            1 => ", 1 process".to_owned(),
+            n => format!(", {n} processes"),
+        };
+        format!("{}@{}: {release}{running}{free}", f.user, f.root)
+    }
+}
+
+fn shown(failure: &Failure) -> Vec<String> {
+    cause::lines(failure).into_iter().map(|line| format!("    {line}")).collect()
+}

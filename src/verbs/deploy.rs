@@ -1,0 +1,92 @@
+//! `pitcrew deploy` and `pitcrew rollback`: flags to a request.
+
+use crate::cli::{Deploy, Global, Policy, Rollback, Walk};
+use crate::config::{self, BatchSize, OnFailure, Strategy};
+use crate::error::Error;
+use crate::name::ReleaseId;
+use crate::plan::Verb;
+use crate::plan::build::Request;
+
+use super::rollout::{self, Asked};
+use super::stack::{self, Stack};
+
+/// Deploys a release.
+///
+/// # Errors
+/// Whatever ended it before there was a run.
+pub async fn run(global: &Global, flags: &Deploy) -> Result<u8, Error> {
+    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let request = Request {
+        migrate: match (flags.migrate, flags.no_migrate) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        },
+        prepare_ahead: flags.prepare_ahead,
+        if_changed: flags.if_changed,
+        ..request(Verb::Deploy, &flags.walk, stack.select(&flags.select)?)?
+    };
+    if let Some(_wait) = &flags.wait_lock {
+        return Err(Error::usage("--wait-lock is not built yet").hint("retry when the other run has ended"));
+    }
+    let asked = Asked { request, reference: flags.reference.clone(), dry_run: flags.walk.dry_run };
+    rollout::run(global, stack, asked).await
+}
+
+/// Returns to an earlier release.
+///
+/// # Errors
+/// Whatever ended it before there was a run.
+pub async fn rollback(global: &Global, flags: &Rollback) -> Result<u8, Error> {
+    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let release = match &flags.release {
+        Some(text) => Some(ReleaseId::parse(text).ok_or_else(|| {
+            Error::usage(format!("`{text}` is no release: a release is a timestamp like 20261123045900"))
+                .hint("`pitcrew releases` lists them")
+        })?),
+        None => None,
+    };
+    let request = Request { release, ..request(Verb::Rollback, &flags.walk, stack.select(&flags.select)?)? };
+    rollout::run(global, stack, Asked { request, reference: None, dry_run: flags.walk.dry_run }).await
+}
+
+/// What the flags of a walk ask for.
+///
+/// # Errors
+/// When a batch size cannot be read.
+pub fn request(verb: Verb, walk: &Walk, servers: Vec<crate::name::ServerName>) -> Result<Request, Error> {
+    let (strategy, batch) = strategy(walk)?;
+    Ok(Request {
+        verb,
+        strategy,
+        batch,
+        prepare_ahead: false,
+        migrate: None,
+        on_failure: walk.on_failure.map(|p| match p {
+            Policy::Revert => OnFailure::Revert,
+            Policy::RevertAll => OnFailure::RevertAll,
+            Policy::Hold => OnFailure::Hold,
+        }),
+        servers,
+        revision: None,
+        size: None,
+        release: None,
+        if_changed: false,
+        skip_unreachable: walk.skip_unreachable,
+    })
+}
+
+fn strategy(walk: &Walk) -> Result<(Option<Strategy>, Option<Vec<BatchSize>>), Error> {
+    Ok(match (&walk.rolling, walk.serial, walk.parallel) {
+        (Some(batch), _, _) if batch.is_empty() => (Some(Strategy::Rolling), None),
+        (Some(batch), _, _) => {
+            let sizes = config::select::parse_batch(batch).map_err(|e| {
+                Error::usage(format!("--rolling={batch}: {e}")).hint("say 2, 25%, or a ramp like 1,25%,100%")
+            })?;
+            (Some(Strategy::Rolling), Some(sizes))
+        }
+        (None, true, _) => (Some(Strategy::Serial), None),
+        (None, _, true) => (Some(Strategy::Parallel), None),
+        (None, false, false) => (None, None),
+    })
+}

@@ -1,0 +1,301 @@
+//! From flags to a stack that can be spoken to: the file read, connections prepared, facts asked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::balancer::Balancer;
+use crate::cli::{Global, Select};
+use crate::config::{self, BalancerAddress, Config, SecretSource};
+use crate::engine::remote::{Execution, execute};
+use crate::engine::step::SHORT;
+use crate::error::Error;
+use crate::event::{Cause, Failure};
+use crate::facts::{Facts, ServerFacts};
+use crate::name::{RunId, ServerName};
+use crate::remote::calls::{self, Site};
+use crate::remote::{Answer, Call, Owner};
+use crate::report::scrub::Redactor;
+use crate::ssh::{Ask, Link, Shared, Target};
+use crate::web::{self, Template};
+
+/// A stack that can be spoken to.
+pub struct Stack {
+    /// What was asked for.
+    pub config: Arc<Config>,
+    /// A connection to each server, made when first used.
+    pub links: BTreeMap<ServerName, Arc<Link>>,
+    /// The balancer.
+    pub balancer: Option<Arc<Balancer>>,
+    /// `[env]` and the values of `[secrets]`.
+    pub env: Vec<(String, String)>,
+    /// Masks those values.
+    pub redactor: Redactor,
+    balancer_links: Vec<Arc<Link>>,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// When it cannot be read, or with every mistake in it.
+pub fn read(global: &Global) -> Result<Config, Error> {
+    let file = &global.config;
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Error::usage(format!("cannot read {}: {e}", file.display()))
+            .hint("`pitcrew init` writes a commented one; `-c FILE` names another")
+    })?;
+    let here = std::env::current_dir().map_err(|e| Error::usage(format!("cannot tell the current directory: {e}")))?;
+    let base = here.join(file).parent().map_or(here, Path::to_path_buf);
+    let template = |wanted: &str| find_template(&base, wanted);
+    let input = config::Input {
+        text: &text,
+        file,
+        base: base.clone(),
+        profile: global.profile.as_deref(),
+        template: &template,
+    };
+    Ok(config::load(&input)?)
+}
+
+/// Finds a web server template: a name of the built-in ones, or a file.
+fn find_template(base: &Path, wanted: &str) -> Result<Template, Vec<config::Problem>> {
+    if let Some(template) = Template::builtin(wanted) {
+        return Ok(template);
+    }
+    let is_path = wanted.contains('/') || wanted.ends_with(".toml");
+    if !is_path {
+        let known = web::builtin_names();
+        let hint = format!("the templates are {}; a path names a file of your own", known.join(", "));
+        return Err(vec![config::Problem::of_flag(format!("no web server template is called `{wanted}`"), hint)]);
+    }
+    let path = base.join(wanted);
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        let hint = "it is looked for beside the configuration file";
+        vec![config::Problem::of_flag(format!("cannot read the template {}: {e}", path.display()), hint)]
+    })?;
+    let name = path.file_stem().map_or_else(|| wanted.to_owned(), |s| s.to_string_lossy().into_owned());
+    Template::parse(&name, &text).map_err(|e| {
+        let shown = text.lines().nth(e.line.saturating_sub(1)).unwrap_or_default().to_owned();
+        vec![config::Problem { file: path.clone(), line: e.line, column: 1, text: shown, what: e.what, hint: e.hint }]
+    })
+}
+
+impl Stack {
+    /// Prepares connections to every server and balancer; makes none yet.
+    ///
+    /// # Errors
+    /// When keys, known hosts or secrets cannot be read.
+    pub fn prepare(config: Config, global: &Global) -> Result<Self, Error> {
+        crate::ssh::raise_open_files();
+        let home = home()?;
+        let ask: Arc<dyn Ask> = super::ask::asking(global);
+        let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from);
+        let mut ssh = config.ssh.clone();
+        for path in ssh.identity_files.iter_mut().chain(&mut ssh.known_hosts) {
+            if !path.starts_with("~") {
+                *path = config.base.join(&*path);
+            }
+        }
+        let shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
+        let shared = Arc::new(shared);
+        let local_user = local_user();
+        let target = |name: String, host: &str, user: &Option<String>, port: Option<u16>| Target {
+            name,
+            host: host.to_owned(),
+            port: port.unwrap_or(config.ssh.port),
+            user: user.clone().or_else(|| config.ssh.user.clone()).unwrap_or_else(|| local_user.clone()),
+        };
+        let links: BTreeMap<ServerName, Arc<Link>> = config
+            .servers
+            .iter()
+            .map(|s| {
+                let target = target(s.name.0.clone(), &s.host, &s.user, s.port);
+                (s.name.clone(), Arc::new(Link::new(target, shared.clone())))
+            })
+            .collect();
+        let links_made: std::cell::RefCell<Vec<Arc<Link>>> = std::cell::RefCell::default();
+        let balancer = config.balancer.as_ref().map(|cfg| {
+            Arc::new(Balancer::new(cfg, |address| {
+                let BalancerAddress::Ssh { user, host, port, .. } = address else { return None };
+                let target = target(host.clone(), host, user, *port);
+                // A balancer that is also a server, or stands in the file twice, needs one connection only.
+                let made = links_made.borrow().clone();
+                let known = links.values().chain(&made).find(|l| same(l.target(), &target)).cloned();
+                Some(known.unwrap_or_else(|| {
+                    let link = Arc::new(Link::new(target, shared.clone()));
+                    links_made.borrow_mut().push(link.clone());
+                    link
+                }))
+            }))
+        });
+        let balancer_links = links_made.into_inner();
+        let secrets = secrets(&config)?;
+        let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
+        let env = config.env.clone().into_iter().chain(secrets).collect();
+        Ok(Self { config: Arc::new(config), links, balancer, env, redactor, balancer_links })
+    }
+
+    /// What all remote scripts of the stack share.
+    pub fn site(&self) -> Site<'_> {
+        let app = &self.config.app;
+        Site { deploy_to: &app.deploy_to, app: &app.name, web: &self.config.web, env: &self.env }
+    }
+
+    /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused.
+    pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<crate::balancer::BalancerError>) {
+        let servers = join_all(self.config.servers.iter().map(|s| async {
+            let answer = self.probe(&s.name, stop).await;
+            (s.name.clone(), answer)
+        }));
+        let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
+        let members = async {
+            match &self.balancer {
+                Some(balancer) => balancer.facts(&names).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (servers, members) = tokio::join!(servers, members);
+        let mut facts = Facts::default();
+        for (name, answer) in servers {
+            match answer {
+                Ok(found) => drop(facts.servers.insert(name, found)),
+                Err(failure) => drop(facts.unreachable.insert(name, failure)),
+            }
+        }
+        let mut refused = Vec::new();
+        match members {
+            Ok(members) => facts.members = members,
+            Err(errors) => refused = errors,
+        }
+        (facts, refused)
+    }
+
+    async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
+        let answers = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await?;
+        ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
+    }
+
+    /// Executes one of pitcrew's own short scripts outside a run.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn ask(&self, name: &ServerName, call: Call, stop: &CancellationToken) -> Result<Vec<Answer>, Failure> {
+        let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
+        let quiet = std::time::Duration::ZERO;
+        execute(link, Execution { call, payload: None, limit: Some(SHORT), quiet, command: None, stop }, None).await
+    }
+
+    /// Asks a server who deployed what when: the last lines of its `revisions.log`.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub async fn history(&self, name: &ServerName, stop: &CancellationToken) -> Result<Vec<String>, Failure> {
+        let answers = self.ask(name, calls::history(&self.site()), stop).await?;
+        Ok(answers.into_iter().filter(|a| a.key == "line").map(|a| a.value).collect())
+    }
+
+    /// Ends every connection.
+    pub async fn close(&self) {
+        join_all(self.links.values().chain(&self.balancer_links).map(|l| l.close())).await;
+    }
+
+    /// The servers of the run after `--only` and `--except`.
+    ///
+    /// # Errors
+    /// When a name fits nothing.
+    pub fn select(&self, select: &Select) -> Result<Vec<ServerName>, Error> {
+        Ok(config::select::select(&self.config.servers, &select.only, &select.except)?)
+    }
+
+    /// Connections to balancers that are no servers of the stack.
+    pub fn balancer_links(&self) -> &[Arc<Link>] {
+        &self.balancer_links
+    }
+}
+
+fn same(a: &Target, b: &Target) -> bool {
+    (a.host.as_str(), a.port, a.user.as_str()) == (b.host.as_str(), b.port, b.user.as_str())
+}
+
+/// The operator's home directory: HOME, else what the system says.
+///
+/// # Errors
+/// When there is none.
+pub fn home() -> Result<PathBuf, Error> {
+    let set = std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
+    set.or_else(|| nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.dir))
+        .ok_or_else(|| Error::usage("cannot tell the home directory").hint("set HOME"))
+}
+
+/// The operator's login name.
+pub fn local_user() -> String {
+    let set = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|u| !u.is_empty());
+    set.or_else(|| nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.name))
+        .unwrap_or_else(|| "unknown".into())
+}
+
+/// Makes a run's id, and what its locks say of it.
+pub fn owner(command: String) -> Owner {
+    let now = jiff::Timestamp::now();
+    let random: u32 = rand::random();
+    let run = RunId(format!("{}-{random:08x}", now.strftime("%Y%m%dT%H%M%SZ")));
+    Owner {
+        run,
+        who: local_user(),
+        host: nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
+        pid: std::process::id(),
+        command,
+        since: format!("{now:.0}"),
+    }
+}
+
+/// Reads the values of `[secrets]`.
+fn secrets(config: &Config) -> Result<Vec<(String, String)>, Error> {
+    let read = |name: &str, source: &SecretSource| -> Result<String, Error> {
+        let wrong = |what: String| Error::usage(format!("cannot read the secret {name}: {what}"));
+        let mut value = match source {
+            SecretSource::Env(variable) => {
+                return std::env::var(variable).map_err(|_| {
+                    wrong(format!("the environment variable {variable} is not set")).hint("export it before the run")
+                });
+            }
+            SecretSource::File(path) => {
+                let path = expand(&config.base, path)?;
+                std::fs::read_to_string(&path).map_err(|e| wrong(format!("{}: {e}", path.display())))?
+            }
+            SecretSource::Command(command) => {
+                let output = std::process::Command::new("sh")
+                    .arg("-c")
+                    .arg(command)
+                    .current_dir(&config.base)
+                    .stdin(std::process::Stdio::null())
+                    .stderr(std::process::Stdio::inherit())
+                    .output()
+                    .map_err(|e| wrong(format!("`{command}`: {e}")))?;
+                if !output.status.success() {
+                    return Err(wrong(format!("`{command}` ended with {}", output.status)));
+                }
+                String::from_utf8(output.stdout).map_err(|_| wrong(format!("`{command}` printed no UTF-8")))?
+            }
+        };
+        if value.ends_with('\n') {
+            value.pop();
+        }
+        if value.contains('\0') {
+            return Err(wrong("it holds a NUL character".into()));
+        }
+        Ok(value)
+    };
+    config.secrets.iter().map(|(name, source)| Ok((name.clone(), read(name, source)?))).collect()
+}
+
+/// Expands `~/` and makes a path absolute from the file's directory.
+fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
+    match path.strip_prefix("~") {
+        Ok(rest) => Ok(home()?.join(rest)),
+        Err(_) => Ok(base.join(path)),
+    }
+}

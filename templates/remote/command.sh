@@ -1,0 +1,25 @@
+# Runs one command of the configuration. Its output passes through and its exit status is this script's.
+case $p_dir in
+'') dir=$current ;;
+/) dir=$root ;;
+*) dir=$root/releases/$p_dir ;;
+esac
+[ -d "$dir" ] || fail no_release "$dir does not exist"
+if [ -n "$p_token" ]; then
+    holding
+    note command "$p_verb" || true
+fi
+in_dir() {
+    cd "$dir" || exit 71
+    export PWD
+    exec sh -c "$p_run"
+}
+as_user in_dir
+status=$?
+# Whatever was printed last may lack its newline: the reader parts it from the answer that follows.
+if [ "$status" -gt 128 ] && signal=$(kill -l "$status" 2>/dev/null) && [ -n "$signal" ]; then
+    say signal "${signal#SIG}"
+fi
+say exit "$status"
+say done
+exit "$status"

@@ -1,0 +1,20 @@
+# shellcheck disable=SC2154 # p_signal is set before
+# Ends every other command of the same SSH connection with the signal in $p_signal.
+#
+# The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one
+# connection are children of one sshd, as is this shell; each leads its own process group.
+if [ -r /proc/self/stat ]; then
+  for p_file in /proc/[0-9]*/stat; do
+    { read -r p_stat <"$p_file"; } 2>/dev/null || continue
+    p_pid=${p_stat%% *}
+    # The second field is the name in parentheses, whatever it holds; the parent is the second one after it.
+    p_rest=${p_stat##*) }
+    p_rest=${p_rest#* }
+    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && kill -s "$p_signal" -- "-$p_pid" 2>/dev/null
+  done
+else
+  ps -A -o pid= -o ppid= | while read -r p_pid p_parent; do
+    [ "$p_parent" = "$PPID" ] && [ "$p_pid" != "$$" ] && kill -s "$p_signal" -- "-$p_pid" 2>/dev/null
+  done
+fi
+exit 0

@@ -1,0 +1,187 @@
+# What every remote script begins with: answers, refusals, the site's places, the lock and the user's environment.
+# Comment lines and indentation are dropped before this is sent. Runs under dash, busybox sh and bash, with `sh -c`.
+# A redirection that fails on a special builtin (`:`) ends a POSIX shell: `true >file` is meant that way.
+set -u
+nonce=$2
+set --
+unset IFS CDPATH
+umask 022
+nl='
+'
+had_lc=${LC_ALL+yes}
+user_lc=${LC_ALL-}
+LC_ALL=C
+export LC_ALL
+PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+# say KEY VALUE…: one answer. Newlines and backslashes arrive escaped, other control bytes as `?`.
+say() {
+    case $* in
+    *[\\[:cntrl:]]*) printf '@pitcrew:%s %s\n' "$nonce" "$(escaped "$*")" ;;
+    *) printf '@pitcrew:%s %s\n' "$nonce" "$*" ;;
+    esac
+}
+escaped() {
+    printf '%s\n' "$1" | tr '\001-\011\013-\037\177' '?' | sed -e 's/\\/\\\\/g' -e '$!s/$/\\n/' | tr -d '\n'
+}
+
+# cleanup: what a script undoes before it refuses; each script that has something to undo replaces it.
+cleanup() { true; }
+
+# fail CODE DETAIL…: refuses and ends the script (not only a subshell: never call it inside `$(…)`).
+fail() {
+    code=$1
+    shift
+    cleanup
+    say fail "$code" "$*"
+    [ "$code" = locked ] && exit 75
+    exit 70
+}
+
+# finish: the in-band proof that a script ran to its end.
+finish() {
+    say done
+    exit 0
+}
+
+# refuse CODE TEXT…: fails with what the error text says of the disk, else with CODE.
+refuse() {
+    code=$1
+    shift
+    case $* in
+    *'No space left'* | *'uota exceeded'*) code=no_space ;;
+    *'Read-only file system'* | *'ermission denied'* | *'not permitted'*) code=not_writable ;;
+    esac
+    fail "$code" "$*"
+}
+
+case $p_root in
+/*) root=$p_root ;;
+'~') root=${HOME:-} ;;
+'~/'*) root=${HOME:-}/${p_root#??} ;;
+*) root=${HOME:-}/$p_root ;;
+esac
+while case $root in */) true ;; *) false ;; esac do root=${root%/}; done
+case $p_root in
+/*) ;;
+*) [ -n "${HOME:-}" ] || fail bad_root "the login has no HOME, and deploy_to is relative: $p_root" ;;
+esac
+[ -n "$root" ] || fail bad_root "deploy_to is the root directory"
+current=$root/current
+own=$root/.pitcrew
+lock=$own/lock
+real=$(cd "$root" 2>/dev/null && pwd -P) || real=$root
+
+# The user's environment: one line of shell code on standard input. Kept as text and evaluated only where the
+# user's own commands run, so that it can neither disturb these scripts nor be seen by `mv` and `tar`.
+IFS= read -r user_env || fail no_input "the connection ended before the environment arrived"
+[ -n "${p_payload-}" ] || exec </dev/null
+
+# as_user COMMAND…: runs a command, or a function, with the user's locale and environment.
+as_user() (
+    set +u
+    if [ -n "$had_lc" ]; then LC_ALL=$user_lc; else unset LC_ALL; fi
+    eval "$user_env"
+    unset user_env
+    PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
+    export PATH
+    "$@"
+)
+
+# is_release NAME: fourteen digits, as Capistrano makes them.
+is_release() {
+    case $1 in
+    [0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]) return 0 ;;
+    esac
+    return 1
+}
+
+# find_current: sets `now_id` (the release that current points to) or `odd` (what it is instead).
+find_current() {
+    now_id='' odd=''
+    if [ -h "$current" ]; then
+        target=$(readlink "$current")
+        now_id=${target%/}
+        now_id=${now_id#./}
+        case $now_id in
+        "$root"/releases/*) now_id=${now_id#"$root"/releases/} ;;
+        "$real"/releases/*) now_id=${now_id#"$real"/releases/} ;;
+        releases/*) now_id=${now_id#releases/} ;;
+        *)
+            now_id=$(cd "$current" 2>/dev/null && pwd -P) || now_id=
+            case $now_id in
+            "$real"/releases/*) now_id=${now_id#"$real"/releases/} ;;
+            *) now_id= ;;
+            esac
+            ;;
+        esac
+        if ! is_release "$now_id"; then
+            now_id='' odd="a link to $target"
+        elif [ ! -d "$root/releases/$now_id" ]; then
+            now_id='' odd="a dangling link to $target"
+        fi
+    elif [ -d "$current" ]; then
+        odd="a directory"
+    elif [ -e "$current" ]; then
+        odd="a file"
+    fi
+}
+
+# first_line FILE: sets `line`; empty when there is none.
+first_line() {
+    line=
+    [ -r "$1" ] && [ -f "$1" ] && { IFS= read -r line <"$1" || true; }
+}
+
+# find_state ID: sets `state`. What pitcrew has no word of is foreign.
+find_state() {
+    first_line "$own/states/$1"
+    case $line in
+    prepared | active | good | failed | reverted) state=$line ;;
+    *) state=foreign ;;
+    esac
+}
+
+# put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot.
+put() {
+    error=$({ printf '%s\n' "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
+    rm -f "$1.new.$$" 2>/dev/null
+    return 1
+}
+
+# put_state ID STATE
+put_state() {
+    error=$(mkdir -p "$own/states" 2>&1) && put "$own/states/$1" "$2"
+}
+
+# find_owner: sets `owner_run`, the token of whoever holds the lock.
+find_owner() {
+    owner_run=
+    [ -r "$lock/owner" ] || return 0
+    while IFS= read -r line; do
+        case $line in run=*) owner_run=${line#run=} ;; esac
+    done <"$lock/owner"
+}
+
+# holding: refuses unless this run holds the lock, and renews it.
+holding() {
+    find_owner
+    [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-nobody}"
+    true >"$lock/beat"
+} 2>/dev/null
+
+# note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
+note() {
+    error=$({ printf '%s %s\n' "$(date +%s)" "$*" >>"$lock/journal"; } 2>&1)
+}
+
+# clock: sets `now` to seconds of a clock that nobody sets.
+clock() {
+    now=
+    { read -r now line </proc/uptime; } 2>/dev/null
+    now=${now%%.*}
+    [ -n "$now" ] || now=$(date +%s)
+}
+
+pause() { sleep 0.2 2>/dev/null || sleep 1; }

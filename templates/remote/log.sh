@@ -1,0 +1,5 @@
+# Prints the end of the web server's log.
+started=yes
+tail_log
+echo
+finish

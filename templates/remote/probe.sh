@@ -1,0 +1,126 @@
+# Tells everything that a plan depends on. Changes nothing, creates nothing.
+before=''
+say root "$root"
+say user "$(id -un 2>/dev/null || id -u)"
+epoch=$(date +%s)
+say time "$epoch"
+
+find_current
+[ -n "$now_id" ] && say current "$now_id"
+[ -n "$odd" ] && say odd "$odd"
+first_line "$own/previous"
+[ -n "$line" ] && say previous "$line"
+first_line "$own/behind"
+[ -n "$line" ] && say behind "$line"
+
+unknown=0
+for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
+    id=${dir##*/}
+    [ -e "$dir" ] || [ -h "$dir" ] || continue
+    if ! is_release "$id" || [ ! -d "$dir" ] || [ -h "$dir" ]; then
+        unknown=$((unknown + 1))
+        continue
+    fi
+    find_state "$id"
+    first_line "$dir/REVISION"
+    say release "$id" "$state" "$line"
+done
+say unknown "$unknown"
+
+# age_of FILE: sets `age` in seconds by this machine's clock.
+age_of() {
+    touched=$(stat -c %Y "$1" 2>/dev/null || date -r "$1" +%s 2>/dev/null)
+    case $touched in
+    '' | *[!0-9]*) age= ;;
+    *)
+        age=$((epoch - touched))
+        [ "$age" -ge 0 ] || age=0
+        ;;
+    esac
+}
+if [ -d "$lock" ]; then
+    say lock held
+    if [ -r "$lock/owner" ]; then
+        while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
+    fi
+    for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done
+    age_of "$file"
+    [ -n "$age" ] && say age "$age"
+    if [ -r "$lock/journal" ]; then
+        while IFS= read -r line || [ -n "$line" ]; do say journal "$line"; done <"$lock/journal"
+    fi
+fi
+
+# Space, and whether it can be written: asked of the nearest directory that exists, without writing.
+near=$root
+while [ ! -e "$near" ] && [ ! -h "$near" ]; do
+    near=${near%/*}
+    [ -n "$near" ] || near=/
+done
+mount=
+df -Pk "$near" 2>/dev/null | {
+    while read -r _ _ _ free _ mount; do case $free in '' | *[!0-9]*) ;; *) last=$free where=$mount ;; esac done
+    [ -n "${last-}" ] && say free_kb "$last" && say mounted "$where"
+}
+df -Pi "$near" 2>/dev/null | {
+    # Some file systems have no fixed number of inodes and say 0.
+    while read -r _ all _ free _; do case $all$free in '' | *[!0-9]*) ;; *) some=$all last=$free ;; esac done
+    [ "${some:-0}" -gt 0 ] && say free_inodes "$last"
+}
+blocked=
+for dir in "$near" "$root/releases" "$root/shared" "$own" "$own/states"; do
+    [ -e "$dir" ] || [ -h "$dir" ] || continue
+    if [ ! -d "$dir" ]; then
+        blocked="$dir is not a directory"
+    elif [ ! -w "$dir" ] || [ ! -x "$dir" ]; then
+        blocked="no permission to write in $dir"
+    else
+        continue
+    fi
+    break
+done
+if [ -z "$blocked" ] && [ -r /proc/mounts ]; then
+    # For root some shells call everything writable; the longest mount point above `near` tells.
+    physical=$(cd "$near" 2>/dev/null && pwd -P) || physical=$near
+    best='' mode=
+    while read -r _ mount _ options _; do
+        case $physical/ in
+        "${mount%/}"/*)
+            [ "${#mount}" -ge "${#best}" ] && best=$mount mode=$options
+            ;;
+        esac
+    done </proc/mounts
+    case ,$mode, in *,ro,*) blocked="the file system at $best is read-only" ;; esac
+fi
+[ -n "$blocked" ] && say not_writable "$blocked"
+
+eval "set -- $p_files"
+for file; do
+    [ -e "$root/shared/$file" ] || say missing_file "$file"
+done
+
+missing() {
+    for tool; do command -v "$tool" >/dev/null 2>&1 || echo "$tool"; done
+}
+eval "set -- $p_tools"
+for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; as_user missing "$@"); do
+    say missing_tool "$tool"
+done
+case $(mv -T "$own/no/such" "$own/no/place" 2>&1) in
+*nvalid\ option* | *nrecognized\ option* | *llegal\ option* | *nknown\ option*)
+    case $(mv -h "$own/no/such" "$own/no/place" 2>&1) in
+    *nvalid\ option* | *nrecognized\ option* | *llegal\ option* | *nknown\ option*)
+        command -v perl >/dev/null 2>&1 || command -v python3 >/dev/null 2>&1 || command -v ruby >/dev/null 2>&1 ||
+            say missing_tool "mv -T"
+        ;;
+    esac
+    ;;
+esac
+
+if [ -r /proc/self/stat ]; then
+    look
+    for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
+else
+    say no_proc yes
+fi
+finish

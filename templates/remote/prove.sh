@@ -1,0 +1,30 @@
+# Judges again, after the health check, what the restart proved: what was new then must have stayed.
+find_current
+[ "$now_id" = "$p_id" ] || fail current_changed "current is ${now_id:-${odd:-none}}, expected $p_id"
+if [ "$p_none" = yes ]; then
+    say proven 0
+    finish
+fi
+[ -r /proc/self/stat ] || fail no_proc "there is no /proc to prove a restart with"
+p_release=$p_id
+find_owner
+before='' proven=''
+if [ "$owner_run" = "$p_token" ]; then
+    first_line "$lock/before"
+    before=$line
+    first_line "$lock/masters"
+    proven=$line
+fi
+judge
+if [ -z "$why" ] && [ -n "$proven" ] && [ "$p_lazy" != yes ] && [ "$masters" != "$proven" ]; then
+    why="the server restarted by itself since it was proven: process$proven became$masters"
+fi
+if [ -n "$why" ]; then
+    tail_log
+    fail not_proven "$why"
+fi
+for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
+# shellcheck disable=SC2086
+set -- $ids
+say proven $#
+finish

@@ -1,0 +1,44 @@
+# Removes old releases: all but the newest good ones, the current, the previous, and those in use.
+holding
+find_current
+first_line "$own/previous"
+previous=$line
+find_used
+eval "set -- $p_spare"
+spared=" $* $now_id $previous $used "
+note prune "$p_keep" || true
+empty_trash || say left trash "$error"
+for dir in "$own"/incoming/*; do
+    [ -d "$dir" ] && rm -rf "$dir"
+done
+
+all=
+for dir in "$root"/releases/*; do
+    id=${dir##*/}
+    if is_release "$id" && [ -d "$dir" ] && [ ! -h "$dir" ]; then all="$id $all"; fi
+done
+# Newest first. What failed does not count as kept, and goes once something newer is good.
+good=0 stuck=
+for id in $all; do
+    find_state "$id"
+    case $state in
+    good | foreign)
+        good=$((good + 1))
+        [ "$good" -gt "$p_keep" ] || continue
+        ;;
+    *) [ "$good" -gt 0 ] || continue ;;
+    esac
+    case $spared in *" $id "*) continue ;; esac
+    if discard "$id"; then
+        say removed "$id"
+    else
+        say left "$id" "$error"
+        stuck="$stuck $id"
+    fi
+done
+for file in "$own"/states/*; do
+    id=${file##*/}
+    if is_release "$id" && [ ! -e "$root/releases/$id" ]; then rm -f "$file"; fi
+done
+[ -z "$stuck" ] || fail not_removed "cannot remove$stuck: $error"
+finish

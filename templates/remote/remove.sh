@@ -1,0 +1,22 @@
+# Removes a release that was prepared and is not needed: never the current one, never one that is used.
+holding
+find_current
+[ "$now_id" != "$p_id" ] || fail in_use "$p_id is the current release"
+note remove "$p_id" || true
+rm -rf "$own/incoming/$p_id"
+if [ ! -e "$root/releases/$p_id" ]; then
+    rm -f "$own/states/$p_id"
+    say removed already
+    finish
+fi
+find_state "$p_id"
+case $state in
+good | foreign) fail in_use "$p_id is a $state release" ;;
+esac
+first_line "$own/previous"
+[ "$line" != "$p_id" ] || fail in_use "$p_id is the previous release"
+find_used
+case " $used " in *" $p_id "*) fail in_use "a process runs in $p_id" ;; esac
+discard "$p_id" || refuse not_removed "$error"
+say removed "$p_id"
+finish

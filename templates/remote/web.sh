@@ -1,0 +1,163 @@
+# What the snippets of web server templates may use. They run in `current`, in a subshell, with the user's environment.
+
+release_dir=$current
+
+web_processes() { as_user snippet "${s_processes-}"; }
+web_start() { as_user snippet "${s_start-}"; }
+web_restart() { as_user snippet "${s_restart-}"; }
+web_stop() { as_user snippet "${s_stop-}"; }
+web_log() { as_user snippet "${s_log-}"; }
+
+snippet() {
+    # PWD keeps the link's own name: servers that re-execute themselves return to it and find the new release.
+    { cd "$current" || cd "$root"; } 2>/dev/null
+    export PWD
+    eval "$1"
+}
+
+# paths NAME…: makes path parameters absolute; they are relative to deploy_to.
+paths() {
+    for name; do
+        eval "value=\$w_$name"
+        case $value in
+        '' | /*) ;;
+        '~/'*) eval "w_$name=\${HOME:-}/\${value#??}" ;;
+        *) eval "w_$name=\$root/\$value" ;;
+        esac
+    done
+}
+
+# alive PID: it runs, and is no zombie. No signal is sent, so it holds for other users' processes too.
+alive() {
+    case $1 in '' | *[!0-9]*) return 1 ;; esac
+    { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    case ${stat##*) } in [ZXx]*) return 1 ;; esac
+    return 0
+}
+
+# ours PID WORD: the process belongs to this site: it runs somewhere in deploy_to or names it; where its directory
+# cannot be read, its command line says WORD. Guards against pid files that outlived their process.
+ours() {
+    alive "$1" || return 1
+    where=$(readlink "/proc/$1/cwd" 2>/dev/null)
+    case $where in "$real" | "$real"/*) return 0 ;; esac
+    cmdline=$(tr '\000' ' ' <"/proc/$1/cmdline" 2>/dev/null)
+    case $cmdline in *"$root"/* | *"$real"/*) return 0 ;; esac
+    [ -z "$where" ] || return 1
+    case $cmdline in *"$2"*) return 0 ;; esac
+    return 1
+}
+
+# pid_in FILE WORD: prints the pid that the file holds, if that process lives and is ours.
+pid_in() {
+    first_line "$1"
+    pid=$(printf %s "$line" | tr -cd 0-9)
+    [ -n "$pid" ] && ours "$pid" "$2" && echo "$pid"
+    true
+}
+
+# children PID: prints the pids of its children, without zombies.
+children() {
+    cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\([0-9]*\) (.*) [^ZXx] $1 .*/\1/p"
+}
+
+# birth PID: prints what an exec changes, and a pid used again.
+birth() {
+    { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    echo "${20-}.${26-}"
+}
+
+# in_time: false once the step's limit has run out.
+in_time() {
+    clock
+    [ "$now" -lt "$deadline" ]
+}
+
+# sorry TEXT: says why a snippet gives up.
+sorry() {
+    echo "$1" >&2
+    return 1
+}
+
+# background LOG COMMAND: runs a command that stays in the foreground, apart from this session. Sets `child`.
+background() {
+    mkdir -p "${1%/*}"
+    if command -v setsid >/dev/null 2>&1; then
+        setsid sh -c "$2" >>"$1" 2>&1 &
+    else
+        nohup sh -c "$2" >>"$1" 2>&1 &
+    fi
+    child=$!
+}
+
+# running_soon FILE WORD: waits until the pid file names a living process; gives up when the command that
+# `background` ran has failed, or with the limit.
+running_soon() {
+    while in_time; do
+        [ -n "$(pid_in "$1" "$2")" ] && return 0
+        if ! alive "$child"; then
+            wait "$child"
+            status=$?
+            # A command that went to the background by itself has ended well and may still be booting.
+            [ "$status" -eq 0 ] || sorry "the start command ended with status $status" || return 1
+        fi
+        pause
+    done
+    sorry "no living process in $1"
+}
+
+# gone_within SECONDS PID…: waits until none of them lives.
+gone_within() {
+    clock
+    until=$((now + $1))
+    shift
+    while true; do
+        some=
+        for pid; do alive "$pid" && some=yes; done
+        [ -n "$some" ] || return 0
+        clock
+        [ "$now" -lt "$until" ] || return 1
+        pause
+    done
+}
+
+# end PID SIGNAL SECONDS SIGNAL SECONDS …: asks a process to end, ever less kindly.
+end() {
+    target=$1
+    shift
+    while [ $# -ge 2 ]; do
+        alive "$target" || return 0
+        kill -s "$1" "$target" || return 1
+        gone_within "$2" "$target" && return 0
+        shift 2
+    done
+    sorry "process $target does not end"
+}
+
+# settled PID OLD: waits until the process has children that are none of OLD and stay for a second. Gives up as soon as the process
+# ends or its new children keep dying.
+settled() {
+    steady='' since='' dead=0 seen=
+    while in_time; do
+        alive "$1" || sorry "process $1 ended" || return 1
+        fresh='' remain=
+        for pid in $(children "$1"); do
+            case " $2 " in *" $pid "*) remain=yes ;; *) fresh="$fresh $pid" ;; esac
+        done
+        for pid in $seen; do
+            case " $fresh " in *" $pid "*) ;; *) dead=$((dead + 1)) ;; esac
+        done
+        [ "$dead" -lt 3 ] || sorry "the new workers of process $1 keep dying" || return 1
+        seen=$fresh
+        if [ -z "$fresh" ] || [ -n "$remain" ] || [ "$fresh" != "$steady" ]; then
+            steady=$fresh
+            since=$now
+        elif [ "$now" -gt $((since + 1)) ]; then
+            return 0
+        fi
+        pause
+    done
+    sorry "process $1 has no settled new workers"
+}

@@ -1,0 +1,11 @@
+//! The program from outside, against the embedded fleet: order, barriers, unwinding, exit codes.
+//!
+//! What happened is read from the servers' and the balancer's own log, never from what the program says of itself.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod codes;
+mod order;
+mod output;
+mod stack;
+mod unwinding;

@@ -1,0 +1,74 @@
+//! How the house is built, held by a test: what decides stays pure, and every file says what it owns.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+fn sources(below: &str) -> Vec<PathBuf> {
+    let mut todo = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(below)];
+    let mut files = Vec::new();
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    assert!(!files.is_empty(), "{below} is empty");
+    files.sort();
+    files
+}
+
+/// The file's code without its unit tests.
+fn code(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn what_decides_names_no_network_clock_environment_or_file() {
+    let pure = ["src/plan", "src/config", "src/facts.rs", "src/web.rs", "src/name.rs", "src/event.rs"];
+    let pure = pure.iter().chain(&["src/balancer/haproxy/protocol.rs", "src/remote/quote.rs", "src/remote/calls.rs"]);
+    let forbidden = [
+        "tokio",
+        "russh",
+        "std::fs",
+        "std::env",
+        "TcpStream",
+        "UdpSocket",
+        "std::process",
+        "Instant::now",
+        "Timestamp::now",
+        "SystemTime",
+        "crate::engine",
+        "crate::verbs",
+        "crate::report",
+        "crate::ssh",
+        "println!",
+    ];
+    for file in pure.flat_map(|p| sources(p)) {
+        let code = code(&file);
+        for word in forbidden {
+            let found = code.lines().find(|l| l.contains(word) && !l.trim_start().starts_with("//"));
+            assert!(found.is_none(), "{} names {word}: {found:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn engine_and_reporters_meet_only_in_events() {
+    for file in sources("src/report") {
+        let code = code(&file);
+        for word in ["crate::engine", "crate::ssh", "crate::verbs"] {
+            assert!(!code.contains(word), "{} names {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_by_saying_what_it_owns() {
+    for file in sources("src").into_iter().chain(sources("tests")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} does not open with `//!`", file.display());
+    }
+}

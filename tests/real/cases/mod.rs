@@ -1,0 +1,71 @@
+//! The cases, by what they are about.
+
+mod failures;
+mod faults;
+mod interrupts;
+mod oracles;
+mod output;
+mod strategies;
+
+use std::time::Duration;
+
+use crate::balancer::Trace;
+use crate::fleet::Need;
+use crate::load::{Load, Tally};
+use crate::pitcrew::Ran;
+use crate::stack::Stack;
+
+/// One test.
+pub struct Case {
+    /// Its name, for filters.
+    pub name: &'static str,
+    /// What it needs of the machine.
+    pub needs: &'static [Need],
+    /// It panics when it fails.
+    pub run: fn(),
+}
+
+/// Files and sshd are enough.
+const FILES: &[Need] = &[Need::Fleet, Need::Tool("git")];
+/// Servers that are really separate, too.
+const SEPARATE: &[Need] = &[Need::Fleet, Need::Tool("git"), Need::Namespaces];
+/// Unicorn behind HAProxy.
+const UNICORN: &[Need] = &[Need::Namespaces, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("unicorn")];
+/// Puma behind HAProxy.
+const PUMA: &[Need] = &[Need::Namespaces, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("puma")];
+/// Passenger in Apache behind HAProxy; Apache wants root.
+const PASSENGER: &[Need] =
+    &[Need::Root, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("apache2"), Need::Tool("passenger-config")];
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    [oracles::CASES, strategies::CASES, failures::CASES, interrupts::CASES, faults::CASES, output::CASES]
+        .into_iter()
+        .flatten()
+        .map(|(name, needs, run)| Case { name, needs, run: *run })
+        .collect()
+}
+
+/// A row of a list of cases.
+type Row = (&'static str, &'static [Need], fn());
+
+/// What was seen of a run under load.
+struct Seen {
+    ran: Ran,
+    load: Tally,
+    trace: Trace,
+}
+
+/// Runs pitcrew on a stack that is up, under steady load and before the balancer's witness.
+fn under_load(stack: &Stack, args: &[&str]) -> Seen {
+    let (load, watch) = (Load::start(&stack.balancer().authority()), stack.balancer().watch());
+    std::thread::sleep(Duration::from_millis(500));
+    let ran = stack.pitcrew(args).run();
+    std::thread::sleep(Duration::from_millis(500));
+    Seen { ran, load: load.stop(), trace: watch.stop() }
+}
+
+/// Names in the balancer of these servers of the stack, counted from 0.
+fn names<'a>(stack: &'a Stack, servers: &[usize]) -> Vec<&'a str> {
+    servers.iter().map(|i| stack.servers[*i].name.as_str()).collect()
+}

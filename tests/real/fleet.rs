@@ -1,0 +1,204 @@
+//! The separate servers: how this process gets among them, and how a case looks into them without SSH.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Servers of the fleet: three for applications, one balancer, and two oddities.
+const SIZE: usize = 6;
+/// Applications run on these.
+pub const WEB: [usize; 3] = [1, 2, 3];
+/// Balancers run here.
+pub const BALANCER: usize = 4;
+/// Its login shell prints noise.
+pub const NOISY: usize = 5;
+/// For cases that stop its sshd.
+pub const FRAGILE: usize = 6;
+
+static FLEET: OnceLock<Result<Fleet, String>> = OnceLock::new();
+
+/// The servers and what a client needs to reach them.
+pub struct Fleet {
+    /// `id_ed25519`, `known_hosts` and the directories of the cases lie here; gone with the fleet.
+    pub dir: PathBuf,
+    /// `root`, `user` or `light`.
+    pub mode: String,
+    /// The login user.
+    pub user: String,
+    hosts: Vec<Host>,
+}
+
+/// One server.
+pub struct Host {
+    /// Its host name: `host1`.
+    pub name: String,
+    /// Its address.
+    pub addr: String,
+    /// Its sshd's port.
+    pub port: u16,
+    index: usize,
+    root: PathBuf,
+    home: PathBuf,
+}
+
+/// What a case needs of the machine.
+#[derive(Clone, Copy)]
+pub enum Need {
+    /// Any fleet.
+    Fleet,
+    /// Servers with files and ports of their own.
+    Namespaces,
+    /// Servers with a root of their own.
+    Root,
+    /// A program.
+    Tool(&'static str),
+}
+
+fn script() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fleet/fleet.sh")
+}
+
+/// Executes this process again among servers, or remembers why that is impossible.
+pub fn enter() {
+    FLEET.get_or_init(|| {
+        if let Ok(dir) = std::env::var("FLEET_DIR") {
+            return Fleet::read(Path::new(&dir));
+        }
+        let mode = Command::new(script()).arg("mode").output().map_err(|e| format!("cannot run {}: {e}", script()))?;
+        let mode = String::from_utf8_lossy(&mode.stdout).trim().to_owned();
+        if !["root", "user", "light"].contains(&mode.as_str()) {
+            return Err(format!("no fleet is possible here ({mode})"));
+        }
+        let this = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut with = Command::new(script());
+        with.args(["with", &SIZE.to_string(), "0", "--"]).arg(this).args(std::env::args_os().skip(1));
+        Err(format!("cannot run {}: {}", script(), with.exec()))
+    });
+}
+
+/// The fleet; cases run only where there is one.
+pub fn fleet() -> &'static Fleet {
+    FLEET.get().and_then(|f| f.as_ref().ok()).expect("a case without Need::Fleet asked for the fleet")
+}
+
+/// Server `index`, from 1.
+pub fn host(index: usize) -> &'static Host {
+    &fleet().hosts[index - 1]
+}
+
+impl Fleet {
+    fn read(dir: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(dir.join("hosts")).map_err(|e| format!("cannot read the fleet: {e}"))?;
+        let mut hosts = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let [name, addr, port, root, home] = line.split(' ').collect::<Vec<_>>()[..] else {
+                return Err(format!("a strange line in the fleet's hosts: {line}"));
+            };
+            hosts.push(Host {
+                name: name.to_owned(),
+                addr: addr.to_owned(),
+                port: port.parse().map_err(|_| format!("a strange port: {line}"))?,
+                index: i + 1,
+                root: root.into(),
+                home: home.into(),
+            });
+        }
+        let mode = std::env::var("FLEET_MODE").map_err(|_| "FLEET_DIR without FLEET_MODE")?;
+        let user = if mode == "light" { output(Command::new("id").arg("-un")) } else { "deploy".into() };
+        let fleet = Self { dir: dir.into(), mode, user: user.trim().to_owned(), hosts };
+        // Bash reads this for every command that comes through sshd.
+        let noise = "echo NOISE on stdout; echo NOISE on stderr >&2; printf 'no newline at the end'\n";
+        std::fs::write(fleet.hosts[NOISY - 1].home_seen(&fleet.mode).join(".bashrc"), noise)
+            .map_err(|e| format!("cannot make a server noisy: {e}"))?;
+        Ok(fleet)
+    }
+}
+
+impl Host {
+    /// The server as `[[servers]] host` names it.
+    pub fn address(&self) -> String {
+        if self.port == 22 { self.addr.clone() } else { format!("{}:{}", self.addr, self.port) }
+    }
+
+    /// How known_hosts names it.
+    pub fn known_as(&self) -> String {
+        if self.port == 22 { self.addr.clone() } else { format!("[{}]:{}", self.addr, self.port) }
+    }
+
+    /// Where `deploy_to` of a stack is seen from outside.
+    pub fn deploy_to(&self, stack: &str) -> PathBuf {
+        if fleet().mode == "light" { self.home.join(stack) } else { self.seen(&format!("/srv/{stack}")) }
+    }
+
+    /// Where an absolute path of the server is seen from outside.
+    pub fn seen(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn home_seen(&self, mode: &str) -> PathBuf {
+        if mode == "light" { self.home.clone() } else { self.seen(&self.home.to_string_lossy()) }
+    }
+
+    /// Runs shell as the login user, without SSH; anything but exit status 0 fails the case.
+    pub fn sh(&self, shell: &str) -> String {
+        output(Command::new(script()).args(["as", &self.index.to_string(), "sh", "-c", shell]))
+    }
+
+    /// The same as root, where there is one.
+    pub fn root_sh(&self, shell: &str) -> String {
+        output(Command::new(script()).args(["exec", &self.index.to_string(), "sh", "-c", shell]))
+    }
+
+    /// Whether a process whose command line contains `text` runs; zombies have none.
+    pub fn runs(&self, text: &str) -> bool {
+        // The brackets keep the shell that asks from finding itself.
+        let (first, rest) = text.split_at(1);
+        !self.root_sh(&format!("pgrep -f '[{first}]{rest}' || :")).trim().is_empty()
+    }
+
+    /// Process 1 of the server, seen from outside: its sshd.
+    pub fn sshd(&self) -> i32 {
+        let pid = self.root.strip_prefix("/proc").ok().and_then(|p| p.iter().next()?.to_str()?.parse().ok());
+        pid.expect("only servers with namespaces have a process 1")
+    }
+}
+
+impl Need {
+    /// Why the machine does not have it.
+    pub fn unmet(self) -> Option<String> {
+        let fleet = match FLEET.get() {
+            Some(Ok(fleet)) => fleet,
+            Some(Err(why)) => return Some(why.clone()),
+            None => return Some("the fleet was never entered".into()),
+        };
+        match self {
+            Self::Fleet => None,
+            Self::Namespaces => (fleet.mode == "light").then(|| "servers here share files and ports".into()),
+            Self::Root => (fleet.mode != "root").then(|| "servers here have no root".into()),
+            Self::Tool(tool) => {
+                let dirs = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+                let found = std::env::split_paths(&dirs).any(|dir| dir.join(tool).exists());
+                (!found).then(|| format!("`{tool}` is not installed"))
+            }
+        }
+    }
+}
+
+/// Runs a command that must succeed, and returns what it printed.
+pub fn output(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the command starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// Waits until something is so; `what` completes "waited 10 s for …".
+pub fn wait_for(what: &str, limit: Duration, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

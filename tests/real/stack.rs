@@ -1,0 +1,330 @@
+//! A case's own stack: its application in git, its `pitcrew.toml`, its place on the servers, and questions about it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::balancer::{BACKEND, Balancer};
+use crate::fleet::{self, Host, fleet};
+use crate::load;
+use crate::pitcrew::{Pitcrew, Ran};
+
+/// Ports of applications and balancers, one pair a case.
+static PORTS: AtomicU16 = AtomicU16::new(8100);
+
+/// What the stack runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum App {
+    /// Nothing: files alone.
+    Static,
+    /// The small application under Unicorn.
+    Unicorn,
+    /// The same under Puma.
+    Puma,
+    /// The same under Apache with Passenger, which the case starts itself.
+    Passenger,
+}
+
+/// A stack of one case.
+pub struct Stack {
+    /// Unique on the fleet; also the last part of `deploy_to`.
+    pub name: String,
+    /// Where it lies on the servers, as the file says it.
+    pub deploy_to: String,
+    /// Its servers, in the file's order.
+    pub servers: Vec<&'static Host>,
+    /// The application's port.
+    pub port: u16,
+    /// Its balancer.
+    pub balancer: Option<Balancer>,
+    app: App,
+    dir: TempDir,
+    app_keys: String,
+    ssh_keys: String,
+    balancer_keys: String,
+    tables: String,
+}
+
+impl Stack {
+    /// A stack on the three application servers.
+    pub fn new(app: App) -> Self {
+        Self::on(app, &fleet::WEB)
+    }
+
+    /// A stack on these servers.
+    pub fn on(app: App, servers: &[usize]) -> Self {
+        let port = PORTS.fetch_add(2, Ordering::Relaxed);
+        let name = format!("app{port}");
+        let deploy_to = if fleet().mode == "light" { format!("~/{name}") } else { format!("/srv/{name}") };
+        let dir = TempDir::new_in(&fleet().dir).expect("the fleet's directory can be written");
+        for sub in ["home", "state", "source"] {
+            std::fs::create_dir(dir.path().join(sub)).expect("a new directory");
+        }
+        let stack = Self {
+            name,
+            deploy_to,
+            servers: servers.iter().map(|i| fleet::host(*i)).collect(),
+            port,
+            balancer: None,
+            app,
+            dir,
+            app_keys: String::new(),
+            ssh_keys: String::new(),
+            balancer_keys: String::new(),
+            tables: String::new(),
+        };
+        stack.git(&["init", "--quiet", "--initial-branch=main"]);
+        stack
+    }
+
+    /// Puts it somewhere else below /srv.
+    pub fn below(mut self, directory: &str) -> Self {
+        self.name = format!("{directory}/{}", self.name);
+        self.deploy_to = format!("/srv/{}", self.name);
+        self
+    }
+
+    /// Starts its balancer.
+    pub fn balanced(mut self) -> Self {
+        let members: Vec<_> = self.servers.iter().map(|h| (h.name.as_str(), h.addr.as_str(), self.port)).collect();
+        self.balancer = Some(Balancer::start(&self.name, self.port + 1, &members));
+        self
+    }
+
+    /// Adds lines to `[app]`.
+    pub fn app(mut self, keys: &str) -> Self {
+        self.app_keys.push_str(&format!("{keys}\n"));
+        self
+    }
+
+    /// Adds lines to `[ssh]`, instead of the working key and known hosts.
+    pub fn ssh(mut self, keys: &str) -> Self {
+        self.ssh_keys.push_str(&format!("{keys}\n"));
+        self
+    }
+
+    /// Adds lines to `[load_balancer]`.
+    pub fn balancer_keys(mut self, keys: &str) -> Self {
+        self.balancer_keys.push_str(&format!("{keys}\n"));
+        self
+    }
+
+    /// Adds tables.
+    pub fn tables(mut self, tables: &str) -> Self {
+        self.tables.push_str(&format!("{tables}\n"));
+        self
+    }
+
+    /// The operator's directory: `pitcrew.toml`, `source/`, `home/`, `state/`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The balancer of a balanced stack.
+    pub fn balancer(&self) -> &Balancer {
+        self.balancer.as_ref().expect("a balanced stack")
+    }
+
+    /// Commits a version of the application with these files beside its own, and returns the commit's SHA.
+    pub fn commit(&self, files: &[(&str, &str)]) -> String {
+        let source = self.dir().join("source");
+        self.git(&["rm", "-r", "--quiet", "--force", "--ignore-unmatch", "."]);
+        let app = [
+            ("config.ru", include_str!("../fleet/app/config.ru")),
+            ("unicorn.rb", include_str!("../fleet/app/unicorn.rb")),
+            ("puma.rb", include_str!("../fleet/app/puma.rb")),
+            ("BOOT_SLEEP", "0.5"),
+            ("public/robots.txt", ""),
+            ("tmp/.keep", ""),
+        ];
+        for (path, text) in app.iter().chain(files) {
+            let path = source.join(path);
+            std::fs::create_dir_all(path.parent().expect("a file in the source")).expect("a directory in the source");
+            std::fs::write(path, text).expect("a file in the source");
+        }
+        self.git(&["add", "--all", "--force"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", "Change the application"]);
+        self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.dir().join("source")).args([
+            "-c",
+            "user.name=Tester",
+            "-c",
+            "user.email=tester@example.com",
+        ]);
+        git.args(args).env("HOME", self.dir()).env("GIT_CONFIG_NOSYSTEM", "1");
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            git.env_remove(variable);
+        }
+        fleet::output(&mut git)
+    }
+
+    /// Writes `pitcrew.toml` and returns a run of pitcrew with it.
+    pub fn pitcrew(&self, args: &[&str]) -> Pitcrew {
+        std::fs::write(self.dir().join("pitcrew.toml"), self.config()).expect("pitcrew.toml can be written");
+        Pitcrew::new(self.dir(), args)
+    }
+
+    /// Deploys HEAD for the first time, and waits until the balancer gives every server traffic.
+    pub fn deploy_first(&self) -> Ran {
+        let ran = self.pitcrew(&["deploy", "--parallel"]).run().expect(0);
+        if let Some(balancer) = &self.balancer {
+            balancer.wait_until_all_up();
+        }
+        ran
+    }
+
+    /// The file as it would be written now.
+    pub fn config(&self) -> String {
+        let Self { name, deploy_to, app_keys, port, .. } = self;
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let current = format!("{deploy_to}/current");
+        let (web_server, web) = match self.app {
+            App::Static => ("static", String::new()),
+            App::Unicorn => (
+                "unicorn",
+                format!(
+                    "pid_file = \"shared/tmp/pids/unicorn.pid\"\n\
+                     start = \"unicorn -E production -D -c {current}/unicorn.rb {current}/config.ru\"\n"
+                ),
+            ),
+            App::Puma => (
+                "puma",
+                format!(
+                    "pid_file = \"shared/tmp/pids/puma.pid\"\n\
+                     start = \"puma -e production -C {current}/puma.rb {current}/config.ru\"\n"
+                ),
+            ),
+            App::Passenger => ("passenger", String::new()),
+        };
+        let mut toml = format!(
+            "[app]\nname = \"{name}\"\ndeploy_to = \"{deploy_to}\"\nweb_server = \"{web_server}\"\n{app_keys}\n\
+             [source]\npath = \"source\"\n\n[ssh]\nuser = \"{}\"\nconfig_file = false\n",
+            fleet().user
+        );
+        if self.ssh_keys.is_empty() {
+            let dir = fleet().dir.display();
+            let _ = writeln!(toml, "identity_file = \"{dir}/id_ed25519\"\nknown_hosts = \"{dir}/known_hosts\"");
+        } else {
+            toml.push_str(&self.ssh_keys);
+        }
+        for host in &self.servers {
+            let _ = write!(toml, "\n[[servers]]\nhost = \"{}\"\nlb = \"{}\"\n", host.address(), host.name);
+        }
+        if let Some(balancer) = &self.balancer {
+            let at = &balancer.at;
+            let _ =
+                write!(toml, "\n[load_balancer]\nkind = \"haproxy\"\nat = [\"{at}\"]\nbackends = [\"{BACKEND}\"]\n");
+            let _ = write!(toml, "restore_timeout = \"15s\"\n{}", self.balancer_keys);
+        }
+        if self.app != App::Static {
+            let _ = write!(
+                toml,
+                "\n[web]\n{web}\n[env]\nAPP_ROOT = \"{deploy_to}\"\nAPP_PORT = \"{port}\"\n\n\
+                 [shared]\ndirs = [\"log\", \"tmp/pids\", \"tmp/sockets\"]\n\n\
+                 [health]\npath = \"/up\"\nport = {port}\ntimeout = \"5s\"\nwithin = \"6s\"\ninterval = \"200ms\"\n"
+            );
+        }
+        toml + "\n" + &self.tables
+    }
+
+    /// Where a path of `deploy_to` on that server is seen from outside.
+    pub fn seen(&self, host: &Host, path: &str) -> PathBuf {
+        host.deploy_to(&self.name).join(path)
+    }
+
+    /// The release that `current` points to on that server.
+    pub fn current(&self, host: &Host) -> Option<String> {
+        let to = std::fs::read_link(self.seen(host, "current")).ok()?;
+        Some(to.file_name()?.to_string_lossy().into_owned())
+    }
+
+    /// The releases on that server, oldest first.
+    pub fn releases(&self, host: &Host) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.seen(host, "releases")) else { return Vec::new() };
+        let mut names: Vec<_> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// What each server's `current` was made from, read on the server.
+    pub fn revisions(&self) -> Vec<String> {
+        let revision = |host: &&Host| {
+            let release = self.current(host)?;
+            std::fs::read_to_string(self.seen(host, &format!("releases/{release}/REVISION"))).ok()
+        };
+        self.servers.iter().map(|h| revision(h).unwrap_or_default().trim().to_owned()).collect()
+    }
+
+    /// What each server answers, asked directly.
+    pub fn answers(&self) -> Vec<Result<String, String>> {
+        self.servers.iter().map(|h| load::release_of(&format!("{}:{}", h.addr, self.port), "/")).collect()
+    }
+
+    /// Fails the case unless every server's `current` is that revision, and its application answers with it.
+    #[track_caller]
+    pub fn assert_serves(&self, revisions: &[impl AsRef<str>]) {
+        let revisions: Vec<&str> = revisions.iter().map(AsRef::as_ref).collect();
+        assert_eq!(self.revisions(), revisions, "revisions of `current`, server by server");
+        if self.app != App::Static {
+            let expected: Vec<Result<String, String>> = revisions.iter().map(|r| Ok((*r).to_owned())).collect();
+            assert_eq!(self.answers(), expected, "answers, server by server");
+        }
+    }
+
+    /// Fails the case unless every member is ready and up, at once.
+    #[track_caller]
+    pub fn assert_all_in_balancer(&self) {
+        let members = self.balancer().members();
+        let state: Vec<_> = members.iter().map(|m| (m.name.as_str(), m.status.as_str(), m.admin)).collect();
+        assert!(members.iter().all(|m| m.admin == 0 && m.status == "UP"), "every member is up: {state:?}");
+    }
+
+    /// Fails the case when any server still holds a lock.
+    #[track_caller]
+    pub fn assert_no_lock(&self) {
+        for host in &self.servers {
+            assert!(!self.seen(host, ".pitcrew/lock").exists(), "{} is still locked", host.name);
+        }
+    }
+
+    /// Every file of the stack on every server, with type, size, time and target.
+    pub fn listing(&self) -> Vec<String> {
+        let list = |host: &&Host| {
+            host.sh(&format!("cd {} 2>/dev/null && find . -printf '%p %y %s %T@ %l\\n' | sort || :", self.deploy_to))
+        };
+        self.servers.iter().map(list).collect()
+    }
+
+    /// A master's process id on each server, as its pid file has it.
+    pub fn masters(&self, pid_file: &str) -> Vec<String> {
+        let read = |host: &&Host| std::fs::read_to_string(self.seen(host, pid_file)).unwrap_or_default();
+        self.servers.iter().map(|h| read(h).trim().to_owned()).collect()
+    }
+}
+
+impl Drop for Stack {
+    /// Ends what the stack's web servers left running, so that cases do not slow each other down.
+    fn drop(&mut self) {
+        let kill = format!("cat {}/shared/tmp/pids/*.pid* 2>/dev/null | xargs -r kill 2>/dev/null; :", self.deploy_to);
+        if matches!(self.app, App::Unicorn | App::Puma) {
+            for host in &self.servers {
+                host.sh(&kill);
+            }
+        }
+    }
+}
+
+/// Waits until every server of the stack answers with this revision.
+pub fn wait_until_serves(stack: &Stack, revision: &str) {
+    fleet::wait_for("every server to answer with the revision", Duration::from_secs(10), || {
+        stack.answers().iter().all(|a| a.as_deref() == Ok(revision))
+    });
+}
