@@ -41,7 +41,7 @@ fail() {
 
 # finish: the in-band proof that a script ran to its end.
 finish() {
-    say done
+    say 'done'
     exit 0
 }
 
@@ -58,8 +58,8 @@ refuse() {
 
 case $p_root in
 /*) root=$p_root ;;
-'~') root=${HOME:-} ;;
-'~/'*) root=${HOME:-}/${p_root#??} ;;
+\~) root=${HOME:-} ;;
+\~/*) root=${HOME:-}/${p_root#??} ;;
 *) root=${HOME:-}/$p_root ;;
 esac
 while case $root in */) true ;; *) false ;; esac do root=${root%/}; done
@@ -71,6 +71,7 @@ esac
 current=$root/current
 own=$root/.pitcrew
 lock=$own/lock
+p_token=${p_token-}
 real=$(cd "$root" 2>/dev/null && pwd -P) || real=$root
 
 # The user's environment: one line of shell code on standard input. Kept as text and evaluated only where the
@@ -143,9 +144,14 @@ find_state() {
     esac
 }
 
+# pour TEXT: prints a line. A shell's own error does not tell a full disk from a broken one; that of `cat` does.
+pour() {
+    printf '%s\n' "$1" 2>/dev/null || printf '%s\n' "$1" | cat
+}
+
 # put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot.
 put() {
-    error=$({ printf '%s\n' "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
+    error=$({ pour "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
     rm -f "$1.new.$$" 2>/dev/null
     return 1
 }
@@ -158,7 +164,7 @@ put_state() {
 # find_owner: sets `owner_run`, the token of whoever holds the lock.
 find_owner() {
     owner_run=
-    [ -r "$lock/owner" ] || return 0
+    [ -f "$lock/owner" ] && [ -r "$lock/owner" ] || return 0
     while IFS= read -r line; do
         case $line in run=*) owner_run=${line#run=} ;; esac
     done <"$lock/owner"
@@ -173,7 +179,7 @@ holding() {
 
 # note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
 note() {
-    error=$({ printf '%s %s\n' "$(date +%s)" "$*" >>"$lock/journal"; } 2>&1)
+    error=$({ pour "$(date +%s) $*" >>"$lock/journal"; } 2>&1)
 }
 
 # clock: sets `now` to seconds of a clock that nobody sets.

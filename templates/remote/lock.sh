@@ -1,7 +1,7 @@
 # Takes this server's lock, or renews it. `mkdir` is the one atomic step; the same run may take it again.
 held() {
     say held yes
-    if [ -r "$lock/owner" ]; then
+    if [ -f "$lock/owner" ] && [ -r "$lock/owner" ]; then
         while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
     fi
     for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done

@@ -40,13 +40,13 @@ age_of() {
 }
 if [ -d "$lock" ]; then
     say lock held
-    if [ -r "$lock/owner" ]; then
+    if [ -f "$lock/owner" ] && [ -r "$lock/owner" ]; then
         while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
     fi
     for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done
     age_of "$file"
     [ -n "$age" ] && say age "$age"
-    if [ -r "$lock/journal" ]; then
+    if [ -f "$lock/journal" ] && [ -r "$lock/journal" ]; then
         while IFS= read -r line || [ -n "$line" ]; do say journal "$line"; done <"$lock/journal"
     fi
 fi

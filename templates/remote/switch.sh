@@ -18,7 +18,9 @@ if [ -z "$p_to" ]; then
 fi
 
 release=$root/releases/$p_to
-[ -d "$release" ] && [ ! -h "$release" ] || fail no_release "$release does not exist"
+if [ ! -d "$release" ] || [ -h "$release" ]; then
+    fail no_release "$release does not exist"
+fi
 find_state "$p_to"
 if [ "$state" != foreign ]; then
     first_line "$release/REVISION"
