@@ -71,7 +71,13 @@ esac
 current=$root/current
 own=$root/.pitcrew
 lock=$own/lock
-real=$(cd "$root" 2>/dev/null && pwd -P) || real=$root
+# Without a subshell: every process counts when many servers share a machine's processors.
+if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
+    real=$PWD
+    cd "$real_from" 2>/dev/null || true
+else
+    real=$root
+fi
 
 # The user's environment: one line of shell code on standard input. Kept as text and evaluated only where the
 # user's own commands run, so that it can neither disturb these scripts nor be seen by `mv` and `tar`.
