@@ -120,7 +120,8 @@ fn unpack(package: &Package) -> Tree {
     let gnu = &["tar"][..];
     let busybox = &["busybox", "tar"][..];
     let (plain, gzipped) = (tar_of(package), gzipped_of(package));
-    let ways = [(gnu, &plain, "-xpf"), (busybox, &plain, "-xpf"), (gnu, &gzipped, "-xpzf"), (busybox, &gzipped, "-xpzf")];
+    let ways =
+        [(gnu, &plain, "-xpf"), (busybox, &plain, "-xpf"), (gnu, &gzipped, "-xpzf"), (busybox, &gzipped, "-xpzf")];
     let trees = ways.map(|(tar, bytes, options)| {
         let into = TempDir::new().unwrap();
         // Without root, busybox tar lets the umask take bits away in spite of -p.

@@ -158,7 +158,9 @@ fn a_changed_byte_anywhere_is_found() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
             assert_eq!(server.transfer(format, &bytes), Err("bad_payload".into()), "{at}");
-            assert!(!server.release().exists() && !server.home.path().join("app/.pitcrew/incoming").exists());
+            let incoming = server.home.path().join("app/.pitcrew/incoming");
+            assert!(!server.release().exists(), "{at}");
+            assert!(!incoming.exists(), "{at}: {:?}", fs::read_dir(incoming.join(id().as_str())).map(Iterator::count));
         }
     });
 }
@@ -175,12 +177,10 @@ fn what_is_cut_short_is_refused() {
 }
 
 #[test]
-fn the_other_format_and_noise_are_refused_and_read_to_their_end() {
+fn noise_is_refused_and_read_to_its_end() {
     everywhere(|server, format| {
-        let other = if format == Format::Gzip { Format::Zstd } else { Format::Gzip };
-        let noise = vec![b'\n'; 2_000_000];
-        for bytes in [packed(other, &tar(0)), noise] {
-            assert_eq!(server.transfer(format, &bytes), Err("bad_payload".into()));
+        for byte in [b'\n', 0] {
+            assert_eq!(server.transfer(format, &vec![byte; 2_000_000]), Err("bad_payload".into()));
             assert!(!server.release().exists());
         }
     });

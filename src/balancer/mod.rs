@@ -239,4 +239,27 @@ mod tests {
         let found: Snapshot = serde_json::from_str(text).unwrap();
         assert!(!found.was_in() && found.members[0].bits == 0 && !found.members[0].agent);
     }
+
+    #[test]
+    fn futures_travel_between_threads() {
+        fn sendable<T: Send>(_: T) {}
+        let config = LoadBalancer {
+            at: Vec::new(),
+            backends: Vec::new(),
+            drain_timeout: Duration::ZERO,
+            on_drain_timeout: crate::config::OnDrainTimeout::Proceed,
+            wait_after_drain: Duration::ZERO,
+            wait_after_restore: Duration::ZERO,
+            restore_timeout: Duration::ZERO,
+            min_in_service: 1,
+        };
+        let (b, found, stop) =
+            (Balancer::new(&config, |_| None), Snapshot { members: Vec::new() }, CancellationToken::new());
+        sendable(b.facts(&[]));
+        sendable(b.drain("a", &found, &mut |_| {}, &stop));
+        sendable(b.still_out("a"));
+        sendable(b.ensure_out("a", &found, &mut |_| {}, &stop));
+        sendable(b.restore("a", &found, &mut |_| {}, &stop));
+        sendable(b.set("a", Admin::Ready));
+    }
 }

@@ -81,10 +81,17 @@ impl Life {
 pub(super) async fn run(job: Job) {
     let Job { server, exec, step, command, env, channel, handle, group, cut, fault } = job;
     let id = channel.id();
-    let ended = |end: End| server.add(Kind::ExecEnd { exec, step: step.clone(), end });
+    // Before the client hears of it, who may then count on it.
+    let over = Arc::clone(&group);
+    let ended = |end: End| {
+        if matches!(end, End::NotRun(_)) && fault != Some(Fault::Hang) {
+            *held(&over) = Life::Over;
+        }
+        server.add(Kind::ExecEnd { exec, step: step.clone(), end });
+    };
     let (input, output) = channel.split();
     let wiring = Wiring { handle: handle.clone(), input, output, group, cut: cut.clone() };
-    match fault {
+    match fault.clone() {
         None => {
             let spawned = spawn(&server, &command, &env);
             wiring.serve(spawned, Output::Sent, ended).await;

@@ -122,6 +122,51 @@ async fn a_path_that_cannot_be_asked_for_is_an_error() {
     assert!(http(duplex(64).0, &bad, Duration::from_secs(5)).await.error.unwrap().contains("cannot ask for"));
 }
 
+/// A self-signed certificate for `health-test`, and its key: good for nothing but this test.
+const CERTIFICATE: &str = "MIIBgjCCASmgAwIBAgIUTMHjzAdvN07YIwKHGAWpv0ZeHJswCgYIKoZIzj0EAwIwFjEUMBIGA1UEAwwLaGVhbHRoLXRlc3QwIBcNMjYxMTIzMD\
+    k0MTI4WhgPMjEyNjEwMzAwOTQxMjhaMBYxFDASBgNVBAMMC2hlYWx0aC10ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEyM3aIXMbmg9x\
+    mFrdmhWBDd7Em2ARUzvtgMbj0tr3tP8EXgFMu7fKGJ1WCBwItE8Q0NmVO0/gofvV/jdj/ZIkPaNTMFEwHQYDVR0OBBYEFASchddisOWCZtk3Io\
+    uLBRxWkGUrMB8GA1UdIwQYMBaAFASchddisOWCZtk3IouLBRxWkGUrMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIgYOUr0mtf\
+    xEtIEnIOBIISRRPshk+NYENHKVBbpsw6ip4CIFCKprANzuYmnRJXLzr8s4I4gC7MQkSgqjVpsveN0A0G";
+const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgG+LphoF+fF2EM8b4AkmHFgGcS0yCABpDSmkoshM+3YKhRANCAATIzdohcxuaD3\
+    GYWt2aFYEN3sSbYBFTO+2AxuPS2ve0/wReAUy7t8oYnVYIHAi0TxDQ2ZU7T+Ch+9X+N2P9kiQ9";
+
+#[tokio::test]
+async fn tls_is_spoken_with_any_certificate() {
+    use base64::Engine as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+    let der = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(der(CERTIFICATE))], PrivatePkcs8KeyDer::from(der(KEY)).into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    for (host, sni) in [("shop.example.com:443", Some("shop.example.com")), ("::1", None)] {
+        let (ours, theirs) = duplex(4096);
+        let acceptor = acceptor.clone();
+        let server = tokio::spawn(async move {
+            let mut stream = acceptor.accept(theirs).await.unwrap();
+            let name = stream.get_ref().1.server_name().map(str::to_owned);
+            let head = read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            (name, head)
+        });
+        let tls = HttpProbe { scheme: Scheme::Https, host: host.into(), ..probe() };
+        let answer = http(ours, &tls, Duration::from_secs(5)).await;
+        assert_eq!((answer.status, answer.error), (Some(200), None), "{host}");
+        let (name, head) = server.await.unwrap();
+        assert_eq!(name.as_deref(), sni);
+        assert!(
+            head.contains(if sni.is_some() { "host: shop.example.com:443\r\n" } else { "host: [::1]\r\n" }),
+            "{head}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn plain_text_where_tls_is_expected_is_an_error() {
     let tls = HttpProbe { scheme: Scheme::Https, ..probe() };

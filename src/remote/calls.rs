@@ -90,7 +90,12 @@ pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
 ///
 /// Refuses with `release_exists`, `bad_payload`, `no_space`, `not_writable`, `lock_lost`, and leaves nothing behind.
 pub fn transfer(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision) -> Call {
-    site.call(Script::Transfer).token(run).id(id).with("revision", &revision.0).with("payload", "yes").packed(Format::Gzip)
+    site.call(Script::Transfer)
+        .token(run)
+        .id(id)
+        .with("revision", &revision.0)
+        .with("payload", "yes")
+        .packed(Format::Gzip)
 }
 
 /// Links shared directories and files into a release.

@@ -8,7 +8,7 @@ use super::paint::Paint;
 use super::server::Server;
 use super::state::{Failed, State};
 use super::text;
-use crate::event::{Outcome, ServerEnd};
+use crate::event::{Outcome, ServerEnd, Stuck};
 
 /// Most servers that a table lists when all is well; those that need a look are always listed.
 const ROWS: usize = 30;
@@ -125,12 +125,17 @@ enum Mood {
 
 fn row(state: &State, end: &ServerEnd) -> ([String; 5], Mood) {
     let server = state.server(&end.server);
-    let (what, mood) = match (&end.stuck, server) {
-        (Some(stuck), _) => (text::stuck(stuck).to_uppercase(), Mood::Bad),
-        (None, Some(s)) if s.is_new() => ("new release".to_owned(), Mood::Good),
-        (None, Some(s)) if s.touched() => ("back on the old release".to_owned(), Mood::Calm),
-        (None, Some(s)) if s.failed => ("failed; nothing was switched".to_owned(), Mood::Calm),
-        (None, _) => ("not touched".to_owned(), Mood::Calm),
+    let standing = match server {
+        Some(s) if s.is_new() => ("new release", Mood::Good),
+        Some(s) if s.touched() => ("back on the old release", Mood::Calm),
+        Some(s) if s.failed => ("failed; nothing was switched", Mood::Calm),
+        _ => ("not touched", Mood::Calm),
+    };
+    let (what, mood) = match &end.stuck {
+        // Where it stands is all right; that the lock is kept comes on top.
+        Some(stuck @ Stuck::LockKept) => (format!("{}; {}", standing.0, text::stuck(stuck)), Mood::Calm),
+        Some(stuck) => (text::stuck(stuck).to_uppercase(), Mood::Bad),
+        None => (standing.0.to_owned(), standing.1),
     };
     let balancer = match end.in_balancer {
         Some(true) => "in",

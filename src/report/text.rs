@@ -7,7 +7,7 @@ pub use super::clean::{clean, clean_lines, cut};
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Outcome, Planned, Progress, StepName, Stuck, Warning};
+use crate::event::{DecidedBy, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
@@ -121,7 +121,7 @@ pub fn warning(warning: &Warning) -> String {
             count(usize::try_from(*open).unwrap_or(usize::MAX), "connection"),
             seconds(*waited)
         ),
-        Warning::FoundOut { member, state } => {
+        Warning::FoundOut { member, state, .. } => {
             format!("{} was {} when the run began and is left so", clean(member), clean(state))
         }
         Warning::ClockSkew { of, seconds: skew } => format!(
@@ -195,8 +195,12 @@ pub fn outcome(state: &State) -> String {
         Outcome::Reverted => format!("failed after {took}; nothing was switched"),
         Outcome::Mixed => format!("servers are on different releases, after {took}"),
         Outcome::Stuck => {
-            let stuck: Vec<&str> =
-                finished.servers.iter().filter(|s| s.stuck.is_some()).map(|s| s.server.as_str()).collect();
+            let of = |locked: bool| {
+                let wanted = move |s: &&ServerEnd| s.stuck.as_ref().is_some_and(|w| (*w == Stuck::LockKept) == locked);
+                finished.servers.iter().filter(wanted).map(|s| s.server.as_str()).collect::<Vec<_>>()
+            };
+            // A lock that is kept for the sake of others is no trouble of its own.
+            let stuck = if of(false).is_empty() { of(true) } else { of(false) };
             match stuck.as_slice() {
                 [] => format!("the release stands, but a step after it failed; {took}"),
                 [one] => format!("{one} needs a person, after {took}"),

@@ -100,8 +100,7 @@ impl<'a> Packer<'a> {
     /// When nothing can be written there.
     pub fn new(stop: Stop<'a>) -> Result<Self, SourceError> {
         let file = tempfile::tempfile().map_err(|error| no_space(&error))?;
-        let mut out =
-            Encoder::new(BufWriter::with_capacity(BUFFER, file), LEVEL).map_err(|error| no_space(&error))?;
+        let mut out = Encoder::new(BufWriter::with_capacity(BUFFER, file), LEVEL).map_err(|error| no_space(&error))?;
         // So that a server finds out about every changed byte, not only about those that break the format.
         out.include_checksum(true).map_err(|error| no_space(&error))?;
         Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, latest: 0, buffer: vec![0; BUFFER], stop })

@@ -12,14 +12,17 @@ fi
 in_dir() {
     cd "$dir" || exit 71
     export PWD
-    exec sh -c "$p_run"
+    # An argument cannot be longer than 128 KiB; a shell's variable can.
+    [ "${#p_run}" -gt 100000 ] || exec sh -c "$p_run"
+    eval "$p_run"
 }
 as_user in_dir
 status=$?
 # Whatever was printed last may lack its newline: the reader parts it from the answer that follows.
-if [ "$status" -gt 128 ] && signal=$(kill -l "$status" 2>/dev/null) && [ -n "$signal" ]; then
-    say signal "${signal#SIG}"
+if [ "$status" -gt 128 ] && signal=$(kill -l "$status" 2>/dev/null); then
+    # Beyond the last signal some shells print the number.
+    case $signal in '' | [0-9]*) ;; *) say signal "${signal#SIG}" ;; esac
 fi
 say exit "$status"
-say done
+say 'done'
 exit "$status"

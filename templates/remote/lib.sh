@@ -41,7 +41,7 @@ fail() {
 
 # finish: the in-band proof that a script ran to its end.
 finish() {
-    say done
+    say 'done'
     exit 0
 }
 
@@ -58,8 +58,8 @@ refuse() {
 
 case $p_root in
 /*) root=$p_root ;;
-'~') root=${HOME:-} ;;
-'~/'*) root=${HOME:-}/${p_root#??} ;;
+\~) root=${HOME:-} ;;
+\~/*) root=${HOME:-}/${p_root#??} ;;
 *) root=${HOME:-}/$p_root ;;
 esac
 while case $root in */) true ;; *) false ;; esac do root=${root%/}; done
@@ -71,6 +71,7 @@ esac
 current=$root/current
 own=$root/.pitcrew
 lock=$own/lock
+p_token=${p_token-}
 # Without a subshell: every process counts when many servers share a machine's processors.
 if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
     real=$PWD
@@ -106,6 +107,13 @@ is_release() {
 # find_current: sets `now_id` (the release that current points to) or `odd` (what it is instead).
 find_current() {
     now_id='' odd=''
+    # Asked of the shell first; what it cannot tell for sure is looked at closely.
+    if [ -h "$current" ] && real_from=$PWD && cd -P "$current" 2>/dev/null; then
+        now_id=${PWD#"$real"/releases/}
+        cd "$real_from" 2>/dev/null || true
+        is_release "$now_id" && [ -d "$root/releases/$now_id" ] && return 0
+        now_id=
+    fi
     if [ -h "$current" ]; then
         target=$(readlink "$current")
         now_id=${target%/}
@@ -149,22 +157,29 @@ find_state() {
     esac
 }
 
+# pour TEXT: prints a line. A shell's own error does not tell a full disk from a broken one; that of `cat` does.
+pour() {
+    printf '%s\n' "$1" 2>/dev/null || printf '%s\n' "$1" | cat
+}
+
 # put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot.
 put() {
-    error=$({ printf '%s\n' "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
+    { printf '%s\n' "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>/dev/null && return 0
+    error=$({ pour "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
     rm -f "$1.new.$$" 2>/dev/null
     return 1
 }
 
 # put_state ID STATE
 put_state() {
-    error=$(mkdir -p "$own/states" 2>&1) && put "$own/states/$1" "$2"
+    [ -d "$own/states" ] || error=$(mkdir -p "$own/states" 2>&1) || return 1
+    put "$own/states/$1" "$2"
 }
 
 # find_owner: sets `owner_run`, the token of whoever holds the lock.
 find_owner() {
     owner_run=
-    [ -r "$lock/owner" ] || return 0
+    [ -f "$lock/owner" ] && [ -r "$lock/owner" ] || return 0
     while IFS= read -r line; do
         case $line in run=*) owner_run=${line#run=} ;; esac
     done <"$lock/owner"
@@ -179,7 +194,9 @@ holding() {
 
 # note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
 note() {
-    error=$({ printf '%s %s\n' "$(date +%s)" "$*" >>"$lock/journal"; } 2>&1)
+    moment=$(date +%s)
+    { printf '%s\n' "$moment $*" >>"$lock/journal"; } 2>/dev/null && return 0
+    error=$({ pour "$moment $*" >>"$lock/journal"; } 2>&1)
 }
 
 # clock: sets `now` to seconds of a clock that nobody sets.

@@ -40,7 +40,7 @@ place() {
     if [ -h "$release/$1" ] && [ "$(readlink "$release/$1")" = "$up/shared/$1" ]; then
         return 0
     fi
-    error=$(rm -rf "$release/$1" 2>&1 && ln -s "$up/shared/$1" "$release/$1" 2>&1) || refuse not_writable "$error"
+    error=$(rm -rf "${release:?}/$1" 2>&1 && ln -s "$up/shared/$1" "$release/$1" 2>&1) || refuse not_writable "$error"
 }
 
 eval "set -- $p_dirs"

@@ -1,7 +1,7 @@
 # Takes this server's lock, or renews it. `mkdir` is the one atomic step; the same run may take it again.
 held() {
     say held yes
-    if [ -r "$lock/owner" ]; then
+    if [ -f "$lock/owner" ] && [ -r "$lock/owner" ]; then
         while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
     fi
     for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done
@@ -21,7 +21,8 @@ if [ "$p_renew" = yes ]; then
     holding
     finish
 fi
-error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
+[ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
+    error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
 if error=$(mkdir "$lock" 2>&1); then
     cleanup() { rm -rf "$lock"; }
     put "$lock/owner" "$p_owner" || refuse not_writable "$error"

@@ -40,13 +40,13 @@ age_of() {
 }
 if [ -d "$lock" ]; then
     say lock held
-    if [ -r "$lock/owner" ]; then
+    if [ -f "$lock/owner" ] && [ -r "$lock/owner" ]; then
         while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
     fi
     for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done
     age_of "$file"
     [ -n "$age" ] && say age "$age"
-    if [ -r "$lock/journal" ]; then
+    if [ -f "$lock/journal" ] && [ -r "$lock/journal" ]; then
         while IFS= read -r line || [ -n "$line" ]; do say journal "$line"; done <"$lock/journal"
     fi
 fi
@@ -103,7 +103,7 @@ missing() {
     for tool; do command -v "$tool" >/dev/null 2>&1 || echo "$tool"; done
 }
 eval "set -- $p_tools"
-for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; as_user missing "$@"); do
+for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; [ $# = 0 ] || as_user missing "$@"); do
     say missing_tool "$tool"
 done
 command -v zstd >/dev/null 2>&1 && say zstd yes

@@ -2,6 +2,9 @@
 # An identity is `pid:start.stack:release`. An exec keeps pid and start time but moves the stack (address space
 # randomisation), and a reload in place moves the working directory; either makes it another identity.
 
+wanted_release=''
+before=''
+
 # scan: sets `table` to words `pid:ppid:start.stack`, one for each process that is not a zombie.
 scan() {
     stats=$(cat /proc/[0-9]*/stat 2>/dev/null)
@@ -114,7 +117,7 @@ look() {
 # reloaded IDENTITY: tells whether an old process is a master that reloaded in place: in the wanted release, with
 # children, every one of them new.
 reloaded() {
-    case $1 in *":$p_release") ;; *) return 1 ;; esac
+    case $1 in *":$wanted_release") ;; *) return 1 ;; esac
     parent=${1%%:*}
     case " $masters " in *" $parent "*) ;; *) return 1 ;; esac
     children=
@@ -135,7 +138,7 @@ judge() {
     for id in $ids; do
         case " $before " in *" $id "*) ;; *) fresh="$fresh ${id%%:*}" ;; esac
         case $id in
-        *":$p_release" | *:-) ;;
+        *":$wanted_release" | *:-) ;;
         *) elsewhere="$elsewhere ${id%%:*} (${id##*:})" ;;
         esac
     done

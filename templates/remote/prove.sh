@@ -6,7 +6,7 @@ if [ "$p_none" = yes ]; then
     finish
 fi
 [ -r /proc/self/stat ] || fail no_proc "there is no /proc to prove a restart with"
-p_release=$p_id
+wanted_release=$p_id
 find_owner
 before='' proven=''
 if [ "$owner_run" = "$p_token" ]; then

@@ -13,6 +13,7 @@ empty_trash || say left trash "$error"
 for dir in "$own"/incoming/*; do
     [ -d "$dir" ] && rm -rf "$dir"
 done
+rmdir "$own/incoming" 2>/dev/null
 
 all=
 for dir in "$root"/releases/*; do

@@ -7,7 +7,7 @@ record() {
         put_state "$p_id" "$p_state" || refuse not_writable "$error"
     fi
     if [ -n "$p_line" ]; then
-        error=$({ printf '%s\n' "$p_line" >>"$root/revisions.log"; } 2>&1) || refuse not_writable "$error"
+        error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1) || refuse not_writable "$error"
     fi
     case $p_behind in
     '') ;;

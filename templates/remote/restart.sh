@@ -9,7 +9,7 @@ fi
 [ -r /proc/self/stat ] || fail no_proc "there is no /proc to prove a restart with"
 note restart "$p_id" || true
 release_dir=$root/releases/$p_id
-p_release=$p_id
+wanted_release=$p_id
 before='' started=''
 look
 before=$ids

@@ -3,7 +3,9 @@ holding
 find_current
 [ -z "$odd" ] || fail current_odd "$current is $odd"
 say was "${now_id:--}"
-rm -f "$root"/.current.pitcrew.*
+for stale in "$root"/.current.pitcrew.*; do
+    [ ! -h "$stale" ] || rm -f "$stale"
+done
 if [ "$now_id" = "$p_to" ]; then
     say switched already
     finish
@@ -18,7 +20,9 @@ if [ -z "$p_to" ]; then
 fi
 
 release=$root/releases/$p_to
-[ -d "$release" ] && [ ! -h "$release" ] || fail no_release "$release does not exist"
+if [ ! -d "$release" ] || [ -h "$release" ]; then
+    fail no_release "$release does not exist"
+fi
 find_state "$p_to"
 if [ "$state" != foreign ]; then
     first_line "$release/REVISION"
@@ -73,6 +77,7 @@ good | foreign) ;;
 esac
 
 rename_over "$link" "$current" || refuse not_switched "$error"
-[ "$(readlink "$current")" = "releases/$p_to" ] || fail not_switched "current still is $(readlink "$current")"
+find_current
+[ "$now_id" = "$p_to" ] || fail not_switched "current still is $(readlink "$current")"
 say switched yes
 finish

@@ -7,7 +7,8 @@ if [ -e "$release" ] || [ -h "$release" ]; then
     revision=$line
     find_state "$p_id"
     # The same run sent it before and lost the answer.
-    if [ "$state" = prepared ] && [ "$revision" = "$p_revision" ] && grep -q " transfer $p_id\$" "$lock/journal" 2>/dev/null; then
+    if [ "$state" = prepared ] && [ "$revision" = "$p_revision" ] && [ -f "$lock/journal" ] &&
+        grep -q " transfer $p_id\$" "$lock/journal" 2>/dev/null; then
         cat >/dev/null
         say transferred again
         finish
@@ -15,9 +16,12 @@ if [ -e "$release" ] || [ -h "$release" ]; then
     fail release_exists "$release exists already ($state${revision:+, revision $revision})"
 fi
 note transfer "$p_id" || refuse not_writable "$error"
-cleanup() { rm -rf "$incoming"; }
+cleanup() {
+    rm -rf "$incoming"
+    rmdir "$own/incoming" 2>/dev/null
+}
 trap 'cleanup; exit 71' HUP INT TERM
-rm -rf "$incoming"
+if [ -e "$incoming" ] || [ -h "$incoming" ]; then rm -rf "$incoming"; fi
 error=$(mkdir -p "$incoming" "$root/releases" 2>&1) || refuse not_writable "$error"
 # unpack: says on descriptor 3 how tar ended, and how zstd did: a pipeline alone tells only of its last command.
 # -o: files belong to the login user, also when that is root.

@@ -1,6 +1,8 @@
 # What the snippets of web server templates may use. They run in `current`, in a subshell, with the user's environment.
 
 release_dir=$current
+deadline=0
+value=
 
 web_processes() { as_user snippet "${s_processes-}"; }
 web_start() { as_user snippet "${s_start-}"; }
@@ -10,7 +12,7 @@ web_log() { as_user snippet "${s_log-}"; }
 
 snippet() {
     # PWD keeps the link's own name: servers that re-execute themselves return to it and find the new release.
-    { cd "$current" || cd "$root"; } 2>/dev/null
+    { cd "$current" || cd "$root" || true; } 2>/dev/null
     export PWD
     eval "$1"
 }
@@ -21,7 +23,7 @@ paths() {
         eval "value=\$w_$name"
         case $value in
         '' | /*) ;;
-        '~/'*) eval "w_$name=\${HOME:-}/\${value#??}" ;;
+        \~/*) eval "w_$name=\${HOME:-}/\${value#??}" ;;
         *) eval "w_$name=\$root/\$value" ;;
         esac
     done

@@ -42,7 +42,7 @@ impl Haproxy {
         match out.take(found).await {
             Ok(drained) => Ok(drained),
             Err(mut error) => {
-                if let Err(kept) = out.put_back().await {
+                if let Err(kept) = put_back(lb_name, &out.taken).await {
                     error.detail = format!("{}; and it stays out, since putting it back failed: {kept}", error.detail);
                 }
                 Err(error)
@@ -132,7 +132,8 @@ impl Out<'_> {
                 let member = node.member(table, backend, self.server)?;
                 let ready = member.admin() == Admin::Ready;
                 let others = others_in_service(table, backend, self.server);
-                if ready && others < all.config.min_in_service {
+                // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
+                if member.in_service() && others < all.config.min_in_service {
                     let detail = format!(
                         "draining it would leave {others} other members in service, and min_in_service is {}",
                         all.config.min_in_service
@@ -213,29 +214,6 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Undoes what this drain changed, whatever becomes of the run.
-    async fn put_back(&self) -> Result<(), BalancerError> {
-        let results = join_all(self.taken.iter().map(|taken| {
-            let mut changes = Vec::new();
-            match taken {
-                Taken { was_drained: true, maint: true, .. } => changes.push(Change::Drain),
-                Taken { was_drained: true, .. } => {}
-                // Straight from maint it would count as up until its next checks.
-                Taken { was_down: true, maint: true, .. } => {
-                    changes.extend([Change::Drain, Change::HealthDown, Change::Ready]);
-                }
-                _ => changes.push(Change::Ready),
-            }
-            if taken.agent {
-                changes.push(Change::EnableAgent);
-            }
-            let changes: Vec<_> = changes.into_iter().map(|c| (c, taken.backend)).collect();
-            async move { taken.node.change(self.server, &changes).await }
-        }))
-        .await;
-        together(results.into_iter().filter_map(Result::err).collect())
-    }
-
     /// Makes an error about the server as a whole.
     fn error(&self, detail: String, hint: &str) -> BalancerError {
         let at: Vec<&str> = self.all.nodes.iter().map(Node::at).collect();
@@ -247,4 +225,27 @@ impl Out<'_> {
             ..BalancerError::default()
         }
     }
+}
+
+/// Undoes what this drain changed, whatever becomes of the run.
+async fn put_back(server: &str, taken: &[Taken<'_>]) -> Result<(), BalancerError> {
+    let results = join_all(taken.iter().map(|taken| {
+        let mut changes = Vec::new();
+        match taken {
+            Taken { was_drained: true, maint: true, .. } => changes.push(Change::Drain),
+            Taken { was_drained: true, .. } => {}
+            // Straight from maint it would count as up until its next checks.
+            Taken { was_down: true, maint: true, .. } => {
+                changes.extend([Change::Drain, Change::HealthDown, Change::Ready]);
+            }
+            _ => changes.push(Change::Ready),
+        }
+        if taken.agent {
+            changes.push(Change::EnableAgent);
+        }
+        let changes: Vec<_> = changes.into_iter().map(|c| (c, taken.backend)).collect();
+        async move { taken.node.change(server, &changes).await }
+    }))
+    .await;
+    together(results.into_iter().filter_map(Result::err).collect())
 }

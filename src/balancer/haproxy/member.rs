@@ -115,7 +115,7 @@ impl Member {
 
     /// Tells whether it is back: ready and fully up, not on its way down (`UP 1/3`).
     pub fn is_back(&self) -> bool {
-        // A server of weight 0 is shown as draining however well it is.
+        // A server of weight 0 may be shown as draining however well it is.
         let up = matches!(self.status.as_str(), "UP" | "no check") || (self.weight == 0 && self.full_health());
         self.admin() == Admin::Ready && up
     }
@@ -216,6 +216,15 @@ mod tests {
         for status in ["UP 1/3", "DOWN", "DOWN 1/2", "NOLB", "MAINT", "DRAIN", "DOWN (agent)"] {
             assert!(!member(0, status).is_back(), "{status}");
         }
+        let weightless = Member {
+            weight: 0,
+            check_status: "L7OK".into(),
+            rise: Some(2),
+            fall: Some(3),
+            health: Some(4),
+            ..member(0, "DRAIN")
+        };
+        assert!(weightless.is_back() && !Member { health: Some(2), ..weightless }.is_back());
         assert!(!member(8, "no check").is_back(), "an unchecked server is shown so in drain too");
     }
 }

@@ -95,7 +95,10 @@ impl<'a> Back<'a> {
             return;
         }
         if let Err(error) = self.begin(found).await {
+            // Refused, interrupted or cut off: there is nothing to wait for.
             self.errors.push(error);
+            self.abandon(Turn::Proving).await;
+            return;
         }
         while self.cases.iter().any(|c| c.turn != Turn::Over) {
             if let Err(error) = self.tick().await {

@@ -20,7 +20,7 @@ const LONGEST: u64 = 16 * 1024;
 pub(super) async fn listen_unix(shared: Arc<Shared>, socket: UnixListener) {
     loop {
         let accepted = tokio::select! {
-            () = shared.api.cancelled() => break,
+            () = shared.api.cancelled() => return,
             accepted = socket.accept() => accepted,
         };
         match accepted {
@@ -28,6 +28,11 @@ pub(super) async fn listen_unix(shared: Arc<Shared>, socket: UnixListener) {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
+}
+
+/// Closes the API; whoever asked last finds nobody the next time.
+fn die(shared: &Shared) {
+    shared.api.cancel();
     let _ = std::fs::remove_file(&shared.options.socket);
 }
 
@@ -79,12 +84,12 @@ async fn answer(shared: &Shared, line: &str) -> Option<String> {
         }
         Some(Fault::CutBefore | Fault::Killed { .. }) => None,
         Some(Fault::Dead) => {
-            shared.api.cancel();
+            die(shared);
             None
         }
         Some(Fault::DoneThenDead) => {
             shared.execute(line);
-            shared.api.cancel();
+            die(shared);
             None
         }
         Some(Fault::Hang) => std::future::pending().await,

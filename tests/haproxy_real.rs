@@ -1,0 +1,765 @@
+//! The HAProxy adapter against the real haproxy: what it reports, what it forgets, and that no request is lost.
+//!
+//! Everything listens on unix sockets in a directory of its own, but for one agent on a loopback port.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pitcrew::balancer::{Admin, Balancer, BalancerError, MemberFacts, Snapshot};
+use pitcrew::config::{BalancerAddress, LoadBalancer, OnDrainTimeout};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Tells whether haproxy is here; says loudly when it is not.
+#[expect(clippy::print_stderr, reason = "a skipped test must be heard")]
+fn haproxy_is_here() -> bool {
+    if Command::new(binary()).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    {
+        return true;
+    }
+    assert!(
+        std::env::var_os("PITCREW_REQUIRE_REAL").is_none_or(|v| v != "1"),
+        "haproxy is required, and is not installed"
+    );
+    eprintln!("SKIPPED: haproxy is not installed");
+    false
+}
+
+fn binary() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    places.map(|p| p.join("haproxy")).find(|p| p.is_file()).unwrap_or_else(|| "haproxy".into())
+}
+
+/// How an application answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Up,
+    Unavailable,
+    /// Its socket is gone.
+    Refusing,
+}
+
+/// A tiny application on a unix socket; `/slow` is answered once released.
+struct App {
+    mode: watch::Sender<Mode>,
+    release: Arc<Notify>,
+    slow: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl App {
+    fn start(path: PathBuf, mode: Mode) -> Self {
+        let (sender, mut mode) = watch::channel(mode);
+        let release = Arc::new(Notify::new());
+        let slow = Arc::new(AtomicU64::new(0));
+        let (released, counted) = (release.clone(), slow.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                mode.wait_for(|m| *m != Mode::Refusing).await.unwrap();
+                let listener = UnixListener::bind(&path).unwrap();
+                loop {
+                    let stream = tokio::select! {
+                        stream = listener.accept() => stream.unwrap().0,
+                        _ = mode.wait_for(|m| *m == Mode::Refusing) => break,
+                    };
+                    tokio::spawn(answer(stream, *mode.borrow(), released.clone(), counted.clone()));
+                }
+                std::fs::remove_file(&path).unwrap();
+            }
+        });
+        Self { mode: sender, release, slow, task }
+    }
+
+    fn set(&self, mode: Mode) {
+        self.mode.send(mode).unwrap();
+    }
+
+    /// Is what a restart looks like from outside: gone, then not ready for a while, then up.
+    async fn restart(&self) {
+        self.set(Mode::Refusing);
+        sleep(Duration::from_millis(500)).await;
+        self.set(Mode::Unavailable);
+        sleep(Duration::from_millis(500)).await;
+        self.set(Mode::Up);
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(mut stream: UnixStream, mode: Mode, release: Arc<Notify>, slow: Arc<AtomicU64>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    if head.starts_with(b"GET /slow") {
+        slow.fetch_add(1, Ordering::SeqCst);
+        release.notified().await;
+    }
+    let status = if mode == Mode::Up { "200 OK" } else { "503 Booting" };
+    let text = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(text.as_bytes()).await;
+}
+
+/// A haproxy in the foreground; killed when dropped.
+struct Proxy {
+    child: Child,
+    dir: PathBuf,
+    name: String,
+}
+
+impl Proxy {
+    /// Starts one whose backends are `backends`; files in `dir` begin with `name`.
+    async fn start(dir: &Path, name: &str, backends: &str) -> Self {
+        let at = dir.display();
+        let config = format!(
+            "global\n  noreuseport\n  stats socket {at}/{name}.sock mode 600 level admin\n\
+             \x20 stats socket {at}/{name}.user.sock mode 600 level user\n\
+             defaults\n  mode http\n  option http-server-close\n  option httpchk GET /up\n  timeout connect 2s\n  timeout client 60s\n\
+             \x20 timeout server 60s\n  timeout check 2s\n  default-server inter 200ms\n\
+             frontend front\n  bind unix@{at}/{name}.front\n  default_backend shop\n{backends}\n"
+        );
+        std::fs::write(dir.join(format!("{name}.cfg")), config).unwrap();
+        let child = Self::spawn(dir, name);
+        let mut proxy = Self { child, dir: dir.to_owned(), name: name.to_owned() };
+        proxy.ready().await;
+        proxy
+    }
+
+    fn spawn(dir: &Path, name: &str) -> Child {
+        let log = std::fs::File::create(dir.join(format!("{name}.log"))).unwrap();
+        let mut command = Command::new(binary());
+        command.arg("-db").arg("-f").arg(dir.join(format!("{name}.cfg")));
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join(format!("{}.sock", self.name))
+    }
+
+    fn front(&self) -> PathBuf {
+        self.dir.join(format!("{}.front", self.name))
+    }
+
+    async fn ready(&mut self) {
+        let (socket, front) = (self.socket(), self.front());
+        let up = async {
+            while UnixStream::connect(&socket).await.is_err() || UnixStream::connect(&front).await.is_err() {
+                let log = self.dir.join(format!("{}.log", self.name));
+                assert!(self.child.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(log).unwrap());
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), up).await.unwrap();
+    }
+
+    /// Starts it anew with the same configuration, which forgets all that its socket was told, as a reload does.
+    async fn lose_state(&mut self) {
+        self.kill();
+        self.child = Self::spawn(&self.dir, &self.name);
+        self.ready().await;
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Runs a command of its own on the socket.
+    async fn tell(&self, command: &str) -> String {
+        let mut stream = UnixStream::connect(self.socket()).await.unwrap();
+        stream.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Waits until a server has this status in `show stat`.
+    async fn status(&self, server: &str, wanted: &str) {
+        let found = async {
+            loop {
+                let stat = self.tell("show stat shop 4 -1").await;
+                let row = stat.lines().find(|l| l.starts_with(&format!("shop,{server},"))).unwrap().to_owned();
+                if row.split(',').nth(17) == Some(wanted) {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), found).await.unwrap();
+    }
+
+    /// Reads a server's administrative bits.
+    async fn bits(&self, server: &str) -> String {
+        let state = self.tell("show servers state shop").await;
+        let row = state.lines().find(|l| l.split(' ').nth(3) == Some(server)).unwrap();
+        row.split(' ').nth(6).unwrap().to_owned()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Three applications, a haproxy before them, and the adapter.
+struct Shop {
+    apps: Vec<App>,
+    proxy: Proxy,
+    balancer: Balancer,
+    found: Snapshot,
+    stop: CancellationToken,
+    dir: TempDir,
+}
+
+fn config(at: &[&Proxy]) -> LoadBalancer {
+    LoadBalancer {
+        at: at.iter().map(|p| BalancerAddress::Unix(p.socket())).collect(),
+        backends: vec!["shop".into()],
+        drain_timeout: Duration::from_secs(20),
+        on_drain_timeout: OnDrainTimeout::Proceed,
+        wait_after_drain: Duration::ZERO,
+        wait_after_restore: Duration::ZERO,
+        restore_timeout: Duration::from_secs(20),
+        min_in_service: 1,
+    }
+}
+
+fn balancer(config: &LoadBalancer) -> Balancer {
+    Balancer::new(config, |_| None)
+}
+
+/// The usual backend: three checked servers.
+fn three(dir: &Path) -> String {
+    servers(dir, "check")
+}
+
+fn servers(dir: &Path, options: &str) -> String {
+    let line = |n| format!("  server web{n} unix@{}/web{n} {options}\n", dir.display());
+    format!("backend shop\n{}{}{}", line(1), line(2), line(3))
+}
+
+const NAMES: [&str; 3] = ["web1", "web2", "web3"];
+
+fn names() -> Vec<String> {
+    NAMES.map(str::to_owned).into()
+}
+
+impl Shop {
+    async fn open(backends: impl Fn(&Path) -> String, change: impl Fn(&mut LoadBalancer)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let apps = NAMES.map(|n| App::start(dir.path().join(n), Mode::Up)).into();
+        sleep(Duration::from_millis(50)).await;
+        let proxy = Proxy::start(dir.path(), "lb", &backends(dir.path())).await;
+        let mut config = config(&[&proxy]);
+        change(&mut config);
+        let balancer = balancer(&config);
+        let found = Snapshot { members: balancer.facts(&names()).await.unwrap() };
+        Self { apps, proxy, balancer, found, stop: CancellationToken::new(), dir }
+    }
+
+    /// Connects another adapter with other settings.
+    fn with(&mut self, change: impl Fn(&mut LoadBalancer)) {
+        let mut config = config(&[&self.proxy]);
+        change(&mut config);
+        self.balancer = balancer(&config);
+    }
+
+    async fn drain(&self, server: &str) -> Result<u64, BalancerError> {
+        self.balancer.drain(server, &self.found, &mut |_| {}, &self.stop).await.map(|d| d.left)
+    }
+
+    async fn restore(&self, server: &str) -> Result<(), BalancerError> {
+        self.balancer.restore(server, &self.found, &mut |_| {}, &self.stop).await
+    }
+
+    async fn look(&self, server: &str) -> MemberFacts {
+        self.balancer.facts(&[server.to_owned()]).await.unwrap().remove(0)
+    }
+
+    /// Begins a request to `/slow`; returns once the application of web1 has it.
+    async fn slow(&self) -> JoinHandle<String> {
+        // Only web1 is in service for as long as it takes the request to arrive.
+        for other in &NAMES[1..] {
+            self.proxy.tell(&format!("set server shop/{other} state drain")).await;
+        }
+        let request = tokio::spawn(get(self.proxy.front(), "/slow"));
+        let arrived = async {
+            while self.apps[0].slow.load(Ordering::SeqCst) == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), arrived).await.unwrap();
+        for other in &NAMES[1..] {
+            self.proxy.tell(&format!("set server shop/{other} state ready")).await;
+        }
+        request
+    }
+}
+
+/// Makes one request and returns the status line, or what went wrong.
+async fn get(front: PathBuf, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    let asking = async {
+        let mut stream = UnixStream::connect(front).await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.read_to_end(&mut answer).await
+    };
+    match timeout(Duration::from_secs(30), asking).await {
+        Ok(Ok(_)) => String::from_utf8_lossy(&answer).lines().next().unwrap_or("nothing").to_owned(),
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => "no answer".to_owned(),
+    }
+}
+
+/// Asks without pause, from several clients, until told to stop; returns how many requests were made, and the bad ones.
+fn load(front: PathBuf) -> (CancellationToken, JoinHandle<(u64, Vec<String>)>) {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        let client = |stop: CancellationToken, front: PathBuf| async move {
+            let (mut made, mut bad) = (0, Vec::new());
+            while !stop.is_cancelled() {
+                let answer = get(front.clone(), "/").await;
+                made += 1;
+                if answer != "HTTP/1.1 200 OK" {
+                    bad.push(answer);
+                }
+                sleep(Duration::from_millis(3)).await;
+            }
+            (made, bad)
+        };
+        let clients: Vec<_> = (0..4).map(|_| tokio::spawn(client(stopped.clone(), front.clone()))).collect();
+        let (mut made, mut bad) = (0, Vec::new());
+        for c in clients {
+            let (m, b) = c.await.unwrap();
+            made += m;
+            bad.extend(b);
+        }
+        (made, bad)
+    });
+    (stop, task)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_loses_no_request() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let shop = Shop::open(three, |_| {}).await;
+    assert!(shop.found.members.iter().all(|m| m.in_service && m.others_in_service == 2 && m.size == 3));
+    let (stop, requests) = load(shop.proxy.front());
+    for (app, server) in shop.apps.iter().zip(NAMES) {
+        assert_eq!(shop.drain(server).await, Ok(0));
+        assert!(shop.balancer.still_out(server).await.unwrap());
+        assert_eq!(shop.proxy.bits(server).await, "1");
+        app.restart().await;
+        let mut heard = Vec::new();
+        shop.balancer.restore(server, &shop.found, &mut |s| heard.push(s), &shop.stop).await.unwrap();
+        assert!(heard.iter().any(|s| s.starts_with(&format!("shop/{server}: UP"))), "{heard:?}");
+        let back = shop.look(server).await;
+        assert!(back.in_service && back.status == "UP", "{back:?}");
+    }
+    stop.cancel();
+    let (made, bad) = requests.await.unwrap();
+    assert!(bad.is_empty(), "{} of {made} requests failed: {:?}", bad.len(), bad.first());
+    assert!(made > 100, "only {made} requests were made");
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_named_with_what_does() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let shop = Shop::open(three, |_| {}).await;
+    let errors = shop.balancer.facts(&["wbe1".into(), "web2".into(), "a;b".into()]).await.unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].detail.contains("the backend shop has no server wbe1"), "{:?}", errors[0]);
+    assert!(errors[0].hint.contains("web1"), "{:?}", errors[0]);
+
+    let mut wrong = config(&[&shop.proxy]);
+    wrong.backends = vec!["shop".into(), "shoop".into()];
+    let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{:?}", errors[0]);
+
+    wrong.backends = vec!["shop; show info".into()];
+    assert!(balancer(&wrong).facts(&names()).await.unwrap_err()[0].detail.contains("';'"));
+
+    wrong.backends = vec!["shop".into()];
+    wrong.at = vec![BalancerAddress::Unix(shop.dir.path().join("lb.user.sock"))];
+    let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
+    assert!(errors[0].detail.contains("level user") && errors[0].hint.contains("level admin"), "{errors:?}");
+    let error = balancer(&wrong).set("web1", Admin::Drain).await.unwrap_err();
+    assert!(error.detail.contains("Permission denied") && error.hint.contains("level admin"), "{error:?}");
+    assert_eq!(shop.proxy.bits("web1").await, "0");
+}
+
+#[tokio::test]
+async fn the_last_member_in_service_is_not_drained() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let shop = Shop::open(three, |_| {}).await;
+    // Side by side: each would find the others still in service if counting and draining were two things.
+    let results = futures::future::join_all(NAMES.map(|n| shop.drain(n))).await;
+    let refused: Vec<&BalancerError> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+    assert_eq!(refused.len(), 1, "{results:?}");
+    assert!(refused[0].detail.contains("min_in_service is 1"), "{:?}", refused[0]);
+    let kept = NAMES[results.iter().position(Result::is_err).unwrap()];
+    assert_eq!(shop.proxy.bits(kept).await, "0", "nothing was changed there");
+    // One that is out already needs no guard, and stays out.
+    let out = NAMES[results.iter().position(Result::is_ok).unwrap()];
+    assert_eq!(shop.drain(out).await, Ok(0));
+}
+
+#[tokio::test]
+async fn backup_servers_do_not_count() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let backends = |dir: &Path| {
+        let at = dir.display();
+        format!(
+            "backend shop\n  server web1 unix@{at}/web1 check\n  server web2 unix@{at}/web2 check backup\n\
+             \x20 server web3 unix@{at}/web3 check backup\n"
+        )
+    };
+    let shop = Shop::open(backends, |_| {}).await;
+    assert!(shop.drain("web1").await.unwrap_err().detail.contains("leave 0 other members"));
+    assert_eq!(shop.drain("web2").await, Ok(0));
+}
+
+#[tokio::test]
+async fn what_was_out_stays_as_it_was() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let mut shop = Shop::open(three, |_| {}).await;
+    shop.proxy.tell("set server shop/web1 state maint;set server shop/web2 state drain").await;
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
+    assert_eq!(shop.found.members[0].admin, Admin::Maint);
+    // Only web3 serves: neither needs the guard.
+    assert_eq!(shop.drain("web1").await, Ok(0));
+    assert_eq!(shop.drain("web2").await, Ok(0));
+    assert_eq!((shop.proxy.bits("web1").await, shop.proxy.bits("web2").await), ("1".into(), "1".into()));
+    for _ in 0..2 {
+        shop.restore("web1").await.unwrap();
+        shop.restore("web2").await.unwrap();
+        assert_eq!((shop.proxy.bits("web1").await, shop.proxy.bits("web2").await), ("1".into(), "8".into()));
+    }
+}
+
+#[tokio::test]
+async fn a_tracking_server_is_left_to_the_one_it_tracks() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let backends = |dir: &Path| {
+        let at = dir.display();
+        format!(
+            "backend shop\n  server web1 unix@{at}/web1 track other/o1\n  server web2 unix@{at}/web2 check\n\
+             \x20 server web3 unix@{at}/web3 check\nbackend other\n  server o1 unix@{at}/web1 check\n"
+        )
+    };
+    let mut shop = Shop::open(backends, |_| {}).await;
+    shop.proxy.tell("set server other/o1 state maint").await;
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
+    assert_eq!(shop.drain("web1").await, Ok(0));
+    shop.restore("web1").await.unwrap();
+    assert_eq!(shop.proxy.bits("web1").await, "2", "neither drain nor restore set anything");
+    // Taken out while it was ready, it goes its own way out and back.
+    shop.proxy.tell("set server other/o1 state ready").await;
+    shop.proxy.status("web1", "UP").await;
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
+    assert_eq!(shop.drain("web1").await, Ok(0));
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+    shop.restore("web1").await.unwrap();
+    assert_eq!(shop.proxy.bits("web1").await, "0");
+}
+
+#[tokio::test]
+async fn a_reload_that_puts_it_back_is_noticed() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let mut shop = Shop::open(three, |_| {}).await;
+    shop.drain("web1").await.unwrap();
+    assert!(shop.balancer.still_out("web1").await.unwrap());
+    let again = shop.balancer.ensure_out("web1", &shop.found, &mut |_| {}, &shop.stop).await.unwrap();
+    assert_eq!(again, None);
+    shop.proxy.lose_state().await;
+    assert!(!shop.balancer.still_out("web1").await.unwrap());
+    let again = shop.balancer.ensure_out("web1", &shop.found, &mut |_| {}, &shop.stop).await.unwrap();
+    assert_eq!(again.map(|d| d.left), Some(0));
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+    shop.restore("web1").await.unwrap();
+    // A reload did the work of restore: only the proof is left to do.
+    shop.drain("web2").await.unwrap();
+    shop.proxy.lose_state().await;
+    shop.restore("web2").await.unwrap();
+    assert!(shop.look("web2").await.in_service);
+}
+
+#[tokio::test]
+async fn a_reload_during_the_wait_is_made_good() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let mut shop = Shop::open(three, |_| {}).await;
+    let request = shop.slow().await;
+    let (balancer, found, stop) = (balancer(&config(&[&shop.proxy])), shop.found.clone(), shop.stop.clone());
+    let (sender, mut heard) = watch::channel(0);
+    let drain =
+        tokio::spawn(
+            async move { balancer.drain("web1", &found, &mut |open| sender.send(open).unwrap(), &stop).await },
+        );
+    timeout(Duration::from_secs(20), heard.wait_for(|open| *open == 1)).await.unwrap().unwrap();
+    shop.proxy.lose_state().await;
+    assert_eq!(drain.await.unwrap().map(|d| d.left), Ok(0));
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+    drop(request);
+}
+
+#[tokio::test]
+async fn connections_that_do_not_end_are_left_killed_or_fail_the_drain() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let short = |policy| {
+        move |c: &mut LoadBalancer| {
+            c.drain_timeout = Duration::from_millis(700);
+            c.on_drain_timeout = policy;
+        }
+    };
+    let mut shop = Shop::open(three, short(OnDrainTimeout::Proceed)).await;
+    let request = shop.slow().await;
+
+    shop.with(short(OnDrainTimeout::Fail));
+    let error = shop.drain("web1").await.unwrap_err();
+    assert!(error.detail.starts_with("1 connections were still open after 700ms"), "{error:?}");
+    assert_eq!(shop.proxy.bits("web1").await, "0", "put back");
+
+    shop.with(short(OnDrainTimeout::Proceed));
+    let mut heard = Vec::new();
+    let drained = shop.balancer.drain("web1", &shop.found, &mut |n| heard.push(n), &shop.stop).await.unwrap();
+    assert_eq!(drained.left, 1);
+    assert!(drained.waited >= Duration::from_millis(700) && heard.iter().all(|n| *n == 1) && heard.len() > 3);
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+
+    // It was not harmed by any of this.
+    shop.apps[0].release.notify_one();
+    assert_eq!(request.await.unwrap(), "HTTP/1.1 200 OK");
+    shop.restore("web1").await.unwrap();
+
+    shop.apps[0].slow.store(0, Ordering::SeqCst);
+    let request = shop.slow().await;
+    shop.with(short(OnDrainTimeout::Kill));
+    assert_eq!(shop.drain("web1").await, Ok(0));
+    assert_ne!(request.await.unwrap(), "HTTP/1.1 200 OK");
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+}
+
+#[tokio::test]
+async fn a_pair_is_drained_and_restored_together() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let mut shop = Shop::open(three, |_| {}).await;
+    let mut other = Proxy::start(shop.dir.path(), "other", &three(shop.dir.path())).await;
+    let mut pair = config(&[&shop.proxy, &other]);
+    pair.restore_timeout = Duration::from_secs(5);
+    shop.balancer = balancer(&pair);
+    let alone = shop.found.clone();
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
+    assert_eq!(shop.found.members.len(), 6);
+
+    let (stop, requests) = load(other.front());
+    shop.drain("web1").await.unwrap();
+    assert_eq!((shop.proxy.bits("web1").await, other.bits("web1").await), ("1".into(), "1".into()));
+    shop.apps[0].restart().await;
+    shop.restore("web1").await.unwrap();
+    assert_eq!((shop.proxy.bits("web1").await, other.bits("web1").await), ("0".into(), "0".into()));
+    stop.cancel();
+    assert_eq!(requests.await.unwrap().1, Vec::<String>::new());
+
+    // What only one refuses is left alone on both.
+    other.tell("set server shop/web2 state maint;set server shop/web3 state maint").await;
+    let error = shop.drain("web1").await.unwrap_err();
+    assert!(error.at.ends_with("other.sock"), "{error:?}");
+    assert_eq!(shop.proxy.bits("web1").await, "0");
+    other.tell("set server shop/web2 state ready;set server shop/web3 state ready").await;
+
+    // What was not asked about before is not touched.
+    let error = shop.balancer.drain("web1", &alone, &mut |_| {}, &shop.stop).await.unwrap_err();
+    assert!(error.detail.contains("not known"), "{error:?}");
+
+    // One that is gone does not keep the other from being restored.
+    shop.drain("web1").await.unwrap();
+    other.kill();
+    let error = shop.restore("web1").await.unwrap_err();
+    assert!(error.unreachable && error.at.ends_with("other.sock"), "{error:?}");
+    assert_eq!(shop.proxy.bits("web1").await, "0");
+    // And nothing is drained on one alone.
+    let error = shop.drain("web2").await.unwrap_err();
+    assert!(error.unreachable, "{error:?}");
+    assert_eq!(shop.proxy.bits("web2").await, "0");
+}
+
+#[tokio::test]
+async fn servers_without_checks_are_restored_without_waiting_for_any() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let shop = Shop::open(|dir| servers(dir, ""), |c| c.restore_timeout = Duration::from_secs(5)).await;
+    shop.drain("web1").await.unwrap();
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+    shop.restore("web1").await.unwrap();
+    let back = shop.look("web1").await;
+    assert_eq!((back.admin, back.status.as_str(), back.in_service), (Admin::Ready, "no check", true));
+}
+
+#[tokio::test]
+async fn what_fails_its_checks_stays_out() {
+    if !haproxy_is_here() {
+        return;
+    }
+    // With `fall 1` a server that leaves maint has full health before any check: that must not pass for proof.
+    for options in ["check", "check fall 1", "check rise 1 fall 1"] {
+        let shop = Shop::open(|dir| servers(dir, options), |c| c.restore_timeout = Duration::from_secs(2)).await;
+        shop.drain("web1").await.unwrap();
+        shop.apps[0].set(Mode::Unavailable);
+        let (stop, requests) = load(shop.proxy.front());
+        let error = shop.restore("web1").await.unwrap_err();
+        assert!(error.detail.contains("did not pass") && error.detail.contains("503"), "{options}: {error:?}");
+        assert!(error.detail.contains("stays in maint"), "{options}: {error:?}");
+        assert_eq!(shop.proxy.bits("web1").await, "1", "{options}");
+        shop.apps[0].set(Mode::Up);
+        shop.restore("web1").await.unwrap();
+        assert!(shop.look("web1").await.in_service, "{options}");
+        stop.cancel();
+        assert_eq!(requests.await.unwrap().1, Vec::<String>::new(), "{options}: it never got a request in between");
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_weight_0_is_restored_to_that() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let mut shop = Shop::open(three, |c| c.restore_timeout = Duration::from_secs(10)).await;
+    shop.proxy.tell("set server shop/web1 weight 0").await;
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
+    assert!(!shop.found.members[0].in_service && shop.found.members[1].others_in_service == 1);
+    shop.drain("web1").await.unwrap();
+    shop.restore("web1").await.unwrap();
+    let back = shop.look("web1").await;
+    assert_eq!((back.admin, back.in_service), (Admin::Ready, false), "{back:?}");
+}
+
+#[tokio::test]
+async fn an_interrupted_drain_puts_back_and_an_interrupted_restore_stays_out() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let shop = Shop::open(three, |_| {}).await;
+    let _request = shop.slow().await;
+    let stop = CancellationToken::new();
+    let mut hear = |open| {
+        if open > 0 {
+            stop.cancel();
+        }
+    };
+    let error = shop.balancer.drain("web1", &shop.found, &mut hear, &stop).await.unwrap_err();
+    assert!(error.stopped, "{error:?}");
+    assert_eq!(shop.proxy.bits("web1").await, "0");
+    assert!(shop.look("web1").await.in_service);
+
+    shop.apps[0].release.notify_one();
+    shop.drain("web1").await.unwrap();
+    shop.apps[0].set(Mode::Unavailable);
+    let stop = CancellationToken::new();
+    let mut hear = |how: String| {
+        if how.contains("DOWN") {
+            stop.cancel();
+        }
+    };
+    let error = shop.balancer.restore("web1", &shop.found, &mut hear, &stop).await.unwrap_err();
+    assert!(error.stopped, "{error:?}");
+    assert_eq!(shop.proxy.bits("web1").await, "1");
+}
+
+#[tokio::test]
+async fn a_server_that_was_down_is_not_put_back_as_up() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let fail = |c: &mut LoadBalancer| {
+        c.drain_timeout = Duration::from_millis(300);
+        c.on_drain_timeout = OnDrainTimeout::Fail;
+    };
+    let shop = Shop::open(three, fail).await;
+    let _request = shop.slow().await;
+    shop.apps[0].set(Mode::Unavailable);
+    shop.proxy.status("web1", "DOWN").await;
+    let (stop, requests) = load(shop.proxy.front());
+    let error = shop.drain("web1").await.unwrap_err();
+    assert!(error.detail.contains("still open"), "{error:?}");
+    let now = shop.look("web1").await;
+    assert_eq!((now.admin, now.in_service), (Admin::Ready, false), "{now:?}");
+    stop.cancel();
+    assert_eq!(requests.await.unwrap().1, Vec::<String>::new(), "it never got a request");
+}
+
+#[tokio::test]
+async fn an_agent_does_not_end_a_drain() {
+    if !haproxy_is_here() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Notify::new());
+    let heard = asked.clone();
+    let agent = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"ready\n").await;
+            heard.notify_waiters();
+        }
+    });
+    let options = format!("check agent-check agent-addr 127.0.0.1 agent-port {port} agent-inter 100ms");
+    let shop = Shop::open(|dir| servers(dir, &options), |_| {}).await;
+    assert!(shop.found.members.iter().all(|m| m.agent));
+    let enabled = async |server: &str| {
+        let state = shop.proxy.tell("show servers state shop").await;
+        let row = state.lines().find(|l| l.split(' ').nth(3) == Some(server)).unwrap().to_owned();
+        row.split(' ').nth(14).unwrap().parse::<u32>().unwrap() & 4 == 4
+    };
+    shop.drain("web1").await.unwrap();
+    assert!(!enabled("web1").await && enabled("web2").await);
+    for _ in 0..20 {
+        // The agents of the others go on saying `ready`.
+        timeout(Duration::from_secs(20), asked.notified()).await.unwrap();
+    }
+    assert!(shop.balancer.still_out("web1").await.unwrap());
+    shop.restore("web1").await.unwrap();
+    assert!(enabled("web1").await && shop.look("web1").await.in_service);
+    agent.abort();
+}

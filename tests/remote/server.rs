@@ -1,0 +1,319 @@
+//! A server without a network: a home directory and a `sh` of a chosen kind, in which remote scripts run for real.
+
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use pitcrew::facts::ServerFacts;
+use pitcrew::name::{ReleaseId, RunId};
+use pitcrew::remote::calls::{self, Site};
+use pitcrew::remote::{Answer, Call, Nonce, Owner};
+use pitcrew::web::{Template, Web};
+
+/// The shells that a server's `sh` may be.
+pub const SHELLS: [&str; 3] = ["dash", "busybox", "bash"];
+
+/// A directory that plays a server.
+pub struct Server {
+    dir: tempfile::TempDir,
+    path: String,
+    deploy_to: String,
+    /// The web server of its site.
+    pub web: Web,
+    /// The login shell, when it is not the same `sh`.
+    pub login: Option<PathBuf>,
+    /// What its `sh` is.
+    pub shell: &'static str,
+}
+
+/// What a script printed and how it ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Exit status; 128 and the number for a signal.
+    pub status: i32,
+    /// Its answers.
+    pub answers: Vec<Answer>,
+    /// The rest of its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+/// Runs a test on one server of each kind.
+pub fn everywhere(test: impl Fn(&Server)) {
+    for shell in SHELLS {
+        if let Some(server) = Server::new(shell) {
+            test(&server);
+        }
+    }
+}
+
+/// Finds a program; says loudly that a test is skipped when it is missing, and fails it where that is not allowed.
+pub fn require(program: &str) -> Option<PathBuf> {
+    let found = on_path(program);
+    if found.is_none() {
+        assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none(), "{program} is not installed");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not installed");
+    }
+    found
+}
+
+/// Finds a program on the PATH.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.is_file())
+}
+
+/// The run of these tests.
+pub fn run() -> RunId {
+    RunId("run-1".into())
+}
+
+/// Its owner.
+pub fn owner() -> Owner {
+    Owner {
+        run: run(),
+        who: "alice".into(),
+        host: "laptop".into(),
+        pid: 42,
+        command: "pitcrew deploy".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+    }
+}
+
+/// A release's id.
+pub fn id(text: &str) -> ReleaseId {
+    ReleaseId::parse(text).unwrap()
+}
+
+/// A small release, packed.
+pub fn tarball(revision: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let noise: String = (0u32..4000).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 28) as u8)).collect();
+    for (path, content) in [
+        ("REVISION", format!("{revision}\n")),
+        ("app/odd 'name'\nhere", "hello\n".to_owned()),
+        ("app/noise", noise),
+        ("tmp/.keep", String::new()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(12345);
+        tar.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+impl Server {
+    /// Makes a server whose `sh` is `shell`; with busybox, all its tools are busybox's.
+    pub fn new(shell: &'static str) -> Option<Self> {
+        let program = require(shell)?;
+        let dir = tempfile::Builder::new().prefix("pitcrew it's ").tempdir().unwrap();
+        let bin = dir.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        fs::create_dir(dir.path().join("home")).unwrap();
+        symlink(&program, bin.join("sh")).unwrap();
+        let mut path = bin.to_str().unwrap().to_owned();
+        if shell == "busybox" {
+            let list = Command::new(&program).arg("--list").output().unwrap();
+            for applet in String::from_utf8_lossy(&list.stdout).lines() {
+                let _ = symlink(&program, bin.join(applet));
+            }
+        }
+        path.push_str(":/usr/bin:/bin");
+        let web = Template::builtin("static").unwrap().fill(&BTreeMap::new());
+        let deploy_to = dir.path().join("srv/the shop").to_str().unwrap().to_owned();
+        Some(Self { dir, path, deploy_to, web, login: None, shell })
+    }
+
+    /// What the calls need.
+    pub fn site(&self) -> Site<'_> {
+        Site { deploy_to: &self.deploy_to, app: "shop", web: &self.web, env: &[] }
+    }
+
+    /// `deploy_to`.
+    pub fn root(&self) -> &Path {
+        Path::new(&self.deploy_to)
+    }
+
+    /// The login user's home.
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// Runs a call.
+    pub fn run(&self, call: &Call) -> Ran {
+        self.send(call, b"")
+    }
+
+    /// Runs a call with a payload.
+    pub fn send(&self, call: &Call, payload: &[u8]) -> Ran {
+        let input = [&call.head()[..], payload].concat();
+        self.raw(call, &input)
+    }
+
+    /// Runs a call with exactly this standard input.
+    pub fn raw(&self, call: &Call, input: &[u8]) -> Ran {
+        let nonce = Nonce::random();
+        self.exec(&call.command(&nonce), input, &nonce)
+    }
+
+    /// Runs a command line as sshd does: by the login shell, in the home directory.
+    pub fn exec(&self, command: &str, input: &[u8], nonce: &Nonce) -> Ran {
+        let login = self.login.clone().unwrap_or_else(|| self.dir.path().join("bin/sh"));
+        let mut child = Command::new(login)
+            .arg("-c")
+            .arg(command)
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", &self.path)
+            .current_dir(self.home())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // A script that refuses reads no payload: its pipe breaks, which is as it should be.
+        let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let done = child.wait_with_output().unwrap();
+        feeder.join().unwrap();
+        let mut answers = Vec::new();
+        let mut output = String::new();
+        for line in String::from_utf8_lossy(&done.stdout).lines() {
+            let (before, answer) = nonce.split(line);
+            output.push_str(before);
+            match answer {
+                Some(answer) => answers.push(answer),
+                None => output.push('\n'),
+            }
+        }
+        use std::os::unix::process::ExitStatusExt;
+        let status = done.status.code().unwrap_or_else(|| 128 + done.status.signal().unwrap_or_default());
+        Ran { status, answers, output, errors: String::from_utf8_lossy(&done.stderr).into_owned() }
+    }
+
+    /// Asks for the facts.
+    pub fn probe(&self, files: &[String]) -> ServerFacts {
+        ServerFacts::read(&self.run(&calls::probe(&self.site(), files)).ok().answers).unwrap()
+    }
+
+    /// Makes a release directory without pitcrew.
+    pub fn release(&self, id: &str, revision: Option<&str>) {
+        let dir = self.root().join("releases").join(id);
+        fs::create_dir_all(&dir).unwrap();
+        if let Some(revision) = revision {
+            fs::write(dir.join("REVISION"), format!("{revision}\n")).unwrap();
+        }
+    }
+
+    /// Writes a file below `deploy_to`.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Reads a file below `deploy_to`.
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.root().join(path)).unwrap()
+    }
+
+    /// Lists what no script may leave behind.
+    pub fn stray(&self) -> Vec<String> {
+        self.tree()
+            .into_iter()
+            .filter(|p| {
+                let own = p.starts_with(".pitcrew/");
+                p.contains(".new.")
+                    || p.contains(".current.")
+                    || (own && (p.contains("incoming") || p.contains("trash")))
+            })
+            .collect()
+    }
+
+    /// Lists every path below `deploy_to`, sorted; links are not followed.
+    pub fn tree(&self) -> Vec<String> {
+        fn walk(dir: &Path, root: &Path, found: &mut Vec<String>) {
+            let Ok(entries) = fs::read_dir(dir) else { return };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                found.push(path.strip_prefix(root).unwrap().to_string_lossy().into_owned());
+                if path.is_dir() && !path.is_symlink() {
+                    walk(&path, root, found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(self.root(), self.root(), &mut found);
+        found.sort();
+        found
+    }
+}
+
+impl Ran {
+    /// Demands that the script ran to its good end.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!(self.status == 0 && Answer::is_done(&self.answers), "{self:#?}");
+        self
+    }
+
+    /// Demands that it refused with this code.
+    #[track_caller]
+    pub fn refused(self, code: &str) -> Self {
+        let refusal = Answer::refusal(&self.answers);
+        assert_eq!(refusal.map(|r| r.code).as_deref(), Some(code), "{self:#?}");
+        assert_ne!(self.status, 0, "{self:#?}");
+        assert!(!Answer::is_done(&self.answers), "{self:#?}");
+        self
+    }
+
+    /// The first answer with this key.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.answers.iter().find(|a| a.key == key).map(|a| a.value.as_str())
+    }
+
+    /// All answers with this key.
+    pub fn values(&self, key: &str) -> Vec<String> {
+        self.answers.iter().filter(|a| a.key == key).map(|a| a.value.clone()).collect()
+    }
+}
+
+/// A call's script with its comments, which [`Call::text`] leaves out.
+pub fn readable(call: &Call) -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/remote");
+    let text = call.text();
+    let assignments = text.split_once("set -u\n").unwrap().0.to_owned();
+    let parts: &[&str] = match call.script.name() {
+        "probe" | "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
+        "prune" | "remove" => &["lib", "sweep"],
+        _ => &["lib"],
+    };
+    let mut all = assignments;
+    for part in parts.iter().chain([&call.script.name()]) {
+        all.push_str(&fs::read_to_string(dir.join(format!("{part}.sh"))).unwrap());
+    }
+    all
+}
+
+/// Runs shellcheck and demands silence.
+pub fn shellcheck(program: &Path, name: &str, text: &str) {
+    // SC2034, SC2317: the parts shared by all scripts hold what this one does not use.
+    let mut child = Command::new(program)
+        .args(["--shell=sh", "--norc", "--exclude=SC2034,SC2317", "--format=gcc", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success(), "{name}:\n{}", String::from_utf8_lossy(&said.stdout));
+}

@@ -1,0 +1,641 @@
+//! The remote scripts, run for real: under dash, busybox and bash, in a directory of their own, as a server would run them.
+//!
+//! Each situation runs under every shell that is installed. With `PITCREW_REQUIRE_REAL=1` a missing one fails the test.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "remote/server.rs"]
+mod server;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use pitcrew::config::Shared;
+use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
+use pitcrew::name::{ReleaseId, Revision, RunId};
+use pitcrew::remote::calls::{self, Behind, Dir, Mark};
+use pitcrew::remote::{COMMAND_LIMIT, Call, Nonce, Param, Script};
+use server::{Server, everywhere, id, owner, require, run, tarball};
+
+const A: &str = "20260101000000";
+const B: &str = "20260102000000";
+const C: &str = "20260103000000";
+
+/// A new release goes all the way from nothing to `current`.
+fn deploy(server: &Server, from: Option<&str>, to: &str) {
+    let site = server.site();
+    let (run, to) = (run(), id(to));
+    let from = from.map(id);
+    server.run(&calls::lock(&site, &owner())).ok();
+    server.send(&calls::transfer(&site, &run, &to, &Revision("abc123".into())), &tarball("abc123")).ok();
+    server.run(&calls::link(&site, &run, &to, &Shared::default())).ok();
+    server.run(&calls::switch(&site, &run, from.as_ref(), Some(&to))).ok();
+    let mark = Mark { state: Some((&to, ReleaseState::Good)), line: Some("one line"), behind: None };
+    server.run(&calls::mark(&site, &run, &mark)).ok();
+    server.run(&calls::unlock(&site, &run)).ok();
+}
+
+#[test]
+fn a_first_deploy_and_the_next() {
+    everywhere(|server| {
+        let facts = server.probe(&[]);
+        assert_eq!((facts.current, facts.releases.len(), facts.lock), (None, 0, None));
+        assert!(!server.root().exists(), "the probe creates nothing");
+
+        deploy(server, None, A);
+        assert_eq!(fs::read_link(server.root().join("current")).unwrap().to_str(), Some(&*format!("releases/{A}")));
+        deploy(server, Some(A), B);
+
+        let facts = server.probe(&[".env".to_owned()]);
+        assert_eq!(facts.current, Some(id(B)));
+        assert_eq!(facts.previous, Some(id(A)));
+        assert_eq!(facts.lock, None);
+        assert_eq!(facts.missing_files, [".env"]);
+        assert_eq!(facts.not_writable, None);
+        assert_eq!(facts.missing_tools, Vec::<String>::new());
+        assert!(facts.free_kb.is_some() && facts.time > 1_700_000_000);
+        let seen: Vec<_> = facts.releases.iter().map(|r| (r.id.as_str().to_owned(), r.state)).collect();
+        assert_eq!(seen, [(A.to_owned(), ReleaseState::Good), (B.to_owned(), ReleaseState::Good)]);
+        assert!(facts.releases.iter().all(|r| r.revision == Some(Revision("abc123".into()))));
+        assert_eq!(server.read("revisions.log"), "one line\none line\n");
+        assert_eq!(server.stray(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn deploy_to_starts_at_home_unless_it_is_absolute() {
+    everywhere(|server| {
+        for (written, want) in [("~/x y", "x y"), ("x y/", "x y"), ("~", "")] {
+            let mut site = server.site();
+            site.deploy_to = written;
+            let facts = ServerFacts::read(&server.run(&calls::probe(&site, &[])).ok().answers).unwrap();
+            assert_eq!(facts.root, server.home().join(want).to_str().unwrap().trim_end_matches('/'), "{written}");
+        }
+        let mut site = server.site();
+        site.deploy_to = "//";
+        server.run(&calls::probe(&site, &[])).refused("bad_root");
+    });
+}
+
+#[test]
+fn a_capistrano_layout_is_taken_over_and_rolled_back_to() {
+    everywhere(|server| {
+        // Capistrano's link is absolute, and nothing says what state a release is in.
+        server.release(A, Some("aaa"));
+        server.release(B, Some("bbb"));
+        fs::create_dir_all(server.root().join("releases/20260102000000.bak")).unwrap();
+        fs::write(server.root().join("releases/notes"), "x").unwrap();
+        symlink(server.root().join("releases").join(B), server.root().join("current")).unwrap();
+        let facts = server.probe(&[]);
+        assert_eq!(facts.current, Some(id(B)));
+        assert_eq!(facts.unknown, 2);
+        assert!(facts.releases.iter().all(|r| r.state == ReleaseState::Foreign));
+
+        deploy(server, Some(B), C);
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.run(&calls::switch(&site, &run(), Some(&id(C)), Some(&id(B)))).ok();
+        assert_eq!(server.probe(&[]).current, Some(id(B)));
+        assert!(!server.root().join(".pitcrew/states").join(B).exists(), "it stays foreign");
+    });
+}
+
+#[test]
+fn a_lock_is_held_by_one_run() {
+    everywhere(|server| {
+        let site = server.site();
+        let mut other = owner();
+        other.run = RunId("other".into());
+        other.command = "pitcrew deploy\nrun=mine it's".into();
+        server.run(&calls::lock(&site, &other)).ok();
+        assert_eq!(server.run(&calls::lock(&site, &other)).ok().value("taken"), Some("again"));
+
+        let refused = server.run(&calls::lock(&site, &owner())).refused("locked");
+        let held = LockFacts::read(&refused.answers);
+        assert_eq!(held.owner["run"], "other");
+        assert_eq!(held.owner["command"], "pitcrew deploy run=mine it's");
+        assert!(held.age.is_some_and(|age| age < 60));
+        assert_eq!(server.probe(&[]).lock.unwrap().owner["who"], "alice");
+
+        server.run(&calls::unlock(&site, &run())).refused("not_ours");
+        server.run(&calls::renew(&site, &run())).refused("lock_lost");
+        server.run(&calls::renew(&site, &other.run)).ok();
+        server.run(&calls::unlock(&site, &other.run)).ok();
+        server.run(&calls::unlock(&site, &other.run)).ok();
+        server.run(&calls::renew(&site, &other.run)).refused("lock_lost");
+        server.run(&calls::lock(&site, &owner())).ok();
+    });
+}
+
+#[test]
+fn of_many_who_ask_one_gets_the_lock() {
+    everywhere(|server| {
+        let site = server.site();
+        let taken: usize = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8)
+                .map(|n| {
+                    let mut owner = owner();
+                    owner.run = RunId(format!("run{n}"));
+                    scope.spawn(move || server.run(&calls::lock(&site, &owner)).status == 0)
+                })
+                .collect();
+            asking.into_iter().map(|a| usize::from(a.join().unwrap())).sum()
+        });
+        assert_eq!(taken, 1);
+    });
+}
+
+#[test]
+fn nothing_changes_without_the_lock() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        server.release(B, Some("bbb"));
+        let site = server.site();
+        let (a, b, run) = (id(A), id(B), run());
+        let limit = Duration::from_secs(1);
+        let before = server.tree();
+        for call in [
+            calls::transfer(&site, &run, &id(C), &Revision("x".into())),
+            calls::link(&site, &run, &b, &Shared { dirs: vec!["log".into()], files: vec![] }),
+            calls::switch(&site, &run, Some(&a), Some(&b)),
+            calls::restart(&site, &run, &a, limit),
+            calls::stop(&site, &run, limit),
+            calls::mark(&site, &run, &Mark { line: Some("x"), ..Mark::default() }),
+            calls::prune(&site, &run, 1, &[]),
+            calls::remove(&site, &run, &b),
+            calls::command(&site, Dir::Current, "touch made").under(&run, "build"),
+        ] {
+            server.run(&call).refused("lock_lost");
+        }
+        assert_eq!(server.tree(), before);
+    });
+}
+
+#[test]
+fn a_transfer_is_whole_or_nothing() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        let call = calls::transfer(&site, &run(), &id(A), &Revision("abc123".into()));
+        let whole = tarball("abc123");
+        for (what, payload) in [
+            ("nothing", &b""[..]),
+            ("half", &whole[..whole.len() / 2]),
+            ("no gzip", b"hello, this is no archive"),
+            ("another revision", &tarball("abc124")),
+        ] {
+            let refused = server.send(&call, payload).refused("bad_payload");
+            assert!(!refused.value("fail").unwrap().is_empty(), "{what}");
+            assert!(!server.root().join("releases").join(A).exists(), "{what}");
+            assert_eq!(server.stray(), Vec::<String>::new(), "{what}");
+        }
+        server.send(&call, &whole).ok();
+        assert_eq!(server.read(&format!("releases/{A}/REVISION")), "abc123\n");
+        assert_eq!(server.read(&format!("releases/{A}/app/odd 'name'\nhere")), "hello\n");
+        // The answer was lost, and the same run asks again; another run is refused.
+        assert_eq!(server.send(&call, &whole).ok().value("transferred"), Some("again"));
+        server.run(&calls::unlock(&site, &run())).ok();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.send(&call, &whole).refused("release_exists");
+    });
+}
+
+#[test]
+fn shared_paths_become_relative_links() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        let release = server.root().join("releases").join(A);
+        fs::create_dir_all(release.join("log")).unwrap();
+        fs::write(release.join("log/.keep"), "").unwrap();
+        let shared = Shared {
+            dirs: vec!["log".into(), "./public//uploads/".into(), "a b/it's \"$x\"\n".into()],
+            files: vec![".env".into(), "config/master.key".into()],
+        };
+        let refused = server.run(&calls::link(&site, &run(), &id(A), &shared)).refused("missing_files");
+        let missing: Vec<_> = refused.values("missing_file");
+        assert_eq!(missing, [".env", "config/master.key"]);
+        assert!(release.join("log/.keep").exists(), "nothing was changed");
+
+        fs::create_dir_all(server.root().join("shared/config")).unwrap();
+        fs::write(server.root().join("shared/.env"), "x").unwrap();
+        fs::write(server.root().join("shared/config/master.key"), "y").unwrap();
+        for _ in 0..2 {
+            server.run(&calls::link(&site, &run(), &id(A), &shared)).ok();
+            let link = |path: &str| fs::read_link(release.join(path)).unwrap().to_str().unwrap().to_owned();
+            assert_eq!(link("log"), "../../shared/log");
+            assert_eq!(link("public/uploads"), "../../../shared/public/uploads");
+            assert_eq!(link("a b/it's \"$x\"\n"), "../../../shared/a b/it's \"$x\"\n");
+            assert_eq!(fs::read_to_string(release.join("config/master.key")).unwrap(), "y");
+            assert!(server.root().join("shared/public/uploads").is_dir());
+        }
+        for bad in ["/etc", "../x", "a/../../x", ".", "REVISION", "log/deep"] {
+            let shared = Shared { dirs: vec!["log".into(), bad.into()], files: vec![] };
+            server.run(&calls::link(&site, &run(), &id(A), &shared)).refused("bad_path");
+        }
+        assert!(!server.root().join("shared/deep").exists());
+    });
+}
+
+#[test]
+fn a_switch_is_a_rename_between_what_is_expected() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        for (id, state) in [(A, "good"), (B, "prepared"), (C, "prepared")] {
+            server.release(id, Some("rev"));
+            server.write(&format!(".pitcrew/states/{id}"), &format!("{state}\n"));
+        }
+        let switch = |from: Option<&str>, to: Option<&str>| {
+            let (from, to) = (from.map(id), to.map(id));
+            server.run(&calls::switch(&site, &run(), from.as_ref(), to.as_ref()))
+        };
+        switch(Some(A), Some(B)).refused("current_changed");
+        switch(None, Some(A)).ok();
+        assert_eq!(switch(None, Some(A)).ok().value("switched"), Some("already"));
+        // Killed between the two steps of an earlier switch: the link it left must not be followed or kept.
+        symlink(format!("releases/{C}"), server.root().join(".current.pitcrew.1")).unwrap();
+        switch(Some(A), Some(B)).ok();
+        assert_eq!(server.stray(), Vec::<String>::new());
+        assert!(
+            fs::read_dir(server.root().join("releases").join(A))
+                .unwrap()
+                .all(|e| { !e.unwrap().file_name().to_string_lossy().contains("current") })
+        );
+        assert_eq!(server.read(&format!(".pitcrew/states/{B}")), "active\n");
+        assert_eq!(server.probe(&[]).previous, Some(id(A)));
+
+        // Back: what was good stays good, and what was before it is remembered again.
+        switch(Some(B), Some(A)).ok();
+        assert_eq!(server.read(&format!(".pitcrew/states/{A}")), "good\n");
+        assert_eq!(server.probe(&[]).previous, None);
+
+        fs::remove_file(server.root().join("releases").join(C).join("REVISION")).unwrap();
+        switch(Some(A), Some(C)).refused("no_release");
+        switch(Some(A), Some("20990101000000")).refused("no_release");
+        switch(Some(A), None).ok();
+        assert!(fs::symlink_metadata(server.root().join("current")).is_err());
+        assert_eq!(switch(Some(A), None).ok().value("switched"), Some("already"));
+    });
+}
+
+#[test]
+fn a_current_that_is_no_link_into_releases_is_left_alone() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        let current = server.root().join("current");
+        let odd = || {
+            let before = server.tree();
+            let facts = server.probe(&[]);
+            server.run(&calls::switch(&site, &run(), None, Some(&id(A)))).refused("current_odd");
+            assert_eq!(server.tree(), before);
+            assert_eq!(facts.current, None);
+            facts.current_odd.unwrap()
+        };
+        fs::create_dir(&current).unwrap();
+        fs::write(current.join("precious"), "x").unwrap();
+        assert_eq!(odd(), "a directory");
+        fs::remove_dir_all(&current).unwrap();
+        symlink("/nowhere/at\nall", &current).unwrap();
+        assert_eq!(odd(), "a link to /nowhere/at\nall");
+        fs::remove_file(&current).unwrap();
+        symlink(format!("releases/{B}"), &current).unwrap();
+        assert!(odd().starts_with("a dangling link"));
+        fs::remove_file(&current).unwrap();
+        // By another name of the same directory it is a release all the same.
+        symlink(server.root().parent().unwrap(), server.home().join("alias")).unwrap();
+        let alias = server.home().join("alias").join(server.root().file_name().unwrap());
+        symlink(alias.join("releases").join(A), &current).unwrap();
+        assert_eq!(server.probe(&[]).current, Some(id(A)));
+    });
+}
+
+#[test]
+fn commands_end_as_they_end() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let env = [
+            ("GREETING".to_owned(), "it's\n\"two\" lines!\\n".to_owned()),
+            ("root".to_owned(), "/not/ours".to_owned()),
+            ("PATH".to_owned(), "/nowhere".to_owned()),
+        ];
+        let mut site = server.site();
+        site.env = &env;
+        let ran = server.run(&calls::command(
+            &site,
+            Dir::Current,
+            "printf '%s|' \"$GREETING\" \"$root\" \"$PITCREW_APP\"; cat REVISION; pwd; cat",
+        ));
+        assert_eq!(ran.status, 0, "{ran:?}");
+        let release = server.root().join("current");
+        assert_eq!(
+            ran.output.trim_end(),
+            format!("it's\n\"two\" lines!\\n|/not/ours|shop|abc123\n{}", release.display())
+        );
+        assert_eq!(ran.value("exit"), Some("0"));
+
+        for (command, status, signal) in [
+            ("exit 3", 3, None),
+            ("kill -9 $$", 137, Some("KILL")),
+            ("sh -c 'kill -TERM $$'; exit $?", 143, Some("TERM")),
+            ("exit 255", 255, None),
+            ("no-such-command-here", 127, None),
+            ("if", 2, None),
+        ] {
+            let ran = server.run(&calls::command(&server.site(), Dir::Release(id(A)), command));
+            assert_eq!(ran.status & 0xff, status, "{command}: {ran:?}");
+            assert_eq!(ran.value("exit"), Some(&*status.to_string()), "{command}");
+            assert_eq!(ran.value("signal"), signal, "{command}");
+        }
+        server.run(&calls::command(&site, Dir::Release(id(B)), "true")).refused("no_release");
+    });
+}
+
+#[test]
+fn a_variable_that_cannot_be_exported_fails_the_command() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        for name in ["A-B", "", "X; touch /tmp/pwned; Y"] {
+            let env = [(name.to_owned(), "x".to_owned())];
+            let mut site = server.site();
+            site.env = &env;
+            let ran = server.run(&calls::command(&site, Dir::Current, "touch ran"));
+            assert_ne!(ran.status, 0);
+            assert!(!server.root().join("current/ran").exists());
+        }
+        let env = [("A".to_owned(), "x\0y".to_owned())];
+        let mut site = server.site();
+        site.env = &env;
+        assert_ne!(server.run(&calls::command(&site, Dir::Current, "true")).status, 0);
+    });
+}
+
+#[test]
+fn nothing_runs_without_its_whole_input() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let env = [("A".to_owned(), "x".repeat(5000))];
+        let mut site = server.site();
+        site.env = &env;
+        let call = calls::command(&site, Dir::Current, "touch ran");
+        let head = call.head();
+        let ran = server.raw(&call, &head[..head.len() - 1]);
+        ran.refused("no_input");
+        assert!(!server.root().join("current/ran").exists());
+    });
+}
+
+#[test]
+fn pruning_keeps_what_is_good_or_used() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        for (n, state) in
+            ["foreign", "good", "failed", "good", "good", "prepared", "good", "good", "reverted", "prepared"]
+                .iter()
+                .enumerate()
+        {
+            let id = format!("202601{:02}000000", n + 1);
+            server.release(&id, Some("rev"));
+            if *state != "foreign" {
+                server.write(&format!(".pitcrew/states/{id}"), state);
+            }
+        }
+        let ids = |days: &[u32]| days.iter().map(|d| format!("202601{d:02}000000")).collect::<Vec<_>>();
+        for odd in ["notes", "20260105000000.bak", "2026010500000"] {
+            fs::create_dir_all(server.root().join("releases").join(odd)).unwrap();
+        }
+        // Good are 1, 2, 4, 5, 7, 8. Current is 2, previous 4, and a process runs in 1.
+        symlink(format!("releases/{}", ids(&[2])[0]), server.root().join("current")).unwrap();
+        server.write(".pitcrew/previous", &format!("{}\n", ids(&[4])[0]));
+        server.write(&format!(".pitcrew/states/{C}99"), "good\n");
+        fs::create_dir_all(server.root().join(".pitcrew/incoming").join(C)).unwrap();
+        let release = server.root().join("releases").join(&ids(&[1])[0]);
+        let mut user = std::process::Command::new("sleep").arg("600").current_dir(release).spawn().unwrap();
+        let locked = server.root().join("releases").join(&ids(&[3])[0]).join("vendor");
+        fs::create_dir_all(&locked).unwrap();
+        fs::write(locked.join("x"), "").unwrap();
+        fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+
+        let ran = server.run(&calls::prune(&site, &run(), 2, &[]));
+        user.kill().unwrap();
+        user.wait().unwrap();
+        let ran = ran.ok();
+        let mut removed = ran.values("removed");
+        removed.sort_unstable();
+        // 9 and 10 are newer than the newest good one: somebody may still want to look at them.
+        assert_eq!(removed, ids(&[3, 5, 6]));
+        for odd in ["notes", "20260105000000.bak", "2026010500000"] {
+            assert!(server.root().join("releases").join(odd).exists(), "{odd}");
+        }
+        assert_eq!(server.stray(), Vec::<String>::new());
+        assert!(!server.root().join(".pitcrew/states").join(&ids(&[3])[0]).exists());
+        // Nobody runs in 1 now.
+        let ran = server.run(&calls::prune(&site, &run(), 2, &[id(&ids(&[1])[0])])).ok();
+        assert_eq!(ran.values("removed"), Vec::<String>::new());
+        let ran = server.run(&calls::prune(&site, &run(), 2, &[])).ok();
+        assert_eq!(ran.values("removed"), ids(&[1]));
+    });
+}
+
+#[test]
+fn a_release_that_is_needed_is_not_removed() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.run(&calls::remove(&site, &run(), &id(A))).refused("in_use");
+        server.release(C, Some("foreign"));
+        server.run(&calls::remove(&site, &run(), &id(C))).refused("in_use");
+        server.send(&calls::transfer(&site, &run(), &id(B), &Revision("abc123".into())), &tarball("abc123")).ok();
+        server.run(&calls::remove(&site, &run(), &id(B))).ok();
+        assert_eq!(server.run(&calls::remove(&site, &run(), &id(B))).ok().value("removed"), Some("already"));
+        assert!(!server.root().join("releases").join(B).exists());
+        assert_eq!(server.stray(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_is_marked_is_found_again() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        let a = id(A);
+        let behind = RunId("run-7".into());
+        let mark = Mark { state: Some((&a, ReleaseState::Failed)), line: None, behind: Some(Behind::By(&behind)) };
+        server.run(&calls::mark(&site, &run(), &mark)).ok();
+        let facts = server.probe(&[]);
+        assert_eq!(facts.behind.as_deref(), Some("run-7"));
+        assert_eq!(facts.releases[0].state, ReleaseState::Failed);
+        assert!(facts.journal.iter().any(|l| l.contains(" mark ")), "{:?}", facts.journal);
+        server.run(&calls::mark(&site, &run(), &Mark { behind: Some(Behind::No), ..Mark::default() })).ok();
+        assert_eq!(server.probe(&[]).behind, None);
+    });
+}
+
+#[test]
+fn the_probe_says_why_nothing_can_be_written() {
+    everywhere(|server| {
+        fs::create_dir_all(server.root().parent().unwrap()).unwrap();
+        fs::write(server.root(), "a file").unwrap();
+        assert!(server.probe(&[]).not_writable.unwrap().contains("not a directory"));
+        fs::remove_file(server.root()).unwrap();
+        let mut site = server.site();
+        // Not even root can write there.
+        site.deploy_to = "/dev/null/x";
+        let ran = server.run(&calls::probe(&site, &[])).ok();
+        assert!(ran.value("not_writable").is_some(), "{ran:?}");
+        server.run(&calls::lock(&site, &owner())).refused("not_writable");
+    });
+}
+
+#[test]
+fn a_full_disk_is_called_by_its_name() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    everywhere(|server| {
+        deploy(server, None, A);
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        // Everything that is appended here fails as a full disk makes it fail.
+        let journal = server.root().join(".pitcrew/lock/journal");
+        let _ = fs::remove_file(&journal);
+        symlink("/dev/full", &journal).unwrap();
+        let b = id(B);
+        server
+            .send(&calls::transfer(&site, &run(), &b, &Revision("abc123".into())), &tarball("abc123"))
+            .refused("no_space");
+        server.release(B, Some("rev"));
+        server.write(&format!(".pitcrew/states/{B}"), "prepared\n");
+        server.run(&calls::switch(&site, &run(), Some(&id(A)), Some(&b))).refused("no_space");
+        assert_eq!(server.probe(&[]).current, Some(id(A)));
+        // Going back must be possible all the same.
+        server.write(&format!(".pitcrew/states/{B}"), "good\n");
+        server.run(&calls::switch(&site, &run(), Some(&id(A)), Some(&b))).ok();
+        server.run(&calls::unlock(&site, &run())).ok();
+    });
+}
+
+#[test]
+fn a_noisy_profile_changes_no_answer() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let call = calls::probe(&server.site(), &[]);
+        let nonce = Nonce::random();
+        let noisy = format!("printf 'NOISE @pitcrew:0 done'; {}", call.command(&nonce));
+        let ran = server.exec(&noisy, &call.head(), &nonce);
+        assert_eq!(ServerFacts::read(&ran.ok().answers).unwrap().current, Some(id(A)));
+    });
+}
+
+#[test]
+fn every_command_line_is_short_and_says_its_step() {
+    let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+    let long = "it's a \"long\" word\n".repeat(20_000);
+    for script in Script::ALL {
+        let call = Call {
+            script,
+            params: vec![("root", Param::Text("/x".into())), ("files", Param::List(vec![long.clone(); 3]))],
+            snippets: vec![("web_start", long.clone())],
+            web: vec![("x".into(), long.clone())],
+            env: vec![("SECRET".into(), "hunter2-hunter2".into())],
+        };
+        let command = call.command(&Nonce::random());
+        assert!(command.len() < COMMAND_LIMIT, "{}: {}", script.name(), command.len());
+        assert!(command.contains(&format!(" pitcrew-{} ", script.name())));
+        assert!(!command.contains("hunter2") && !call.text().contains("hunter2"));
+        assert!(call.text().contains("SECRET"));
+    }
+    // The usual call travels in the command line, and is small.
+    let usual = calls::restart(&server.site(), &run(), &id(A), Duration::from_secs(60)).command(&Nonce::random());
+    assert!(usual.len() < 24 * 1024, "{}", usual.len());
+}
+
+#[test]
+fn long_parameters_travel_on_standard_input() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let long = format!("# {}\nprintf '%s' \"$GREETING\"; exit 4", "it's! ".repeat(40_000));
+        let env = [("GREETING".to_owned(), "hello\nthere".to_owned())];
+        let mut site = server.site();
+        site.env = &env;
+        let ran = server.run(&calls::command(&site, Dir::Current, &long));
+        assert_eq!((ran.status, ran.output.trim_end()), (4, "hello\nthere"));
+    });
+}
+
+#[test]
+fn any_login_shell_will_do() {
+    let mut asked = 0;
+    for shell in ["tcsh", "csh", "fish", "zsh", "ksh", "mksh", "bash", "dash"] {
+        let Some(path) = server::on_path(shell) else { continue };
+        asked += 1;
+        let mut server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+        deploy(&server, None, A);
+        server.login = Some(path);
+        let command = "printf '%s\\n' \"it's !! $HOME \\\\ ~ \\`x\\` %d\" 'a!b' é";
+        let env = [("GREETING".to_owned(), "it's !!\n".to_owned())];
+        let mut site = server.site();
+        site.env = &env;
+        let command = format!("{command} \"$GREETING\"");
+        let call = calls::command(&site, Dir::Current, &command);
+        let ran = server.run(&call);
+        let home = server.home().display().to_string();
+        assert_eq!(ran.output.trim_end(), format!("it's !! {home} \\ ~ `x` %d\na!b\né\nit's !!"), "{shell}: {ran:?}");
+        assert_eq!(server.probe(&["it's!".to_owned()]).missing_files, ["it's!"], "{shell}");
+        server.run(&calls::lock(&site, &owner())).ok();
+        let long = format!("# {}\nexit 5", "x".repeat(70_000));
+        assert_eq!(server.run(&calls::command(&site, Dir::Current, &long)).status, 5, "{shell}");
+    }
+    assert!(asked > 0);
+}
+
+#[test]
+fn shellcheck_has_nothing_to_say() {
+    let Some(shellcheck) = require("shellcheck") else { return };
+    let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+    let site = server.site();
+    let limit = Duration::from_secs(60);
+    let (a, run) = (id(A), run());
+    let shared = Shared { dirs: vec!["log".into()], files: vec![".env".into()] };
+    let calls = [
+        calls::probe(&site, &[".env".into()]),
+        calls::lock(&site, &owner()),
+        calls::unlock(&site, &run),
+        calls::transfer(&site, &run, &a, &Revision("x".into())),
+        calls::link(&site, &run, &a, &shared),
+        calls::command(&site, Dir::Current, "true"),
+        calls::switch(&site, &run, None, Some(&a)),
+        calls::restart(&site, &run, &a, limit),
+        calls::prove(&site, &run, &a),
+        calls::stop(&site, &run, limit),
+        calls::log(&site),
+        calls::mark(&site, &run, &Mark::default()),
+        calls::prune(&site, &run, 5, std::slice::from_ref(&a)),
+        calls::remove(&site, &run, &a),
+        calls::history(&site),
+    ];
+    let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
+    checked.dedup();
+    assert_eq!(checked, Script::ALL, "every script is checked");
+    for call in &calls {
+        // What is sent, with its comments back in: they carry the exceptions.
+        let text = format!("#!/bin/sh\n{}", server::readable(call));
+        server::shellcheck(&shellcheck, call.script.name(), &text);
+    }
+}
+
+#[test]
+fn ids_and_runs_reach_the_script_as_they_are() {
+    let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+    let call = calls::switch(&server.site(), &RunId("it's; $x".into()), None, ReleaseId::parse(A).as_ref());
+    let text = call.text();
+    assert!(text.contains("p_token='it'\\''s; $x'\n"), "{text}");
+    assert!(text.contains(&format!("p_to='{A}'\n")));
+}
