@@ -63,6 +63,8 @@ pub struct ServerFacts {
     pub journal: Vec<String>,
     /// There is no `/proc`, so no restart can be proven.
     pub no_proc: bool,
+    /// It can unpack zstd; otherwise releases are sent with gzip.
+    pub zstd: bool,
 }
 
 /// A release directory on a server.
@@ -210,6 +212,7 @@ impl ServerFacts {
                 self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place) });
             }
             "no_proc" => self.no_proc = true,
+            "zstd" => self.zstd = true,
             _ => {}
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Mark};
+use crate::remote::calls::{self, Behind, Dir, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
@@ -67,15 +67,9 @@ impl Running {
             }
             Act::Transfer => {
                 self.note(&server.name, |r| r.prepared = true);
-                let package = self.world.package.as_ref();
-                let package =
-                    package.ok_or_else(|| Failure::from(Cause::Local { detail: "nothing was packed".into() }))?;
-                let how = How {
-                    payload: Some(package.payload.clone()),
-                    limit: Some(Limit(config.timeouts.prepare)),
-                    command: None,
-                };
-                let call = calls::transfer(&self.site(), run, release, &self.plan.revision);
+                let (format, payload) = self.payload(&server.name, stop).await?;
+                let how = How { payload: Some(payload), limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
+                let call = calls::transfer(&self.site(), run, release, &self.plan.revision).packed(format);
                 self.call(place, call, how, stop).await.map(drop)
             }
             Act::Link => {
@@ -123,6 +117,20 @@ impl Running {
             }
             Act::Hook { .. } => Ok(()),
         }
+    }
+
+    /// The release in the format that the server can unpack.
+    async fn payload(&self, server: &ServerName, stop: &CancellationToken) -> Result<(Format, Payload), Failure> {
+        let local = |detail: String| Failure::from(Cause::Local { detail });
+        let package = self.world.package.as_ref().ok_or_else(|| local("nothing was packed".into()))?;
+        if self.world.facts.servers.get(server).is_some_and(|facts| facts.zstd) {
+            return Ok((Format::Zstd, package.payload.clone()));
+        }
+        let gzipped = tokio::select! {
+            gzipped = package.gzipped() => gzipped.map_err(|e| local(e.what))?,
+            () = stop.cancelled() => return Err(Cause::Interrupted.into()),
+        };
+        Ok((Format::Gzip, gzipped))
     }
 
     /// Executes a script for a step.
@@ -348,12 +356,20 @@ impl Running {
         let line = self.history();
         let release = &self.plan.release;
         let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind: Some(Behind::No) };
-        self.mark(place, &mark, stop).await?;
-        self.note(&place.server, |r| r.marked = true);
         let previous: Vec<ReleaseId> = self.previous(&place.server).into_iter().collect();
-        let call = calls::prune(&self.site(), &self.world.run, self.world.config.app.keep_releases, &previous);
+        let call =
+            calls::prune(&self.site(), &self.world.run, self.world.config.app.keep_releases, &previous).marking(&mark);
         let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
-        self.call(place, call, how, stop).await.map(drop)
+        let pruned = self.call(place, call, how, stop).await.map(drop);
+        // What cannot be removed is told after all has been recorded.
+        let recorded = match &pruned {
+            Ok(()) => true,
+            Err(failure) => matches!(&failure.cause, Cause::Refused { code, .. } if code == "not_removed"),
+        };
+        if recorded {
+            self.note(&place.server, |r| r.marked = true);
+        }
+        pruned
     }
 
     /// Writes what has become of the run's release, and of the server.
