@@ -2,7 +2,7 @@
 //!
 //! Runs the transfer script itself, without SSH. What else the scripts do is tested elsewhere.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,7 +126,6 @@ fn packed(format: Format, tar: &[u8]) -> Vec<u8> {
 fn everywhere(test: impl Fn(&Server, Format)) {
     for shell in SHELLS {
         for format in FORMATS {
-            println!("{shell} {format:?}");
             test(&Server::new(shell), format);
         }
     }

@@ -88,6 +88,15 @@ identities() {
         for at in $places; do
             [ "${at%%:*}" = "$pid" ] && place=${at#*:}
         done
+        # A directory that cannot be read this moment makes no new process of one that was there before.
+        if [ "$place" = - ]; then
+            case "$before " in
+            *" $pid:${word##*:}:"*)
+                place=${before#*" $pid:${word##*:}:"}
+                place=${place%% *}
+                ;;
+            esac
+        fi
         found="$found $pid:${word##*:}:$place"
     done
 }

@@ -17,7 +17,13 @@ if [ "$owner_run" = "$p_token" ]; then
 fi
 judge
 if [ -z "$why" ] && [ -n "$proven" ] && [ "$p_lazy" != yes ] && [ "$masters" != "$proven" ]; then
-    why="the server restarted by itself since it was proven: process$proven became$masters"
+    # A second look: a reload that took one turn more is no failure, a server that keeps restarting is.
+    became=$masters
+    sleep 1
+    judge
+    if [ -z "$why" ] && [ "$masters" != "$became" ]; then
+        why="the server keeps restarting by itself since it was proven: process$proven became$became, then$masters"
+    fi
 fi
 if [ -n "$why" ]; then
     tail_log
