@@ -29,17 +29,21 @@ else
     web_start >>"$out" 2>&1
 fi
 status=$?
+clock
 if [ "$status" -ne 0 ]; then
     tail_log
     reason=$(tail -n 1 "$own/start.log" 2>/dev/null)
     fail not_restarted "the web server's script ended with status $status${reason:+: $reason}"
 fi
 
-since=
+since='' seen=$now
 while true; do
     judge
     [ -n "$why" ] || break
     clock
+    # With nothing that could still become a server there is nothing to wait for.
+    if [ -n "$ids" ] || daemon_lives; then seen=$now; fi
+    [ $((now - seen)) -lt 10 ] || break
     # Old processes have a limit of their own once the new ones are all there.
     if [ -n "$only_old" ]; then
         [ -n "$since" ] || since=$now

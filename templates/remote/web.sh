@@ -58,6 +58,48 @@ pid_in() {
     true
 }
 
+# forget FILE WORD: removes a pid file that outlived its process: many servers do not start beside one whose number
+# somebody else has by now. A living WORD keeps its file, also one that is not ours.
+forget() {
+    first_line "$1"
+    pid=$(printf %s "$line" | tr -cd 0-9)
+    if [ -n "$pid" ] && alive "$pid"; then
+        case $(tr '\000' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *"$2"*) return 0 ;; esac
+    fi
+    rm -f "$1"
+}
+
+# daemon_lives: some process that is no part of this session works in deploy_to.
+daemon_lives() {
+    IFS= read -r stat </proc/self/stat
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    session=$4
+    # shellcheck disable=SC2010
+    working=$(ls -ln /proc/[0-9]*/cwd 2>/dev/null | grep -F -e "-> $real/" | sed 's|.*/proc/\([0-9]*\)/cwd -> .*|\1|')
+    for pid in $working; do
+        { IFS= read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        # shellcheck disable=SC2086
+        set -- ${stat##*) }
+        [ "$4" = "$session" ] || return 0
+    done
+    return 1
+}
+
+# appears FILE WORD: waits until the pid file names a living process of ours, after a command that started it in the
+# background. Gives up once nothing has worked in deploy_to for a while, or with the limit.
+appears() {
+    clock
+    seen=$now
+    while in_time; do
+        [ -n "$(pid_in "$1" "$2")" ] && return 0
+        daemon_lives && seen=$now
+        [ "$now" -lt $((seen + 5)) ] || break
+        pause
+    done
+    sorry "the start command ended well, but $1 names no living $2"
+}
+
 # children PID: prints the pids of its children, without zombies.
 children() {
     cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\([0-9]*\) (.*) [^ZXx] $1 .*/\1/p"

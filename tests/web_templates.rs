@@ -1,0 +1,333 @@
+//! The web server templates against the real servers: start, restart, a release that does not boot, the way back, stop.
+//!
+//! Servers run as the current user on a loopback port, in a directory of their own; whatever is left of one is killed.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "remote/server.rs"]
+mod server;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use pitcrew::name::ReleaseId;
+use pitcrew::remote::calls;
+use pitcrew::web::{Template, builtin_names};
+use server::{Ran, Server, id, owner, require, run};
+
+const A: &str = "20260101000000";
+const B: &str = "20260102000000";
+const C: &str = "20260103000000";
+/// Far beyond what any of these servers needs: a failure must be found without waiting for it.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A server with one application, served by a real web server.
+struct App {
+    server: Server,
+    port: u16,
+    pid_file: String,
+    files: Vec<(&'static str, String)>,
+}
+
+/// What becomes of the old release when the new one does not boot.
+#[derive(Clone, Copy, PartialEq)]
+enum Broken {
+    OldGoesOn,
+    NothingRuns,
+}
+
+impl App {
+    fn new(shell: &'static str, template: &str, parameters: &[(&str, &str)], pid_file: &str) -> Option<Self> {
+        let mut server = Server::new(shell)?;
+        let given: BTreeMap<String, String> =
+            parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let template = Template::builtin(template).unwrap();
+        assert_eq!(template.objections(&given), []);
+        server.web = template.fill(&given);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let ru = "release = File.read(File.join(__dir__, 'REVISION')).strip\n\
+                  raise 'boom at boot' if File.exist?(File.join(__dir__, 'BROKEN'))\n\
+                  run lambda { |env| [200, {'Content-Type' => 'text/plain'}, [release]] }\n";
+        let py = "import os\nhere = os.path.dirname(os.path.realpath(__file__))\n\
+                  release = open(os.path.join(here, 'REVISION')).read().strip()\n\
+                  if os.path.exists(os.path.join(here, 'BROKEN')):\n    raise RuntimeError('boom at boot')\n\
+                  def app(environ, start_response):\n\
+                  \x20   start_response('200 OK', [('Content-Type', 'text/plain'), ('Connection', 'close')])\n\
+                  \x20   return [release.encode()]\n";
+        let files = vec![("config.ru", ru.to_owned()), ("wsgi.py", py.to_owned())];
+        let app = Self { server, port, pid_file: pid_file.to_owned(), files };
+        for dir in ["log", "tmp"] {
+            fs::create_dir_all(app.server.root().join("shared").join(dir)).unwrap();
+        }
+        Some(app)
+    }
+
+    /// The path of something in `deploy_to`, as a literal that Ruby and Python read alike.
+    fn path(&self, below: &str) -> String {
+        format!("{:?}", self.server.root().join(below).to_str().unwrap())
+    }
+
+    fn file(&mut self, name: &'static str, text: String) {
+        self.files.push((name, text));
+    }
+
+    fn release(&self, id: &str, boots: bool) {
+        self.server.release(id, Some(id));
+        let dir = format!("releases/{id}");
+        for (name, text) in &self.files {
+            self.server.write(&format!("{dir}/{name}"), text);
+        }
+        self.server.write(&format!("{dir}/tmp/.keep"), "");
+        if !boots {
+            self.server.write(&format!("{dir}/BROKEN"), "");
+        }
+        self.server.write(&format!(".pitcrew/states/{id}"), "prepared\n");
+    }
+
+    fn go(&self, from: Option<&str>, to: &str) -> Ran {
+        let site = self.server.site();
+        let from = from.map(id);
+        self.server.run(&calls::switch(&site, &run(), from.as_ref(), Some(&id(to)))).ok();
+        self.server.run(&calls::restart(&site, &run(), &id(to), LIMIT))
+    }
+
+    fn prove(&self, to: &str) -> Ran {
+        self.server.run(&calls::prove(&self.server.site(), &run(), &id(to)))
+    }
+
+    /// The release that answers a request.
+    fn answers(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.rsplit("\r\n").next()?.to_owned())
+    }
+
+    /// The releases that its processes run in, each once.
+    fn running(&self) -> Vec<Option<ReleaseId>> {
+        let mut releases: Vec<_> = self.server.probe(&[]).processes.into_iter().map(|p| p.release).collect();
+        releases.sort();
+        releases.dedup();
+        releases
+    }
+
+    /// The whole story.
+    fn story(&self, broken: Broken) {
+        let site = self.server.site();
+        self.server.run(&calls::lock(&site, &owner())).ok();
+        for (release, boots) in [(A, true), (B, true), (C, false)] {
+            self.release(release, boots);
+        }
+        // A pid file that outlived its process, and names somebody else's now.
+        self.server.write(&self.pid_file, "1\n");
+        assert_eq!(self.running(), []);
+
+        let ran = self.go(None, A).ok();
+        assert_eq!(ran.value("action"), Some("start"));
+        assert_eq!(self.answers().as_deref(), Some(A));
+        self.prove(A).ok();
+        assert_eq!(self.running(), [Some(id(A))]);
+
+        let ran = self.go(Some(A), B).ok();
+        assert_eq!(ran.value("action"), Some("restart"));
+        assert_eq!(self.answers().as_deref(), Some(B));
+        self.prove(B).ok();
+        self.prove(A).refused("current_changed");
+        assert_eq!(self.running(), [Some(id(B))]);
+
+        let ran = self.go(Some(B), C).refused("not_restarted");
+        assert!(ran.value("fail").is_some_and(|why| why.len() > 40), "{ran:#?}");
+        self.prove(C).refused("not_proven");
+        assert_eq!(self.answers().as_deref(), (broken == Broken::OldGoesOn).then_some(B));
+
+        // Back to where it was: the same release, and yet the restart must be proven.
+        self.go(Some(C), B).ok();
+        assert_eq!(self.answers().as_deref(), Some(B));
+        self.prove(B).ok();
+        let ran = self.server.run(&calls::restart(&site, &run(), &id(B), LIMIT)).ok();
+        assert_eq!(ran.value("action"), Some("restart"));
+        assert_eq!(self.answers().as_deref(), Some(B));
+
+        self.server.run(&calls::log(&site)).ok();
+        self.server.run(&calls::stop(&site, &run(), LIMIT)).ok();
+        assert_eq!(self.running(), []);
+        assert_eq!(self.answers(), None);
+        self.prove(B).refused("not_proven");
+        self.server.run(&calls::stop(&site, &run(), LIMIT)).ok();
+    }
+}
+
+impl Drop for App {
+    /// Ends what a failed test has left: everything that works in this test's own directory.
+    fn drop(&mut self) {
+        let root = self.server.root().to_owned();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let works_here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&root));
+            if works_here {
+                let _ = Command::new("kill").arg("-KILL").arg(entry.file_name()).status();
+            }
+        }
+    }
+}
+
+fn unicorn(shell: &'static str, more: &str) -> Option<App> {
+    require("unicorn")?;
+    let parameters = [("start", "unicorn -c config/unicorn.rb -D config.ru")];
+    let mut app = App::new(shell, "unicorn", &parameters, "shared/tmp/pids/unicorn.pid")?;
+    let text = format!(
+        "pid {}\nlog = {}\nstderr_path log\nstdout_path log\nlisten '127.0.0.1:{}'\nworker_processes 2\n{more}\n",
+        app.path("shared/tmp/pids/unicorn.pid"),
+        app.path("shared/log/unicorn.log"),
+        app.port,
+    );
+    app.file("config/unicorn.rb", text);
+    Some(app)
+}
+
+#[test]
+fn unicorn_preloaded_without_hooks() {
+    for shell in server::SHELLS {
+        let Some(app) = unicorn(shell, "preload_app true") else { continue };
+        app.story(Broken::OldGoesOn);
+    }
+}
+
+#[test]
+fn unicorn_that_ends_its_old_master_itself() {
+    let more = "preload_app true\nbefore_fork do |server, worker|\n\
+                old = \"#{server.config[:pid]}.oldbin\"\n\
+                if server.pid != old && File.exist?(old)\n\
+                begin\nProcess.kill(worker.nr + 1 >= server.worker_processes ? :QUIT : :TTOU, File.read(old).to_i)\n\
+                rescue Errno::ENOENT, Errno::ESRCH\nend\nend\nend";
+    let Some(app) = unicorn("dash", more) else { return };
+    app.story(Broken::OldGoesOn);
+}
+
+#[test]
+fn unicorn_whose_workers_load_the_application() {
+    let Some(app) = unicorn("dash", "preload_app false") else { return };
+    app.story(Broken::OldGoesOn);
+}
+
+fn puma(shell: &'static str, more: &str, restart: &str) -> Option<App> {
+    require("puma")?;
+    let parameters = [("start", "exec puma -C config/puma.rb config.ru"), ("restart", restart)];
+    let mut app = App::new(shell, "puma", &parameters, "shared/tmp/pids/puma.pid")?;
+    let text = format!(
+        "directory {}\npidfile {}\nbind 'tcp://127.0.0.1:{}'\nthreads 1, 2\n{more}\n",
+        app.path("current"),
+        app.path("shared/tmp/pids/puma.pid"),
+        app.port,
+    );
+    app.file("config/puma.rb", text);
+    Some(app)
+}
+
+#[test]
+fn puma_cluster_restarts_in_phases() {
+    for shell in ["dash", "busybox"] {
+        let Some(app) = puma(shell, "workers 2\nprune_bundler false", "auto") else { continue };
+        app.story(Broken::OldGoesOn);
+    }
+}
+
+#[test]
+fn puma_single_restarts_in_place() {
+    for shell in ["dash", "busybox"] {
+        let Some(app) = puma(shell, "workers 0", "auto") else { continue };
+        app.story(Broken::NothingRuns);
+    }
+}
+
+#[test]
+fn puma_cluster_restarts_in_place_when_preloaded() {
+    let Some(app) = puma("dash", "workers 2\npreload_app!", "hot") else { return };
+    app.story(Broken::NothingRuns);
+}
+
+fn gunicorn(restart: &str) -> Option<App> {
+    require("gunicorn")?;
+    let parameters = [("start", "gunicorn -c gunicorn.conf.py --daemon wsgi:app"), ("restart", restart)];
+    let mut app = App::new("dash", "gunicorn", &parameters, "shared/tmp/pids/gunicorn.pid")?;
+    let text = format!(
+        "pidfile = {}\nerrorlog = {}\nbind = '127.0.0.1:{}'\nworkers = 2\n",
+        app.path("shared/tmp/pids/gunicorn.pid"),
+        app.path("shared/log/gunicorn.log"),
+        app.port,
+    );
+    app.file("gunicorn.conf.py", text);
+    Some(app)
+}
+
+#[test]
+fn gunicorn_upgrades_its_master() {
+    let Some(app) = gunicorn("upgrade") else { return };
+    app.story(Broken::OldGoesOn);
+}
+
+fn thin(more: &str) -> Option<App> {
+    require("thin")?;
+    let parameters = [("start", "thin -C config/thin.yml start"), ("pid_files", "shared/tmp/pids/thin*.pid")];
+    let mut app = App::new("dash", "thin", &parameters, "shared/tmp/pids/thin.pid")?;
+    let text = format!(
+        "chdir: {}\nrackup: config.ru\npid: {}\nlog: {}\ndaemonize: true\n{more}\n",
+        app.path("current"),
+        app.path("shared/tmp/pids/thin.pid"),
+        app.path("shared/log/thin.log"),
+    );
+    let text = text.replace("PORT", &app.port.to_string());
+    app.file("config/thin.yml", text);
+    Some(app)
+}
+
+#[test]
+fn thin_alone() {
+    let Some(app) = thin("address: 127.0.0.1\nport: PORT") else { return };
+    app.story(Broken::NothingRuns);
+}
+
+#[test]
+fn several_thins_restart_one_after_the_other() {
+    let Some(app) = thin("servers: 2\nsocket: tmp/thin.sock") else { return };
+    app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+    for (from, to) in [(None, A), (Some(A), B)] {
+        app.release(to, true);
+        app.go(from, to).ok();
+        app.prove(to).ok();
+        let running: Vec<_> = app.server.probe(&[]).processes.into_iter().map(|p| p.release).collect();
+        assert_eq!(running, [Some(id(to)), Some(id(to))]);
+    }
+    app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
+}
+
+#[test]
+fn every_template_is_good_shell() {
+    let Some(shellcheck) = require("shellcheck") else { return };
+    let lib = ["lib", "procs", "web"].map(|part| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("templates/remote/{part}.sh"));
+        fs::read_to_string(path).unwrap()
+    });
+    for name in builtin_names() {
+        let template = Template::builtin(name).unwrap();
+        let web = template.fill(&BTreeMap::new());
+        let mut text = String::from("#!/bin/sh\np_root=/x s_processes=''\n");
+        for parameter in web.parameters.keys() {
+            text.push_str(&format!("w_{parameter}=x\n"));
+        }
+        text.push_str(&lib.concat());
+        let scripts = [&web.scripts.processes, &web.scripts.start, &web.scripts.restart, &web.scripts.stop];
+        for (n, script) in scripts.into_iter().chain([&web.scripts.log]).enumerate() {
+            if !script.is_empty() {
+                text.push_str(&format!("snippet{n}() {{\n{script}\n}}\n"));
+            }
+        }
+        server::shellcheck(&shellcheck, name, &text);
+    }
+}
