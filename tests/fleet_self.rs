@@ -1,5 +1,7 @@
 //! The embedded fleet against itself: everything that other tests take for granted.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -107,6 +109,7 @@ async fn exec(handle: &Handle<Client>, command: &str) -> Outcome {
     gather(&mut channel).await
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test must be heard")]
 /// The system's ssh, set up for one server of the fleet.
 fn ssh(fleet: &Fleet, index: usize, user: &str) -> Option<tokio::process::Command> {
     let program = ["/usr/bin/ssh", "/bin/ssh", "/usr/local/bin/ssh"].into_iter().find(|p| PathBuf::from(p).exists());
@@ -521,6 +524,58 @@ async fn a_hard_restart_loses_requests_unless_it_is_drained() {
     assert!(seq(&|k| matches!(k, Kind::Member { admin: Admin::Ready, .. })) > stopped);
     assert!(records.iter().find(|r| out(Admin::Drain)(&r.kind)).unwrap().seq < stopped);
     fleet.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_templates_work_in_every_shell() {
+    for (web, shell) in [(WebKind::Reload, &["/bin/sh"][..]), (WebKind::Restart, &["busybox", "sh"])] {
+        let found = std::process::Command::new(shell[0]).args(&shell[1..]).args(["-c", ":"]).output();
+        if found.is_err() {
+            assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none(), "{} is required and not here", shell[0]);
+            continue;
+        }
+        let shell = shell.iter().map(|word| (*word).to_owned()).collect();
+        let fleet = fleet(FleetOptions { web, shell, servers: 1, balancers: 0, ..options() }).await;
+        let template: toml::Table = std::fs::read_to_string(fleet.template_file()).unwrap().parse().unwrap();
+        let handle = connect(&fleet, 0).await;
+        let port = fleet.app_at(0).unwrap().port();
+        let script = |name: &str| {
+            format!(
+                "root=$HOME/app current=$root/current w_port={port} w_pid_file=$root/shared/app.pid w_boot_ms=50\ncd \"$current\"\n{}",
+                template["scripts"][name].as_str().unwrap()
+            )
+        };
+        let run = async |name: &str| exec(&handle, &script(name)).await;
+        fleet.install(0, "20260101000001", &Sample::good("v1")).unwrap();
+        let none = run("processes").await;
+        assert_eq!((none.status, none.stdout.as_slice()), (Some(0), &b""[..]));
+        // Stopping what does not run is no failure.
+        assert_eq!(run("stop").await.status, Some(0));
+        let started = run("start").await;
+        // Nothing of it may hold the output: the end of file is there before the status.
+        assert_eq!(started.order, ["success", "eof", "status", "close"], "{started:?}");
+        assert_eq!(started.status, Some(0));
+        let old = run("processes").await.stdout;
+        assert!(!old.is_empty());
+
+        fleet.install(0, "20260101000002", &Sample::good("v2")).unwrap();
+        assert_eq!(run("restart").await.status, Some(0));
+        let pid = String::from_utf8(old).unwrap();
+        let gone = exec(&handle, &format!("while kill -0 {} 2>/dev/null; do sleep 0.02; done", pid.trim())).await;
+        assert_eq!(gone.status, Some(0));
+        assert!(load::get(fleet.app_at(0).unwrap(), "/").await.unwrap().1.contains("\"v2\""));
+
+        // A start that fails says why, in the log too.
+        assert_eq!(run("stop").await.status, Some(0));
+        assert!(fleet.processes(0).is_empty(), "{:?}", fleet.processes(0));
+        assert_eq!(load::get(fleet.app_at(0).unwrap(), "/").await, Err(Failure::Refused));
+        fleet.install(0, "20260101000003", &Sample { broken_boot: true, ..Sample::good("v3") }).unwrap();
+        let failed = run("start").await;
+        assert_eq!(failed.status, Some(1));
+        assert!(failed.stderr.contains("BROKEN_BOOT"), "{failed:?}");
+        assert!(String::from_utf8(run("log").await.stdout).unwrap().contains("BROKEN_BOOT"));
+        fleet.stop().await.unwrap();
+    }
 }
 
 /// A balancer before members that are switched on and off at will.
