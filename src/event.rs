@@ -405,6 +405,8 @@ pub enum Warning {
     },
     /// A member was out already when the run began, and is left so.
     FoundOut {
+        /// The server.
+        of: ServerName,
         /// `backend/server`.
         member: String,
         /// Its state.

@@ -19,6 +19,9 @@ pub struct Facts {
     pub members: Vec<MemberFacts>,
 }
 
+/// Ends the mark of a server that a run left behind and out of its balancer.
+pub const DRAINED: &str = " drained";
+
 /// What one server answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerFacts {
@@ -60,6 +63,8 @@ pub struct ServerFacts {
     pub journal: Vec<String>,
     /// There is no `/proc`, so no restart can be proven.
     pub no_proc: bool,
+    /// It can unpack zstd; otherwise releases are sent with gzip.
+    pub zstd: bool,
 }
 
 /// A release directory on a server.
@@ -137,6 +142,11 @@ impl std::fmt::Display for ReleaseState {
 }
 
 impl ServerFacts {
+    /// Tells whether an earlier run of pitcrew took the server out of its balancer and never put it back.
+    pub fn was_left_drained(&self) -> bool {
+        self.behind.as_deref().is_some_and(|b| b.ends_with(DRAINED))
+    }
+
     /// Reads the probe's answers; refuses what is contradictory or cut short, with a fragment that says why.
     ///
     /// Answers that it does not know are passed over.
@@ -202,6 +212,7 @@ impl ServerFacts {
                 self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place) });
             }
             "no_proc" => self.no_proc = true,
+            "zstd" => self.zstd = true,
             _ => {}
         }
         Ok(())

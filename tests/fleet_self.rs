@@ -1,6 +1,11 @@
 //! The embedded fleet against itself: everything that other tests take for granted.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, and say what they skip"
+)]
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -109,7 +114,6 @@ async fn exec(handle: &Handle<Client>, command: &str) -> Outcome {
     gather(&mut channel).await
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test must be heard")]
 /// The system's ssh, set up for one server of the fleet.
 fn ssh(fleet: &Fleet, index: usize, user: &str) -> Option<tokio::process::Command> {
     let program = ["/usr/bin/ssh", "/bin/ssh", "/usr/local/bin/ssh"].into_iter().find(|p| PathBuf::from(p).exists());

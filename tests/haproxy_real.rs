@@ -246,6 +246,30 @@ fn balancer(config: &LoadBalancer) -> Balancer {
     Balancer::new(config, |_| None)
 }
 
+/// Makes a socket that passes everything on to a proxy's own, changes of state only after a while.
+fn slow_to_change(proxy: &Proxy) -> PathBuf {
+    let path = proxy.dir.join("slow.sock");
+    let (listener, to) = (UnixListener::bind(&path).unwrap(), proxy.socket());
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let to = to.clone();
+            tokio::spawn(async move {
+                let mut line = Vec::new();
+                while !line.ends_with(b"\n") {
+                    line.push(from.read_u8().await.unwrap());
+                }
+                if line.starts_with(b"set server") {
+                    sleep(Duration::from_millis(300)).await;
+                }
+                let mut to = UnixStream::connect(to).await.unwrap();
+                to.write_all(&line).await.unwrap();
+                tokio::io::copy(&mut to, &mut from).await.unwrap();
+            });
+        }
+    });
+    path
+}
+
 /// The usual backend: three checked servers.
 fn three(dir: &Path) -> String {
     servers(dir, "check")
@@ -418,8 +442,11 @@ async fn the_last_member_in_service_is_not_drained() {
     if !haproxy_is_here() {
         return;
     }
-    let shop = Shop::open(three, |_| {}).await;
-    // Side by side: each would find the others still in service if counting and draining were two things.
+    let mut shop = Shop::open(three, |_| {}).await;
+    // Side by side, and slow to take effect: each would find the others still in service if nothing kept them apart.
+    let slow = slow_to_change(&shop.proxy);
+    shop.balancer = balancer(&LoadBalancer { at: vec![BalancerAddress::Unix(slow)], ..config(&[&shop.proxy]) });
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
     let results = futures::future::join_all(NAMES.map(|n| shop.drain(n))).await;
     let refused: Vec<&BalancerError> = results.iter().filter_map(|r| r.as_ref().err()).collect();
     assert_eq!(refused.len(), 1, "{results:?}");
@@ -526,7 +553,9 @@ async fn a_reload_during_the_wait_is_made_good() {
     }
     let mut shop = Shop::open(three, |_| {}).await;
     let request = shop.slow().await;
-    let (balancer, found, stop) = (balancer(&config(&[&shop.proxy])), shop.found.clone(), shop.stop.clone());
+    // Far longer than the test may take: the wait must end since the server is out, not since its time is up.
+    let patient = LoadBalancer { drain_timeout: Duration::from_secs(600), ..config(&[&shop.proxy]) };
+    let (balancer, found, stop) = (balancer(&patient), shop.found.clone(), shop.stop.clone());
     let (sender, mut heard) = watch::channel(0);
     let drain =
         tokio::spawn(
@@ -534,7 +563,8 @@ async fn a_reload_during_the_wait_is_made_good() {
         );
     timeout(Duration::from_secs(20), heard.wait_for(|open| *open == 1)).await.unwrap().unwrap();
     shop.proxy.lose_state().await;
-    assert_eq!(drain.await.unwrap().map(|d| d.left), Ok(0));
+    let drained = timeout(Duration::from_secs(60), drain).await.unwrap().unwrap();
+    assert_eq!(drained.map(|d| d.left), Ok(0));
     assert_eq!(shop.proxy.bits("web1").await, "1");
     drop(request);
 }

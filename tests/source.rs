@@ -96,30 +96,53 @@ fn bytes_of(package: &Package) -> Vec<u8> {
     bytes
 }
 
-/// Unpacks with the tars that servers have, and insists that they agree.
-fn unpack(package: &Package) -> Tree {
+/// The tar inside the package; damage would be found by the checksum.
+fn tar_of(package: &Package) -> Vec<u8> {
     let bytes = bytes_of(package);
-    let trees = [&["tar"][..], &["busybox", "tar"]].map(|tar| {
+    assert_eq!(bytes[4] & 4, 4, "the frame has no checksum");
+    zstd::decode_all(&bytes[..]).unwrap()
+}
+
+/// The package as servers without zstd get it.
+fn gzipped_of(package: &Package) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let payload = runtime.block_on(package.clone().gzipped()).unwrap();
+    let again = runtime.block_on(package.gzipped()).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&payload.file, &again.file), "made twice");
+    let mut bytes = vec![0; usize::try_from(payload.len).unwrap()];
+    payload.file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(payload.file.metadata().unwrap().len(), payload.len);
+    bytes
+}
+
+/// Unpacks with the tars that servers have, and insists that they agree, whatever the format.
+fn unpack(package: &Package) -> Tree {
+    let gnu = &["tar"][..];
+    let busybox = &["busybox", "tar"][..];
+    let (plain, gzipped) = (tar_of(package), gzipped_of(package));
+    let ways =
+        [(gnu, &plain, "-xpf"), (busybox, &plain, "-xpf"), (gnu, &gzipped, "-xpzf"), (busybox, &gzipped, "-xpzf")];
+    let trees = ways.map(|(tar, bytes, options)| {
         let into = TempDir::new().unwrap();
         // Without root, busybox tar lets the umask take bits away in spite of -p.
         let mut child = Command::new("/bin/sh")
             .args(["-c", "umask 0; exec \"$@\"", "tar"])
             .args(tar)
-            .args(["-xpzf", "-", "-C"])
+            .args([options, "-", "-C"])
             .arg(into.path())
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .env("LC_ALL", "C")
             .spawn()
             .unwrap_or_else(|e| panic!("{tar:?} is needed for this test: {e}"));
-        child.stdin.take().unwrap().write_all(&bytes).unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{tar:?}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty(), "{tar:?}: {}", String::from_utf8_lossy(&output.stderr));
         tree_of(into.path())
     });
-    assert_eq!(trees[0], trees[1], "GNU tar and busybox tar disagree");
-    let [tree, _] = trees;
+    let [tree, others @ ..] = trees;
+    assert!(others.iter().all(|other| *other == tree), "GNU tar and busybox tar disagree");
     assert_eq!(package.entries, tree.len() as u64);
     let size = |node: &Node| match node {
         Node::File(content, _) => content.len().next_multiple_of(4096) as u64,
@@ -636,9 +659,7 @@ fn hard_links_are_kept_and_ours_replace_theirs() {
         ("link", link.clone()),
         ("link2", link),
     ]);
-    let bytes = bytes_of(&done.1);
-    let mut unpacked = Vec::new();
-    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).unwrap();
+    let unpacked = tar_of(&done.1);
     let mut archive = tar::Archive::new(&unpacked[..]);
     let order: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned()).collect();
     assert_eq!(order.last().unwrap(), Path::new("REVISION"), "nothing cut short can look complete");
@@ -801,8 +822,8 @@ fn owners_and_odd_bits_do_not_travel() {
     fs::set_permissions(root.path().join("bin"), Permissions::from_mode(0o3555)).unwrap();
     let done = both(&source(SourceKind::Archive, root.path()), None).unwrap();
     fs::set_permissions(root.path().join("bin"), Permissions::from_mode(0o755)).unwrap();
-    let bytes = bytes_of(&done.1);
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
+    let bytes = tar_of(&done.1);
+    let mut archive = tar::Archive::new(&bytes[..]);
     let mut modes = Vec::new();
     for entry in archive.entries().unwrap() {
         let entry = entry.unwrap();
@@ -939,8 +960,8 @@ proptest! {
             }
         }
         if let Ok(done) = released_archive(&bytes) {
-            let packed = bytes_of(&done.1);
-            let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&packed[..]));
+            let packed = tar_of(&done.1);
+            let mut archive = tar::Archive::new(&packed[..]);
             for entry in archive.entries().unwrap() {
                 let entry = entry.unwrap();
                 let kind = entry.header().entry_type();

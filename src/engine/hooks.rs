@@ -31,6 +31,11 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
         here(running, index, place, stop).await
     } else {
         let dir = match running.record(&place.server) {
+            // What was prepared is gone, or is no longer what runs.
+            record if record.taken_back => match running.previous(&place.server) {
+                Some(_) => Dir::Current,
+                None => Dir::Root,
+            },
             record if record.prepared => Dir::Release(running.plan.release.clone()),
             record if record.switched.is_some() => Dir::Current,
             _ => Dir::Root,
@@ -50,7 +55,9 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
 }
 
 /// Runs the `on failure` hooks; nothing that happens to them changes how the run ends.
-pub async fn on_failure(running: &Running, stop: &CancellationToken) {
+pub async fn on_failure(running: &Running) {
+    let stop = &running.world.stop;
+    let stop = if stop.asked() { &stop.hard } else { &stop.soft };
     let all = running.plan.batches.concat();
     for (index, hook) in running.world.config.hooks.iter().enumerate() {
         if hook.at != HookPoint::OnFailure {

@@ -66,6 +66,7 @@ async fn walk(running: &Arc<Running>) {
             }
             if stage.name == StageName::Finish {
                 // The release serves everywhere: what failed is named, and nothing is taken back.
+                unwind::settle(running).await;
                 unwind::unlock(running).await;
                 return;
             }
@@ -110,8 +111,12 @@ impl Running {
         let (number, stage, index) = at;
         let failed = Arc::new(std::sync::Mutex::new(Vec::<ServerName>::new()));
         let trouble = Arc::new(AtomicBool::new(false));
+        // What all of the batch depend on has failed: nobody goes on, whatever the policy.
+        let halt = Arc::new(AtomicBool::new(false));
+        let mut whole = true;
         for phase in 0..batch.phases.len() {
-            if trouble.load(Ordering::Acquire) && !self.holds(stage) {
+            if halt.load(Ordering::Acquire) || (trouble.load(Ordering::Acquire) && !self.holds(stage)) {
+                whole = false;
                 break;
             }
             if self.world.stop.asked() && stage != StageName::Finish {
@@ -119,7 +124,7 @@ impl Running {
             }
             let mut lanes = JoinSet::new();
             for lane in 0..batch.phases[phase].lanes.len() {
-                let (running, failed, trouble) = (self.clone(), failed.clone(), trouble.clone());
+                let (running, failed, trouble, halt) = (self.clone(), failed.clone(), trouble.clone(), halt.clone());
                 lanes.spawn(async move {
                     let lane = &running.plan.stages[number].batches[index].phases[phase].lanes[lane];
                     if super::lock(&failed).contains(&lane.server) {
@@ -127,6 +132,13 @@ impl Running {
                     }
                     if !running.lane((stage, index), lane, &trouble).await {
                         trouble.store(true, Ordering::Release);
+                        let shared = |act: &Act| {
+                            matches!(act, Act::Hook { .. } | Act::Transfer | Act::Link | Act::Build | Act::Migrate)
+                        };
+                        if lane.steps.iter().any(|s| shared(&s.act)) {
+                            halt.store(true, Ordering::Release);
+                        }
+                        running.note(&lane.server, |r| r.failed = true);
                         super::lock(&failed).push(lane.server.clone());
                     }
                 });
@@ -134,9 +146,11 @@ impl Running {
             lanes.join_all().await;
         }
         let good = !trouble.load(Ordering::Acquire);
-        if good && stage == StageName::Rollout {
+        // With `hold` the mates of a failing server may have gone all the way.
+        let whole = whole && !halt.load(Ordering::Acquire) && (good || !self.world.stop.asked());
+        if whole && stage == StageName::Rollout && (good || self.holds(stage)) {
             for server in batch.phases.iter().flat_map(|p: &Phase| &p.lanes).map(|l| &l.server) {
-                if server.as_str() != HERE {
+                if server.as_str() != HERE && !super::lock(&failed).contains(server) {
                     self.note(server, |r| r.finished = true);
                 }
             }

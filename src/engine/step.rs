@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute, no_link};
 use super::{Running, hooks};
-use crate::balancer::Snapshot;
+use crate::balancer::{Admin, Snapshot};
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
-use crate::facts::ReleaseState;
+use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Mark};
+use crate::remote::calls::{self, Behind, Dir, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
@@ -46,6 +46,8 @@ impl Running {
         // Finishing is what an interrupted run would do as well; only a second signal cuts it short.
         let stop = if place.stage == StageName::Finish { &self.world.stop.hard } else { &self.world.stop.soft };
         if let Act::Hook { index, .. } = act {
+            // A hook may hang for its own reasons: the first signal ends it, wherever it stands.
+            let stop = if self.world.stop.asked() { &self.world.stop.hard } else { &self.world.stop.soft };
             return hooks::run(self, *index, place, stop).await;
         }
         let server = self.server(&place.server).ok_or_else(|| no_link(&place.server))?;
@@ -65,15 +67,9 @@ impl Running {
             }
             Act::Transfer => {
                 self.note(&server.name, |r| r.prepared = true);
-                let package = self.world.package.as_ref();
-                let package =
-                    package.ok_or_else(|| Failure::from(Cause::Local { detail: "nothing was packed".into() }))?;
-                let how = How {
-                    payload: Some(package.payload.clone()),
-                    limit: Some(Limit(config.timeouts.prepare)),
-                    command: None,
-                };
-                let call = calls::transfer(&self.site(), run, release, &self.plan.revision);
+                let (format, payload) = self.payload(&server.name, stop).await?;
+                let how = How { payload: Some(payload), limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
+                let call = calls::transfer(&self.site(), run, release, &self.plan.revision).packed(format);
                 self.call(place, call, how, stop).await.map(drop)
             }
             Act::Link => {
@@ -94,7 +90,14 @@ impl Running {
             Act::Switch { from, to } => {
                 let switched = Switched { from: from.clone(), to: to.clone() };
                 self.note(&server.name, |r| r.switched = Some(switched));
-                self.switch(place, from.as_ref(), Some(to), stop).await
+                let done = self.switch(place, from.as_ref(), Some(to), stop).await;
+                if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
+                    && ["current_changed", "current_odd", "no_release", "lock_lost"].contains(&code.as_str())
+                {
+                    // Refused before anything was changed: there is nothing to switch back.
+                    self.note(&server.name, |r| r.switched = None);
+                }
+                done
             }
             Act::Restart => {
                 self.stay_out(server, place, stop).await?;
@@ -114,6 +117,20 @@ impl Running {
             }
             Act::Hook { .. } => Ok(()),
         }
+    }
+
+    /// The release in the format that the server can unpack.
+    async fn payload(&self, server: &ServerName, stop: &CancellationToken) -> Result<(Format, Payload), Failure> {
+        let local = |detail: String| Failure::from(Cause::Local { detail });
+        let package = self.world.package.as_ref().ok_or_else(|| local("nothing was packed".into()))?;
+        if self.world.facts.servers.get(server).is_some_and(|facts| facts.zstd) {
+            return Ok((Format::Zstd, package.payload.clone()));
+        }
+        let gzipped = tokio::select! {
+            gzipped = package.gzipped() => gzipped.map_err(|e| local(e.what))?,
+            () = stop.cancelled() => return Err(Cause::Interrupted.into()),
+        };
+        Ok((Format::Gzip, gzipped))
     }
 
     /// Executes a script for a step.
@@ -168,17 +185,21 @@ impl Running {
     /// What the balancer said.
     pub async fn drain(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
+        self.note(&server.name, |r| r.drained = true);
         let found = match self.snapshot(&server.name) {
             Some(found) => found,
             None => {
                 let members =
                     balancer.facts(std::slice::from_ref(&server.lb)).await.map_err(|all| first_of(all, place))?;
-                let found = Snapshot { members };
+                let mut found = Snapshot { members };
+                if self.world.facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained) {
+                    // An earlier run took it out and never put it back: this one does, once it is proven.
+                    found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
+                }
                 self.found(&server.name, found.clone());
                 found
             }
         };
-        self.note(&server.name, |r| r.drained = true);
         let emitter = &self.world.emitter;
         let mut on = |open: u64| {
             emitter.emit(Event::Progress { place: place.clone(), progress: Progress::Sessions { open } });
@@ -335,11 +356,20 @@ impl Running {
         let line = self.history();
         let release = &self.plan.release;
         let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind: Some(Behind::No) };
-        self.mark(place, &mark, stop).await?;
         let previous: Vec<ReleaseId> = self.previous(&place.server).into_iter().collect();
-        let call = calls::prune(&self.site(), &self.world.run, self.world.config.app.keep_releases, &previous);
+        let call =
+            calls::prune(&self.site(), &self.world.run, self.world.config.app.keep_releases, &previous).marking(&mark);
         let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
-        self.call(place, call, how, stop).await.map(drop)
+        let pruned = self.call(place, call, how, stop).await.map(drop);
+        // What cannot be removed is told after all has been recorded.
+        let recorded = match &pruned {
+            Ok(()) => true,
+            Err(failure) => matches!(&failure.cause, Cause::Refused { code, .. } if code == "not_removed"),
+        };
+        if recorded {
+            self.note(&place.server, |r| r.marked = true);
+        }
+        pruned
     }
 
     /// Writes what has become of the run's release, and of the server.

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use super::{Running, hooks};
 use crate::config::OnFailure;
 use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::facts::DRAINED;
 use crate::facts::ReleaseState;
-use crate::name::ServerName;
+use crate::name::{RunId, ServerName};
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
 use crate::remote::calls::{self, Behind, Mark};
@@ -27,9 +28,15 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
     let mut stuck = Vec::new();
     if hold {
         let batch = failing.and_then(|i| batches.get(i)).cloned().unwrap_or_default();
-        stuck.extend(batch.into_iter().filter(|s| !running.finished_alone(s)));
-        for server in &stuck {
-            running.stuck(server, Stuck::Held);
+        // Who was drained, did not fail and was never switched is as before: there is nothing to inspect.
+        let (held, untouched): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .filter(|s| !running.record(s).finished)
+            .partition(|s| running.record(s).failed || running.record(s).switched.is_some());
+        stuck.extend(together(running, untouched).await);
+        for server in held {
+            running.stuck(&server, Stuck::Held);
+            stuck.push(server);
         }
     } else {
         let batch = failing.and_then(|i| batches.get(i)).cloned().unwrap_or_default();
@@ -55,7 +62,6 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
     // Servers whose turn never came may hold a prepared release.
     let later: Vec<ServerName> = batches.iter().skip(failing.map_or(0, |i| i + 1)).flatten().cloned().collect();
     stuck.extend(together(running, later).await);
-    hooks::on_failure(running, &running.world.stop.hard).await;
     settle(running).await;
     if stuck.is_empty() {
         unlock(running).await;
@@ -64,6 +70,8 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
         let text = format!("the lock is kept, since a person must look at {}", names.join(", "));
         running.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
     }
+    // Last: whatever a notification does, the servers are as they should be and nobody waits for the lock.
+    hooks::on_failure(running).await;
 }
 
 /// Takes back several servers side by side; returns those that are stuck.
@@ -80,23 +88,27 @@ async fn together(running: &Arc<Running>, servers: Vec<ServerName>) -> Vec<Serve
 }
 
 /// Writes on each server what has become of the release; a server that cannot be told is told by the next run's probe.
-async fn settle(running: &Arc<Running>) {
+pub async fn settle(running: &Arc<Running>) {
     let mut lanes = JoinSet::new();
     for name in running.touched() {
         let record = running.record(&name);
-        if record.switched.is_none() || !record.locked {
+        let out = record.drained && !record.taken_back && !record.finished;
+        if !record.locked || record.marked || (record.switched.is_none() && !out) {
             continue;
         }
         let running = running.clone();
         lanes.spawn(async move {
             let line = running.history();
+            // The next run must know whether a member that it finds out is out because of this one.
+            let by = if out { RunId(format!("{}{DRAINED}", running.world.run)) } else { running.world.run.clone() };
             let (state, line, behind) = match running.state_of(&name) {
                 End::Kept => (ReleaseState::Good, Some(line.as_str()), Behind::No),
-                End::TakenBack => (ReleaseState::Reverted, None, Behind::By(&running.world.run)),
-                End::Failed => (ReleaseState::Failed, None, Behind::By(&running.world.run)),
+                End::TakenBack => (ReleaseState::Reverted, None, Behind::By(&by)),
+                End::Failed => (ReleaseState::Failed, None, Behind::By(&by)),
             };
-            // A rollback that is taken back says nothing against the release it went to.
-            let tells = running.plan.verb == Verb::Deploy || state != ReleaseState::Reverted;
+            // A rollback that fails says nothing against the release it went to: it was good before.
+            let tells = running.plan.verb == Verb::Deploy || state == ReleaseState::Good;
+            let tells = tells && running.record(&name).switched.is_some();
             let state = tells.then_some((&running.plan.release, state));
             let mark = Mark { state, line, behind: Some(behind) };
             let place = running.place((StageName::Finish, 0), &name, StepName::Prune);
@@ -141,12 +153,6 @@ enum End {
 }
 
 impl Running {
-    /// With `hold`: a batch-mate that went all the way and is back in service is not held.
-    fn finished_alone(&self, server: &ServerName) -> bool {
-        let record = self.record(server);
-        record.finished
-    }
-
     fn state_of(&self, server: &ServerName) -> End {
         let record = self.record(server);
         match (record.finished, record.taken_back) {
@@ -189,6 +195,10 @@ impl Running {
                 }
             });
             if !done.await {
+                // A leftover directory harms nobody, and must not keep a good server out.
+                if takeback == Takeback::RemoveRelease {
+                    continue;
+                }
                 self.stuck(name, Stuck::UndoFailed { step });
                 return false;
             }

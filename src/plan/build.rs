@@ -77,7 +77,11 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
         refuse_what_cannot_drain(config, &facts.members, &batches, &mut blockers);
-        notices.extend(facts.members.iter().filter(|m| m.admin != Admin::Ready).map(found_out));
+        for server in servers.iter().filter(|s| s.is_web()) {
+            let ours = facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained);
+            let out = |m: &&MemberFacts| m.member == server.lb && m.admin != Admin::Ready && !ours;
+            notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m)));
+        }
     } else if strategy != Strategy::Parallel {
         notices.push(Warning::StaysInTraffic);
     }
@@ -119,9 +123,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         blockers,
         unchanged,
     };
-    if !unchanged {
-        plan.stages = stages::build(config, &plan, drains);
-    }
+    plan.stages = if unchanged { stages::unreached(&plan) } else { stages::build(config, &plan, drains) };
     plan
 }
 
@@ -206,8 +208,9 @@ fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker
     Blocker { server: server.cloned(), step, failure: Failure { cause, command: None, tail: Vec::new() } }
 }
 
-fn found_out(member: &MemberFacts) -> Warning {
+fn found_out(server: &Server, member: &MemberFacts) -> Warning {
     Warning::FoundOut {
+        of: server.name.clone(),
         member: format!("{}/{} on {}", member.backend, member.member, member.at),
         state: member.status.clone(),
     }

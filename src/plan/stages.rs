@@ -40,6 +40,15 @@ pub fn build(config: &Config, plan: &Plan, drains: bool) -> Vec<Stage> {
     stages
 }
 
+/// The stages of a run that has nothing to do: servers that could not be reached are named all the same.
+pub fn unreached(plan: &Plan) -> Vec<Stage> {
+    if plan.skipped.is_empty() {
+        return Vec::new();
+    }
+    let lane = |s: &ServerName| Lane { server: s.clone(), steps: vec![step(Act::Connect, None)] };
+    vec![one(StageName::Lock, vec![Phase { lanes: plan.skipped.iter().map(lane).collect() }])]
+}
+
 fn one(name: StageName, phases: Vec<Phase>) -> Stage {
     Stage { name, batches: vec![Batch { phases }] }
 }
@@ -145,7 +154,8 @@ impl Builder<'_> {
     fn around(&self, at: HookStep, phases: Vec<Phase>) -> Vec<Phase> {
         let mut servers: Vec<ServerName> = Vec::new();
         for lane in phases.iter().flat_map(|p| &p.lanes) {
-            if !servers.contains(&lane.server) {
+            // Who is locked without being rolled out is left alone otherwise.
+            if !servers.contains(&lane.server) && self.all.contains(&lane.server) {
                 servers.push(lane.server.clone());
             }
         }

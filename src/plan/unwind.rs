@@ -24,6 +24,10 @@ pub struct Record {
     pub finished: bool,
     /// All of that has been taken back.
     pub taken_back: bool,
+    /// What became of the release is written on it.
+    pub marked: bool,
+    /// A step of its own failed.
+    pub failed: bool,
 }
 
 /// A switch of `current`.
@@ -126,6 +130,8 @@ mod tests {
                     restarted: switched.is_some() && bit(3),
                     finished: bit(4),
                     taken_back: false,
+                    marked: false,
+                    failed: false,
                 };
                 all.push(record);
             }
@@ -173,6 +179,8 @@ mod tests {
             restarted: true,
             finished: true,
             taken_back: false,
+            marked: false,
+            failed: false,
         };
         let expected = [
             Takeback::Drain,

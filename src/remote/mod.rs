@@ -161,8 +161,8 @@ impl Script {
             Self::Prove => shell!("lib", "procs", "web", "prove"),
             Self::Stop => shell!("lib", "procs", "web", "stop"),
             Self::Log => shell!("lib", "procs", "web", "log"),
-            Self::Mark => shell!("lib", "mark"),
-            Self::Prune => shell!("lib", "sweep", "prune"),
+            Self::Mark => shell!("lib", "record", "mark"),
+            Self::Prune => shell!("lib", "record", "sweep", "prune"),
             Self::Remove => shell!("lib", "sweep", "remove"),
         }
     }

@@ -46,7 +46,9 @@ fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
 fn again(state: &State, outcome: Outcome) -> Vec<String> {
     let rolled_back = state.planned.as_ref().is_some_and(|p| p.verb == "rollback");
     if rolled_back {
-        return vec!["pitcrew rollback".into()];
+        // Named, since without it a rollback looks for an older one yet.
+        let release = state.planned.as_ref().map(|p| p.release.as_str()).unwrap_or_default();
+        return vec![format!("pitcrew rollback {release}")];
     }
     let first = !state.planned.as_ref().is_some_and(|p| p.previous.iter().any(|(_, release)| release.is_some()));
     let all_new = state.rolled_out().all(super::server::Server::is_new);

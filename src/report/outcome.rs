@@ -99,7 +99,8 @@ impl State {
 
     fn stuck(&self, server: &Server) -> Option<Stuck> {
         if let Some(step) = server.undo_failed {
-            return Some(Stuck::UndoFailed { step });
+            // A second signal ends every taking-back in its tracks; that is no failure of its own.
+            return Some(if self.interrupts < 2 { Stuck::UndoFailed { step } } else { Stuck::CutShort });
         }
         if !is_settled(server) {
             let hold = self.planned.as_ref().is_some_and(|p| p.on_failure == OnFailure::Hold);

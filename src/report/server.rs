@@ -120,7 +120,9 @@ impl Server {
 
     /// Tells whether it serves its old release, and is where it was in its balancer.
     pub fn is_old(&self) -> bool {
-        self.undo_failed.is_none() && ![self.drain, self.switch, self.restart].iter().any(|c| c.stands())
+        // A switch from a release to the same one (a rollback to where the server already is) changes nothing.
+        let switched = self.switch.stands() && self.previous != self.target;
+        self.undo_failed.is_none() && !switched && !self.restart.stands() && !self.drain.stands()
     }
 
     /// Tells whether its whole rollout went well, so that it serves the new release and is back in its balancer.
@@ -306,6 +308,8 @@ impl Server {
                 self.release.clone_from(&self.previous);
             }
             StepName::Restart => self.restart = Change::Undone,
+            // On the same release again there is nothing to restart: proof that it serves is all there is to do.
+            StepName::Check if self.previous == self.target && self.restart.stands() => self.restart = Change::Undone,
             _ => {}
         }
     }

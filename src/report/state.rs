@@ -158,6 +158,11 @@ impl State {
                 self.entry(name).batch = Some(batch);
             }
         }
+        for notice in &planned.notices {
+            if let Warning::FoundOut { of, .. } = notice {
+                self.entry(of).found_out();
+            }
+        }
         for place in &planned.steps {
             self.entry(&place.server).expect_step(place);
         }
@@ -171,7 +176,7 @@ impl State {
     fn warn(&mut self, server: Option<&ServerName>, warning: &Warning) {
         match (warning, server) {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
-            (Warning::FoundOut { .. }, Some(name)) => self.entry(name).found_out(),
+            (Warning::FoundOut { of, .. }, _) => self.entry(of).found_out(),
             _ => {}
         }
         self.warnings.push(Warned { server: server.cloned(), warning: warning.clone() });

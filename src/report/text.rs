@@ -121,7 +121,7 @@ pub fn warning(warning: &Warning) -> String {
             count(usize::try_from(*open).unwrap_or(usize::MAX), "connection"),
             seconds(*waited)
         ),
-        Warning::FoundOut { member, state } => {
+        Warning::FoundOut { member, state, .. } => {
             format!("{} was {} when the run began and is left so", clean(member), clean(state))
         }
         Warning::ClockSkew { of, seconds: skew } => format!(

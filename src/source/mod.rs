@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use crate::config::{Source, SourceKind};
 use crate::name::Revision;
 use crate::ssh::Payload;
+use gzip::Gzipped;
 
 pub mod archive;
 mod child;
 pub mod directory;
 pub mod git;
+mod gzip;
 mod members;
 pub mod pack;
 
@@ -46,12 +48,14 @@ pub enum Origin {
 /// A release, packed.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// A gzipped tar on disk; the file has no name any more.
+    /// A tar compressed with zstd, on disk; the file has no name any more.
     pub payload: Payload,
     /// Files, links and directories that unpacking makes, REVISION included.
     pub entries: u64,
     /// Bytes when unpacked, each file and directory rounded up to 4 KiB.
     pub unpacked: u64,
+    /// The same tar with gzip, for servers without zstd; [`Package::gzipped`] makes it.
+    gzipped: Gzipped,
 }
 
 /// Why a source cannot be used.
@@ -103,7 +107,7 @@ pub fn resolve(source: &Source, base: &Path, reference: Option<&str>) -> Result<
     }
 }
 
-/// Packs exactly the files of `resolved`, with a REVISION file, into one gzipped tar.
+/// Packs exactly the files of `resolved`, with a REVISION file, into one tar with zstd.
 ///
 /// # Errors
 /// When the source has changed since it was resolved, holds something that must not be sent, cannot be read, when the

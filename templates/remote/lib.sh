@@ -72,7 +72,13 @@ current=$root/current
 own=$root/.pitcrew
 lock=$own/lock
 p_token=${p_token-}
-real=$(cd "$root" 2>/dev/null && pwd -P) || real=$root
+# Without a subshell: every process counts when many servers share a machine's processors.
+if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
+    real=$PWD
+    cd "$real_from" 2>/dev/null || true
+else
+    real=$root
+fi
 
 # The user's environment: one line of shell code on standard input. Kept as text and evaluated only where the
 # user's own commands run, so that it can neither disturb these scripts nor be seen by `mv` and `tar`.
@@ -101,6 +107,13 @@ is_release() {
 # find_current: sets `now_id` (the release that current points to) or `odd` (what it is instead).
 find_current() {
     now_id='' odd=''
+    # Asked of the shell first; what it cannot tell for sure is looked at closely.
+    if [ -h "$current" ] && real_from=$PWD && cd -P "$current" 2>/dev/null; then
+        now_id=${PWD#"$real"/releases/}
+        cd "$real_from" 2>/dev/null || true
+        is_release "$now_id" && [ -d "$root/releases/$now_id" ] && return 0
+        now_id=
+    fi
     if [ -h "$current" ]; then
         target=$(readlink "$current")
         now_id=${target%/}
@@ -151,6 +164,7 @@ pour() {
 
 # put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot.
 put() {
+    { printf '%s\n' "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>/dev/null && return 0
     error=$({ pour "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
     rm -f "$1.new.$$" 2>/dev/null
     return 1
@@ -158,7 +172,8 @@ put() {
 
 # put_state ID STATE
 put_state() {
-    error=$(mkdir -p "$own/states" 2>&1) && put "$own/states/$1" "$2"
+    [ -d "$own/states" ] || error=$(mkdir -p "$own/states" 2>&1) || return 1
+    put "$own/states/$1" "$2"
 }
 
 # find_owner: sets `owner_run`, the token of whoever holds the lock.
@@ -179,7 +194,9 @@ holding() {
 
 # note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
 note() {
-    error=$({ pour "$(date +%s) $*" >>"$lock/journal"; } 2>&1)
+    moment=$(date +%s)
+    { printf '%s\n' "$moment $*" >>"$lock/journal"; } 2>/dev/null && return 0
+    error=$({ pour "$moment $*" >>"$lock/journal"; } 2>&1)
 }
 
 # clock: sets `now` to seconds of a clock that nobody sets.

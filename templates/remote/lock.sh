@@ -21,7 +21,8 @@ if [ "$p_renew" = yes ]; then
     holding
     finish
 fi
-error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
+[ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
+    error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
 if error=$(mkdir "$lock" 2>&1); then
     cleanup() { rm -rf "$lock"; }
     put "$lock/owner" "$p_owner" || refuse not_writable "$error"

@@ -1,15 +1,4 @@
 # Records what became of a release, and of this server.
 holding
-note mark "${p_id:--}" "${p_state:--}" || true
-if [ -n "$p_state" ]; then
-    put_state "$p_id" "$p_state" || refuse not_writable "$error"
-fi
-if [ -n "$p_line" ]; then
-    error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1) || refuse not_writable "$error"
-fi
-case $p_behind in
-'') ;;
--) rm -f "$own/behind" ;;
-*) put "$own/behind" "$p_behind" || refuse not_writable "$error" ;;
-esac
+record
 finish

@@ -103,9 +103,10 @@ missing() {
     for tool; do command -v "$tool" >/dev/null 2>&1 || echo "$tool"; done
 }
 eval "set -- $p_tools"
-for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; as_user missing "$@"); do
+for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; [ $# = 0 ] || as_user missing "$@"); do
     say missing_tool "$tool"
 done
+command -v zstd >/dev/null 2>&1 && say zstd yes
 case $(mv -T "$own/no/such" "$own/no/place" 2>&1) in
 *nvalid\ option* | *nrecognized\ option* | *llegal\ option* | *nknown\ option*)
     case $(mv -h "$own/no/such" "$own/no/place" 2>&1) in

@@ -1,5 +1,7 @@
-# Removes old releases: all but the newest good ones, the current, the previous, and those in use.
+# Removes old releases: all but the newest good ones, the current, the previous, and those in use. Before that it records
+# that the run's own is good: then the oldest good one may go.
 holding
+[ "$p_mark" != yes ] || record
 find_current
 first_line "$own/previous"
 previous=$line

@@ -23,8 +23,7 @@ find_used() {
 discard() {
     trash=$own/trash
     error=$(mkdir -p "$trash" 2>&1 && mv "$root/releases/$1" "$trash/$1.$$" 2>&1) || return 1
-    rm -f "$own/states/$1"
-    empty_trash
+    error=$(rm -rf "$own/states/$1" "$trash" 2>&1) || empty_trash
 }
 
 # empty_trash: sets `error` and returns 1 when something cannot be removed.

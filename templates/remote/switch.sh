@@ -3,7 +3,9 @@ holding
 find_current
 [ -z "$odd" ] || fail current_odd "$current is $odd"
 say was "${now_id:--}"
-rm -f "$root"/.current.pitcrew.*
+for stale in "$root"/.current.pitcrew.*; do
+    [ ! -h "$stale" ] || rm -f "$stale"
+done
 if [ "$now_id" = "$p_to" ]; then
     say switched already
     finish
@@ -75,6 +77,7 @@ good | foreign) ;;
 esac
 
 rename_over "$link" "$current" || refuse not_switched "$error"
-[ "$(readlink "$current")" = "releases/$p_to" ] || fail not_switched "current still is $(readlink "$current")"
+find_current
+[ "$now_id" = "$p_to" ] || fail not_switched "current still is $(readlink "$current")"
 say switched yes
 finish

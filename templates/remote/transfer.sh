@@ -1,4 +1,4 @@
-# Receives a gzipped tar on standard input and makes it a release, whole or not at all.
+# Receives a compressed tar on standard input and makes it a release, whole or not at all.
 incoming=$own/incoming/$p_id
 release=$root/releases/$p_id
 holding
@@ -21,20 +21,33 @@ cleanup() {
     rmdir "$own/incoming" 2>/dev/null
 }
 trap 'cleanup; exit 71' HUP INT TERM
-rm -rf "$incoming"
+if [ -e "$incoming" ] || [ -h "$incoming" ]; then rm -rf "$incoming"; fi
 error=$(mkdir -p "$incoming" "$root/releases" 2>&1) || refuse not_writable "$error"
+# unpack: says on descriptor 3 how tar ended, and how zstd did: a pipeline alone tells only of its last command.
 # -o: files belong to the login user, also when that is root.
-report=$({
-    tar -xzof - -C "$incoming"
-    echo "status $?"
-} 2>&1 | tail -n 6)
-status=${report##*"status "}
-case $status in
-0) ;;
-*) refuse bad_payload "${report%"status $status"}" ;;
-esac
-# What tar leaves unread must not keep the sender waiting.
-cat >/dev/null
+unpack() {
+    if [ "$p_format" = zstd ]; then
+        {
+            zstd -dcq 3>&-
+            echo "unzipped $?" >&3
+        } | {
+            tar -xof - -C "$incoming" 3>&-
+            echo "unpacked $?" >&3
+            # A tar that stops at the archive's end must not end zstd by a broken pipe.
+            IFS= read -r line && cat >/dev/null
+        }
+    else
+        tar -xzof - -C "$incoming" 3>&-
+        echo "unpacked $?" >&3
+        echo "unzipped 0" >&3
+    fi
+}
+report=$({ unpack 2>&1 | tail -n 6 >&3; } 3>&1)
+# What is left unread must not keep the sender waiting.
+IFS= read -r line && cat >/dev/null
+for done in "unzipped 0" "unpacked 0"; do
+    case $nl$report$nl in *"$nl$done$nl"*) ;; *) refuse bad_payload "$report" ;; esac
+done
 first_line "$incoming/REVISION"
 [ "$line" = "$p_revision" ] || fail bad_payload "REVISION says ${line:-nothing}, expected $p_revision"
 put_state "$p_id" prepared || refuse not_writable "$error"

@@ -7,5 +7,6 @@
 mod codes;
 mod order;
 mod output;
+mod policies;
 mod stack;
 mod unwinding;

@@ -404,7 +404,14 @@ fn a_hook_that_fails_after_everything_needs_a_person() {
 #[test]
 fn a_member_found_out_is_not_said_to_be_in() {
     let mut story = Story::planned(Strategy::Serial, OnFailure::Revert, &WEBS);
-    story.warn(Some("web1"), Warning::FoundOut { member: "shop/web1".into(), state: "maint".into() });
+    story.warn(
+        Some("web1"),
+        Warning::FoundOut {
+            of: pitcrew::name::ServerName("web1".into()),
+            member: "shop/web1".into(),
+            state: "maint".into(),
+        },
+    );
     story.stage(StageName::Rollout, 0, 3);
     story.all_ok("web1", &TURN);
     let state = story.state();

@@ -271,7 +271,7 @@ fn every_warning() -> Vec<Warning> {
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: "Installing nokogiri".into() },
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: String::new() },
         Warning::DrainIncomplete { open: 2, waited: 30.0 },
-        Warning::FoundOut { member: "shop/web1".into(), state: "maint".into() },
+        Warning::FoundOut { of: ServerName("web1".into()), member: "shop/web1".into(), state: "maint".into() },
         Warning::ClockSkew { of: ServerName("web1".into()), seconds: 42 },
         Warning::Hook { command: "bin/notify".into(), failure: Box::new(exit(1)) },
         Warning::Prune { failure: Box::new(exit(1)) },

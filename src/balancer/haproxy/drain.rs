@@ -132,7 +132,8 @@ impl Out<'_> {
                 let member = node.member(table, backend, self.server)?;
                 let ready = member.admin() == Admin::Ready;
                 let others = others_in_service(table, backend, self.server);
-                if ready && others < all.config.min_in_service {
+                // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
+                if member.in_service() && others < all.config.min_in_service {
                     let detail = format!(
                         "draining it would leave {others} other members in service, and min_in_service is {}",
                         all.config.min_in_service
