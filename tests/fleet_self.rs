@@ -425,7 +425,7 @@ async fn a_reload_under_load_loses_nothing() {
         let before = exec(&handle, "cat app/shared/app.pid").await;
         // Some wait for an answer from the old release while the new one takes over.
         let slow = tokio::spawn(load::get(fleet.app_at(0).unwrap(), "/slow?400"));
-        let reload = "pid=$(cat app/shared/app.pid); sleep 0.1; kill -USR2 $pid; while kill -0 $pid 2>/dev/null; do sleep 0.02; done; cat app/shared/app.pid";
+        let reload = "pid=$(cat app/shared/app.pid); sleep 0.1; kill -USR2 $pid; while [ -n \"$(tr -d '\\0' </proc/$pid/cmdline)\" ]; do sleep 0.02; done 2>/dev/null; cat app/shared/app.pid";
         let after = exec(&handle, reload).await;
         assert_ne!(before.stdout, after.stdout, "{after:?}");
         assert!(slow.await.unwrap().unwrap().1.contains(&format!("\"v{}\"", round - 1)));
@@ -470,8 +470,7 @@ async fn releases_that_fail_show_it() {
     fleet.stop().await.unwrap();
 }
 
-const STOP: &str =
-    "pid=$(cat app/shared/app.pid); kill -TERM $pid; while kill -0 $pid 2>/dev/null; do sleep 0.02; done";
+const STOP: &str = "pid=$(cat app/shared/app.pid); kill -TERM $pid; while [ -n \"$(tr -d '\\0' </proc/$pid/cmdline)\" ]; do sleep 0.02; done 2>/dev/null";
 
 fn start(fleet: &Fleet) -> String {
     let port = fleet.app_at(0).unwrap().port();
@@ -528,6 +527,61 @@ async fn a_hard_restart_loses_requests_unless_it_is_drained() {
     assert!(seq(&|k| matches!(k, Kind::Member { admin: Admin::Ready, .. })) > stopped);
     assert!(records.iter().find(|r| out(Admin::Drain)(&r.kind)).unwrap().seq < stopped);
     fleet.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_templates_work_in_every_shell() {
+    for (web, shell) in [(WebKind::Reload, &["/bin/sh"][..]), (WebKind::Restart, &["busybox", "sh"])] {
+        let found = std::process::Command::new(shell[0]).args(&shell[1..]).args(["-c", ":"]).output();
+        if found.is_err() {
+            assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none(), "{} is required and not here", shell[0]);
+            continue;
+        }
+        let shell = shell.iter().map(|word| (*word).to_owned()).collect();
+        let fleet = fleet(FleetOptions { web, shell, servers: 1, balancers: 0, ..options() }).await;
+        let template: toml::Table = std::fs::read_to_string(fleet.template_file()).unwrap().parse().unwrap();
+        let handle = connect(&fleet, 0).await;
+        let port = fleet.app_at(0).unwrap().port();
+        let script = |name: &str| {
+            format!(
+                "root=$HOME/app current=$root/current w_port={port} w_pid_file=$root/shared/app.pid w_boot_ms=50\ncd \"$current\"\n{}",
+                template["scripts"][name].as_str().unwrap()
+            )
+        };
+        let run = async |name: &str| exec(&handle, &script(name)).await;
+        fleet.install(0, "20260101000001", &Sample::good("v1")).unwrap();
+        let none = run("processes").await;
+        assert_eq!((none.status, none.stdout.as_slice()), (Some(0), &b""[..]));
+        // Stopping what does not run is no failure.
+        assert_eq!(run("stop").await.status, Some(0));
+        let started = run("start").await;
+        // Nothing of it may hold the output: the end of file is there before the status.
+        assert_eq!(started.order, ["success", "eof", "status", "close"], "{started:?}");
+        assert_eq!(started.status, Some(0));
+        let old = run("processes").await.stdout;
+        assert!(!old.is_empty());
+
+        fleet.install(0, "20260101000002", &Sample::good("v2")).unwrap();
+        assert_eq!(run("restart").await.status, Some(0));
+        let pid = String::from_utf8(old).unwrap();
+        let gone = async || {
+            while fleet.processes(0).iter().any(|process| process.pid.to_string() == pid.trim()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, gone()).await.unwrap();
+        assert!(load::get(fleet.app_at(0).unwrap(), "/").await.unwrap().1.contains("\"v2\""));
+
+        // A start that fails says why, in the log too.
+        assert_eq!(run("stop").await.status, Some(0));
+        assert_eq!(load::get(fleet.app_at(0).unwrap(), "/").await, Err(Failure::Refused));
+        fleet.install(0, "20260101000003", &Sample { broken_boot: true, ..Sample::good("v3") }).unwrap();
+        let failed = run("start").await;
+        assert_eq!(failed.status, Some(1));
+        assert!(failed.stderr.contains("BROKEN_BOOT"), "{failed:?}");
+        assert!(String::from_utf8(run("log").await.stdout).unwrap().contains("BROKEN_BOOT"));
+        fleet.stop().await.unwrap();
+    }
 }
 
 /// A balancer before members that are switched on and off at will.

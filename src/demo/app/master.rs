@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-use super::{Options, PATIENCE, READY, announce, ready};
+use super::{Options, PATIENCE, READY, announce, end_failed, ready};
 
 /// How long requests in flight are waited for when the application leaves.
 const LAST_REQUESTS: Duration = Duration::from_secs(60);
@@ -115,8 +115,7 @@ impl Master {
                 Event::SuccessorFailed(error) => {
                     note(&format!("the old release goes on: {error}"));
                     if let Some(mut failed) = successor.take() {
-                        let _ = failed.child.start_kill();
-                        let _ = failed.child.wait().await;
+                        end_failed(&mut failed.child).await;
                     }
                 }
                 Event::Succeeded => break,
@@ -199,8 +198,7 @@ async fn worker(listener: &TcpListener, options: &Options) -> Result<Child, Stri
     match ready(child.stdout.take(), PATIENCE).await {
         Ok(()) => Ok(child),
         Err(error) => {
-            let _ = child.start_kill();
-            let _ = child.wait().await;
+            end_failed(&mut child).await;
             Err(error)
         }
     }

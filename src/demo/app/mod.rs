@@ -24,6 +24,8 @@ use tokio::process::{ChildStdout, Command};
 
 /// How long a boot may take beyond `--boot-ms`.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process that has failed may take to write its log.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a process says on its output when it serves.
 const READY: &str = "ready";
 
@@ -160,8 +162,7 @@ async fn launch(options: &Options) -> Result<(), String> {
         .map_err(|error| format!("cannot start in {}: {error}", current.display()))?;
     let result = ready(master.stdout.take(), options.boot() + PATIENCE).await;
     if result.is_err() {
-        let _ = master.start_kill();
-        let _ = master.wait().await;
+        end_failed(&mut master).await;
     }
     result.map_err(|error| format!("{error}; see {}", options.log().display()))
 }
@@ -179,6 +180,14 @@ async fn ready(stdout: Option<ChildStdout>, limit: Duration) -> Result<(), Strin
             "" => Err("the application ended while it booted".to_owned()),
             reason => Err(reason.to_owned()),
         },
+    }
+}
+
+/// Waits for a process that has failed, so that its log is complete; it is killed if it takes its time.
+async fn end_failed(process: &mut tokio::process::Child) {
+    if tokio::time::timeout(LAST_WORDS, process.wait()).await.is_err() {
+        let _ = process.start_kill();
+        let _ = process.wait().await;
     }
 }
 
