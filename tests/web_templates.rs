@@ -307,6 +307,54 @@ fn several_thins_restart_one_after_the_other() {
     app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
 }
 
+/// No systemd runs where tests run: this answers like one whose unit is a `sleep` in `current`, logging what it is asked.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$*" >>"$HOME/asked"
+while true; do case $1 in --user | -p) shift ;; MainPID | ControlGroup) shift ;; *) break ;; esac; done
+verb=$1
+for unit; do true; done
+[ "$unit" = "shop web.service" ] || exit 5
+main=$(cat "$HOME/main" 2>/dev/null)
+case $verb in
+show) printf 'ControlGroup=/no/such\nMainPID=%s\n' "${main:-0}" ;;
+start | reload-or-restart | stop)
+    [ -z "$main" ] || kill "$main"
+    rm -f "$HOME/main"
+    [ "$verb" = stop ] && exit 0
+    [ ! -e BROKEN ] || exit 1
+    setsid sleep 600 >/dev/null 2>&1 &
+    echo $! >"$HOME/main"
+    ;;
+*) exit 1 ;;
+esac
+"#;
+
+#[test]
+fn systemd_is_asked_in_its_own_words() {
+    let parameters = [("unit", "shop web.service"), ("user", "true")];
+    let Some(app) = App::new("dash", "systemd", &parameters, "unused") else { return };
+    app.server.tool("systemctl", SYSTEMCTL);
+    let site = app.server.site();
+    app.server.run(&calls::lock(&site, &owner())).ok();
+    for (release, boots) in [(A, true), (B, true), (C, false)] {
+        app.release(release, boots);
+    }
+    assert_eq!(app.go(None, A).ok().value("action"), Some("start"));
+    assert_eq!(app.running(), [Some(id(A))]);
+    assert_eq!(app.go(Some(A), B).ok().value("action"), Some("restart"));
+    app.prove(B).ok();
+    assert_eq!(app.running(), [Some(id(B))]);
+    app.go(Some(B), C).refused("not_restarted");
+    app.prove(C).refused("not_proven");
+    assert_eq!(app.go(Some(C), B).ok().value("action"), Some("start"));
+    app.server.run(&calls::stop(&site, &run(), LIMIT)).ok();
+    let asked = fs::read_to_string(app.server.home().join("asked")).unwrap();
+    let verbs: Vec<_> = asked.lines().filter(|l| !l.contains(" show ")).collect();
+    let said = |verb: &str| format!("--user {verb} shop web.service");
+    let again = said("reload-or-restart");
+    assert_eq!(verbs, [said("start"), again.clone(), again, said("start"), said("stop")]);
+}
+
 #[test]
 fn every_template_is_good_shell() {
     let Some(shellcheck) = require("shellcheck") else { return };

@@ -132,6 +132,13 @@ impl Server {
         Some(Self { dir, path, deploy_to, web, login: None, shell })
     }
 
+    /// Puts a script of the test's own before everything else on the PATH.
+    pub fn tool(&self, name: &str, script: &str) {
+        let path = self.dir.path().join("bin").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
     /// What the calls need.
     pub fn site(&self) -> Site<'_> {
         Site { deploy_to: &self.deploy_to, app: "shop", web: &self.web, env: &[] }
