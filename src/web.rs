@@ -444,8 +444,12 @@ mod tests {
         assert!(line == 2 && what.contains("colour"), "{line} {what}");
         let (line, what) = refused(&format!("{LEAST}[parameters.a]\n[parameters.B]\n"));
         assert!(line == 5 && what.contains("`B`"), "{line} {what}");
-        for bad in ["kind = \"colour\"", "kind = \"choice\"", "kind = \"integer\"\ndefault = \"x\"", "required = true\ndefault = 1"]
-        {
+        for bad in [
+            "kind = \"colour\"",
+            "kind = \"choice\"",
+            "kind = \"integer\"\ndefault = \"x\"",
+            "required = true\ndefault = 1",
+        ] {
             assert_eq!(refused(&format!("{LEAST}[parameters.a]\n{bad}\n")).0, 4, "{bad}");
         }
         let (line, what) = refused("strategy = \"serial\"\n\n[scripts]\nprocesses = \"true\"\n");
