@@ -120,9 +120,13 @@ impl Server {
 
     /// Tells whether it serves its old release, and is where it was in its balancer.
     pub fn is_old(&self) -> bool {
+        self.undo_failed.is_none() && !self.switched() && !self.restart.stands() && !self.drain.stands()
+    }
+
+    /// Tells whether `current` is, or may be, on another release than before.
+    fn switched(&self) -> bool {
         // A switch from a release to the same one (a rollback to where the server already is) changes nothing.
-        let switched = self.switch.stands() && self.previous != self.target;
-        self.undo_failed.is_none() && !switched && !self.restart.stands() && !self.drain.stands()
+        self.switch.stands() && self.previous != self.target
     }
 
     /// Tells whether its whole rollout went well, so that it serves the new release and is back in its balancer.
@@ -308,8 +312,9 @@ impl Server {
                 self.release.clone_from(&self.previous);
             }
             StepName::Restart => self.restart = Change::Undone,
-            // On the same release again there is nothing to restart: proof that it serves is all there is to do.
-            StepName::Check if self.previous == self.target && self.restart.stands() => self.restart = Change::Undone,
+            // Where a restart needs taking back, that comes before the proof; a restart that was stopped before it began,
+            // or one on the same release, needs the proof alone. Behind a switch that stands it proves nothing old.
+            StepName::Check if !self.switched() && self.restart.stands() => self.restart = Change::Undone,
             _ => {}
         }
     }

@@ -39,10 +39,10 @@ in_user() {
 # Tries what the mode will do, so that nothing is found out half-way.
 # shellcheck disable=SC2016 # the snippets are for the inner shell
 works() {
-  command -v sshd ssh-keygen >/dev/null || { why='openssh-server is not installed'; return 1; }
+  { command -v sshd && command -v ssh-keygen; } >/dev/null || { why='openssh-server is not installed'; return 1; }
   case $1 in
   root)
-    [ "$(id -u)" = 0 ] && command -v ip >/dev/null &&
+    [ "$(id -u)" = 0 ] && { command -v ip && command -v pivot_root; } >/dev/null &&
       in_root sh -c 'mount -t tmpfs t /run && mkdir /run/u /run/w /run/m && ip link add fleetbr type bridge &&
         mount -t overlay o -o lowerdir=/,upperdir=/run/u,workdir=/run/w /run/m' >/dev/null 2>&1 ;;
   user)

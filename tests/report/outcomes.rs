@@ -391,6 +391,19 @@ fn a_switch_back_without_its_restart_is_not_taken_back() {
 }
 
 #[test]
+fn a_restart_stopped_before_it_began_needs_proof_alone() {
+    let mut story = serial(OnFailure::Revert);
+    story.stage(StageName::Rollout, 0, 3);
+    story.all_ok("web1", &TURN[..2]);
+    story.start("web1", StepName::Restart);
+    story.warn(None, Warning::Interrupted { signal: "INT".into() });
+    story.end("web1", StepName::Restart, Some(because(Cause::Interrupted)));
+    story.undo_all("web1", &[StepName::Switch, StepName::Check, StepName::Drain]);
+    unlock_all(&mut story);
+    assert_eq!(brief(&judge(story)), (Outcome::Interrupted, 130));
+}
+
+#[test]
 fn a_hook_that_fails_after_everything_needs_a_person() {
     let mut story = serial(OnFailure::Revert);
     (0..3).for_each(|batch| turn(&mut story, batch));

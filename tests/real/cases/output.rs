@@ -18,7 +18,9 @@ pub const CASES: &[Row] = &[
 fn dry_run_changes_nothing() {
     let stack = Stack::new(App::Static);
     stack.commit(&[]);
-    let homes = |stack: &Stack| stack.servers.iter().map(|h| h.sh("ls -A ~")).collect::<Vec<_>>();
+    // Without namespaces the stacks of all cases lie there, too.
+    let list = "ls -A ~ | grep -v -e '^app[0-9]*$' -e separate || :";
+    let homes = |stack: &Stack| stack.servers.iter().map(|h| h.sh(list)).collect::<Vec<_>>();
     let at_home = homes(&stack);
     // Before the first release, and after it.
     for _ in 0..2 {
