@@ -6,7 +6,7 @@ find_owner
 wanted=$p_first$p_second
 # One character in brackets: so the search does not find its own command line either.
 rest=${p_second#?}
-pattern=$p_first[${p_second%"$rest"}]$rest
+pattern=${p_first}[${p_second%"$rest"}]$rest
 
 # running: sets `pids` to the shells that still work on the step.
 running() {

@@ -193,14 +193,19 @@ find_owner() {
     done <"$lock/owner"
 }
 
-# holding: refuses unless this run holds the lock, renews it, and leaves word that this step has begun.
-holding() {
+# renewing: refuses unless this run holds the lock, and renews it.
+renewing() {
     find_owner
     [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-nobody}"
     true >"$lock/beat"
+} 2>/dev/null
+
+# holding: the same, and leaves word that this step has begun.
+holding() {
+    renewing
     step=$lock/step.$nonce
     ended begun
-} 2>/dev/null
+}
 
 # note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
 note() {
