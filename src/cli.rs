@@ -79,6 +79,12 @@ pub enum Verb {
         #[command(flatten)]
         select: Select,
     },
+    /// Takes back what a dead run had in flight, puts back what is proven good, and releases its lock.
+    Recover {
+        /// Takes the lock over even when its holder may be alive.
+        #[arg(long)]
+        force: bool,
+    },
     /// Removes the lock that a dead run left behind.
     Unlock {
         /// Removes it even when its holder is alive on this machine.

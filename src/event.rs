@@ -24,6 +24,9 @@ pub struct Stamped {
     pub event: Event,
 }
 
+/// The verb of a run that takes back a dead one.
+pub const RECOVER: &str = "recover";
+
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -108,6 +111,14 @@ pub enum Event {
         /// Why it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         failure: Option<Box<Failure>>,
+    },
+    /// What a dead run had done to a server, for the run that recovers it.
+    Inherited {
+        /// Whose.
+        server: ServerName,
+        /// What.
+        #[serde(flatten)]
+        inherited: Inherited,
     },
     /// Something a person should read, that does not end the run.
     Warning {
@@ -465,6 +476,23 @@ pub enum Warning {
         /// A sentence.
         text: String,
     },
+}
+
+/// What a dead run had done to a server, as far as its journal and its balancer tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Inherited {
+    /// It was being drained.
+    pub drained: bool,
+    /// It is back in its balancer, or may be.
+    pub restored: bool,
+    /// `current` was being switched.
+    pub switched: bool,
+    /// Its web server was being restarted.
+    pub restarted: bool,
+    /// Its whole batch went well.
+    pub finished: bool,
+    /// All of it had been taken back.
+    pub taken_back: bool,
 }
 
 /// What became of a step whose connection was lost.

@@ -740,6 +740,7 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
 fn a_step_leaves_word_of_how_it_ended() {
     everywhere(|server| {
         let site = server.site();

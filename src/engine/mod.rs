@@ -1,9 +1,11 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
+//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back, and `recover` does so for a run that
+//! is dead; `remote` executes a script;
 //! `stop` knows of signals.
 
 pub mod hooks;
+pub mod recover;
 pub mod remote;
 pub mod run;
 pub mod step;
@@ -19,6 +21,7 @@ use crate::event::Place;
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::plan::Plan;
+use crate::plan::journal::Wreck;
 use crate::plan::unwind::Record;
 use crate::remote::Owner;
 use crate::remote::calls::Site;
@@ -67,6 +70,12 @@ impl Running {
     /// Begins with nothing done.
     pub fn new(world: World, plan: Plan) -> Self {
         Self { world, plan, records: Mutex::default(), snapshots: Mutex::default() }
+    }
+
+    /// Begins where a dead run ended.
+    pub fn inheriting(world: World, wreck: Wreck) -> Self {
+        let Wreck { plan, records, snapshots, .. } = wreck;
+        Self { world, plan, records: Mutex::new(records), snapshots: Mutex::new(snapshots) }
     }
 
     /// What all remote scripts of the stack share.

@@ -14,6 +14,7 @@ use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
+use crate::plan::journal::{Intent, Journal};
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Format, Mark};
 use crate::remote::{Answer, Call};
@@ -58,7 +59,7 @@ impl Running {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
-                let taken = self.call(place, calls::lock(&self.site(), &self.world.owner), How::default(), stop).await;
+                let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
                 if let Err(Failure { cause: Cause::Locked { .. }, .. }) = &taken {
                     // Somebody else's: not ours to release.
                     self.note(&server.name, |r| r.locked = false);
@@ -117,6 +118,12 @@ impl Running {
             }
             Act::Hook { .. } => Ok(()),
         }
+    }
+
+    /// The call that takes the lock, and leaves in it what is meant to be done.
+    fn lock(&self, server: &ServerName) -> Call {
+        let intent = Intent::of(&self.plan, server, &self.world.owner.who);
+        calls::lock(&self.site(), &self.world.owner).planning(&intent.line())
     }
 
     /// The release in the format that the server can unpack.
@@ -195,6 +202,15 @@ impl Running {
                 if self.world.facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained) {
                     // An earlier run took it out and never put it back: this one does, once it is proven.
                     found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
+                }
+                let words = Journal::drain(&found);
+                let noted = self.call(place, calls::note(&self.site(), &self.world.run, &words), How::default(), stop);
+                if let Err(failure) = noted.await {
+                    if matches!(failure.cause, Cause::Refused { .. }) {
+                        // The balancer has not been told anything.
+                        self.note(&server.name, |r| r.drained = false);
+                    }
+                    return Err(failure);
                 }
                 self.found(&server.name, found.clone());
                 found

@@ -162,7 +162,7 @@ impl Running {
         }
     }
 
-    fn stuck(&self, server: &ServerName, stuck: Stuck) {
+    pub(super) fn stuck(&self, server: &ServerName, stuck: Stuck) {
         self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning: Warning::Stuck { stuck } });
     }
 

@@ -193,6 +193,14 @@ pub fn outcome(state: &State) -> String {
     let took = seconds(finished.seconds);
     let touched = state.rolled_out().any(super::server::Server::touched);
     let text = match finished.outcome {
+        Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
+        Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {
+            format!("recovered in {took}; every server is on its old release")
+        }
+        Outcome::Mixed if state.recovers() => {
+            format!("recovered in {took}; what was in flight was taken back, and servers are on different releases")
+        }
+        Outcome::Unchanged if state.recovers() => format!("recovered in {took}; nothing had been switched"),
         Outcome::Deployed => match &state.planned {
             Some(p) => {
                 let done = if p.verb == "rollback" { "rolled back to" } else { "deployed" };

@@ -6,7 +6,8 @@ pub mod demo;
 pub mod deploy;
 pub mod init;
 pub mod out;
-pub mod releases;
+pub mod recover;
+mod releases;
 pub mod rollout;
 pub mod scripts;
 pub mod stack;
@@ -27,6 +28,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Deploy(flags) => deploy::run(global, &flags).await,
         Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
         Verb::Releases { select } => releases::run(global, &select).await,
+        Verb::Recover { force } => recover::run(global, force).await,
         Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
         Verb::Demo(flags) => demo::run(global, &flags).await,
     }

@@ -100,7 +100,11 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
 }
 
 /// The reporters of a run; also why there is no log of it, where there is none.
-fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
+pub(super) fn told(
+    global: &Global,
+    stack: &Stack,
+    run: &RunId,
+) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
     let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = stack::home().ok();
     let directory = log::directory(state_home.as_deref(), home.as_deref(), &stack.config.app.name);
@@ -130,7 +134,7 @@ fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::repo
 }
 
 /// The flags that pick this stack again, for the commands that a person should run next.
-fn flags(global: &Global) -> String {
+pub(super) fn flags(global: &Global) -> String {
     let mut flags = Vec::new();
     if global.config != *"pitcrew.toml" {
         flags.push(format!("-c {}", global.config.display()));
@@ -190,7 +194,7 @@ impl Packing {
 }
 
 /// The command line as people would type it: what a lock says of its holder.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let mut words = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let program = words.next().unwrap_or_default();
     let name = program.rsplit('/').next().unwrap_or("pitcrew").to_owned();
