@@ -17,8 +17,8 @@ pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)]) 
     let (lead, rest) = servers.split_at(servers.len().min(1));
     for side_by_side in [lead, rest] {
         let mut lanes = JoinSet::new();
-        for (name, from) in side_by_side.iter().cloned() {
-            let running = running.clone();
+        for (name, from) in side_by_side {
+            let (running, name, from) = (running.clone(), name.clone(), from.clone());
             lanes.spawn(async move { running.take_over(&name, &from).await });
         }
         if !lanes.join_all().await.into_iter().all(|good| good) {

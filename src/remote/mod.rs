@@ -163,11 +163,11 @@ impl Script {
         }
         match self {
             Self::Probe => shell!("lib", "procs", "web", "tell", "probe"),
-            Self::Lock => shell!("lib", "tell", "lock"),
+            Self::Lock => shell!("lib", "tell", "claim", "lock"),
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
             Self::Note => shell!("lib", "note"),
-            Self::Takeover => shell!("lib", "takeover"),
+            Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),

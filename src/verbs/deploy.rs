@@ -73,6 +73,7 @@ pub fn request(verb: Verb, walk: &Walk, servers: Vec<crate::name::ServerName>) -
         release: None,
         if_changed: false,
         skip_unreachable: walk.skip_unreachable,
+        holder: None,
     })
 }
 

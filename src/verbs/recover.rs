@@ -16,7 +16,7 @@ use crate::lease;
 use crate::name::{RunId, ServerName};
 use crate::plan::journal::Wreck;
 use crate::remote::Owner;
-use crate::report::{Reporting, cause};
+use crate::report::{Reporting, cause, held};
 
 /// Takes back what a dead run had in flight, and releases its lock.
 ///
@@ -99,7 +99,7 @@ fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, 
                 dead.get_or_insert_with(|| run_of(lock));
             }
             _ => {
-                let told = cause::locked(&lock.owner, lock.age);
+                let told = held::locked(&lease::held(lock));
                 return Err(Error { kind: Kind::Locked, ..Error::failed(format!("{}: {told}", server.name)) }
                     .hint("a run that lives takes back itself what it did: interrupt it with Ctrl-C, or kill -INT")
                     .hint("--force takes its lock over all the same"));

@@ -7,9 +7,10 @@ use super::stack::{self, Stack};
 use crate::cli::{Global, Select};
 use crate::error::Error;
 use crate::facts::LockFacts;
+use crate::lease;
 use crate::name::RunId;
 use crate::remote::calls;
-use crate::report::cause;
+use crate::report::{cause, held};
 
 /// Removes the stack's lock from every server, and says whose it was.
 ///
@@ -38,7 +39,7 @@ pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str
         }
         if !force && alive_here(lock) {
             stack.close().await;
-            let told = cause::locked(&lock.owner, lock.age);
+            let told = held::locked(&lease::held(lock));
             return Err(Error {
                 kind: crate::error::Kind::Locked,
                 ..Error::usage(format!("{server} is {told}, and that run is alive"))
@@ -50,7 +51,7 @@ pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str
             Ok(_) => {
                 released += 1;
                 if !global.quiet {
-                    out::notice(&format!("{server}: unlocked; it was {}", cause::locked(&lock.owner, lock.age)));
+                    out::notice(&format!("{server}: unlocked; it was {}", held::locked(&lease::held(lock))));
                 }
             }
             Err(failure) => {

@@ -6,16 +6,17 @@ fi
 find_owner
 if [ "$owner_run" != "$p_token" ]; then
     [ "$owner_run" = "$p_from" ] || fail locked_anew "the lock is held by ${owner_run:-an unknown run}"
-    # The directory is entered first: whatever becomes of its name, only one of many can rename the owner in it.
     error=$(
-        cd "$lock" 2>/dev/null || exit 1
-        if [ -e ./owner ]; then mv ./owner "./owner.$p_token" 2>/dev/null || exit 1; fi
-        put ./owner "$p_owner" || {
-            [ ! -e "./owner.$p_token" ] || mv "./owner.$p_token" ./owner
+        claim "$p_from" || exit 1
+        status=0
+        if put ./owner "$p_owner"; then
+            rm -f ./stuck ./phase
+        else
             printf '%s' "$error"
-            exit 2
-        }
-        rm -f ./stuck ./phase
+            status=2
+        fi
+        rm -f ./claim
+        exit "$status"
     )
     case $? in
     0) ;;
@@ -27,48 +28,63 @@ if [ "$owner_run" != "$p_token" ]; then
 fi
 renewing
 
-# working: sets `groups` to the process groups of commands that began under the lock and have not said that they ended.
-working() {
-    groups=
-    for file in "$lock"/step.*; do
-        first_line "$file"
-        # One whose word did not get onto a full disk is empty.
-        case $line in begun | '') ;; *) continue ;; esac
-        nonce_of=${file##*/step.}
-        is_nonce "$nonce_of" || continue
-        # One character in brackets: the search must not find its own command line.
-        rest=${nonce_of#?}
-        for found in $(grep -l -e "[${nonce_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
-            found=${found#/proc/}
-            { IFS= read -r line <"/proc/${found%%/*}/stat"; } 2>/dev/null || continue
-            # shellcheck disable=SC2086
-            set -- ${line##*) }
-            groups="$groups $3"
-        done
-    done
-    [ -n "$groups" ]
-}
 is_nonce() {
     case $1 in '' | *[!0-9a-f]*) return 1 ;; esac
     [ "${#1}" -ge 8 ]
 }
-IFS= read -r line </proc/self/stat
-# shellcheck disable=SC2086
-set -- ${line##*) }
-mine=$3
+
+# group_of PID: sets `group`.
+group_of() {
+    group=
+    { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    # shellcheck disable=SC2086
+    set -- ${line##*) }
+    group=$3
+}
+
+# Commands that began under the lock and have not said that they ended. sshd makes each the leader of a process group.
+group_of $$
+mine=$group groups=' '
+for file in "$lock"/step.*; do
+    first_line "$file"
+    # One whose word did not get onto a full disk is empty.
+    case $line in begun | '') ;; *) continue ;; esac
+    nonce_of=${file##*/step.}
+    is_nonce "$nonce_of" || continue
+    # One character in brackets: the search must not find its own command line.
+    rest=${nonce_of#?}
+    # shellcheck disable=SC2013 # these names have no spaces
+    for found in $(grep -l -e "[${nonce_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
+        found=${found#/proc/}
+        group_of "${found%%/*}" || continue
+        case $groups in *" $group "*) continue ;; esac
+        [ "$group" = "$mine" ] || [ "$group" -le 1 ] || groups="$groups$group "
+    done
+done
+
+# tell SIGNAL GROUP: busybox takes no `--`, and dash needs it.
+tell() {
+    kill -s "$1" -- "-$2" 2>/dev/null || kill -s "$1" "-$2" 2>/dev/null
+}
+
+# living: sets `alive` to those that have processes yet.
+living() {
+    alive=
+    for group in $groups; do
+        if tell 0 "$group"; then alive="$alive $group"; fi
+    done
+    [ -n "$alive" ]
+}
 for signal in TERM KILL; do
+    living || break
+    for group in $alive; do tell "$signal" "$group"; done
+    say ended "$signal"
     tries=0
-    while [ "$tries" -lt 25 ] && working; do
-        if [ "$tries" = 0 ]; then
-            for group in $groups; do
-                [ "$group" = "$mine" ] || [ "$group" -le 1 ] || kill -s "$signal" -- "-$group" 2>/dev/null
-            done
-            say ended "$signal"
-        fi
+    while [ "$tries" -lt 25 ] && living; do
         tries=$((tries + 1))
         pause
     done
 done
-if working; then fail still_running "commands of the run that held the lock cannot be ended:$groups"; fi
+if living; then fail still_running "commands of the run that held the lock cannot be ended, process groups$alive"; fi
 say taken over
 finish
