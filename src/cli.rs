@@ -123,6 +123,9 @@ pub struct Walk {
     /// Goes on without servers that cannot be reached, lists them, and exits with 3.
     #[arg(long)]
     pub skip_unreachable: bool,
+    /// Waits so long for another run's lock, e.g. 10m; without it a held lock ends the run at once.
+    #[arg(long, value_name = "DURATION")]
+    pub wait_lock: Option<String>,
     /// Prints the plan that would run, and changes nothing anywhere.
     #[arg(long)]
     pub dry_run: bool,
@@ -163,9 +166,6 @@ pub struct Deploy {
     /// Does nothing when all servers are on that revision already.
     #[arg(long)]
     pub if_changed: bool,
-    /// Waits so long for another run's lock, e.g. 10m.
-    #[arg(long, value_name = "DURATION")]
-    pub wait_lock: Option<String>,
 }
 
 /// `pitcrew rollback`.

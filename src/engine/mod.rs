@@ -1,9 +1,10 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
 //! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
-//! `stop` knows of signals.
+//! `stop` knows of signals; `lease` keeps the locks alive.
 
 pub mod hooks;
+pub mod lease;
 pub mod remote;
 pub mod run;
 pub mod step;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::balancer::{Balancer, Snapshot};
 use crate::config::{Config, Server};
-use crate::event::Place;
+use crate::event::{Place, Stuck};
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::plan::Plan;
@@ -45,6 +46,8 @@ pub struct World {
     pub run: RunId,
     /// What is written into locks.
     pub owner: Owner,
+    /// Servers whose lock the run has taken already: it waited for them.
+    pub held: Vec<ServerName>,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
     /// Where events go.
@@ -59,14 +62,29 @@ pub struct Running {
     pub world: World,
     /// The plan.
     pub plan: Plan,
+    /// The locks that it holds.
+    pub leases: lease::Leases,
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
+    kept_for: Mutex<Vec<(ServerName, Stuck)>>,
 }
 
 impl Running {
     /// Begins with nothing done.
     pub fn new(world: World, plan: Plan) -> Self {
-        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default() }
+        let running = Self {
+            world,
+            plan,
+            leases: lease::Leases::default(),
+            records: Mutex::default(),
+            snapshots: Mutex::default(),
+            kept_for: Mutex::default(),
+        };
+        for server in &running.world.held {
+            running.note(server, |r| r.locked = true);
+            running.leases.taken(server);
+        }
+        running
     }
 
     /// What all remote scripts of the stack share.

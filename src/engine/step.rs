@@ -15,7 +15,7 @@ use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Format, Mark};
+use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
@@ -54,14 +54,25 @@ impl Running {
         let config = &self.world.config;
         let run = &self.world.run;
         let release = &self.plan.release;
+        if let Some(detail) = self.leases.lost(&server.name) {
+            // Whatever is done here now may be done to another run's server.
+            return Err(Cause::Refused { code: "lock_lost".into(), detail }.into());
+        }
         match act {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
-                let taken = self.call(place, calls::lock(&self.site(), &self.world.owner), How::default(), stop).await;
-                if let Err(Failure { cause: Cause::Locked { .. }, .. }) = &taken {
+                let mut call = calls::lock(&self.site(), &self.world.owner).planning("");
+                if let Some(found) = self.world.facts.servers.get(&server.name) {
+                    let newest = found.releases.last().map(|r| &r.id);
+                    call = call.expecting(Expected { current: found.current.as_ref(), newest });
+                }
+                let taken = self.call(place, call, How::default(), stop).await;
+                match &taken {
+                    Ok(_) => self.leases.taken(&server.name),
                     // Somebody else's: not ours to release.
-                    self.note(&server.name, |r| r.locked = false);
+                    Err(Failure { cause: Cause::Locked(_), .. }) => self.note(&server.name, |r| r.locked = false),
+                    Err(_) => {}
                 }
                 taken.map(drop)
             }
@@ -111,6 +122,7 @@ impl Running {
             }
             Act::Prune => self.prune(place, stop).await,
             Act::Unlock => {
+                self.leases.released(&server.name);
                 self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
                 self.note(&server.name, |r| r.locked = false);
                 Ok(())

@@ -11,6 +11,7 @@ pub mod rollout;
 pub mod scripts;
 pub mod stack;
 pub mod unlock;
+pub mod waiting;
 
 use crate::cli::{Cli, Verb};
 use crate::error::Error;
