@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod deploy;
 pub mod init;
+pub mod lock;
 pub mod out;
 pub mod releases;
 pub mod rollout;
@@ -28,6 +29,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Deploy(flags) => deploy::run(global, &flags).await,
         Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
         Verb::Releases { select } => releases::run(global, &select).await,
+        Verb::Lock(flags) => lock::run(global, &flags).await,
         Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
         Verb::Demo(flags) => demo::run(global, &flags).await,
     }

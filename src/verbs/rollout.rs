@@ -90,8 +90,8 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
     if let (Some(wait), false, true) = (wait, dry_run, only_locked) {
         let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
         match waiting.wait(&facts).await {
-            Ok(Waited::GivenUp) => {}
-            Ok(Waited::Taken { held: taken, waited, whose }) => {
+            Ok(None | Some(Waited::GivenUp(..))) => {}
+            Ok(Some(Waited::Taken { held: taken, waited, whose })) => {
                 held = taken;
                 request.holder = Some(owner.run.clone());
                 notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
@@ -235,7 +235,7 @@ impl Packing {
 }
 
 /// The command line as people would type it: what a lock says of its holder.
-fn command_line() -> String {
+pub fn command_line() -> String {
     let mut words = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let program = words.next().unwrap_or_default();
     let name = program.rsplit('/').next().unwrap_or("pitcrew").to_owned();

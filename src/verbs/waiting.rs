@@ -53,8 +53,8 @@ pub enum Waited {
         /// Who held them, at the end.
         whose: Box<Held>,
     },
-    /// Time ran out, or waiting does not help: the next look at the servers tells why.
-    GivenUp,
+    /// Time ran out, or waiting does not help: who held the lock at the last look, and where.
+    GivenUp(ServerName, Box<Held>),
 }
 
 /// Reads `--wait-lock`'s value.
@@ -66,6 +66,9 @@ pub fn read(text: Option<&str>) -> Result<Option<Duration>, Error> {
     parse_duration(text).map(Some).map_err(|bad| Error::usage(format!("--wait-lock: {}", bad.what)).hint(bad.hint))
 }
 
+/// What takes a lock.
+pub type Taking<'a> = &'a (dyn Fn(&Owner) -> Call + Sync);
+
 /// How taking every lock ended.
 pub enum Take {
     /// All are this run's.
@@ -73,33 +76,38 @@ pub enum Take {
     /// One is another's, and none is this run's.
     Refused(ServerName, Box<Held>),
     /// A server failed otherwise, and what was taken is given back as far as anybody knows.
-    Failed,
+    Failed(ServerName, Box<Failure>),
 }
 
 impl Waiting<'_> {
-    /// Waits, where somebody else holds a lock.
+    /// Waits, where somebody else holds a lock, and takes all locks for a run.
     ///
     /// # Errors
     /// When a signal came: all that was taken is given back then.
-    pub async fn wait(&self, facts: &Facts) -> Result<Waited, Error> {
-        self.wait_to(facts, &|owner| calls::lock(&self.stack.site(), owner)).await
+    pub async fn wait(&self, facts: &Facts) -> Result<Option<Waited>, Error> {
+        let Some(first) = self.in_the_way(facts) else { return Ok(None) };
+        let names = self.stack.config.servers.iter().map(|s| s.name.clone());
+        let reached: Vec<ServerName> = names.filter(|s| facts.servers.contains_key(s)).collect();
+        self.wait_for(first, &reached, &|owner| calls::lock(&self.stack.site(), owner)).await.map(Some)
     }
 
-    /// The same, for whatever takes the locks.
+    /// Waits for `first` to be free, and takes the locks of all `reached` servers with `take`.
     ///
     /// # Errors
     /// As [`Self::wait`].
-    pub async fn wait_to(&self, facts: &Facts, take: &(dyn Fn(&Owner) -> Call + Sync)) -> Result<Waited, Error> {
-        let Some((mut server, first)) = self.in_the_way(facts) else { return Ok(Waited::GivenUp) };
-        let reached: Vec<ServerName> = self.stack.config.servers.iter().map(|s| s.name.clone()).collect();
-        let reached: Vec<ServerName> = reached.into_iter().filter(|s| facts.servers.contains_key(s)).collect();
+    pub async fn wait_for(
+        &self,
+        first: (ServerName, Box<Held>),
+        reached: &[ServerName],
+        take: Taking<'_>,
+    ) -> Result<Waited, Error> {
+        let (mut server, mut whose) = first;
         let began = Instant::now();
-        let mut whose = first;
         let mut told = BTreeSet::new();
         loop {
             let left = self.wait.saturating_sub(began.elapsed());
             if left.is_zero() || !may_end(&whose, left) {
-                return Ok(Waited::GivenUp);
+                return Ok(Waited::GivenUp(server, whose));
             }
             let run = whose.owner.get("run").cloned().unwrap_or_default();
             if told.insert(run) && !self.quiet {
@@ -118,12 +126,12 @@ impl Waiting<'_> {
                 Ok(None) => {}
                 Err(_) if self.stop.asked() => return Err(interrupted()),
                 // It could be asked a moment ago: the next look at all servers says what is wrong with it.
-                Err(_) => return Ok(Waited::GivenUp),
+                Err(_) => return Ok(Waited::GivenUp(server, whose)),
             }
-            match self.take_all(&reached, take).await? {
+            match self.take_all(reached, take).await? {
                 Take::All(held) => return Ok(Waited::Taken { held, waited: began.elapsed(), whose }),
                 Take::Refused(by, held) => (server, whose) = (by, held),
-                Take::Failed => return Ok(Waited::GivenUp),
+                Take::Failed(..) => return Ok(Waited::GivenUp(server, whose)),
             }
         }
     }
@@ -138,7 +146,10 @@ impl Waiting<'_> {
     }
 
     /// Asks a server who holds its lock; `None`: nobody who matters.
-    async fn look(&self, server: &ServerName) -> Result<Option<Box<Held>>, Failure> {
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn look(&self, server: &ServerName) -> Result<Option<Box<Held>>, Failure> {
         let answers = self.stack.ask(server, calls::look(&self.stack.site()), &self.stop.soft).await?;
         if answers.iter().any(|a| a.key == "lock" && a.value == "free") {
             return Ok(None);
@@ -153,11 +164,7 @@ impl Waiting<'_> {
     ///
     /// # Errors
     /// When a signal came.
-    pub async fn take_all(
-        &self,
-        servers: &[ServerName],
-        take: &(dyn Fn(&Owner) -> Call + Sync),
-    ) -> Result<Take, Error> {
+    pub async fn take_all(&self, servers: &[ServerName], take: Taking<'_>) -> Result<Take, Error> {
         let (lead, rest) = servers.split_at(servers.len().min(1));
         let mut tried: Vec<ServerName> = Vec::new();
         for group in [lead, rest] {
@@ -170,9 +177,9 @@ impl Waiting<'_> {
                     Ok(_) => tried.push(server),
                     Err(Failure { cause: Cause::Locked(held), .. }) => failed = Some(Take::Refused(server, held)),
                     // Nobody knows whether it was taken.
-                    Err(_) => {
-                        tried.push(server);
-                        failed.get_or_insert(Take::Failed);
+                    Err(failure) => {
+                        tried.push(server.clone());
+                        failed.get_or_insert(Take::Failed(server, Box::new(failure)));
                     }
                 }
             }
@@ -188,7 +195,9 @@ impl Waiting<'_> {
                         )),
                     });
                 }
-                return Ok(failed.unwrap_or(Take::Failed));
+                if let Some(failed) = failed {
+                    return Ok(failed);
+                }
             }
         }
         Ok(Take::All(tried))
@@ -221,6 +230,7 @@ fn may_end(held: &Held, left: Duration) -> bool {
     held.standing.as_ref().is_none_or(|standing| standing.may_end_within(left))
 }
 
-fn interrupted() -> Error {
+/// A signal came before anything was done.
+pub fn interrupted() -> Error {
     Error { kind: Kind::Interrupted, ..Error::failed("interrupted while waiting for the lock; nothing was changed") }
 }
