@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::step::How;
-use super::{Running, unwind};
+use super::{Running, lease, unwind};
 use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::name::{RunId, ServerName};
 use crate::remote::calls;
@@ -45,6 +45,7 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
     for server in unreadable {
         running.stuck(server, Stuck::LockKept);
     }
+    let keeping = tokio::spawn(lease::keep(running.clone()));
     match failing {
         Some(batch) => unwind::unwind(running, Some(batch), false).await,
         None => {
@@ -52,6 +53,7 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
             unwind::unlock(running).await;
         }
     }
+    keeping.abort();
 }
 
 impl Running {

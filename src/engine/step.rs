@@ -16,7 +16,7 @@ use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::journal::{Intent, Journal};
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Format, Mark};
+use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
@@ -55,14 +55,20 @@ impl Running {
         let config = &self.world.config;
         let run = &self.world.run;
         let release = &self.plan.release;
+        if let Some(detail) = self.leases.lost(&server.name) {
+            // Whatever is done here now may be done to another run's server.
+            return Err(Cause::Refused { code: "lock_lost".into(), detail }.into());
+        }
         match act {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
                 let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
-                if let Err(Failure { cause: Cause::Locked { .. }, .. }) = &taken {
+                match &taken {
+                    Ok(_) => self.leases.taken(&server.name),
                     // Somebody else's: not ours to release.
-                    self.note(&server.name, |r| r.locked = false);
+                    Err(Failure { cause: Cause::Locked(_), .. }) => self.note(&server.name, |r| r.locked = false),
+                    Err(_) => {}
                 }
                 taken.map(drop)
             }
@@ -112,6 +118,7 @@ impl Running {
             }
             Act::Prune => self.prune(place, stop).await,
             Act::Unlock => {
+                self.leases.released(&server.name);
                 self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
                 self.note(&server.name, |r| r.locked = false);
                 Ok(())
@@ -123,7 +130,14 @@ impl Running {
     /// The call that takes the lock, and leaves in it what is meant to be done.
     fn lock(&self, server: &ServerName) -> Call {
         let intent = Intent::of(&self.plan, server, &self.world.owner.who);
-        calls::lock(&self.site(), &self.world.owner).planning(&intent.line())
+        let call = calls::lock(&self.site(), &self.world.owner).planning(&intent.line());
+        match self.world.facts.servers.get(server) {
+            Some(found) => {
+                let newest = found.releases.last().map(|r| &r.id);
+                call.expecting(Expected { current: found.current.as_ref(), newest })
+            }
+            None => call,
+        }
     }
 
     /// The release in the format that the server can unpack.

@@ -49,6 +49,7 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
         package: None,
         run: owner.run.clone(),
         owner,
+        held: Vec::new(),
         env: stack.env.clone(),
         emitter: emitter.clone(),
         stop: stop.clone(),

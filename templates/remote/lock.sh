@@ -78,6 +78,8 @@ while [ -z "$how" ]; do
         find_owner
         if [ "$owner_run" = "$p_token" ]; then
             true >"$lock/beat"
+            # Taken before there was a plan.
+            [ -z "$p_plan" ] || put "$lock/plan" "$p_plan" || refuse not_writable "$error"
             how=again
         elif thaw; then
             how=thawed
