@@ -280,9 +280,9 @@ impl Ground {
         let text = format!(
             "app.web_server = '{web}'\napp.strategy = '{strategy}'\n{batch}{prepare}app.on_failure = '{on_failure}'\n\
              shared.dirs = ['log']\nbuild.run = ['echo yes > BUILT']\nmigrate.run = 'true'\n\
-             load_balancer.drain_timeout = '3s'\nload_balancer.restore_timeout = '8s'\n\
-             health.timeout = '1500ms'\nhealth.within = '4s'\nssh.connect_timeout = '5s'\n\
-             timeouts.step = '4s'\ntimeouts.prepare = '6s'\ntimeouts.migrate = '4s'\ntimeouts.restart = '7s'\n",
+             load_balancer.drain_timeout = '3s'\nload_balancer.restore_timeout = '15s'\n\
+             health.timeout = '4s'\nhealth.within = '8s'\nhealth.interval = '200ms'\nssh.connect_timeout = '5s'\n\
+             timeouts.step = '4s'\ntimeouts.prepare = '6s'\ntimeouts.migrate = '4s'\ntimeouts.restart = '10s'\n",
             web = self.fleet.path().join(web).display(),
         );
         self.fleet.write_config(&text).map_err(|e| e.to_string())?;

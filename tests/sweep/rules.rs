@@ -209,7 +209,9 @@ fn standing(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         if server.locked && !named {
             broken.push(format!("lock: it is kept on {name}, which is not named"));
         }
-        if named && said.code != 3 {
+        // A run that touched nothing names whom it could not reach.
+        let unreached = said.code == 5 && entry.is_some_and(|e| e["stuck"]["why"] == "unreachable");
+        if named && said.code != 3 && !unreached {
             broken.push(format!("named: {name} is named, and the exit code is {}", said.code));
         }
         let Some(entry) = entry else { continue };
@@ -264,7 +266,7 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
             _ => {}
         },
         // One thing that passes, whatever it is, leaves nobody out where the policy takes back.
-        "good" if harms.len() == 1 && harms[0].1.passes() && scenario.on_failure != "hold" && anybody_stuck => {
+        "good" if harms.len() == 1 && harms[0].1.passes() && said.code != 5 && scenario.on_failure != "hold" && anybody_stuck => {
             wrong("and somebody is stuck after one fault that passed");
         }
         _ => {}

@@ -227,6 +227,7 @@ fn timeouts(merged: &DeTable<'_>) -> Timeouts {
         migrate: limit("migrate", None),
         restart: limit("restart", Some(Duration::from_secs(2 * 60))),
         step: section.as_ref().and_then(|s| s.duration("step")).map_or(STEP, |d| d.value),
+        lease: section.as_ref().and_then(|s| s.duration("lease")).map_or(crate::lease::DEFAULT, |d| d.value),
         quiet: limit("quiet", Some(Duration::from_secs(60))).unwrap_or(Duration::ZERO),
     }
 }
