@@ -91,8 +91,6 @@ pub struct Standing {
     pub releases: Vec<(String, Option<String>, Vec<String>)>,
     /// A lock lies there.
     pub locked: bool,
-    /// It takes SSH connections.
-    pub alive: bool,
     /// What the application itself answers: status and the release it runs from.
     pub answer: Option<(u16, String)>,
     /// Where each of the application's processes runs.
@@ -358,14 +356,12 @@ impl Ground {
             (id.clone(), state(&id).map(|s| s.trim().to_owned()), lacks)
         });
         let strays = fleet.processes(index).into_iter().filter(|p| !p.command.contains("demo-app"));
-        let alive = tokio::net::TcpStream::connect(server.at()).await.is_ok();
         Standing {
             name: server.name().to_owned(),
             ip: server.ip().to_string(),
             current: fleet.current(index),
             releases: releases.collect(),
             locked: fleet.lock_present(index),
-            alive,
             answer: self.answer(index).await,
             app: self.app(index).into_iter().map(|(_, release)| release).collect(),
             strays: strays.map(|p| format!("{} {}", p.pid, p.command.chars().take(120).collect::<String>())).collect(),

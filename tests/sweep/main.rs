@@ -51,6 +51,7 @@ struct Work {
 struct Done {
     runs: usize,
     missed: usize,
+    starved: usize,
     left: usize,
     violations: Vec<(String, Vec<String>)>,
     learnt: BTreeMap<Scenario, Vec<Spot>>,
@@ -154,6 +155,7 @@ impl Done {
     fn join(&mut self, other: Self) {
         self.runs += other.runs;
         self.missed += other.missed;
+        self.starved += other.starved;
         self.left += other.left;
         self.seconds += other.seconds;
         self.violations.extend(other.violations);
@@ -214,6 +216,7 @@ impl Work {
         if evidence.took > done.slowest.0 {
             done.slowest = (evidence.took, name.clone());
         }
+        done.starved += usize::from(rules::starved(evidence));
         done.missed += usize::from(evidence.hits < evidence.case.harms.len());
         *done.codes.entry(evidence.code.map_or("killed".into(), |c| c.to_string())).or_default() += 1;
         if evidence.case.harms.is_empty() {
@@ -279,6 +282,7 @@ fn report(done: &Done, began: Instant, quiet: bool) -> bool {
     );
     if !quiet {
         println!("sweep: slowest {:.0} s, {}", done.slowest.0, done.slowest.1);
+        println!("sweep: {} runs were on a machine too busy for limits to mean anything", done.starved);
         println!("sweep: in {} runs a place was not passed again, {} cases did not fit in", done.missed, done.left);
     }
     for (name, broken) in &done.violations {

@@ -3,6 +3,7 @@
 //! Nothing here uses the program's code; what it says is only compared with what is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pitcrew::balancer::Admin;
 use pitcrew::demo::Record;
@@ -15,6 +16,22 @@ use crate::ground::{Evidence, OLD, OLDER, Standing};
 struct Said {
     code: i32,
     finished: Option<Value>,
+}
+
+/// Steps of a few file operations, which take a moment on a machine that has time for them.
+const SHORT: [&str; 5] = ["probe", "lock", "switch", "mark", "unlock"];
+/// A machine on which one of those takes so long has no time: limits run out there for no other reason.
+const STARVED: Duration = Duration::from_millis(1000);
+
+/// Tells whether the machine was too busy for limits to mean anything: then only what must hold all the same is judged.
+pub fn starved(evidence: &Evidence) -> bool {
+    let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
+    evidence.log.iter().any(|asked| {
+        let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
+        let over = |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
+        let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
+        SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
+    })
 }
 
 /// Returns every rule that was broken, with what shows it; empty when all is well.
@@ -256,17 +273,27 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         0 | 1 | 3 | 5 | 130 => {}
         _ => wrong("which nothing here explains"),
     }
+    if !starved(evidence) {
+        promised(evidence, said.code, anybody_stuck, &mut wrong);
+    }
+}
+
+/// What a run must come to where no limit runs out for want of time.
+fn promised(evidence: &Evidence, code: i32, anybody_stuck: bool, wrong: &mut dyn FnMut(&str)) {
+    let scenario = &evidence.case.scenario;
+    let new = |s: &Standing| s.serves().is_some_and(|r| r != OLD);
+    let servers = &evidence.servers;
     let harms = &evidence.case.harms;
     match scenario.release {
         // A walk without a fault is what all the rest is measured by.
-        "good" if harms.is_empty() && said.code != 0 => wrong("without any fault"),
+        "good" if harms.is_empty() && code != 0 => wrong("without any fault"),
         "sick" | "stillborn" if harms.is_empty() => match scenario.on_failure {
-            "hold" if said.code != 3 => wrong("for a broken release that is held"),
-            "revert" | "revert-all" if said.code != 1 => wrong("for a broken release that is taken back"),
+            "hold" if code != 3 => wrong("for a broken release that is held"),
+            "revert" | "revert-all" if code != 1 => wrong("for a broken release that is taken back"),
             _ => {}
         },
         // One thing that passes, whatever it is, leaves nobody out where the policy takes back.
-        "good" if harms.len() == 1 && harms[0].1.passes() && said.code != 5 && scenario.on_failure != "hold" && anybody_stuck => {
+        "good" if harms.len() == 1 && harms[0].1.passes() && code != 5 && scenario.on_failure != "hold" && anybody_stuck => {
             wrong("and somebody is stuck after one fault that passed");
         }
         _ => {}
