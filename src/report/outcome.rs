@@ -54,7 +54,11 @@ impl State {
         let mut concerned = self.rolled_out().filter(|s| s.planned > 0);
         if concerned.clone().all(Server::is_new) {
             // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
-            if self.failures.iter().any(|f| f.is_fatal() && !self.is_mended(f)) { Outcome::Stuck } else { Outcome::Deployed }
+            if self.failures.iter().any(|f| f.is_fatal() && !self.is_mended(f)) {
+                Outcome::Stuck
+            } else {
+                Outcome::Deployed
+            }
         } else if self.interrupted() {
             // What was in flight is taken back; batches that had succeeded before the signal keep the release.
             Outcome::Interrupted

@@ -28,6 +28,8 @@ pub const OLDER: &str = "20260101000000";
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// What is left of commands that pitcrew could not end itself may take so long.
 const LEFTOVERS: Duration = Duration::from_secs(12);
+/// Bytes of a file that does not compress.
+const BLOB: u64 = 1 << 20;
 /// The balancer's checks may take so long to see how the servers are.
 const SETTLE: Duration = Duration::from_secs(6);
 
@@ -56,6 +58,8 @@ pub struct Evidence {
     pub stderr: String,
     /// Signals that were sent while it ran, `kill -9` not counted.
     pub signals: usize,
+    /// How long it ran on after the second of them.
+    pub after_second: Option<Duration>,
     /// The fleet's log of the run.
     pub log: Vec<Record>,
     /// The places that were passed.
@@ -136,7 +140,7 @@ impl Ground {
         let mark = self.fleet.log().mark();
         let before = self.members();
         let pid = Arc::new(AtomicI32::new(0));
-        let signals = Arc::new(AtomicUsize::new(0));
+        let signals = Arc::new(Mutex::new(Vec::new()));
         let hits = Arc::new(AtomicUsize::new(0));
         let moments = Arc::new(Mutex::new(Vec::new()));
         self.lay(case, Laid { pid: &pid, signals: &signals, hits: &hits, moments: &moments });
@@ -147,6 +151,8 @@ impl Ground {
         let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
         pid.store(0, Ordering::SeqCst);
         let took = began.elapsed().as_secs_f64();
+        let signals: Vec<Instant> = std::mem::take(&mut *signals.lock().map_err(|e| e.to_string())?);
+        let after_second = signals.get(1).map(Instant::elapsed);
         let endless = output.is_err();
         let output = output.ok().transpose().map_err(|e| format!("cannot wait for pitcrew: {e}"))?;
         let spots: Vec<Spot> = self.fleet.faults().points().iter().map(Spot::from).collect();
@@ -167,7 +173,8 @@ impl Ground {
             took,
             stdout: text(output.as_ref().map(|o| &o.stdout)),
             stderr: text(output.as_ref().map(|o| &o.stderr)),
-            signals: signals.load(Ordering::SeqCst),
+            signals: signals.len(),
+            after_second,
             log: self.fleet.log().since(mark),
             spots,
             moments,
@@ -284,9 +291,11 @@ impl Ground {
             web = self.fleet.path().join(web).display(),
         );
         self.fleet.write_config(&text).map_err(|e| e.to_string())?;
-        let sample =
-            Sample { version: "new".into(), broken: *release == "sick", broken_boot: *release == "stillborn" };
-        self.fleet.next_release(&sample).map_err(|e| e.to_string())
+        let sample = Sample { version: "new".into(), broken: *release == "sick", broken_boot: *release == "stillborn" };
+        self.fleet.next_release(&sample).map_err(|e| e.to_string())?;
+        // Long enough to be cut off in the middle, and last in the archive.
+        let blob: Vec<u8> = (0..BLOB / 8).flat_map(|n| crate::choose::rank(0, n).to_le_bytes()).collect();
+        std::fs::write(self.fleet.release_directory().join("zz_blob"), blob).map_err(|e| e.to_string())
     }
 
     /// Lays the case's harms out in the fleet, and looks at every `current` whenever any place is passed.
@@ -334,8 +343,9 @@ impl Ground {
             // Balancers notice by their next checks, and old processes leave when their requests are answered.
             let calm = all.iter().all(|s| {
                 let well = s.answer.as_ref().is_some_and(|(status, _)| *status == 200);
-                s.strays.is_empty() && (s.app.is_empty() || s.app.len() == 2) && s.member.up
-                    == (well && s.member.admin != Admin::Maint)
+                s.strays.is_empty()
+                    && (s.app.is_empty() || s.app.len() == 2)
+                    && s.member.up == (well && s.member.admin != Admin::Maint)
             });
             let waited = began.elapsed();
             let strays = all.iter().any(|s| !s.strays.is_empty());
@@ -395,23 +405,26 @@ impl Ground {
     }
 }
 
+/// When each was sent.
+type Signals = Arc<Mutex<Vec<Instant>>>;
+
 struct Laid<'a> {
     pid: &'a Arc<AtomicI32>,
-    signals: &'a Arc<AtomicUsize>,
+    signals: &'a Signals,
     hits: &'a Arc<AtomicUsize>,
     moments: &'a Arc<Mutex<Vec<String>>>,
 }
 
 /// Sends pitcrew a signal, if it still runs by then.
-fn send(pid: &Arc<AtomicI32>, signal: Signal, after: u64, count: Option<&Arc<AtomicUsize>>) {
-    let (pid, count) = (pid.clone(), count.cloned());
+fn send(pid: &Arc<AtomicI32>, signal: Signal, after: u64, sent: Option<&Signals>) {
+    let (pid, sent) = (pid.clone(), sent.cloned());
     let now = move || {
         let number = pid.load(Ordering::SeqCst);
         if number != 0
             && kill(Pid::from_raw(number), signal).is_ok()
-            && let Some(count) = count
+            && let Some(mut sent) = sent.as_ref().and_then(|sent| sent.lock().ok())
         {
-            count.fetch_add(1, Ordering::SeqCst);
+            sent.push(Instant::now());
         }
     };
     if after == 0 {
@@ -441,7 +454,11 @@ fn lacking(release: &Path, id: &str) -> Vec<String> {
         let path = release.join(file);
         !path.is_dir() && std::fs::metadata(path).map_or(true, |m| m.len() == 0)
     };
-    wanted.into_iter().filter(empty).map(str::to_owned).collect()
+    let mut lacks: Vec<String> = wanted.into_iter().filter(empty).map(str::to_owned).collect();
+    if id != OLD && id != OLDER && std::fs::metadata(release.join("zz_blob")).map_or(0, |m| m.len()) != BLOB {
+        lacks.push("its last file".to_owned());
+    }
+    lacks
 }
 
 /// Tells whether the program has the verb.

@@ -93,7 +93,9 @@ fn budget(began: Instant) -> Result<Budget, String> {
                 let minutes: u64 = minutes.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no time"))?;
                 Budget { runs: usize::MAX, until: Some(began + Duration::from_secs(60 * minutes)) }
             }
-            None => Budget { runs: text.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no number"))?, until: None },
+            None => {
+                Budget { runs: text.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no number"))?, until: None }
+            }
         },
     })
 }
@@ -116,7 +118,11 @@ async fn sweep() -> Result<bool, String> {
     let mut scenarios = Scenario::all();
     scenarios.sort_by_key(|s| choose::rank(seed, s));
     if let Some(only) = &only {
-        scenarios.retain(|s| only.contains('/') && only.starts_with(&s.to_string()) || !only.contains('/') || s.to_string().contains(only.as_str()));
+        scenarios.retain(|s| {
+            only.contains('/') && only.starts_with(&s.to_string())
+                || !only.contains('/')
+                || s.to_string().contains(only.as_str())
+        });
     }
     let whole = budget.runs == usize::MAX;
     let known: Vec<Case> = KNOWN
@@ -171,8 +177,7 @@ impl Done {
 /// Runs cases on several fleets side by side.
 async fn run(cases: Vec<Case>, fleets: usize, until: Option<Instant>, began: Instant) -> Result<Done, String> {
     let fleets = fleets.min(cases.len());
-    let work =
-        Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began });
+    let work = Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began });
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..fleets {
         workers.spawn(worker(work.clone()));
@@ -219,6 +224,7 @@ impl Work {
         done.starved += usize::from(rules::starved(evidence));
         done.missed += usize::from(evidence.hits < evidence.case.harms.len());
         *done.codes.entry(evidence.code.map_or("killed".into(), |c| c.to_string())).or_default() += 1;
+        self.list(evidence, &broken);
         if evidence.case.harms.is_empty() {
             done.learnt.insert(evidence.case.scenario, evidence.spots.clone());
         }
@@ -239,10 +245,42 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Adds a line to the list of all runs, for whoever wants to see what came of them.
+    fn list(&self, evidence: &Evidence, broken: &[String]) {
+        use std::io::Write;
+        let directory = kept();
+        let last = evidence.stdout.lines().last().unwrap_or_default();
+        let finished: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
+        let code = evidence.code.map_or("-".into(), |c| c.to_string());
+        let line = format!(
+            "{}\t{code}\t{}\t{}\t{:.1}\t{}\t{}\n",
+            evidence.case,
+            finished["outcome"],
+            finished["servers"],
+            evidence.took,
+            evidence.hits,
+            broken.len()
+        );
+        let written = std::fs::create_dir_all(&directory).and_then(|()| {
+            let file = directory.join(format!("{}.tsv", std::process::id()));
+            std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
+        });
+        if let Err(error) = written {
+            println!("sweep: the list of runs cannot be written: {error}");
+        }
+    }
+}
+
+/// Where evidence is kept.
+fn kept() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sweep")
+}
+
 /// Writes all there is to know of a run into a file.
 fn keep(evidence: &Evidence, broken: &[String], number: usize) -> std::io::Result<String> {
     use std::fmt::Write;
-    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sweep");
+    let directory = kept();
     std::fs::create_dir_all(&directory)?;
     let file = directory.join(format!("{}-{number}.txt", std::process::id()));
     let mut text = format!(

@@ -23,12 +23,16 @@ const SHORT: [&str; 5] = ["probe", "lock", "switch", "mark", "unlock"];
 /// A machine on which one of those takes so long has no time: limits run out there for no other reason.
 const STARVED: Duration = Duration::from_millis(1000);
 
+/// After a second signal a run ends at once: saying goodbye to servers that do not answer takes a moment.
+const AT_ONCE: Duration = Duration::from_secs(8);
+
 /// Tells whether the machine was too busy for limits to mean anything: then only what must hold all the same is judged.
 pub fn starved(evidence: &Evidence) -> bool {
     let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
     evidence.log.iter().any(|asked| {
         let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
-        let over = |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
+        let over =
+            |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
         let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
         SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
     })
@@ -72,6 +76,11 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
                 running.insert((&record.server, *exec), step);
                 if matches!(step.as_str(), "restart" | "stop") && !never_ran(&evidence.log, record, *exec) {
                     proven.insert(&record.server, false);
+                    let ready = members.get(record.server.as_str()).is_some_and(|(admin, _)| *admin == Admin::Ready);
+                    if scenario.strategy != "parallel" && ready {
+                        broken
+                            .push(format!("in traffic: {} was restarted while it was in the balancer", record.server));
+                    }
                 }
             }
             Kind::ExecEnd { exec, end: End::Exit(0), .. }
@@ -105,9 +114,7 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
 
 fn never_ran(log: &[Record], asked: &Record, exec: u64) -> bool {
     let over = log.iter().find(|r| {
-        r.seq > asked.seq
-            && r.server == asked.server
-            && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if *e == exec)
+        r.seq > asked.seq && r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if *e == exec)
     });
     matches!(over.map(|r| &r.kind), Some(Kind::ExecEnd { end: End::NotRun(_), .. }))
 }
@@ -146,7 +153,9 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
                         if !lacks.is_empty() {
                             broken.push(format!("current: on {name} {current} lacks {}", lacks.join(", ")));
                         }
-                        if current != OLD && !matches!(state.as_deref(), Some("active" | "good" | "failed" | "reverted")) {
+                        if current != OLD
+                            && !matches!(state.as_deref(), Some("active" | "good" | "failed" | "reverted"))
+                        {
                             broken.push(format!("current: on {name} {current} has the state {state:?}"));
                         }
                     }
@@ -163,7 +172,8 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
                 broken.push(format!("releases: on {name} {id} is {state:?} and lacks {}", lacks.join(", ")));
             }
             if lacks.iter().any(|what| what != "BUILT" && what != "log") {
-                broken.push(format!("releases: on {name} {id} ({state:?}) is half written: lacks {}", lacks.join(", ")));
+                broken
+                    .push(format!("releases: on {name} {id} ({state:?}) is half written: lacks {}", lacks.join(", ")));
             }
         }
         for id in [OLD, OLDER] {
@@ -187,7 +197,10 @@ fn said(evidence: &Evidence, broken: &mut Vec<String>) -> Said {
     let count = events.iter().filter(|e| e["event"] == "finished").count();
     let last = events.last().filter(|e| e["event"] == "finished").cloned();
     if count != 1 || last.is_none() {
-        broken.push(format!("finished: {count} of them, last is {}", events.last().map_or(&Value::Null, |e| &e["event"])));
+        broken.push(format!(
+            "finished: {count} of them, last is {}",
+            events.last().map_or(&Value::Null, |e| &e["event"])
+        ));
     }
     if let Some(finished) = &last
         && finished["exit_code"] != code
@@ -258,7 +271,8 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
     let anybody_stuck = servers.iter().any(stuck);
     let outcome = said.finished.as_ref().map(|f| f["outcome"].to_string()).unwrap_or_default();
     let mut wrong = |what: &str| {
-        let all: Vec<String> = servers.iter().map(|s| format!("{}: {:?}, locked {}", s.name, s.serves(), s.locked)).collect();
+        let all: Vec<String> =
+            servers.iter().map(|s| format!("{}: {:?}, locked {}", s.name, s.serves(), s.locked)).collect();
         broken.push(format!("exit code: {} ({outcome}), {what}: {}", said.code, all.join("; ")));
     };
     match said.code {
@@ -274,6 +288,9 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         _ => wrong("which nothing here explains"),
     }
     if !starved(evidence) {
+        if let Some(late) = evidence.after_second.filter(|late| *late > AT_ONCE) {
+            wrong(&format!("and it ran on for {late:?} after the second signal"));
+        }
         promised(evidence, said.code, anybody_stuck, &mut wrong);
     }
 }
@@ -293,7 +310,13 @@ fn promised(evidence: &Evidence, code: i32, anybody_stuck: bool, wrong: &mut dyn
             _ => {}
         },
         // One thing that passes, whatever it is, leaves nobody out where the policy takes back.
-        "good" if harms.len() == 1 && harms[0].1.passes() && code != 5 && scenario.on_failure != "hold" && anybody_stuck => {
+        "good"
+            if harms.len() == 1
+                && harms[0].1.passes()
+                && code != 5
+                && scenario.on_failure != "hold"
+                && anybody_stuck =>
+        {
             wrong("and somebody is stuck after one fault that passed");
         }
         _ => {}
@@ -302,7 +325,12 @@ fn promised(evidence: &Evidence, code: i32, anybody_stuck: bool, wrong: &mut dyn
         wrong("and a release that cannot boot serves");
     }
     // One signal: what was in flight is taken back, whatever the policy.
-    if evidence.signals == 1 && harms.len() == 1 && evidence.case.interrupts() && anybody_stuck && scenario.release == "good" {
+    if evidence.signals == 1
+        && harms.len() == 1
+        && evidence.case.interrupts()
+        && anybody_stuck
+        && scenario.release == "good"
+    {
         wrong("and somebody is stuck after one signal");
     }
 }
