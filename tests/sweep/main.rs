@@ -124,14 +124,17 @@ async fn sweep() -> Result<bool, String> {
                 || s.to_string().contains(only.as_str())
         });
     }
-    let whole = budget.runs == usize::MAX;
+    let whole = budget.runs == usize::MAX && budget.until.is_none();
+    let minutes = budget.until.map_or(usize::MAX, |until| {
+        usize::try_from(until.saturating_duration_since(began).as_secs() / 60).unwrap_or(usize::MAX)
+    });
     let known: Vec<Case> = KNOWN
         .lines()
         .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
         .map(str::parse)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("known.txt: {e}"))?;
-    let plain = if whole { scenarios.len() } else { scenarios.len().min(budget.runs / 8).max(1) };
+    let plain = if whole { scenarios.len() } else { scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1) };
     let mut first: Vec<Case> = scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new() }).collect();
     first.extend(known.into_iter().filter(|c| wanted(c)));
     let learnt = run(first, fleets, budget.until, began).await?;
