@@ -101,6 +101,7 @@ impl<R: Read> Members<R> {
     }
 
     /// Returns the next member; `None` only when the end mark was read and nothing follows it.
+    #[expect(clippy::should_implement_trait, reason = "it fails, and between two members its content is read")]
     pub fn next(&mut self) -> Result<Option<Member>, Malformed> {
         let mut known = Extensions::default();
         loop {
