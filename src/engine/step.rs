@@ -14,6 +14,7 @@ use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
+use crate::plan::build::found_out;
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Format, Mark};
 use crate::remote::{Answer, Call};
@@ -196,6 +197,13 @@ impl Running {
                     // An earlier run took it out and never put it back: this one does, once it is proven.
                     found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
                 }
+                // An operator may have taken it out since the plan was made.
+                for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
+                    let warning = found_out(server, member);
+                    if !self.plan.notices.contains(&warning) {
+                        self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                    }
+                }
                 self.found(&server.name, found.clone());
                 found
             }
@@ -214,7 +222,10 @@ impl Running {
     }
 
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
-    async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
         let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
         let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;

@@ -208,7 +208,8 @@ fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker
     Blocker { server: server.cloned(), step, failure: Failure { cause, command: None, tail: Vec::new() } }
 }
 
-fn found_out(server: &Server, member: &MemberFacts) -> Warning {
+/// Says that a member was out before the run touched it: it gets the release, and stays out.
+pub fn found_out(server: &Server, member: &MemberFacts) -> Warning {
     Warning::FoundOut {
         of: server.name.clone(),
         member: format!("{}/{} on {}", member.backend, member.member, member.at),

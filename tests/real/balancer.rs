@@ -97,7 +97,10 @@ impl Balancer {
             let left: Vec<_> = config.lines().filter(|l| !l.starts_with(&server)).collect();
             std::fs::write(&file, left.join("\n") + "\n").expect("its configuration can be written");
         }
-        self.host.root_sh(&format!("haproxy -D -f /run/{0}.cfg -p /run/{0}.pid -sf $(cat /run/{0}.pid)", self.name));
+        self.host.root_sh(&format!(
+            "haproxy -D -f /run/{0}.cfg -p /run/{0}.pid -x /run/{0}.sock -sf $(cat /run/{0}.pid)",
+            self.name
+        ));
     }
 
     /// Ends it and starts it again.
