@@ -23,6 +23,9 @@ use crate::ssh::{Link, Payload};
 /// Limit for pitcrew's own short scripts: they do a few file operations, and a server that needs longer is in trouble.
 pub const SHORT: Duration = Duration::from_secs(60);
 
+/// Lines of the web server's log that are shown.
+const LOG_LINES: usize = 60;
+
 /// What one call of a script needs beside the script.
 #[derive(Default)]
 pub struct How<'a> {
@@ -358,9 +361,16 @@ impl Running {
             stop,
         };
         let Ok(link) = self.link(&place.server) else { return Vec::new() };
-        let mut lines = Vec::new();
-        let _ = super::remote::execute_hearing(link, execution, None, &mut |line| lines.push(line.to_owned())).await;
-        lines
+        let mut lines = std::collections::VecDeque::new();
+        let mut keep = |line: &str| {
+            // The script prints no more; what is on the other side is no reason to believe it.
+            if lines.len() == LOG_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        };
+        let _ = super::remote::execute_hearing(link, execution, None, &mut keep).await;
+        lines.into()
     }
 
     async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {

@@ -282,13 +282,15 @@ struct Check<'a> {
 
 /// Names everything on the servers that would make the run fail, before anything is touched.
 fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
-    let mut push = |server: &ServerName, step, cause| blockers.push(blocker(Some(server), step, cause));
-    let refused = |code: &str, detail: String| Cause::Refused { code: code.into(), detail };
     if !check.request.skip_unreachable {
         for (server, failure) in &check.facts.unreachable {
-            push(server, StepName::Connect, failure.cause.clone());
+            // Whole, with what was printed: a login that runs no command says so itself.
+            let failure = failure.clone();
+            blockers.push(Blocker { server: Some(server.clone()), step: StepName::Connect, failure });
         }
     }
+    let mut push = |server: &ServerName, step, cause| blockers.push(blocker(Some(server), step, cause));
+    let refused = |code: &str, detail: String| Cause::Refused { code: code.into(), detail };
     for server in &check.config.servers {
         let Some(f) = check.facts.servers.get(&server.name) else { continue };
         if let Some(lock) = &f.lock {

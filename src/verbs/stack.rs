@@ -180,7 +180,15 @@ impl Stack {
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
-        let answers = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await?;
+        let asked = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await;
+        let answers = asked.map_err(|mut failure| {
+            // The probe itself never ends so: it was not run, or not to its end.
+            if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
+                let detail = crate::report::cause::reason(&failure.cause);
+                failure.cause = Cause::Refused { code: "no_shell".into(), detail };
+            }
+            failure
+        })?;
         ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
     }
 
