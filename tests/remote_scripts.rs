@@ -787,6 +787,52 @@ fn a_step_leaves_word_of_how_it_ended() {
     });
 }
 
+/// The login shells that are installed here.
+fn login_shells() -> Vec<std::path::PathBuf> {
+    for needed in ["zsh", "tcsh"] {
+        require(needed);
+    }
+    ["tcsh", "csh", "fish", "zsh", "ksh", "mksh", "bash", "dash"].iter().filter_map(|s| server::on_path(s)).collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 12, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Through the command line, the login shell, standard input, a parameter, a list and an environment variable.
+    #[test]
+    fn any_string_survives_the_whole_way(
+        value in "\\PC*|[\\x01-\\x7f]{0,200}|(?s:.){0,40}",
+        word in "[\\x01-\\x7f]{0,60}|\\PC{0,60}",
+        files in proptest::collection::vec("[ -.0-~é日\\\\]{1,24}", 1..4),
+    ) {
+        proptest::prop_assume!(!value.contains('\0') && !word.contains('\0'));
+        let env = [("VALUE".to_owned(), value.clone())];
+        let quoted = pitcrew::remote::quote::word(&word).unwrap();
+        let run = format!("printf %s \"$VALUE\" >value; printf %s {quoted} >word");
+        everywhere(|server| {
+            let mut site = server.site();
+            site.env = &env;
+            fs::create_dir_all(server.root()).unwrap();
+            assert_eq!(server.run(&calls::command(&site, Dir::Root, &run)).status, 0);
+            assert_eq!((server.read("value"), server.read("word")), (value.clone(), word.clone()), "{}", server.shell);
+            // A name of dots is there.
+            let lacking: Vec<_> = files.iter().filter(|f| !matches!(f.as_str(), "." | "..")).cloned().collect();
+            assert_eq!(server.probe(&lacking).missing_files, lacking, "{}", server.shell);
+        });
+        let mut server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+        fs::create_dir_all(server.root()).unwrap();
+        for login in login_shells() {
+            server.login = Some(login.clone());
+            let mut site = server.site();
+            site.env = &env;
+            assert_eq!(server.run(&calls::command(&site, Dir::Root, &run)).status, 0, "{login:?}");
+            assert_eq!((server.read("value"), server.read("word")), (value.clone(), word.clone()), "{login:?}");
+        }
+    }
+}
+
 #[test]
 fn shellcheck_has_nothing_to_say() {
     let Some(shellcheck) = require("shellcheck") else { return };

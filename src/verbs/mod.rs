@@ -9,6 +9,7 @@ pub mod out;
 pub mod releases;
 pub mod rollout;
 pub mod scripts;
+pub mod secrets;
 pub mod stack;
 pub mod unlock;
 

@@ -11,7 +11,6 @@ if [ -z "$nightly" ] || ! cargo fuzz --version >/dev/null 2>&1; then
     echo "tests/fuzz/run.sh: SKIPPED: it wants cargo-fuzz and a nightly toolchain" >&2
     exit 77
 fi
-fuzz() { cargo "+$nightly" fuzz "$1" --fuzz-dir tests/fuzz "${@:2}"; }
 [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's|^path = "targets/\(.*\)\.rs"$|\1|p' tests/fuzz/Cargo.toml)
 [ $# -eq 0 ] || targets=("$@")
 logs=$(mktemp -d)
@@ -26,10 +25,16 @@ search() { # TARGET
     template) seeds+=(tests/../templates/web) ;;
     esac
     # One input: 64 KiB, 10 seconds, 1 GiB.
-    fuzz run "$1" "${seeds[@]}" -- -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=1024 \
-        -print_final_stats=1 >"$logs/$1" 2>&1
+    "$logs/bin/$1" "${seeds[@]}" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=1024 \
+        -print_final_stats=1 -artifact_prefix="tests/fuzz/artifacts/$1/" >"$logs/$1" 2>&1
 }
-fuzz build >"$logs/build" 2>&1 || { cat "$logs/build" >&2; exit 1; }
+cargo "+$nightly" fuzz build --fuzz-dir tests/fuzz >"$logs/build" 2>&1 || { cat "$logs/build" >&2; exit 1; }
+# Copies, so that whoever goes on working here changes nothing that runs.
+mkdir "$logs/bin"
+for target in "${targets[@]}"; do
+    for binary in tests/fuzz/target/*/release/"$target"; do cp "$binary" "$logs/bin/"; done
+    mkdir -p "tests/fuzz/artifacts/$target"
+done
 
 failed=0 running=()
 finish() { # TARGET PID

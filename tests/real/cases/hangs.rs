@@ -80,7 +80,9 @@ fn mended(stack: Stack, left_behind: &Host) {
     stack.assert_serves(&[&third; 3]);
     // Nobody could write on the server that it was this tool that had taken it out.
     stack.balancer().ask(&format!("set server app/{} state ready", left_behind.name));
-    stack.balancer().wait_until_all_up();
+    fleet::wait_for("every member to be up", Duration::from_secs(20), || {
+        stack.balancer().members().iter().all(|m| m.status == "UP")
+    });
     stack.assert_all_in_balancer();
     stack.assert_no_lock();
 }
