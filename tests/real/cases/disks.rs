@@ -1,17 +1,21 @@
 //! Disks that are full, without inodes, read-only or somebody else's, at every point of a run: `current` stays as it
 //! was, the message names the server and what is lacking, and nothing of it keeps a server from being taken back.
 
+use nix::sys::signal::Signal;
+
 use super::{ROOT, ROOT_UNICORN, Row, names, under_load};
 use crate::fleet::Host;
 use crate::pitcrew::Ran;
 use crate::stack::{App, Stack};
 
 pub const CASES: &[Row] = &[
+    ("disk::full_at_the_lock", ROOT, full_at_the_lock),
     ("disk::fills_in_the_build", ROOT, fills_in_the_build),
     ("disk::full_at_the_switch", ROOT, full_at_the_switch),
     ("disk::full_when_taken_back_under_load", ROOT_UNICORN, full_when_taken_back_under_load),
     ("disk::no_inode_when_taken_back", ROOT, no_inode_when_taken_back),
     ("disk::full_when_it_is_recorded", ROOT, full_when_it_is_recorded),
+    ("disk::full_and_unlocked", ROOT, full_and_unlocked),
     ("disk::no_inodes_before", ROOT, no_inodes_before),
     ("disk::inodes_run_out_in_the_transfer", ROOT, inodes_run_out_in_the_transfer),
     ("disk::releases_on_a_disk_of_their_own", ROOT, releases_on_a_disk_of_their_own),
@@ -70,6 +74,33 @@ fn assert_says(ran: &Ran, host: &Host, what: &str) {
     let printed = ran.printed();
     let said = printed.lines().any(|l| l.contains(&host.address()));
     assert!(said && printed.to_lowercase().contains(what), "{} and {what:?} are named", host.address());
+}
+
+/// It was free a moment before, when the plan was made.
+fn full_at_the_lock() {
+    let (stack, first) = on_disks("size=2m,nr_inodes=150");
+    let stack = on_second(stack, "before lock", &format!("{FILL}; {FILL_INODES}"));
+    let ran = stack.pitcrew(&["deploy"]).run().expect(1);
+    assert_says(&ran, stack.servers[1], "no room left");
+    assert_as_before(&stack, &first);
+    assert_works_again(stack);
+}
+
+/// What a dead run left is taken away, full or not.
+fn full_and_unlocked() {
+    let (stack, _) = on_disks("size=2m,nr_inodes=150");
+    let stack = on_second(stack.gate("after switch"), "before switch", "true");
+    let second = stack.servers[1];
+    stack.close_gate(second);
+    let running = stack.pitcrew(&["deploy"]).start();
+    stack.wait_at_gate(second);
+    second.sh(&format!("cd {} && {FILL}; {FILL_INODES}", stack.deploy_to));
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    stack.open_gate(second);
+    stack.pitcrew(&["unlock", "--force"]).run().expect(0);
+    stack.assert_no_lock();
+    assert_works_again(stack);
 }
 
 /// What the build wrote goes with the release, and with it the trouble.
