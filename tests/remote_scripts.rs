@@ -801,7 +801,7 @@ fn login_shells() -> Vec<std::path::PathBuf> {
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig {
-        cases: 12, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        cases: 6, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
     })]
 
     /// Through the command line, the login shell, standard input, a parameter, a list and an environment variable.

@@ -238,6 +238,8 @@ pub fn answers(data: &[u8]) {
         assert!(line.starts_with(before));
         if let Some(answer) = answer {
             assert!(answer.key.len() + answer.value.len() <= line.len());
+            assert_harmless(&answer.key, false);
+            assert_harmless(&answer.value, true);
             all.push(answer);
         }
     };
