@@ -14,11 +14,15 @@ use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
+use crate::plan::build::found_out;
 use crate::plan::journal::{Intent, Journal};
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
+
+/// Lines of the web server's log that are shown.
+const LOG_LINES: usize = 60;
 
 /// What one call of a script needs beside the script.
 #[derive(Default)]
@@ -214,6 +218,13 @@ impl Running {
                     // An earlier run took it out and never put it back: this one does, once it is proven.
                     found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
                 }
+                // An operator may have taken it out since the plan was made.
+                for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
+                    let warning = found_out(server, member);
+                    if !self.plan.notices.contains(&warning) {
+                        self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                    }
+                }
                 let words = Journal::drain(&found);
                 let noted = self.call(place, calls::note(&self.site(), &self.world.run, &words), How::default(), stop);
                 if let Err(failure) = noted.await {
@@ -241,7 +252,10 @@ impl Running {
     }
 
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
-    async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
         let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
         let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
@@ -379,9 +393,16 @@ impl Running {
             stop,
         };
         let Ok(link) = self.link(&place.server) else { return Vec::new() };
-        let mut lines = Vec::new();
-        let _ = super::remote::execute_hearing(link, execution, None, &mut |line| lines.push(line.to_owned())).await;
-        lines
+        let mut lines = std::collections::VecDeque::new();
+        let mut keep = |line: &str| {
+            // The script prints no more; what is on the other side is no reason to believe it.
+            if lines.len() == LOG_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        };
+        let _ = super::remote::execute_hearing(link, execution, None, &mut keep).await;
+        lines.into()
     }
 
     async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
-use crate::config::{self, BalancerAddress, Config, SecretSource};
+use crate::config::{self, BalancerAddress, Config};
 use crate::engine::remote::{Execution, execute};
 use crate::error::Error;
 use crate::event::{Cause, Failure};
@@ -135,7 +135,7 @@ impl Stack {
             Arc::new(made.within(step))
         });
         let balancer_links = links_made.into_inner();
-        let secrets = secrets(&config)?;
+        let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let env = config.env.clone().into_iter().chain(secrets).collect();
         Ok(Self { config: Arc::new(config), links, balancer, env, redactor, balancer_links })
@@ -187,7 +187,15 @@ impl Stack {
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
-        let answers = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await?;
+        let asked = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await;
+        let answers = asked.map_err(|mut failure| {
+            // The probe itself never ends so: it was not run, or not to its end.
+            if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
+                let detail = crate::report::cause::reason(&failure.cause);
+                failure.cause = Cause::Refused { code: "no_shell".into(), detail };
+            }
+            failure
+        })?;
         ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
     }
 
@@ -268,48 +276,11 @@ pub fn owner(command: String, lease: std::time::Duration) -> Owner {
     }
 }
 
-/// Reads the values of `[secrets]`.
-fn secrets(config: &Config) -> Result<Vec<(String, String)>, Error> {
-    let read = |name: &str, source: &SecretSource| -> Result<String, Error> {
-        let wrong = |what: String| Error::usage(format!("cannot read the secret {name}: {what}"));
-        let mut value = match source {
-            SecretSource::Env(variable) => {
-                return std::env::var(variable).map_err(|_| {
-                    wrong(format!("the environment variable {variable} is not set")).hint("export it before the run")
-                });
-            }
-            SecretSource::File(path) => {
-                let path = expand(&config.base, path)?;
-                std::fs::read_to_string(&path).map_err(|e| wrong(format!("{}: {e}", path.display())))?
-            }
-            SecretSource::Command(command) => {
-                let output = std::process::Command::new("sh")
-                    .arg("-c")
-                    .arg(command)
-                    .current_dir(&config.base)
-                    .stdin(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::inherit())
-                    .output()
-                    .map_err(|e| wrong(format!("`{command}`: {e}")))?;
-                if !output.status.success() {
-                    return Err(wrong(format!("`{command}` ended with {}", output.status)));
-                }
-                String::from_utf8(output.stdout).map_err(|_| wrong(format!("`{command}` printed no UTF-8")))?
-            }
-        };
-        if value.ends_with('\n') {
-            value.pop();
-        }
-        if value.contains('\0') {
-            return Err(wrong("it holds a NUL character".into()));
-        }
-        Ok(value)
-    };
-    config.secrets.iter().map(|(name, source)| Ok((name.clone(), read(name, source)?))).collect()
-}
-
 /// Expands `~/` and makes a path absolute from the file's directory.
-fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// When there is no home to expand `~` to.
+pub fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
     match path.strip_prefix("~") {
         Ok(rest) => Ok(home()?.join(rest)),
         Err(_) => Ok(base.join(path)),

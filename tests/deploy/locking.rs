@@ -123,7 +123,7 @@ fn dead_process() -> String {
 async fn of_two_that_start_at_once_always_exactly_one_wins() {
     let gated = Gated::serving(3, "").await;
     for round in 1..=20 {
-        gated.stack.release(&Sample::good(&round.to_string()));
+        gated.stack.release(&Sample::good(round.to_string()));
         gated.shut();
         let (mut one, mut other) = (gated.stack.start(&["deploy"]), gated.stack.start(&["deploy"]));
         // While the winner builds, the loser ends: that both have been at the lock is certain then.
