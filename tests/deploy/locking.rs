@@ -123,7 +123,7 @@ fn dead_process() -> String {
 async fn of_two_that_start_at_once_always_exactly_one_wins() {
     let gated = Gated::serving(3, "").await;
     for round in 1..=20 {
-        gated.stack.release(&Sample::good(&round.to_string()));
+        gated.stack.release(&Sample::good(round.to_string()));
         gated.shut();
         let (mut one, mut other) = (gated.stack.start(&["deploy"]), gated.stack.start(&["deploy"]));
         // While the winner builds, the loser ends: that both have been at the lock is certain then.
@@ -223,6 +223,23 @@ async fn nobody_waits_for_a_dead_or_stuck_run() {
     assert!(ran.stderr.contains("keeps it: s2: could not restart"), "{ran}");
     stack.run(&["unlock"]).await.expect(0);
     stack.assert_unlocked();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_is_known_to_be_dead_on_its_own_machine() {
+    let gated = Gated::serving(2, "").await;
+    gated.stack.release(&Sample::good("1"));
+    let mut first = gated.at_work().await;
+    first.kill().await.unwrap();
+    let ran = gated.stack.run(&["deploy"]).await.expect(4);
+    for told in ["that process has ended and left it behind", "pitcrew recover"] {
+        assert!(ran.stderr.contains(told), "{told}\n{ran}");
+    }
+    gated.open();
+    // It had only prepared: there is nothing to take back.
+    gated.stack.run(&["unlock"]).await.expect(0);
+    gated.stack.run(&["deploy"]).await.expect(0);
+    gated.stack.assert_all("1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
