@@ -79,6 +79,12 @@ pub enum Verb {
         #[command(flatten)]
         select: Select,
     },
+    /// Takes back what a dead run had in flight, puts back what is proven good, and releases its lock.
+    Recover {
+        /// Takes the lock over even when its holder may be alive.
+        #[arg(long)]
+        force: bool,
+    },
     /// Freezes deploys, with a reason and perhaps an end.
     Lock(Lock),
     /// Ends a freeze, or removes the lock that a dead or stuck run left behind.

@@ -27,6 +27,9 @@ pub struct Stamped {
     pub event: Event,
 }
 
+/// The verb of a run that takes back a dead one.
+pub const RECOVER: &str = "recover";
+
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -111,6 +114,14 @@ pub enum Event {
         /// Why it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         failure: Option<Box<Failure>>,
+    },
+    /// What a dead run had done to a server, for the run that recovers it.
+    Inherited {
+        /// Whose.
+        server: ServerName,
+        /// What.
+        #[serde(flatten)]
+        inherited: Inherited,
     },
     /// Something a person should read, that does not end the run.
     Warning {
@@ -480,11 +491,56 @@ pub enum Warning {
         /// Its name without SIG.
         signal: String,
     },
+    /// The connection was lost while a step ran.
+    Lost {
+        /// The step.
+        step: StepName,
+        /// How.
+        detail: String,
+    },
+    /// The server was reached again and said what had become of the step.
+    Found {
+        /// The step.
+        step: StepName,
+        /// What.
+        fate: Fate,
+    },
     /// Anything else, as data from elsewhere.
     Note {
         /// A sentence.
         text: String,
     },
+}
+
+/// What a dead run had done to a server, as far as its journal and its balancer tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Inherited {
+    /// It was being drained.
+    pub drained: bool,
+    /// It is back in its balancer, or may be.
+    pub restored: bool,
+    /// `current` was being switched.
+    pub switched: bool,
+    /// Its web server was being restarted.
+    pub restarted: bool,
+    /// Its whole batch went well.
+    pub finished: bool,
+    /// All of it had been taken back.
+    pub taken_back: bool,
+}
+
+/// What became of a step whose connection was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It ended well.
+    Done,
+    /// It ended, and not well.
+    Failed,
+    /// It began, and ended without a word.
+    Unfinished,
+    /// It never began, or changes nothing, and is run again.
+    Again,
 }
 
 /// How a run ended.

@@ -2,7 +2,11 @@
 //!
 //! Each situation runs under every shell that is installed. With `PITCREW_REQUIRE_REAL=1` a missing one fails the test.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed, and waits for processes that know nothing of tokio"
+)]
 
 #[path = "remote/server.rs"]
 mod server;
@@ -144,6 +148,75 @@ fn of_many_who_ask_one_gets_the_lock() {
             asking.into_iter().map(|a| usize::from(a.join().unwrap())).sum()
         });
         assert_eq!(taken, 1);
+    });
+}
+
+#[test]
+fn of_many_who_recover_one_takes_the_lock_over() {
+    everywhere(|server| {
+        let site = server.site();
+        for round in 0..4 {
+            let mut dead = owner();
+            dead.run = RunId(format!("dead{round}"));
+            server.run(&calls::lock(&site, &dead).planning("the plan")).ok();
+            server.write(".pitcrew/lock/journal", "1795423815 transfer x\n");
+            server.write(".pitcrew/lock/stuck", "web2 is sick\n");
+            let from = &dead.run;
+            let winners: Vec<RunId> = std::thread::scope(|scope| {
+                let asking: Vec<_> = (0..6)
+                    .map(|n| {
+                        let mut owner = owner();
+                        owner.run = RunId(format!("recovery{n}"));
+                        scope.spawn(move || {
+                            (server.run(&calls::takeover(&site, &owner, from)).status == 0).then_some(owner.run)
+                        })
+                    })
+                    .collect();
+                asking.into_iter().filter_map(|a| a.join().unwrap()).collect()
+            });
+            assert_eq!(winners.len(), 1, "{winners:?}");
+            let lock = server.probe(&[]).lock.unwrap();
+            assert_eq!(lock.owner["run"], winners[0].0);
+            assert_eq!((lock.plan.as_slice(), lock.stuck), (&["the plan".to_owned()][..], None));
+            assert_eq!(server.probe(&[]).journal.len(), 1);
+            server.run(&calls::renew(&site, from, "")).refused("lock_lost");
+            server.run(&calls::unlock(&site, &winners[0])).ok();
+            assert_eq!(server.run(&calls::takeover(&site, &owner(), from)).ok().value("lock"), Some("free"));
+        }
+    });
+}
+
+#[test]
+fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        // One ends when it is asked to, the other does not.
+        let stubborn = "trap '' TERM; echo here; while true; do sleep 0.1; done";
+        let commands = ["sleep 60", stubborn]
+            .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&crate::run(), "build"));
+        // Waited for by threads, as sshd waits for them.
+        let left = commands.map(|c| {
+            let child = server.begin(&c, &c.head(), &Nonce::random());
+            std::thread::spawn(move || child.wait_with_output().unwrap())
+        });
+        let begun = || {
+            let names = fs::read_dir(server.root().join(".pitcrew/lock")).unwrap();
+            names.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("step.")).count()
+        };
+        while begun() < 2 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut other = owner();
+        other.run = RunId("recovery".into());
+        let taken = server.run(&calls::takeover(&site, &other, &run())).ok();
+        assert_eq!(taken.value("taken"), Some("over"), "{taken:?}");
+        for ended in left {
+            let ended = ended.join().unwrap();
+            assert!(!ended.status.success(), "{ended:?}");
+        }
+        server.run(&calls::unlock(&site, &other.run)).ok();
     });
 }
 
@@ -772,6 +845,100 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
+fn a_step_leaves_word_of_how_it_ended() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        let limit = Duration::from_secs(20);
+        let asked = |call: &Call, nonce: &Nonce| server.run(&calls::ask(call, nonce, limit));
+        let switch = calls::switch(&site, &run(), None, Some(&id(A)));
+        let nonce = Nonce::random();
+        assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("never"));
+        server.named(&switch, &switch.head(), &nonce).ok();
+        assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("done"));
+
+        let (refused, nonce) = (calls::switch(&site, &run(), None, Some(&id(B))), Nonce::random());
+        server.named(&refused, &refused.head(), &nonce).refused("current_changed");
+        let word = asked(&refused, &nonce).ok();
+        assert!(word.value("became").unwrap().starts_with("fail current_changed current is"), "{word:?}");
+
+        // One that runs is waited for; one that was cut off in the middle has begun and no more.
+        let command = calls::command(&site, Dir::Current, "sleep 2; exit 3").under(&run(), "build");
+        let nonce = Nonce::random();
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.named(&command, &command.head(), &nonce));
+            while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_eq!(asked(&command, &nonce).ok().value("became"), Some("exit 3"));
+        });
+        let (killed, nonce) =
+            (calls::command(&site, Dir::Current, "kill -9 $PPID").under(&run(), "build"), Nonce::random());
+        assert_ne!(server.named(&killed, &killed.head(), &nonce).status, 0);
+        assert_eq!(asked(&killed, &nonce).ok().value("became"), Some("begun"));
+
+        // A transfer whose sender is gone is not waited for.
+        let (transfer, nonce) = (calls::transfer(&site, &run(), &id(B), &Revision("x".into())), Nonce::random());
+        let mut cut = server.begin(&transfer, &transfer.head(), &nonce);
+        while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(asked(&transfer, &nonce).ok().value("became"), Some("begun"));
+        assert!(!cut.wait().unwrap().success());
+
+        server.run(&calls::unlock(&site, &run())).ok();
+        asked(&switch, &nonce).refused("lock_lost");
+    });
+}
+
+/// The login shells that are installed here.
+fn login_shells() -> Vec<std::path::PathBuf> {
+    for needed in ["zsh", "tcsh"] {
+        require(needed);
+    }
+    ["tcsh", "csh", "fish", "zsh", "ksh", "mksh", "bash", "dash"].iter().filter_map(|s| server::on_path(s)).collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 6, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Through the command line, the login shell, standard input, a parameter, a list and an environment variable.
+    #[test]
+    fn any_string_survives_the_whole_way(
+        value in "\\PC*|[\\x01-\\x7f]{0,200}|(?s:.){0,40}",
+        word in "[\\x01-\\x7f]{0,60}|\\PC{0,60}",
+        files in proptest::collection::vec("[ -.0-~é日\\\\]{1,24}", 1..4),
+    ) {
+        proptest::prop_assume!(!value.contains('\0') && !word.contains('\0'));
+        let env = [("VALUE".to_owned(), value.clone())];
+        let quoted = pitcrew::remote::quote::word(&word).unwrap();
+        let run = format!("printf %s \"$VALUE\" >value; printf %s {quoted} >word");
+        everywhere(|server| {
+            let mut site = server.site();
+            site.env = &env;
+            fs::create_dir_all(server.root()).unwrap();
+            assert_eq!(server.run(&calls::command(&site, Dir::Root, &run)).status, 0);
+            assert_eq!((server.read("value"), server.read("word")), (value.clone(), word.clone()), "{}", server.shell);
+            // A name of dots is there.
+            let lacking: Vec<_> = files.iter().filter(|f| !matches!(f.as_str(), "." | "..")).cloned().collect();
+            assert_eq!(server.probe(&lacking).missing_files, lacking, "{}", server.shell);
+        });
+        let mut server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+        fs::create_dir_all(server.root()).unwrap();
+        for login in login_shells() {
+            server.login = Some(login.clone());
+            let mut site = server.site();
+            site.env = &env;
+            assert_eq!(server.run(&calls::command(&site, Dir::Root, &run)).status, 0, "{login:?}");
+            assert_eq!((server.read("value"), server.read("word")), (value.clone(), word.clone()), "{login:?}");
+        }
+    }
+}
+
+#[test]
 fn shellcheck_has_nothing_to_say() {
     let Some(shellcheck) = require("shellcheck") else { return };
     let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
@@ -795,6 +962,9 @@ fn shellcheck_has_nothing_to_say() {
         calls::prune(&site, &run, 5, std::slice::from_ref(&a)),
         calls::remove(&site, &run, &a),
         calls::history(&site),
+        calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
+        calls::note(&site, &run, "drain {}"),
+        calls::takeover(&site, &owner(), &run),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();

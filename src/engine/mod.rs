@@ -1,10 +1,11 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
-//! `stop` knows of signals; `lease` keeps the locks alive.
+//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back, and `recover` does so for a run that
+//! is dead; `remote` executes a script; `stop` knows of signals; `lease` keeps the locks alive.
 
 pub mod hooks;
 pub mod lease;
+pub mod recover;
 pub mod remote;
 pub mod run;
 pub mod step;
@@ -20,6 +21,7 @@ use crate::event::{Place, Stuck};
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::plan::Plan;
+use crate::plan::journal::Wreck;
 use crate::plan::unwind::Record;
 use crate::remote::Owner;
 use crate::remote::calls::Site;
@@ -84,6 +86,18 @@ impl Running {
             running.note(server, |r| r.locked = true);
             running.leases.taken(server);
         }
+        running
+    }
+
+    /// Begins where a dead run ended.
+    pub fn inheriting(world: World, wreck: Wreck) -> Self {
+        let Wreck { plan, records, snapshots, .. } = wreck;
+        let running = Self::new(world, plan);
+        for (server, _) in records.iter().filter(|(_, record)| record.locked) {
+            running.leases.taken(server);
+        }
+        *lock(&running.records) = records;
+        *lock(&running.snapshots) = snapshots;
         running
     }
 

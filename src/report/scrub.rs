@@ -142,8 +142,9 @@ impl Redactor {
             }
             Warning::Prune { failure } | Warning::NotRenewed { failure, .. } => self.failure(failure),
             Warning::Waited { held, .. } => self.held(held),
-            Warning::LockLost { detail } => *detail = self.text(detail),
-            Warning::Note { text } => *text = self.text(text),
+            Warning::LockLost { detail } | Warning::Note { text: detail } | Warning::Lost { detail, .. } => {
+                *detail = self.text(detail);
+            }
             _ => {}
         }
     }

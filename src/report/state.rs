@@ -158,6 +158,7 @@ impl State {
                     self.fail(server, (None, *step), failure.as_deref(), *seconds);
                 }
             }
+            Event::Inherited { server, inherited } => self.entry(server).inherit(inherited),
             Event::Warning { server, warning } => self.warn(server.as_ref(), warning),
             Event::Finished(finished) => self.finished = Some(finished.clone()),
         }

@@ -8,7 +8,7 @@ use super::held;
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
@@ -123,7 +123,7 @@ pub fn warning(warning: &Warning) -> String {
             seconds(*waited)
         ),
         Warning::FoundOut { member, state, .. } => {
-            format!("{} was {} when the run began and is left so", clean(member), clean(state))
+            format!("{} was {} before the run came to it, and is left so", clean(member), clean(state))
         }
         Warning::ClockSkew { of, seconds: skew } => format!(
             "the clock of {of} is {} {} this machine's",
@@ -153,6 +153,15 @@ pub fn warning(warning: &Warning) -> String {
             format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
         }
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
+        Warning::Lost { step, detail } => {
+            format!("the connection was lost during {step} ({}); asking the server what became of it", clean(detail))
+        }
+        Warning::Found { step, fate } => match fate {
+            Fate::Done => format!("{step} had ended well: going on"),
+            Fate::Failed => format!("{step} had ended, and failed"),
+            Fate::Unfinished => format!("{step} had begun and never ended"),
+            Fate::Again => format!("{step} is run again"),
+        },
         Warning::Note { text } => clean(text),
     }
 }
@@ -168,6 +177,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::LockLost { .. }
         | Warning::Stuck { .. }
         | Warning::Note { .. }
+        | Warning::Lost { .. }
+        | Warning::Found { .. }
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised
         | Warning::StaysInTraffic
@@ -198,6 +209,14 @@ pub fn outcome(state: &State) -> String {
     let took = seconds(finished.seconds);
     let touched = state.rolled_out().any(super::server::Server::touched);
     let text = match finished.outcome {
+        Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
+        Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {
+            format!("recovered in {took}; every server is on its old release")
+        }
+        Outcome::Mixed if state.recovers() => {
+            format!("recovered in {took}; what was in flight was taken back, and servers are on different releases")
+        }
+        Outcome::Unchanged if state.recovers() => format!("recovered in {took}; nothing had been switched"),
         Outcome::Deployed => match &state.planned {
             Some(p) => {
                 let done = if p.verb == "rollback" { "rolled back to" } else { "deployed" };

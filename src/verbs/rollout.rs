@@ -141,7 +141,11 @@ fn interrupted() -> Error {
 }
 
 /// The reporters of a run; also why there is no log of it, where there is none.
-fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
+pub(super) fn told(
+    global: &Global,
+    stack: &Stack,
+    run: &RunId,
+) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
     let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = stack::home().ok();
     let directory = log::directory(state_home.as_deref(), home.as_deref(), &stack.config.app.name);
@@ -171,7 +175,7 @@ fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::repo
 }
 
 /// The flags that pick this stack again, for the commands that a person should run next.
-fn flags(global: &Global) -> String {
+pub(super) fn flags(global: &Global) -> String {
     let mut flags = Vec::new();
     if global.config != *"pitcrew.toml" {
         flags.push(format!("-c {}", global.config.display()));

@@ -6,8 +6,10 @@
 
 mod codes;
 mod locking;
+mod lost;
 mod order;
 mod output;
 mod policies;
+mod recover;
 mod stack;
 mod unwinding;
