@@ -446,11 +446,39 @@ pub enum Warning {
         /// Its name without SIG.
         signal: String,
     },
+    /// The connection was lost while a step ran.
+    Lost {
+        /// The step.
+        step: StepName,
+        /// How.
+        detail: String,
+    },
+    /// The server was reached again and said what had become of the step.
+    Found {
+        /// The step.
+        step: StepName,
+        /// What.
+        fate: Fate,
+    },
     /// Anything else, as data from elsewhere.
     Note {
         /// A sentence.
         text: String,
     },
+}
+
+/// What became of a step whose connection was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It ended well.
+    Done,
+    /// It ended, and not well.
+    Failed,
+    /// It began, and ended without a word.
+    Unfinished,
+    /// It never began, or changes nothing, and is run again.
+    Again,
 }
 
 /// How a run ended.

@@ -597,6 +597,54 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
+fn a_step_leaves_word_of_how_it_ended() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        let limit = Duration::from_secs(20);
+        let asked = |call: &Call, nonce: &Nonce| server.run(&calls::ask(call, nonce, limit));
+        let switch = calls::switch(&site, &run(), None, Some(&id(A)));
+        let nonce = Nonce::random();
+        assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("never"));
+        server.named(&switch, &switch.head(), &nonce).ok();
+        assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("done"));
+
+        let (refused, nonce) = (calls::switch(&site, &run(), None, Some(&id(B))), Nonce::random());
+        server.named(&refused, &refused.head(), &nonce).refused("current_changed");
+        let word = asked(&refused, &nonce).ok();
+        assert!(word.value("became").unwrap().starts_with("fail current_changed current is"), "{word:?}");
+
+        // One that runs is waited for; one that was cut off in the middle has begun and no more.
+        let command = calls::command(&site, Dir::Current, "sleep 2; exit 3").under(&run(), "build");
+        let nonce = Nonce::random();
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.named(&command, &command.head(), &nonce));
+            while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_eq!(asked(&command, &nonce).ok().value("became"), Some("exit 3"));
+        });
+        let (killed, nonce) =
+            (calls::command(&site, Dir::Current, "kill -9 $PPID").under(&run(), "build"), Nonce::random());
+        assert_ne!(server.named(&killed, &killed.head(), &nonce).status, 0);
+        assert_eq!(asked(&killed, &nonce).ok().value("became"), Some("begun"));
+
+        // A transfer whose sender is gone is not waited for.
+        let (transfer, nonce) = (calls::transfer(&site, &run(), &id(B), &Revision("x".into())), Nonce::random());
+        let mut cut = server.begin(&transfer, &transfer.head(), &nonce);
+        while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(asked(&transfer, &nonce).ok().value("became"), Some("begun"));
+        assert!(!cut.wait().unwrap().success());
+
+        server.run(&calls::unlock(&site, &run())).ok();
+        asked(&switch, &nonce).refused("lock_lost");
+    });
+}
+
+#[test]
 fn shellcheck_has_nothing_to_say() {
     let Some(shellcheck) = require("shellcheck") else { return };
     let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
@@ -620,6 +668,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::prune(&site, &run, 5, std::slice::from_ref(&a)),
         calls::remove(&site, &run, &a),
         calls::history(&site),
+        calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();

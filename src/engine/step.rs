@@ -174,7 +174,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let call = calls::command(&self.site(), Dir::Release(self.plan.release.clone()), command);
-        let call = self.with_facts(call, place, None);
+        let call = self.with_facts(call, place, None).under(&self.world.run, &place.step.to_string());
         let how = How { limit: Some(limit), command: Some(command), payload: None };
         self.call(place, call, how, stop).await.map(drop)
     }

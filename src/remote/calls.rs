@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Owner, Param, Script};
+use super::{Call, Nonce, Owner, Param, Script};
 use crate::config::Shared;
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, Revision, RunId};
@@ -150,6 +150,23 @@ pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
         .proof(site)
         .with("limit", seconds(limit))
         .web(site, &["processes", "stop", "log"])
+}
+
+/// Asks what became of another script of this run whose connection was lost; waits up to `limit` while it still runs.
+///
+/// Answers `became done`, `became fail CODE DETAIL`, `became exit STATUS`, `became begun` (it ended without saying how),
+/// or `became never`. Refuses with `lock_lost`, `still_running`.
+pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
+    let copied = |name: &'static str| (name, Param::Text(lost.text_of(name).unwrap_or_default().to_owned()));
+    let params = vec![copied("root"), copied("token")];
+    let (first, second) = nonce.0.split_at(nonce.0.len() / 2);
+    // One that reads a payload waits for ever: nobody sends the rest.
+    let end = if lost.script == Script::Transfer { "yes" } else { "no" };
+    Call { script: Script::Ask, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
+        .with("first", first)
+        .with("second", second)
+        .with("limit", seconds(limit))
+        .with("end", end)
 }
 
 /// Prints the end of the web server's log on standard output.

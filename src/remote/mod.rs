@@ -35,6 +35,7 @@ pub enum Script {
     Prune,
     Remove,
     History,
+    Ask,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -102,7 +103,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -118,6 +119,7 @@ impl Script {
         Self::Prune,
         Self::Remove,
         Self::History,
+        Self::Ask,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -138,6 +140,7 @@ impl Script {
             Self::Prune => "prune",
             Self::Remove => "remove",
             Self::History => "history",
+            Self::Ask => "ask",
         }
     }
 
@@ -152,6 +155,7 @@ impl Script {
             Self::Probe => shell!("lib", "procs", "web", "probe"),
             Self::Lock => shell!("lib", "lock"),
             Self::History => shell!("lib", "history"),
+            Self::Ask => shell!("lib", "ask"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),
@@ -168,7 +172,41 @@ impl Script {
     }
 }
 
+/// What to do about a script whose connection was lost while it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterLoss {
+    /// The server knows how it ended: it works under the lock, and leaves word there.
+    Ask,
+    /// It changes nothing, or nothing that a second time would change: it is run again.
+    Again,
+    /// Nobody can tell.
+    Fail,
+}
+
 impl Call {
+    /// What to do when the connection is lost while it runs.
+    pub fn after_loss(&self) -> AfterLoss {
+        match self.script {
+            Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
+            Script::History | Script::Ask => AfterLoss::Again,
+            _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
+            _ => AfterLoss::Fail,
+        }
+    }
+
+    /// Tells whether its exit status is that of a user's command, which `done` says nothing about.
+    pub fn has_status(&self) -> bool {
+        self.script == Script::Command
+    }
+
+    /// The value of a parameter that is one word.
+    fn text_of(&self, wanted: &str) -> Option<&str> {
+        self.params.iter().find_map(|(name, param)| match param {
+            Param::Text(text) if *name == wanted => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// The command line for the server's login shell. Holds no secret: those are in [`Call::head`].
     pub fn command(&self, nonce: &Nonce) -> String {
         let step = self.script.name();

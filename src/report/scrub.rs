@@ -130,7 +130,7 @@ impl Redactor {
                 self.failure(failure);
             }
             Warning::Prune { failure } => self.failure(failure),
-            Warning::Note { text } => *text = self.text(text),
+            Warning::Note { text } | Warning::Lost { detail: text, .. } => *text = self.text(text),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ pub use super::clean::{clean, clean_lines, cut};
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
@@ -140,6 +140,15 @@ pub fn warning(warning: &Warning) -> String {
             format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
         }
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
+        Warning::Lost { step, detail } => {
+            format!("the connection was lost during {step} ({}); asking the server what became of it", clean(detail))
+        }
+        Warning::Found { step, fate } => match fate {
+            Fate::Done => format!("{step} had ended well: going on"),
+            Fate::Failed => format!("{step} had ended, and failed"),
+            Fate::Unfinished => format!("{step} had begun and never ended"),
+            Fate::Again => format!("{step} is run again"),
+        },
         Warning::Note { text } => clean(text),
     }
 }
@@ -153,6 +162,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::Prune { .. }
         | Warning::Stuck { .. }
         | Warning::Note { .. }
+        | Warning::Lost { .. }
+        | Warning::Found { .. }
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised
         | Warning::StaysInTraffic

@@ -18,7 +18,7 @@ held() {
     fail locked "another run holds the lock"
 }
 if [ "$p_renew" = yes ]; then
-    holding
+    renewing
     finish
 fi
 [ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use pitcrew::facts::ServerFacts;
 use pitcrew::name::{ReleaseId, RunId};
@@ -167,14 +167,24 @@ impl Server {
 
     /// Runs a call with exactly this standard input.
     pub fn raw(&self, call: &Call, input: &[u8]) -> Ran {
-        let nonce = Nonce::random();
-        self.exec(&call.command(&nonce), input, &nonce)
+        self.named(call, input, &Nonce::random())
     }
 
-    /// Runs a command line as sshd does: by the login shell, in the home directory.
-    pub fn exec(&self, command: &str, input: &[u8], nonce: &Nonce) -> Ran {
+    /// The same, under this nonce.
+    pub fn named(&self, call: &Call, input: &[u8], nonce: &Nonce) -> Ran {
+        self.exec(&call.command(nonce), input, nonce)
+    }
+
+    /// Starts a call whose input never ends, once this much of it is sent.
+    pub fn begin(&self, call: &Call, input: &[u8], nonce: &Nonce) -> Child {
+        let mut child = self.spawn(&call.command(nonce));
+        child.stdin.as_mut().unwrap().write_all(input).unwrap();
+        child
+    }
+
+    fn spawn(&self, command: &str) -> Child {
         let login = self.login.clone().unwrap_or_else(|| self.dir.path().join("bin/sh"));
-        let mut child = Command::new(login)
+        Command::new(login)
             .arg("-c")
             .arg(command)
             .env_clear()
@@ -185,7 +195,12 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Runs a command line as sshd does: by the login shell, in the home directory.
+    pub fn exec(&self, command: &str, input: &[u8], nonce: &Nonce) -> Ran {
+        let mut child = self.spawn(command);
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         // A script that refuses reads no payload: its pipe breaks, which is as it should be.
@@ -246,7 +261,7 @@ impl Server {
             .collect()
     }
 
-    /// Lists every path below `deploy_to`, sorted; links are not followed.
+    /// Lists every path below `deploy_to`, sorted, without the words that steps leave in the lock; links are not followed.
     pub fn tree(&self) -> Vec<String> {
         fn walk(dir: &Path, root: &Path, found: &mut Vec<String>) {
             let Ok(entries) = fs::read_dir(dir) else { return };
@@ -260,6 +275,7 @@ impl Server {
         }
         let mut found = Vec::new();
         walk(self.root(), self.root(), &mut found);
+        found.retain(|path| !path.starts_with(".pitcrew/lock/step."));
         found.sort();
         found
     }
