@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
 use crate::name::ServerName;
-use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, calls};
+use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, Wired, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
@@ -36,7 +36,8 @@ pub struct Execution<'a> {
 /// Where events go, and at which place in the plan; `None`: nobody is told (probes before the plan).
 pub type Ear<'a> = Option<(&'a Emitter, &'a Place)>;
 
-struct Hearing<'a> {
+/// What is heard of one script.
+pub(super) struct Hearing<'a> {
     ear: Ear<'a>,
     nonce: &'a Nonce,
     total: u64,
@@ -46,8 +47,25 @@ struct Hearing<'a> {
     also: &'a mut (dyn FnMut(&str) + Send),
 }
 
-impl Hearing<'_> {
-    fn hear(&mut self, heard: Heard<'_>) {
+impl<'a> Hearing<'a> {
+    pub(super) fn new(
+        execution: &Execution<'_>,
+        nonce: &'a Nonce,
+        ear: Ear<'a>,
+        also: &'a mut (dyn FnMut(&str) + Send),
+    ) -> Self {
+        let total = execution.payload.as_ref().map_or(0, |p| p.len);
+        Self { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also }
+    }
+
+    /// The answers, once the script has said that it ended well: true with or without its exec's end.
+    pub(super) fn well_done(&mut self) -> Option<Vec<Answer>> {
+        let bad = |a: &Answer| matches!(a.key.as_str(), "fail" | "signal") || (a.key == "exit" && a.value != "0");
+        let well = Answer::is_done(&self.answers) && !self.answers.iter().any(bad);
+        well.then(|| std::mem::take(&mut self.answers))
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard<'_>) {
         match heard {
             Heard::Line(stream, line) => {
                 let (before, answer) = self.nonce.split(line);
@@ -115,6 +133,18 @@ pub async fn execute_hearing(
 ) -> Result<Vec<Answer>, Failure> {
     let nonce = Nonce::random();
     let result = once(link, &execution, &nonce, ear, also).await;
+    after_loss(link, &execution, &nonce, ear, also, result).await
+}
+
+/// What is the result after all, when the connection was lost: the server is asked.
+pub(super) async fn after_loss(
+    link: &Link,
+    execution: &Execution<'_>,
+    nonce: &Nonce,
+    ear: Ear<'_>,
+    also: &mut (dyn FnMut(&str) + Send),
+    result: Result<Vec<Answer>, Failure>,
+) -> Result<Vec<Answer>, Failure> {
     let Err(lost) = &result else { return result };
     let Cause::Lost { detail } = &lost.cause else { return result };
     let after = execution.call.after_loss();
@@ -133,7 +163,7 @@ pub async fn execute_hearing(
         Failure { cause: Cause::Lost { detail }, ..lost.clone() }
     };
     let found = match after {
-        AfterLoss::Ask => ask(link, &execution, &nonce).await,
+        AfterLoss::Ask => ask(link, execution, nonce).await,
         _ => Ok(Found::Never),
     };
     match found {
@@ -151,7 +181,7 @@ pub async fn execute_hearing(
         }
         Ok(Found::Never) => {
             tell(|step, _| Warning::Found { step, fate: Fate::Again }, "");
-            let again = once(link, &execution, &Nonce::random(), ear, also).await;
+            let again = once(link, execution, &Nonce::random(), ear, also).await;
             match again {
                 // Released the first time, and taken by somebody else since.
                 Err(Failure { cause: Cause::Refused { code, .. }, .. })
@@ -219,16 +249,25 @@ async fn once(
         session = link.regain() => session.map_err(|e| fail(Cause::from(e)))?,
         () = execution.stop.cancelled() => return Err(fail(Cause::Interrupted)),
     };
+    let Wired { command, head } = execution.call.wired(nonce);
     let exec = Exec {
-        command: execution.call.command(nonce),
-        head: execution.call.head(),
+        command,
+        head,
         payload: execution.payload.clone(),
         limit: execution.limit,
         quiet: execution.quiet,
     };
-    let total = execution.payload.as_ref().map_or(0, |p| p.len);
-    let mut hearing = Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
+    let mut hearing = Hearing::new(execution, nonce, ear, also);
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
+    conclude(ended, hearing, execution)
+}
+
+/// The result of a script from how its exec ended and what was heard of it.
+pub(super) fn conclude(
+    ended: Ended,
+    hearing: Hearing<'_>,
+    execution: &Execution<'_>,
+) -> Result<Vec<Answer>, Failure> {
     let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
         "locked" => locked(&hearing.answers),
         _ => Cause::Refused { code: r.code, detail: r.detail },
