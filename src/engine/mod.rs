@@ -1,12 +1,11 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script,
-//! `series` several in one go; `stop` knows of signals.
+//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
+//! `stop` knows of signals.
 
 pub mod hooks;
 pub mod remote;
 pub mod run;
-pub mod series;
 pub mod step;
 pub mod stop;
 pub mod unwind;
@@ -62,14 +61,12 @@ pub struct Running {
     pub plan: Plan,
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
-    /// Series whose later scripts nobody has waited for yet.
-    under_way: Mutex<BTreeMap<ServerName, series::UnderWay>>,
 }
 
 impl Running {
     /// Begins with nothing done.
     pub fn new(world: World, plan: Plan) -> Self {
-        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default(), under_way: Mutex::default() }
+        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default() }
     }
 
     /// What all remote scripts of the stack share.

@@ -36,8 +36,7 @@ pub struct Execution<'a> {
 /// Where events go, and at which place in the plan; `None`: nobody is told (probes before the plan).
 pub type Ear<'a> = Option<(&'a Emitter, &'a Place)>;
 
-/// What is heard of one script.
-pub(super) struct Hearing<'a> {
+struct Hearing<'a> {
     ear: Ear<'a>,
     nonce: &'a Nonce,
     total: u64,
@@ -47,25 +46,8 @@ pub(super) struct Hearing<'a> {
     also: &'a mut (dyn FnMut(&str) + Send),
 }
 
-impl<'a> Hearing<'a> {
-    pub(super) fn new(
-        execution: &Execution<'_>,
-        nonce: &'a Nonce,
-        ear: Ear<'a>,
-        also: &'a mut (dyn FnMut(&str) + Send),
-    ) -> Self {
-        let total = execution.payload.as_ref().map_or(0, |p| p.len);
-        Self { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also }
-    }
-
-    /// The answers, once the script has said that it ended well: true with or without its exec's end.
-    pub(super) fn well_done(&mut self) -> Option<Vec<Answer>> {
-        let bad = |a: &Answer| matches!(a.key.as_str(), "fail" | "signal") || (a.key == "exit" && a.value != "0");
-        let well = Answer::is_done(&self.answers) && !self.answers.iter().any(bad);
-        well.then(|| std::mem::take(&mut self.answers))
-    }
-
-    pub(super) fn hear(&mut self, heard: Heard<'_>) {
+impl Hearing<'_> {
+    fn hear(&mut self, heard: Heard<'_>) {
         match heard {
             Heard::Line(stream, line) => {
                 let (before, answer) = self.nonce.split(line);
@@ -133,18 +115,6 @@ pub async fn execute_hearing(
 ) -> Result<Vec<Answer>, Failure> {
     let nonce = Nonce::random();
     let result = once(link, &execution, &nonce, ear, also).await;
-    after_loss(link, &execution, &nonce, ear, also, result).await
-}
-
-/// What is the result after all, when the connection was lost: the server is asked.
-pub(super) async fn after_loss(
-    link: &Link,
-    execution: &Execution<'_>,
-    nonce: &Nonce,
-    ear: Ear<'_>,
-    also: &mut (dyn FnMut(&str) + Send),
-    result: Result<Vec<Answer>, Failure>,
-) -> Result<Vec<Answer>, Failure> {
     let Err(lost) = &result else { return result };
     let Cause::Lost { detail } = &lost.cause else { return result };
     let after = execution.call.after_loss();
@@ -163,7 +133,7 @@ pub(super) async fn after_loss(
         Failure { cause: Cause::Lost { detail }, ..lost.clone() }
     };
     let found = match after {
-        AfterLoss::Ask => ask(link, execution, nonce).await,
+        AfterLoss::Ask => ask(link, &execution, &nonce).await,
         _ => Ok(Found::Never),
     };
     match found {
@@ -181,7 +151,7 @@ pub(super) async fn after_loss(
         }
         Ok(Found::Never) => {
             tell(|step, _| Warning::Found { step, fate: Fate::Again }, "");
-            let again = once(link, execution, &Nonce::random(), ear, also).await;
+            let again = once(link, &execution, &Nonce::random(), ear, also).await;
             match again {
                 // Released the first time, and taken by somebody else since.
                 Err(Failure { cause: Cause::Refused { code, .. }, .. })
@@ -257,17 +227,9 @@ async fn once(
         limit: execution.limit,
         quiet: execution.quiet,
     };
-    let mut hearing = Hearing::new(execution, nonce, ear, also);
+    let total = execution.payload.as_ref().map_or(0, |p| p.len);
+    let mut hearing = Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
-    conclude(ended, hearing, execution)
-}
-
-/// The result of a script from how its exec ended and what was heard of it.
-pub(super) fn conclude(
-    ended: Ended,
-    hearing: Hearing<'_>,
-    execution: &Execution<'_>,
-) -> Result<Vec<Answer>, Failure> {
     let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
         "locked" => locked(&hearing.answers),
         _ => Cause::Refused { code: r.code, detail: r.detail },

@@ -11,7 +11,7 @@ use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
 use crate::plan::stages::HERE;
-use crate::plan::{Act, Batch, Lane, Phase, Plan, Step, Verb};
+use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
 
 /// Executes a plan to its end, and ends the connections. `planned` is the first event; `finished` is the reporting's.
 pub async fn run(world: World, plan: Plan) {
@@ -165,32 +165,27 @@ impl Running {
 
     /// Takes one server through its steps of a phase. True: all went well.
     async fn lane(&self, at: (StageName, usize), lane: &Lane, trouble: &AtomicBool) -> bool {
-        let mut steps = lane.steps.as_slice();
-        while let Some((step, next)) = steps.split_first() {
+        for step in &lane.steps {
             let stopped = self.world.stop.asked() && at.0 != StageName::Finish;
-            let ends = stopped || (trouble.load(Ordering::Acquire) && !self.holds(at.0));
-            // Never in mid-step, but nothing new is begun that would be taken back at once.
-            if ends && !self.is_under_way(&lane.server) {
+            if stopped || (trouble.load(Ordering::Acquire) && !self.holds(at.0)) {
+                // Never in mid-step, but nothing new is begun that would be taken back at once.
                 return !stopped;
             }
-            if !self.step(at, &lane.server, &step.act, next).await {
-                self.abandon(&lane.server).await;
+            if !self.step(at, &lane.server, &step.act).await {
                 return false;
             }
-            steps = next;
         }
-        self.abandon(&lane.server).await;
         true
     }
 
     /// Does one step and says so.
-    async fn step(&self, at: (StageName, usize), server: &ServerName, act: &Act, next: &[Step]) -> bool {
+    async fn step(&self, at: (StageName, usize), server: &ServerName, act: &Act) -> bool {
         let place = self.place(at, server, act.name());
         let emitter = &self.world.emitter;
         emitter.emit(Event::StepStarted { place: place.clone() });
         let began = Instant::now();
         let result = tokio::select! {
-            result = self.act(act, &place, next) => result,
+            result = self.act(act, &place) => result,
             // What waits for nothing but itself (a lock of another process, a stuck library) ends here all the same.
             () = self.world.stop.hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
         };

@@ -1,7 +1,6 @@
 //! One act on one server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,7 +13,7 @@ use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
 use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
-use crate::plan::{Act, Step};
+use crate::plan::Act;
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Format, Mark};
 use crate::remote::{Answer, Call};
@@ -39,11 +38,11 @@ pub struct How<'a> {
 pub struct Limit(pub Option<Duration>);
 
 impl Running {
-    /// Does one act of the plan; `next` are the steps that follow it on this server without a pause.
+    /// Does one act of the plan.
     ///
     /// # Errors
     /// Why it failed; whatever it changed is in the server's record.
-    pub async fn act(&self, act: &Act, place: &Place, next: &[Step]) -> Result<(), Failure> {
+    pub async fn act(&self, act: &Act, place: &Place) -> Result<(), Failure> {
         // Finishing is what an interrupted run would do as well; only a second signal cuts it short.
         let stop = if place.stage == StageName::Finish { &self.world.stop.hard } else { &self.world.stop.soft };
         if let Act::Hook { index, .. } = act {
@@ -71,10 +70,6 @@ impl Running {
                 let (format, payload) = self.payload(&server.name, stop).await?;
                 let how = How { payload: Some(payload), limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
                 let call = calls::transfer(&self.site(), run, release, &self.plan.revision).packed(format);
-                if let Some(Act::Link) = next.first().map(|s| &s.act) {
-                    let link = calls::link(&self.site(), run, release, &config.shared);
-                    self.begin(&server.name, vec![call.clone(), link], how.payload.clone()).await;
-                }
                 self.call(place, call, how, stop).await.map(drop)
             }
             Act::Link => {
@@ -95,18 +90,7 @@ impl Running {
             Act::Switch { from, to } => {
                 let switched = Switched { from: from.clone(), to: to.clone() };
                 self.note(&server.name, |r| r.switched = Some(switched));
-                let call = calls::switch(&self.site(), run, from.as_ref(), Some(to));
-                let following = self.after_switch(server, place, next);
-                if !following.is_empty() {
-                    self.note(&server.name, |r| r.restarted = true);
-                    let series = std::iter::once(call.clone()).chain(following).collect();
-                    self.begin(&server.name, series, None).await;
-                }
-                let done = self.call(place, call, How::default(), stop).await.map(drop);
-                if let Err(Failure { cause: Cause::Refused { .. }, .. }) = &done {
-                    // The series ended there.
-                    self.note(&server.name, |r| r.restarted = false);
-                }
+                let done = self.switch(place, from.as_ref(), Some(to), stop).await;
                 if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
                     && ["current_changed", "current_odd", "no_release", "lock_lost"].contains(&code.as_str())
                 {
@@ -168,45 +152,7 @@ impl Running {
             command: how.command,
             stop,
         };
-        let (link, ear) = (self.link(&place.server)?, Some((&self.world.emitter, place)));
-        match self.next_under_way(&place.server, link, &execution, ear).await {
-            Some(result) => result,
-            None => execute(link, execution, ear).await,
-        }
-    }
-
-    /// What can run right after the switch, before anybody is asked: none where the balancer has to be looked at between.
-    fn after_switch(&self, server: &Server, place: &Place, next: &[Step]) -> Vec<Call> {
-        let mut acts = next.iter().map(|s| &s.act);
-        if acts.next() != Some(&Act::Restart) || self.record(&server.name).drained {
-            return Vec::new();
-        }
-        let mut following = vec![self.restart_call(&self.plan.release)];
-        if acts.next() == Some(&Act::Check) && server.is_web() {
-            match self.world.config.health.as_ref().map(|h| (&h.probe, h.successes)) {
-                None => following.push(self.prove_call(&self.plan.release)),
-                Some((Probe::Command(command), successes)) => {
-                    following.push(self.health_call(place, command));
-                    if successes <= 1 {
-                        following.push(self.prove_call(&self.plan.release));
-                    }
-                }
-                Some((Probe::Http(_), _)) => {}
-            }
-        }
-        following
-    }
-
-    fn restart_call(&self, release: &ReleaseId) -> Call {
-        calls::restart(&self.site(), &self.world.run, release, self.restart_limit())
-    }
-
-    fn prove_call(&self, release: &ReleaseId) -> Call {
-        calls::prove(&self.site(), &self.world.run, release)
-    }
-
-    fn health_call(&self, place: &Place, command: &str) -> Call {
-        self.with_facts(calls::command(&self.site(), Dir::Current, command), place, None)
+        execute(self.link(&place.server)?, execution, Some((&self.world.emitter, place))).await
     }
 
     fn link(&self, server: &ServerName) -> Result<&Arc<Link>, Failure> {
@@ -310,7 +256,7 @@ impl Running {
     /// As [`execute`].
     pub async fn restart(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
-        let call = self.restart_call(release);
+        let call = calls::restart(&self.site(), &self.world.run, release, limit);
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
         let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
@@ -346,11 +292,12 @@ impl Running {
         if !server.is_web() {
             return Ok(());
         }
-        let healthy = self.healthy(place, release, stop).await;
+        let healthy = self.healthy(place, stop).await;
         let proven = match healthy {
             Ok(()) if self.world.config.web.proof.none => return Ok(()),
             Ok(()) => {
-                self.call(place, self.prove_call(release), How::default(), stop).await.map(drop)
+                let call = calls::prove(&self.site(), &self.world.run, release);
+                self.call(place, call, How::default(), stop).await.map(drop)
             }
             Err(failure) => Err(failure),
         };
@@ -363,16 +310,10 @@ impl Running {
         }
     }
 
-    async fn healthy(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn healthy(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(health) = &self.world.config.health else { return Ok(()) };
         let emitter = &self.world.emitter;
-        let in_a_row = AtomicU32::new(0);
-        let mut on = |progress| {
-            if let Progress::Attempts { good, .. } = &progress {
-                in_a_row.store(*good, Ordering::Relaxed);
-            }
-            emitter.emit(Event::Progress { place: place.clone(), progress });
-        };
+        let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });
         let link = self.link(&place.server)?;
         let checked = match &health.probe {
             Probe::Http(probe) => {
@@ -381,12 +322,8 @@ impl Running {
             }
             Probe::Command(command) => {
                 let ask = || async {
-                    let call = self.health_call(place, command);
-                    // A good answer that is the last one needed is followed by the proof.
-                    let last = in_a_row.load(Ordering::Relaxed) + 1 >= health.successes;
-                    if last && !self.world.config.web.proof.none && !self.is_under_way(&place.server) {
-                        self.begin(&place.server, vec![call.clone(), self.prove_call(release)], None).await;
-                    }
+                    let call = calls::command(&self.site(), Dir::Current, command);
+                    let call = self.with_facts(call, place, None);
                     let how = How { limit: Some(Limit(Some(health.timeout))), command: Some(command), payload: None };
                     answer(self.call(place, call, how, stop).await)
                 };

@@ -8,7 +8,6 @@
 
 pub mod calls;
 pub mod quote;
-pub mod series;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
