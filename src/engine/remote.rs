@@ -220,13 +220,8 @@ async fn once(
         () = execution.stop.cancelled() => return Err(fail(Cause::Interrupted)),
     };
     let Wired { command, head } = execution.call.wired(nonce);
-    let exec = Exec {
-        command,
-        head,
-        payload: execution.payload.clone(),
-        limit: execution.limit,
-        quiet: execution.quiet,
-    };
+    let exec =
+        Exec { command, head, payload: execution.payload.clone(), limit: execution.limit, quiet: execution.quiet };
     let total = execution.payload.as_ref().map_or(0, |p| p.len);
     let mut hearing = Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;

@@ -357,9 +357,7 @@ fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> Wired {
         };
     }
     Wired {
-        command: format!(
-            r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{name} stdin {nonces}"#
-        ),
+        command: format!(r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{name} stdin {nonces}"#),
         head: Bytes::from(format!("{code}\n{exports}\n")),
     }
 }

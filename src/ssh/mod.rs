@@ -156,6 +156,15 @@ pub struct Payload {
     pub file: Arc<std::fs::File>,
     /// Bytes.
     pub len: u64,
+    /// Its content, where that is little: read once for all who send it.
+    whole: Arc<tokio::sync::OnceCell<Bytes>>,
+}
+
+impl Payload {
+    /// Sends a file.
+    pub fn new(file: std::fs::File, len: u64) -> Self {
+        Self { file: Arc::new(file), len, whole: Arc::default() }
+    }
 }
 
 /// What is heard of a command while it runs.
