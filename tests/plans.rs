@@ -130,10 +130,11 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             current: found.current.as_deref().and_then(ReleaseId::parse),
             current_odd: found.current_odd.clone(),
             releases: releases.collect(),
-            lock: found
-                .locked_by
-                .as_ref()
-                .map(|run| LockFacts { owner: [("run".to_owned(), run.clone())].into(), age: Some(30) }),
+            lock: found.locked_by.as_ref().map(|run| LockFacts {
+                owner: [("run".to_owned(), run.clone())].into(),
+                age: Some(30),
+                ..LockFacts::default()
+            }),
             free_kb: Some(found.free_kb),
             missing_files: found.missing_files.clone(),
             missing_tools: found.missing_tools.clone(),

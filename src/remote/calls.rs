@@ -54,6 +54,15 @@ pub enum Format {
     Zstd,
 }
 
+/// What a plan takes for granted about one server.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// What `current` points to.
+    pub current: Option<&'a ReleaseId>,
+    /// The newest release.
+    pub newest: Option<&'a ReleaseId>,
+}
+
 /// Whether a run left a server behind.
 #[derive(Debug, Clone, Copy)]
 pub enum Behind<'a> {
@@ -71,14 +80,43 @@ pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
         .web(site, &["processes"])
 }
 
-/// Takes the lock. Refuses with `locked` (answers `owner key=value` and `age`), `not_writable`, `no_space`.
+/// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
+///
+/// Refuses with `locked` (its answers are for [`crate::facts::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
+/// a lock that it took it has released then.
 pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
-    site.call(Script::Lock).token(&owner.run).with("renew", "no").with("owner", owner.lines())
+    locking(site, "take", &owner.run).with("owner", owner.lines())
 }
 
-/// Renews a held lock. Refuses with `lock_lost`.
-pub fn renew(site: &Site<'_>, run: &RunId) -> Call {
-    site.call(Script::Lock).token(run).with("renew", "yes").with("owner", "")
+/// Takes the lock to keep it without a run, for `time` or until somebody unlocks; otherwise as [`lock`].
+pub fn freeze(site: &Site<'_>, owner: &Owner, reason: &str, time: Option<Duration>) -> Call {
+    let reason = super::one_line(reason);
+    let call = lock(site, owner).with("owner", format!("{}\nfreeze=yes\nreason={reason}", owner.lines()));
+    match time {
+        Some(time) => call.with("for", time.as_secs().to_string()),
+        None => call,
+    }
+}
+
+/// Renews a held lock, and says in it what the run does (`phase`, one line; empty: as before). Refuses with `lock_lost`.
+pub fn renew(site: &Site<'_>, run: &RunId, phase: &str) -> Call {
+    locking(site, "renew", run).with("phase", super::one_line(phase))
+}
+
+/// Says in a held lock why it is kept after the run has ended: `reason`, one line. Refuses with `lock_lost`.
+pub fn keep(site: &Site<'_>, run: &RunId, reason: &str) -> Call {
+    locking(site, "keep", run).with("reason", super::one_line(reason))
+}
+
+/// Asks who holds the lock, and nothing else: `lock free`, or answers for [`crate::facts::LockFacts::read`].
+pub fn look(site: &Site<'_>) -> Call {
+    locking(site, "look", &RunId(String::new()))
+}
+
+fn locking(site: &Site<'_>, mode: &str, run: &RunId) -> Call {
+    let empty = ["owner", "plan", "for", "phase", "reason", "expect", "current", "newest"];
+    let call = site.call(Script::Lock).token(run).with("mode", mode);
+    empty.into_iter().fold(call, |call, name| call.with(name, ""))
 }
 
 /// Releases this run's lock. Refuses with `not_ours`; a lock that is gone already is no failure.
@@ -215,6 +253,19 @@ impl Call {
     #[must_use]
     pub fn under(self, run: &RunId, verb: &str) -> Self {
         self.with("token", run.as_str()).with("verb", verb)
+    }
+
+    /// Writes the plan into a [`lock`], before its owner: what `recover` needs to know. Opaque here.
+    #[must_use]
+    pub fn planning(self, plan: &str) -> Self {
+        self.with("plan", plan.trim_end_matches('\n'))
+    }
+
+    /// Makes a [`lock`] refuse with `stale_facts` when the server is not as the plan takes for granted.
+    #[must_use]
+    pub fn expecting(self, expected: Expected<'_>) -> Self {
+        let text = |id: Option<&ReleaseId>| id.map(ReleaseId::as_str).unwrap_or_default().to_owned();
+        self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest))
     }
 
     /// Tells a [`transfer`] how its payload is compressed.

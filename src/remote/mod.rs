@@ -93,6 +93,10 @@ pub struct Owner {
     pub command: String,
     /// RFC 3339, UTC.
     pub since: String,
+    /// Which process of which boot of which machine, beyond doubt; `None` where the system cannot tell.
+    pub process: Option<crate::lease::Process>,
+    /// Seconds without a sign of life after which others may take the run for dead.
+    pub lease: u64,
 }
 
 /// A script's own refusal: the `fail` answer.
@@ -155,8 +159,8 @@ impl Script {
             };
         }
         match self {
-            Self::Probe => shell!("lib", "procs", "web", "probe"),
-            Self::Lock => shell!("lib", "lock"),
+            Self::Probe => shell!("lib", "procs", "web", "tell", "probe"),
+            Self::Lock => shell!("lib", "tell", "lock"),
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
             Self::Unlock => shell!("lib", "unlock"),
@@ -429,18 +433,24 @@ impl Answer {
 impl Owner {
     /// The `key=value` lines that a lock holds; line breaks within values become spaces.
     pub fn lines(&self) -> String {
-        let pid = self.pid.to_string();
-        [
-            ("run", self.run.as_str()),
-            ("who", &self.who),
-            ("host", &self.host),
-            ("pid", &pid),
-            ("command", &self.command),
-            ("since", &self.since),
-        ]
-        .map(|(key, value)| format!("{key}={}", value.replace(['\n', '\r', '\0'], " ")))
-        .join("\n")
+        let mut lines = vec![
+            ("run", self.run.0.clone()),
+            ("who", self.who.clone()),
+            ("host", self.host.clone()),
+            ("pid", self.pid.to_string()),
+            ("command", self.command.clone()),
+            ("since", self.since.clone()),
+            ("lease", self.lease.to_string()),
+        ];
+        lines.extend(self.process.as_ref().map(|p| ("process", p.to_string())));
+        let lines = lines.into_iter();
+        lines.map(|(key, value)| format!("{key}={}", one_line(&value))).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A value of a `key=value` line.
+fn one_line(value: &str) -> String {
+    value.replace(['\n', '\r', '\0'], " ")
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct Asked {
 /// Whatever ended it before there was a plan.
 pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Error> {
     let Asked { mut request, reference, dry_run } = asked;
-    let owner = stack::owner(command_line());
+    let owner = stack::owner(command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // A dry run leaves no trace, here either.
     let (all, trouble) = if dry_run { (Vec::new(), None) } else { told(global, &stack, &owner.run) };

@@ -15,6 +15,7 @@ use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
+use crate::machine;
 use crate::name::{RunId, ServerName};
 use crate::remote::calls::{self, Site};
 use crate::remote::{Answer, Call, Owner};
@@ -161,7 +162,12 @@ impl Stack {
         let mut facts = Facts::default();
         for (name, answer) in servers {
             match answer {
-                Ok(found) => drop(facts.servers.insert(name, found)),
+                Ok(mut found) => {
+                    if let Some(lock) = &mut found.lock {
+                        lock.seen = machine::look(&lock.owner);
+                    }
+                    facts.servers.insert(name, found);
+                }
                 Err(failure) => drop(facts.unreachable.insert(name, failure)),
             }
         }
@@ -238,7 +244,7 @@ pub fn local_user() -> String {
 }
 
 /// Makes a run's id, and what its locks say of it.
-pub fn owner(command: String) -> Owner {
+pub fn owner(command: String, lease: std::time::Duration) -> Owner {
     let now = jiff::Timestamp::now();
     let random: u32 = rand::random();
     let run = RunId(format!("{}-{random:08x}", now.strftime("%Y%m%dT%H%M%SZ")));
@@ -249,6 +255,8 @@ pub fn owner(command: String) -> Owner {
         pid: std::process::id(),
         command,
         since: format!("{now:.0}"),
+        process: machine::this_process(),
+        lease: lease.as_secs(),
     }
 }
 

@@ -83,6 +83,8 @@ pub fn owner() -> Owner {
         pid: 42,
         command: "pitcrew deploy".into(),
         since: "2026-01-01T00:00:00Z".into(),
+        process: None,
+        lease: 120,
     }
 }
 
@@ -248,6 +250,14 @@ impl Server {
         fs::read_to_string(self.root().join(path)).unwrap()
     }
 
+    /// Lists what lies in `.pitcrew`, sorted.
+    pub fn leftovers(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root().join(".pitcrew")).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// Lists what no script may leave behind.
     pub fn stray(&self) -> Vec<String> {
         self.tree()
@@ -316,7 +326,9 @@ pub fn readable(call: &Call) -> String {
     let text = call.text();
     let assignments = text.split_once("set -u\n").unwrap().0.to_owned();
     let parts: &[&str] = match call.script.name() {
-        "probe" | "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
+        "probe" => &["lib", "procs", "web", "tell"],
+        "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
+        "lock" => &["lib", "tell"],
         "prune" | "remove" => &["lib", "sweep"],
         _ => &["lib"],
     };
