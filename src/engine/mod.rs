@@ -1,11 +1,13 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
+//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script,
+//! `standing` many in one exec;
 //! `stop` knows of signals.
 
 pub mod hooks;
 pub mod remote;
 pub mod run;
+pub mod standing;
 pub mod step;
 pub mod stop;
 pub mod unwind;
@@ -61,12 +63,14 @@ pub struct Running {
     pub plan: Plan,
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
+    /// Execs that wait for scripts, where no script uses them this moment.
+    standing: Mutex<BTreeMap<ServerName, standing::Standing>>,
 }
 
 impl Running {
     /// Begins with nothing done.
     pub fn new(world: World, plan: Plan) -> Self {
-        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default() }
+        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default(), standing: Mutex::default() }
     }
 
     /// What all remote scripts of the stack share.

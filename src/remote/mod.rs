@@ -8,6 +8,7 @@
 
 pub mod calls;
 pub mod quote;
+pub mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -9,7 +9,7 @@ use russh::ChannelWriteHalf;
 use russh::client::Msg;
 use tokio::sync::watch;
 
-use super::Payload;
+use super::{More, Payload};
 
 /// What is read at once: large reads cost the least per byte.
 const READ: usize = 256 * 1024;
@@ -27,12 +27,23 @@ pub(super) enum Failed {
     Local(String),
 }
 
-/// Sends everything; `sent` counts the payload's bytes.
+/// Sends what comes, and then the end of file.
+pub(super) async fn feed(to: &ChannelWriteHalf<Msg>, more: &More) -> Result<(), Failed> {
+    while let Some(bytes) = more.next().await {
+        if !bytes.is_empty() {
+            to.data_bytes(bytes).await.map_err(|_| Failed::Channel)?;
+        }
+    }
+    to.eof().await.map_err(|_| Failed::Channel)
+}
+
+/// Sends everything; `sent` counts the payload's bytes. The end of file follows unless there is more to come.
 pub(super) async fn upload(
     to: &ChannelWriteHalf<Msg>,
     head: Bytes,
     payload: Option<Payload>,
     sent: &watch::Sender<u64>,
+    more: bool,
 ) -> Result<(), Failed> {
     // An empty write would be an error.
     if !head.is_empty() {
@@ -49,6 +60,9 @@ pub(super) async fn upload(
                 sent.send_replace(at);
             }
         }
+    }
+    if more {
+        return Ok(());
     }
     to.eof().await.map_err(|_| Failed::Channel)
 }

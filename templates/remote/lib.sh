@@ -81,13 +81,17 @@ own=$root/.pitcrew
 lock=$own/lock
 p_token=${p_token-}
 moment=
-# Without a subshell: every process counts when many servers share a machine's processors.
-if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
-    real=$PWD
-    cd "$real_from" 2>/dev/null || true
-else
-    real=$root
-fi
+# find_real: sets `real`, deploy_to without links. Without a subshell: every process counts when many servers share a
+# machine's processors.
+find_real() {
+    if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
+        real=$PWD
+        cd "$real_from" 2>/dev/null || true
+    else
+        real=$root
+    fi
+}
+find_real
 
 # The user's environment: one line of shell code on standard input. Kept as text and evaluated only where the
 # user's own commands run, so that it can neither disturb these scripts nor be seen by `mv` and `tar`.
