@@ -6,16 +6,20 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
+use crate::facts::LockFacts;
 use crate::name::ServerName;
 use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, Wired, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
+use crate::{lease, machine};
 
 /// Lines kept to show with a failure.
 const TAIL: usize = 20;
 /// Answers a script may give; more is no script of ours.
 const ANSWERS: usize = 100_000;
+/// Bytes of them.
+const ANSWERED: usize = 16 << 20;
 
 /// A script to execute, with its limits.
 #[derive(Clone)]
@@ -44,6 +48,7 @@ pub(super) struct Hearing<'a> {
     total: u64,
     reported: u64,
     answers: Vec<Answer>,
+    answered: usize,
     tail: VecDeque<String>,
     also: &'a mut (dyn FnMut(&str) + Send),
 }
@@ -56,7 +61,7 @@ impl<'a> Hearing<'a> {
         also: &'a mut (dyn FnMut(&str) + Send),
     ) -> Self {
         let total = execution.payload.as_ref().map_or(0, |p| p.len);
-        Self { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also }
+        Self { ear, nonce, total, reported: 0, answers: Vec::new(), answered: 0, tail: VecDeque::new(), also }
     }
 
     /// Tells whether the script has told anything.
@@ -82,8 +87,12 @@ impl<'a> Hearing<'a> {
                 if answer.is_none() || !before.is_empty() {
                     self.line(stream, before);
                 }
-                if self.answers.len() < ANSWERS {
-                    self.answers.extend(answer);
+                if let Some(answer) = answer
+                    && self.answers.len() < ANSWERS
+                    && self.answered < ANSWERED
+                {
+                    self.answered += answer.key.len() + answer.value.len();
+                    self.answers.push(answer);
                 }
             }
             Heard::Sent(done) => {
@@ -198,6 +207,8 @@ pub(super) async fn after_loss(
                 {
                     Ok(Vec::new())
                 }
+                // That nobody can be reached now says nothing of the first time: it may have been done then.
+                Err(Failure { cause: Cause::Connect { detail, .. }, .. }) => Err(still_lost(&detail)),
                 other => other,
             }
         }
@@ -301,10 +312,10 @@ pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution
 
 /// Makes the cause of a held lock from what the script says of its owner.
 fn locked(answers: &[Answer]) -> Cause {
-    let owner = answers.iter().filter(|a| a.key == "owner").filter_map(|a| a.value.split_once('='));
-    let owner = owner.map(|(k, v)| (clean(k), clean(v))).collect();
-    let age = answers.iter().find(|a| a.key == "age").and_then(|a| a.value.parse().ok());
-    Cause::Locked { owner, age }
+    let mut lock = LockFacts::read(answers);
+    lock.owner = lock.owner.iter().map(|(k, v)| (clean(k), clean(v))).collect();
+    lock.seen = machine::look(&lock.owner);
+    Cause::Locked(Box::new(lease::held(&lock)))
 }
 
 impl From<ConnectError> for Cause {

@@ -14,20 +14,22 @@ use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
+use crate::plan::build::found_out;
+use crate::plan::journal::{Intent, Journal};
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Format, Mark};
+use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
-/// Limit for pitcrew's own short scripts: they do a few file operations, and a server that needs longer is in trouble.
-pub const SHORT: Duration = Duration::from_secs(60);
+/// Lines of the web server's log that are shown.
+const LOG_LINES: usize = 60;
 
 /// What one call of a script needs beside the script.
 #[derive(Default)]
 pub struct How<'a> {
     /// Sent after the environment.
     pub payload: Option<Payload>,
-    /// Hard limit; `None`: [`SHORT`].
+    /// Hard limit; `None`: that of pitcrew's own steps.
     pub limit: Option<Limit>,
     /// The command as the configuration has it.
     pub command: Option<&'a str>,
@@ -54,15 +56,21 @@ impl Running {
         let config = &self.world.config;
         let run = &self.world.run;
         let release = &self.plan.release;
+        if let Some(detail) = self.leases.lost(&server.name) {
+            // Whatever is done here now may be done to another run's server.
+            return Err(Cause::Refused { code: "lock_lost".into(), detail }.into());
+        }
         match act {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
                 self.stand(&server.name).await;
-                let taken = self.call(place, calls::lock(&self.site(), &self.world.owner), How::default(), stop).await;
-                if let Err(Failure { cause: Cause::Locked { .. }, .. }) = &taken {
+                let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
+                match &taken {
+                    Ok(_) => self.leases.taken(&server.name),
                     // Somebody else's: not ours to release.
-                    self.note(&server.name, |r| r.locked = false);
+                    Err(Failure { cause: Cause::Locked(_), .. }) => self.note(&server.name, |r| r.locked = false),
+                    Err(_) => {}
                 }
                 taken.map(drop)
             }
@@ -112,11 +120,25 @@ impl Running {
             }
             Act::Prune => self.prune(place, stop).await,
             Act::Unlock => {
+                self.leases.released(&server.name);
                 self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
                 self.note(&server.name, |r| r.locked = false);
                 Ok(())
             }
             Act::Hook { .. } => Ok(()),
+        }
+    }
+
+    /// The call that takes the lock, and leaves in it what is meant to be done.
+    fn lock(&self, server: &ServerName) -> Call {
+        let intent = Intent::of(&self.plan, server, &self.world.owner.who);
+        let call = calls::lock(&self.site(), &self.world.owner).planning(&intent.line());
+        match self.world.facts.servers.get(server) {
+            Some(found) => {
+                let newest = found.releases.last().map(|r| &r.id);
+                call.expecting(Expected { current: found.current.as_ref(), newest })
+            }
+            None => call,
         }
     }
 
@@ -148,7 +170,7 @@ impl Running {
         let execution = Execution {
             call,
             payload: how.payload,
-            limit: how.limit.map_or(Some(SHORT), |l| l.0),
+            limit: how.limit.map_or(Some(self.world.config.timeouts.step), |l| l.0),
             quiet: self.world.config.timeouts.quiet,
             command: how.command,
             stop,
@@ -210,6 +232,22 @@ impl Running {
                     // An earlier run took it out and never put it back: this one does, once it is proven.
                     found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
                 }
+                // An operator may have taken it out since the plan was made.
+                for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
+                    let warning = found_out(server, member);
+                    if !self.plan.notices.contains(&warning) {
+                        self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                    }
+                }
+                let words = Journal::drain(&found);
+                let noted = self.call(place, calls::note(&self.site(), &self.world.run, &words), How::default(), stop);
+                if let Err(failure) = noted.await {
+                    if matches!(failure.cause, Cause::Refused { .. }) {
+                        // The balancer has not been told anything.
+                        self.note(&server.name, |r| r.drained = false);
+                    }
+                    return Err(failure);
+                }
                 self.found(&server.name, found.clone());
                 found
             }
@@ -228,7 +266,10 @@ impl Running {
     }
 
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
-    async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
         let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
         let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
@@ -272,7 +313,7 @@ impl Running {
         let limit = self.restart_limit();
         let call = calls::restart(&self.site(), &self.world.run, release, limit);
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
-        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
     }
 
@@ -283,8 +324,13 @@ impl Running {
     pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
         let call = calls::stop(&self.site(), &self.world.run, limit);
-        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// How much later than a script's own limit it is given up.
+    fn margin(&self) -> Duration {
+        self.world.config.timeouts.step.min(Duration::from_secs(15))
     }
 
     /// `restart = "none"` still ends: nothing waits for ever.
@@ -355,15 +401,22 @@ impl Running {
         let execution = Execution {
             call: calls::log(&self.site()),
             payload: None,
-            limit: Some(Duration::from_secs(10)),
+            limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
             quiet: Duration::ZERO,
             command: None,
             stop,
         };
         let Ok(link) = self.link(&place.server) else { return Vec::new() };
-        let mut lines = Vec::new();
-        let _ = super::remote::execute_hearing(link, execution, None, &mut |line| lines.push(line.to_owned())).await;
-        lines
+        let mut lines = std::collections::VecDeque::new();
+        let mut keep = |line: &str| {
+            // The script prints no more; what is on the other side is no reason to believe it.
+            if lines.len() == LOG_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        };
+        let _ = super::remote::execute_hearing(link, execution, None, &mut keep).await;
+        lines.into()
     }
 
     async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {

@@ -40,6 +40,8 @@ pub enum Script {
     Remove,
     History,
     Ask,
+    Note,
+    Takeover,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -111,7 +113,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -128,6 +130,8 @@ impl Script {
         Self::Remove,
         Self::History,
         Self::Ask,
+        Self::Note,
+        Self::Takeover,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -149,6 +153,8 @@ impl Script {
             Self::Remove => "remove",
             Self::History => "history",
             Self::Ask => "ask",
+            Self::Note => "note",
+            Self::Takeover => "takeover",
         }
     }
 
@@ -161,9 +167,11 @@ impl Script {
         }
         match self {
             Self::Probe => shell!("lib", "procs", "web", "tell", "probe"),
-            Self::Lock => shell!("lib", "tell", "lock"),
+            Self::Lock => shell!("lib", "tell", "claim", "lock"),
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
+            Self::Note => shell!("lib", "note"),
+            Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),
@@ -196,7 +204,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }
@@ -396,14 +404,15 @@ impl Nonce {
         let rest = rest.strip_prefix(&marker).unwrap_or_default();
         let rest = rest.strip_suffix('\r').unwrap_or(rest);
         let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
-        (before, Some(Answer { key: key.to_owned(), value: unescaped(value) }))
+        (before, Some(Answer { key: key.chars().map(tame).collect(), value: unescaped(value) }))
     }
 }
 
-/// Takes back what `say` escapes: `\n` and `\\`.
+/// Takes back what `say` escapes: `\n` and `\\`. Of control characters only newlines remain, whoever sent the others: answers
+/// are printed in many places.
 fn unescaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
-    let mut chars = value.chars();
+    let mut chars = value.chars().map(tame);
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
@@ -415,6 +424,13 @@ fn unescaped(value: &str) -> String {
         }
     }
     out
+}
+
+/// What a terminal would act on becomes `?`, as `say` itself has it.
+fn tame(c: char) -> char {
+    // Bidirectional marks, overrides and isolates move text as escapes do.
+    let moves = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    if c.is_control() || moves { '?' } else { c }
 }
 
 impl Answer {
@@ -470,6 +486,7 @@ mod tests {
         assert_eq!(read("NOISE@pitcrew:0123456789abcdef done"), pair("done", ""));
         assert_eq!(read("@pitcrew:0123456789abcdef done\r"), pair("done", ""));
         assert_eq!(read(r"@pitcrew:0123456789abcdef odd a\nb\\n"), pair("odd", "a\nb\\n"));
+        assert_eq!(read("@pitcrew:0123456789abcdef user \u{1b}[2J\u{9b}m\u{202e}x"), pair("user", "?[2J?m?x"));
         assert_eq!(read("@pitcrew:0123456789abcdee done"), None);
         assert_eq!(read("@pitcrew: done"), None);
         assert_eq!(read(""), None);

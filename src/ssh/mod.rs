@@ -8,7 +8,7 @@ mod connect;
 mod exec;
 mod keys;
 pub mod known_hosts;
-mod lines;
+pub mod lines;
 mod peer;
 pub mod session;
 mod tunnel;

@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
-use crate::config::{self, BalancerAddress, Config, SecretSource};
+use crate::config::{self, BalancerAddress, Config};
 use crate::engine::remote::{Execution, execute};
-use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
@@ -100,7 +99,9 @@ impl Stack {
                 *path = config.base.join(&*path);
             }
         }
-        let shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
+        let mut shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
+        let step = config.timeouts.step;
+        shared.channel_timeout = shared.channel_timeout.min(step);
         let shared = Arc::new(shared);
         let local_user = local_user();
         let target = |name: String, host: &str, user: &Option<String>, port: Option<u16>| Target {
@@ -119,7 +120,7 @@ impl Stack {
             .collect();
         let links_made: std::cell::RefCell<Vec<Arc<Link>>> = std::cell::RefCell::default();
         let balancer = config.balancer.as_ref().map(|cfg| {
-            Arc::new(Balancer::new(cfg, |address| {
+            let made = Balancer::new(cfg, |address| {
                 let BalancerAddress::Ssh { user, host, port, .. } = address else { return None };
                 let target = target(host.clone(), host, user, *port);
                 // A balancer that is also a server, or stands in the file twice, needs one connection only.
@@ -130,10 +131,11 @@ impl Stack {
                     links_made.borrow_mut().push(link.clone());
                     link
                 }))
-            }))
+            });
+            Arc::new(made.within(step))
         });
         let balancer_links = links_made.into_inner();
-        let secrets = secrets(&config)?;
+        let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let env = config.env.clone().into_iter().chain(secrets).collect();
         Ok(Self { config: Arc::new(config), links, balancer, env, redactor, balancer_links })
@@ -147,10 +149,6 @@ impl Stack {
 
     /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused.
     pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<crate::balancer::BalancerError>) {
-        let servers = join_all(self.config.servers.iter().map(|s| async {
-            let answer = self.probe(&s.name, stop).await;
-            (s.name.clone(), answer)
-        }));
         let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
         let members = async {
             match &self.balancer {
@@ -158,9 +156,23 @@ impl Stack {
                 None => Ok(Vec::new()),
             }
         };
-        let (servers, members) = tokio::join!(servers, members);
+        let (mut facts, members) = tokio::join!(self.servers(stop), members);
+        let mut refused = Vec::new();
+        match members {
+            Ok(members) => facts.members = members,
+            Err(errors) => refused = errors,
+        }
+        (facts, refused)
+    }
+
+    /// Asks every server, at once; changes nothing.
+    pub async fn servers(&self, stop: &CancellationToken) -> Facts {
+        let servers = join_all(self.config.servers.iter().map(|s| async {
+            let answer = self.probe(&s.name, stop).await;
+            (s.name.clone(), answer)
+        }));
         let mut facts = Facts::default();
-        for (name, answer) in servers {
+        for (name, answer) in servers.await {
             match answer {
                 Ok(mut found) => {
                     if let Some(lock) = &mut found.lock {
@@ -171,16 +183,19 @@ impl Stack {
                 Err(failure) => drop(facts.unreachable.insert(name, failure)),
             }
         }
-        let mut refused = Vec::new();
-        match members {
-            Ok(members) => facts.members = members,
-            Err(errors) => refused = errors,
-        }
-        (facts, refused)
+        facts
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
-        let answers = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await?;
+        let asked = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await;
+        let answers = asked.map_err(|mut failure| {
+            // The probe itself never ends so: it was not run, or not to its end.
+            if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
+                let detail = crate::report::cause::reason(&failure.cause);
+                failure.cause = Cause::Refused { code: "no_shell".into(), detail };
+            }
+            failure
+        })?;
         ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
     }
 
@@ -191,7 +206,8 @@ impl Stack {
     pub async fn ask(&self, name: &ServerName, call: Call, stop: &CancellationToken) -> Result<Vec<Answer>, Failure> {
         let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
         let quiet = std::time::Duration::ZERO;
-        execute(link, Execution { call, payload: None, limit: Some(SHORT), quiet, command: None, stop }, None).await
+        let limit = Some(self.config.timeouts.step);
+        execute(link, Execution { call, payload: None, limit, quiet, command: None, stop }, None).await
     }
 
     /// Asks a server who deployed what when: the last lines of its `revisions.log`.
@@ -260,48 +276,11 @@ pub fn owner(command: String, lease: std::time::Duration) -> Owner {
     }
 }
 
-/// Reads the values of `[secrets]`.
-fn secrets(config: &Config) -> Result<Vec<(String, String)>, Error> {
-    let read = |name: &str, source: &SecretSource| -> Result<String, Error> {
-        let wrong = |what: String| Error::usage(format!("cannot read the secret {name}: {what}"));
-        let mut value = match source {
-            SecretSource::Env(variable) => {
-                return std::env::var(variable).map_err(|_| {
-                    wrong(format!("the environment variable {variable} is not set")).hint("export it before the run")
-                });
-            }
-            SecretSource::File(path) => {
-                let path = expand(&config.base, path)?;
-                std::fs::read_to_string(&path).map_err(|e| wrong(format!("{}: {e}", path.display())))?
-            }
-            SecretSource::Command(command) => {
-                let output = std::process::Command::new("sh")
-                    .arg("-c")
-                    .arg(command)
-                    .current_dir(&config.base)
-                    .stdin(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::inherit())
-                    .output()
-                    .map_err(|e| wrong(format!("`{command}`: {e}")))?;
-                if !output.status.success() {
-                    return Err(wrong(format!("`{command}` ended with {}", output.status)));
-                }
-                String::from_utf8(output.stdout).map_err(|_| wrong(format!("`{command}` printed no UTF-8")))?
-            }
-        };
-        if value.ends_with('\n') {
-            value.pop();
-        }
-        if value.contains('\0') {
-            return Err(wrong("it holds a NUL character".into()));
-        }
-        Ok(value)
-    };
-    config.secrets.iter().map(|(name, source)| Ok((name.clone(), read(name, source)?))).collect()
-}
-
 /// Expands `~/` and makes a path absolute from the file's directory.
-fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// When there is no home to expand `~` to.
+pub fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
     match path.strip_prefix("~") {
         Ok(rest) => Ok(home()?.join(rest)),
         Err(_) => Ok(base.join(path)),

@@ -43,30 +43,32 @@ stage() {
     [ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
         error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
     error=$(mkdir "$fresh" 2>&1) || refuse not_writable "$error"
-    write "$fresh" || refuse not_writable "$error"
+    write "$fresh" && return 0
+    # Gone: another run took it for a dead one's.
+    [ ! -d "$fresh" ] || refuse not_writable "$error"
+}
+whole() {
+    [ -f "$fresh/owner" ] && [ -f "$fresh/beat" ] || return 1
+    [ -z "$p_plan" ] || [ -f "$fresh/plan" ]
 }
 cleanup() { rm -rf "$fresh"; }
 trap 'cleanup; exit 71' HUP INT TERM
 
-# thaw: makes the lock that an expired freeze left this run's own. The directory is entered first: whatever happens to
-# its name meanwhile, what is renamed is the owner that was looked at, and only one of many can rename it.
+# thaw: makes the lock that an expired freeze left this run's own.
 thaw() {
     find_until
     at_last
     [ -n "$until" ] && [ "$until" -le "$epoch" ] || return 1
     frozen=$owner_run
     error=$(
-        cd "$lock" 2>/dev/null || exit 1
-        first_line ./owner
-        [ "$line" = "run=$frozen" ] || exit 1
-        mv ./owner "./expired.$$" 2>/dev/null || exit 1
-        if write .; then
-            rm -f "./expired.$$"
-            exit 0
-        fi
-        mv "./expired.$$" ./owner
-        printf '%s' "$error"
-        exit 2
+        claim "$frozen" || exit 1
+        status=0
+        write . || {
+            printf '%s' "$error"
+            status=2
+        }
+        rm -f ./claim
+        exit "$status"
     )
     case $? in
     0) find_owner ;;
@@ -82,6 +84,8 @@ while [ -z "$how" ]; do
         find_owner
         if [ "$owner_run" = "$p_token" ]; then
             true >"$lock/beat"
+            # Taken before there was a plan.
+            [ -z "$p_plan" ] || put "$lock/plan" "$p_plan" || refuse not_writable "$error"
             how=again
         elif thaw; then
             how=thawed
@@ -90,8 +94,11 @@ while [ -z "$how" ]; do
         fi
         continue
     fi
-    [ -d "$fresh" ] || stage
-    error=$(mv "$fresh" "$lock" 2>&1)
+    whole || {
+        rm -rf "$fresh"
+        stage
+    }
+    if whole; then error=$(mv "$fresh" "$lock" 2>&1); fi
     find_owner
     # Where another run was faster, it lies in that run's lock now.
     [ ! -d "$lock/${fresh##*/}" ] || rm -rf "${lock:?}/${fresh##*/}"
@@ -105,8 +112,14 @@ done
 rm -rf "$fresh"
 cleanup() { true; }
 if [ "$how" != again ]; then
-    # Of runs that ended while they asked; whoever asks now has lost anyway.
-    for stale in "$own"/lock.new.*; do [ ! -d "$stale" ] || rm -rf "$stale"; done
+    # What scripts left that were killed half way; their process is in its name.
+    for stale in "$own"/lock.new.* "$own"/released.*; do
+        [ -d "$stale" ] || continue
+        pid=${stale##*/}
+        pid=${pid#lock.new.}
+        pid=${pid#released.}
+        kill -0 "${pid%%.*}" 2>/dev/null || rm -rf "$stale"
+    done
     cleanup() { mv "$lock" "$fresh" && rm -rf "$fresh"; }
 fi
 

@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+mod locking;
 mod lost;
 mod order;
 mod output;
 mod policies;
+mod recover;
 mod stack;
 mod unwinding;
