@@ -512,12 +512,12 @@ fn a_switch_is_a_rename_between_what_is_expected() {
                 .unwrap()
                 .all(|e| { !e.unwrap().file_name().to_string_lossy().contains("current") })
         );
-        assert_eq!(server.read(&format!(".pitcrew/states/{B}")), "active\n");
+        assert_eq!(server.read(&format!(".pitcrew/states/{B}")).trim_end(), "active");
         assert_eq!(server.probe(&[]).previous, Some(id(A)));
 
         // Back: what was good stays good, and what was before it is remembered again.
         switch(Some(B), Some(A)).ok();
-        assert_eq!(server.read(&format!(".pitcrew/states/{A}")), "good\n");
+        assert_eq!(server.read(&format!(".pitcrew/states/{A}")).trim_end(), "good");
         assert_eq!(server.probe(&[]).previous, None);
 
         fs::remove_file(server.root().join("releases").join(C).join("REVISION")).unwrap();
@@ -661,7 +661,7 @@ fn pruning_keeps_what_is_good_or_used() {
         symlink(format!("releases/{}", ids(&[2])[0]), server.root().join("current")).unwrap();
         server.write(".pitcrew/previous", &format!("{}\n", ids(&[4])[0]));
         server.write(&format!(".pitcrew/states/{C}99"), "good\n");
-        fs::create_dir_all(server.root().join(".pitcrew/incoming").join(C)).unwrap();
+        fs::create_dir_all(server.root().join(format!(".pitcrew/incoming.{C}"))).unwrap();
         let release = server.root().join("releases").join(&ids(&[1])[0]);
         let mut user = std::process::Command::new("sleep").arg("600").current_dir(release).spawn().unwrap();
         let locked = server.root().join("releases").join(&ids(&[3])[0]).join("vendor");
