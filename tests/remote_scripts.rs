@@ -183,7 +183,6 @@ fn of_many_who_recover_one_takes_the_lock_over() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
 fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
     everywhere(|server| {
         let site = server.site();
@@ -276,8 +275,8 @@ fn half_a_lock_is_held_by_nobody_knows_whom_and_can_be_released() {
         assert!(held.owner.is_empty() && held.age.is_some_and(|age| age < 60), "{held:?}");
         server.run(&calls::unlock(&site, &RunId(String::new()))).ok();
         // Whoever died before its lock was one holds nobody up, and leaves nothing for long.
-        fs::create_dir_all(server.root().join(".pitcrew/lock.new.77.dead")).unwrap();
-        fs::create_dir_all(server.root().join(".pitcrew/released.77")).unwrap();
+        fs::create_dir_all(server.root().join(".pitcrew/lock.new.4999999.dead")).unwrap();
+        fs::create_dir_all(server.root().join(".pitcrew/released.4999999")).unwrap();
         server.run(&calls::lock(&site, &owner())).ok();
         server.run(&calls::unlock(&site, &run())).ok();
         assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
@@ -335,6 +334,38 @@ fn of_many_who_find_an_expired_freeze_one_gets_the_lock() {
             server.run(&calls::unlock(&site, &holder)).ok();
             assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
         }
+    });
+}
+
+#[test]
+fn runs_that_come_and_go_never_hold_it_together_and_are_never_told_nonsense() {
+    everywhere(|server| {
+        let site = server.site();
+        let marker = server.home().join("inside");
+        let (marker, taken) = (&marker, std::sync::atomic::AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for n in 0..6 {
+                let taken = &taken;
+                scope.spawn(move || {
+                    for round in 0..12 {
+                        let mut owner = owner();
+                        owner.run = RunId(format!("run{n}-{round}"));
+                        let ran = server.run(&calls::lock(&site, &owner).planning("p"));
+                        if ran.status != 0 {
+                            ran.refused("locked");
+                            continue;
+                        }
+                        fs::File::create_new(marker).unwrap();
+                        assert_eq!(server.read(".pitcrew/lock/plan"), "p\n");
+                        fs::remove_file(marker).unwrap();
+                        server.run(&calls::unlock(&site, &owner.run)).ok();
+                        taken.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert!(taken.load(std::sync::atomic::Ordering::Relaxed) > 6);
+        assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
     });
 }
 
@@ -810,7 +841,6 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
 fn a_step_leaves_word_of_how_it_ended() {
     everywhere(|server| {
         let site = server.site();

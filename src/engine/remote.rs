@@ -168,6 +168,8 @@ pub async fn execute_hearing(
                 {
                     Ok(Vec::new())
                 }
+                // That nobody can be reached now says nothing of the first time: it may have been done then.
+                Err(Failure { cause: Cause::Connect { detail, .. }, .. }) => Err(still_lost(&detail)),
                 other => other,
             }
         }

@@ -21,9 +21,6 @@ use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
-/// Limit for pitcrew's own short scripts: they do a few file operations, and a server that needs longer is in trouble.
-pub const SHORT: Duration = Duration::from_secs(60);
-
 /// Lines of the web server's log that are shown.
 const LOG_LINES: usize = 60;
 
@@ -32,7 +29,7 @@ const LOG_LINES: usize = 60;
 pub struct How<'a> {
     /// Sent after the environment.
     pub payload: Option<Payload>,
-    /// Hard limit; `None`: [`SHORT`].
+    /// Hard limit; `None`: that of pitcrew's own steps.
     pub limit: Option<Limit>,
     /// The command as the configuration has it.
     pub command: Option<&'a str>,
@@ -172,7 +169,7 @@ impl Running {
         let execution = Execution {
             call,
             payload: how.payload,
-            limit: how.limit.map_or(Some(SHORT), |l| l.0),
+            limit: how.limit.map_or(Some(self.world.config.timeouts.step), |l| l.0),
             quiet: self.world.config.timeouts.quiet,
             command: how.command,
             stop,
@@ -302,7 +299,7 @@ impl Running {
         let limit = self.restart_limit();
         let call = calls::restart(&self.site(), &self.world.run, release, limit);
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
-        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
     }
 
@@ -313,8 +310,13 @@ impl Running {
     pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
         let call = calls::stop(&self.site(), &self.world.run, limit);
-        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// How much later than a script's own limit it is given up.
+    fn margin(&self) -> Duration {
+        self.world.config.timeouts.step.min(Duration::from_secs(15))
     }
 
     /// `restart = "none"` still ends: nothing waits for ever.
@@ -385,7 +387,7 @@ impl Running {
         let execution = Execution {
             call: calls::log(&self.site()),
             payload: None,
-            limit: Some(Duration::from_secs(10)),
+            limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
             quiet: Duration::ZERO,
             command: None,
             stop,

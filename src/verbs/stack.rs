@@ -11,7 +11,6 @@ use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
 use crate::config::{self, BalancerAddress, Config};
 use crate::engine::remote::{Execution, execute};
-use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
@@ -100,7 +99,9 @@ impl Stack {
                 *path = config.base.join(&*path);
             }
         }
-        let shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
+        let mut shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
+        let step = config.timeouts.step;
+        shared.channel_timeout = shared.channel_timeout.min(step);
         let shared = Arc::new(shared);
         let local_user = local_user();
         let target = |name: String, host: &str, user: &Option<String>, port: Option<u16>| Target {
@@ -119,7 +120,7 @@ impl Stack {
             .collect();
         let links_made: std::cell::RefCell<Vec<Arc<Link>>> = std::cell::RefCell::default();
         let balancer = config.balancer.as_ref().map(|cfg| {
-            Arc::new(Balancer::new(cfg, |address| {
+            let made = Balancer::new(cfg, |address| {
                 let BalancerAddress::Ssh { user, host, port, .. } = address else { return None };
                 let target = target(host.clone(), host, user, *port);
                 // A balancer that is also a server, or stands in the file twice, needs one connection only.
@@ -130,7 +131,8 @@ impl Stack {
                     links_made.borrow_mut().push(link.clone());
                     link
                 }))
-            }))
+            });
+            Arc::new(made.within(step))
         });
         let balancer_links = links_made.into_inner();
         let secrets = super::secrets::read(&config)?;
@@ -204,7 +206,8 @@ impl Stack {
     pub async fn ask(&self, name: &ServerName, call: Call, stop: &CancellationToken) -> Result<Vec<Answer>, Failure> {
         let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
         let quiet = std::time::Duration::ZERO;
-        execute(link, Execution { call, payload: None, limit: Some(SHORT), quiet, command: None, stop }, None).await
+        let limit = Some(self.config.timeouts.step);
+        execute(link, Execution { call, payload: None, limit, quiet, command: None, stop }, None).await
     }
 
     /// Asks a server who deployed what when: the last lines of its `revisions.log`.
