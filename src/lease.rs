@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Held;
 use crate::facts::LockFacts;
 
 /// The lease where the configuration says no other, and of locks that do not say theirs.
@@ -124,6 +125,17 @@ pub fn judge(lock: &LockFacts) -> Standing {
         (Seen::Unknown, Some(age)) => Standing::Silent { age, lease },
         (Seen::Unknown, None) => Standing::Unknown,
     }
+}
+
+/// What is told of a lock to whoever wanted it.
+pub fn held(lock: &LockFacts) -> Held {
+    // Which script it runs: the journal's lines are the time, the script, and what it was about to change.
+    let doing = lock.doing.as_deref().and_then(|line| line.split(' ').nth(1)).filter(|w| !w.is_empty());
+    let phase = match (lock.phase.as_deref(), doing) {
+        (Some(phase), Some(doing)) => Some(format!("{phase} ({doing})")),
+        (phase, doing) => phase.or(doing).map(str::to_owned),
+    };
+    Held { owner: lock.owner.clone(), age: lock.age, phase, standing: Some(judge(lock)) }
 }
 
 /// The lease that the holder wrote into its lock.

@@ -176,6 +176,7 @@ fn plan(case: &Case, config: &Config) -> Plan {
     let now: jiff::Timestamp = NOW.parse().unwrap();
     let flags = &case.flags;
     let request = Request {
+        holder: None,
         verb: if flags.verb.as_deref() == Some("rollback") { Verb::Rollback } else { Verb::Deploy },
         strategy: flags.strategy,
         batch: flags.batch.as_deref().map(|b| config::select::parse_batch(b).unwrap()),

@@ -148,6 +148,76 @@ fn of_many_who_ask_one_gets_the_lock() {
 }
 
 #[test]
+fn of_many_who_recover_one_takes_the_lock_over() {
+    everywhere(|server| {
+        let site = server.site();
+        for round in 0..4 {
+            let mut dead = owner();
+            dead.run = RunId(format!("dead{round}"));
+            server.run(&calls::lock(&site, &dead).planning("the plan")).ok();
+            server.write(".pitcrew/lock/journal", "1795423815 transfer x\n");
+            server.write(".pitcrew/lock/stuck", "web2 is sick\n");
+            let from = &dead.run;
+            let winners: Vec<RunId> = std::thread::scope(|scope| {
+                let asking: Vec<_> = (0..6)
+                    .map(|n| {
+                        let mut owner = owner();
+                        owner.run = RunId(format!("recovery{n}"));
+                        scope.spawn(move || {
+                            (server.run(&calls::takeover(&site, &owner, from)).status == 0).then_some(owner.run)
+                        })
+                    })
+                    .collect();
+                asking.into_iter().filter_map(|a| a.join().unwrap()).collect()
+            });
+            assert_eq!(winners.len(), 1, "{winners:?}");
+            let lock = server.probe(&[]).lock.unwrap();
+            assert_eq!(lock.owner["run"], winners[0].0);
+            assert_eq!((lock.plan.as_slice(), lock.stuck), (&["the plan".to_owned()][..], None));
+            assert_eq!(server.probe(&[]).journal.len(), 1);
+            server.run(&calls::renew(&site, from, "")).refused("lock_lost");
+            server.run(&calls::unlock(&site, &winners[0])).ok();
+            assert_eq!(server.run(&calls::takeover(&site, &owner(), from)).ok().value("lock"), Some("free"));
+        }
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
+fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        // One ends when it is asked to, the other does not.
+        let stubborn = "trap '' TERM; echo here; while true; do sleep 0.1; done";
+        let commands = ["sleep 60", stubborn]
+            .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&crate::run(), "build"));
+        // Waited for by threads, as sshd waits for them.
+        let left = commands.map(|c| {
+            let child = server.begin(&c, &c.head(), &Nonce::random());
+            std::thread::spawn(move || child.wait_with_output().unwrap())
+        });
+        let begun = || {
+            let names = fs::read_dir(server.root().join(".pitcrew/lock")).unwrap();
+            names.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("step.")).count()
+        };
+        while begun() < 2 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut other = owner();
+        other.run = RunId("recovery".into());
+        let taken = server.run(&calls::takeover(&site, &other, &run())).ok();
+        assert_eq!(taken.value("taken"), Some("over"), "{taken:?}");
+        for ended in left {
+            let ended = ended.join().unwrap();
+            assert!(!ended.status.success(), "{ended:?}");
+        }
+        server.run(&calls::unlock(&site, &other.run)).ok();
+    });
+}
+
+#[test]
 fn a_lock_tells_all_that_is_known_of_its_run() {
     everywhere(|server| {
         let site = server.site();
@@ -740,6 +810,7 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
 fn a_step_leaves_word_of_how_it_ended() {
     everywhere(|server| {
         let site = server.site();
@@ -812,6 +883,8 @@ fn shellcheck_has_nothing_to_say() {
         calls::remove(&site, &run, &a),
         calls::history(&site),
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
+        calls::note(&site, &run, "drain {}"),
+        calls::takeover(&site, &owner(), &run),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
+use crate::facts::LockFacts;
 use crate::name::ServerName;
 use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
+use crate::{lease, machine};
 
 /// Lines kept to show with a failure.
 const TAIL: usize = 20;
@@ -258,10 +260,10 @@ async fn once(
 
 /// Makes the cause of a held lock from what the script says of its owner.
 fn locked(answers: &[Answer]) -> Cause {
-    let owner = answers.iter().filter(|a| a.key == "owner").filter_map(|a| a.value.split_once('='));
-    let owner = owner.map(|(k, v)| (clean(k), clean(v))).collect();
-    let age = answers.iter().find(|a| a.key == "age").and_then(|a| a.value.parse().ok());
-    Cause::Locked { owner, age }
+    let mut lock = LockFacts::read(answers);
+    lock.owner = lock.owner.iter().map(|(k, v)| (clean(k), clean(v))).collect();
+    lock.seen = machine::look(&lock.owner);
+    Cause::Locked(Box::new(lease::held(&lock)))
 }
 
 impl From<ConnectError> for Cause {

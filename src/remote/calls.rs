@@ -124,6 +124,18 @@ pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
     site.call(Script::Unlock).token(run)
 }
 
+/// Makes the lock that `from` left behind this run's own, and ends what `from` left running; the journal stays.
+///
+/// Answers `taken over`, or `lock free`. Refuses with `locked_anew`, `still_running`, `not_writable`, `no_space`.
+pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId) -> Call {
+    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", owner.lines())
+}
+
+/// Writes a line into the journal before something is done from elsewhere. Refuses with `lock_lost`, `no_space`, `not_writable`.
+pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
+    site.call(Script::Note).token(run).with("words", super::one_line(words))
+}
+
 /// Receives a gzipped tar after the head and makes it a release in state `prepared`; [`Call::packed`] makes it another format.
 ///
 /// Refuses with `release_exists`, `bad_payload`, `no_space`, `not_writable`, `lock_lost`, and leaves nothing behind.

@@ -36,6 +36,8 @@ pub enum Script {
     Remove,
     History,
     Ask,
+    Note,
+    Takeover,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -107,7 +109,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -124,6 +126,8 @@ impl Script {
         Self::Remove,
         Self::History,
         Self::Ask,
+        Self::Note,
+        Self::Takeover,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -145,6 +149,8 @@ impl Script {
             Self::Remove => "remove",
             Self::History => "history",
             Self::Ask => "ask",
+            Self::Note => "note",
+            Self::Takeover => "takeover",
         }
     }
 
@@ -157,9 +163,11 @@ impl Script {
         }
         match self {
             Self::Probe => shell!("lib", "procs", "web", "tell", "probe"),
-            Self::Lock => shell!("lib", "tell", "lock"),
+            Self::Lock => shell!("lib", "tell", "claim", "lock"),
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
+            Self::Note => shell!("lib", "note"),
+            Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),
@@ -192,7 +200,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }

@@ -4,6 +4,7 @@
 
 pub use super::cause;
 pub use super::clean::{clean, clean_lines, cut};
+use super::held;
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
@@ -136,6 +137,18 @@ pub fn warning(warning: &Warning) -> String {
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
+        Warning::Waited { seconds: waited, held } => {
+            format!("waited {} for the lock: it was {}", held::long(*waited), held::locked(held))
+        }
+        Warning::NotRenewed { seconds: silent, lease, failure } => format!(
+            "the lock could not be renewed for {}; after {} others take this run for dead: {}",
+            held::long(*silent),
+            held::long(*lease),
+            cause::reason(&failure.cause)
+        ),
+        Warning::LockLost { detail } => {
+            format!("the lock is gone, and nothing more is done here: {}", clean(detail))
+        }
         Warning::Interrupted { signal } => {
             format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
         }
@@ -160,6 +173,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
         | Warning::Prune { .. }
+        | Warning::NotRenewed { .. }
+        | Warning::LockLost { .. }
         | Warning::Stuck { .. }
         | Warning::Note { .. }
         | Warning::Lost { .. }
@@ -169,6 +184,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::Quiet { .. }
+        | Warning::Waited { .. }
         | Warning::DrainIncomplete { .. }
         | Warning::OutputDropped { .. } => false,
     }
@@ -193,6 +209,14 @@ pub fn outcome(state: &State) -> String {
     let took = seconds(finished.seconds);
     let touched = state.rolled_out().any(super::server::Server::touched);
     let text = match finished.outcome {
+        Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
+        Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {
+            format!("recovered in {took}; every server is on its old release")
+        }
+        Outcome::Mixed if state.recovers() => {
+            format!("recovered in {took}; what was in flight was taken back, and servers are on different releases")
+        }
+        Outcome::Unchanged if state.recovers() => format!("recovered in {took}; nothing had been switched"),
         Outcome::Deployed => match &state.planned {
             Some(p) => {
                 let done = if p.verb == "rollback" { "rolled back to" } else { "deployed" };
@@ -218,6 +242,7 @@ pub fn outcome(state: &State) -> String {
                 many => format!("{} servers need a person, after {took}: {}", many.len(), names(many, 8)),
             }
         }
+        Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
         Outcome::Locked => "locked by another run; nothing was changed".into(),
         Outcome::Unreachable => {
             let mut who: Vec<&str> =

@@ -149,10 +149,6 @@ impl Stack {
 
     /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused.
     pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<crate::balancer::BalancerError>) {
-        let servers = join_all(self.config.servers.iter().map(|s| async {
-            let answer = self.probe(&s.name, stop).await;
-            (s.name.clone(), answer)
-        }));
         let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
         let members = async {
             match &self.balancer {
@@ -160,9 +156,23 @@ impl Stack {
                 None => Ok(Vec::new()),
             }
         };
-        let (servers, members) = tokio::join!(servers, members);
+        let (mut facts, members) = tokio::join!(self.servers(stop), members);
+        let mut refused = Vec::new();
+        match members {
+            Ok(members) => facts.members = members,
+            Err(errors) => refused = errors,
+        }
+        (facts, refused)
+    }
+
+    /// Asks every server, at once; changes nothing.
+    pub async fn servers(&self, stop: &CancellationToken) -> Facts {
+        let servers = join_all(self.config.servers.iter().map(|s| async {
+            let answer = self.probe(&s.name, stop).await;
+            (s.name.clone(), answer)
+        }));
         let mut facts = Facts::default();
-        for (name, answer) in servers {
+        for (name, answer) in servers.await {
             match answer {
                 Ok(mut found) => {
                     if let Some(lock) = &mut found.lock {
@@ -173,12 +183,7 @@ impl Stack {
                 Err(failure) => drop(facts.unreachable.insert(name, failure)),
             }
         }
-        let mut refused = Vec::new();
-        match members {
-            Ok(members) => facts.members = members,
-            Err(errors) => refused = errors,
-        }
-        (facts, refused)
+        facts
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {

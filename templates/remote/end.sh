@@ -4,6 +4,8 @@
 # The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one
 # connection are children of one sshd, as is this shell; each leads its own process group. Where one process serves several
 # connections, their commands are told apart by what sshd says of the connection in their environment.
+# Busybox takes no `--`, and dash needs it.
+p_tell() { kill -s "$p_signal" -- "-$1" 2>/dev/null || kill -s "$p_signal" "-$1" 2>/dev/null; }
 if [ -r /proc/self/stat ]; then
   for p_file in /proc/[0-9]*/stat; do
     { read -r p_stat <"$p_file"; } 2>/dev/null || continue
@@ -14,12 +16,12 @@ if [ -r /proc/self/stat ]; then
     [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] || continue
     p_of=$(tr '\0' '\n' <"${p_file%/stat}/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
     case $p_of in
-    '' | "${SSH_CONNECTION-$p_of}") kill -s "$p_signal" -- "-$p_pid" 2>/dev/null ;;
+    '' | "${SSH_CONNECTION-$p_of}") p_tell "$p_pid" ;;
     esac
   done
 else
   ps -A -o pid= -o ppid= | while read -r p_pid p_parent; do
-    [ "$p_parent" = "$PPID" ] && [ "$p_pid" != "$$" ] && kill -s "$p_signal" -- "-$p_pid" 2>/dev/null
+    [ "$p_parent" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_tell "$p_pid"
   done
 fi
 exit 0

@@ -48,25 +48,21 @@ stage() {
 cleanup() { rm -rf "$fresh"; }
 trap 'cleanup; exit 71' HUP INT TERM
 
-# thaw: makes the lock that an expired freeze left this run's own. The directory is entered first: whatever happens to
-# its name meanwhile, what is renamed is the owner that was looked at, and only one of many can rename it.
+# thaw: makes the lock that an expired freeze left this run's own.
 thaw() {
     find_until
     at_last
     [ -n "$until" ] && [ "$until" -le "$epoch" ] || return 1
     frozen=$owner_run
     error=$(
-        cd "$lock" 2>/dev/null || exit 1
-        first_line ./owner
-        [ "$line" = "run=$frozen" ] || exit 1
-        mv ./owner "./expired.$$" 2>/dev/null || exit 1
-        if write .; then
-            rm -f "./expired.$$"
-            exit 0
-        fi
-        mv "./expired.$$" ./owner
-        printf '%s' "$error"
-        exit 2
+        claim "$frozen" || exit 1
+        status=0
+        write . || {
+            printf '%s' "$error"
+            status=2
+        }
+        rm -f ./claim
+        exit "$status"
     )
     case $? in
     0) find_owner ;;
@@ -82,6 +78,8 @@ while [ -z "$how" ]; do
         find_owner
         if [ "$owner_run" = "$p_token" ]; then
             true >"$lock/beat"
+            # Taken before there was a plan.
+            [ -z "$p_plan" ] || put "$lock/plan" "$p_plan" || refuse not_writable "$error"
             how=again
         elif thaw; then
             how=thawed

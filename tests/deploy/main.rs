@@ -9,5 +9,6 @@ mod lost;
 mod order;
 mod output;
 mod policies;
+mod recover;
 mod stack;
 mod unwinding;
