@@ -134,7 +134,11 @@ async fn sweep() -> Result<bool, String> {
         .map(str::parse)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("known.txt: {e}"))?;
-    let plain = if whole { scenarios.len() } else { scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1) };
+    let plain = if whole {
+        scenarios.len()
+    } else {
+        scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1)
+    };
     let mut first: Vec<Case> = scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new() }).collect();
     first.extend(known.into_iter().filter(|c| wanted(c)));
     let learnt = run(first, fleets, budget.until, began).await?;
