@@ -63,7 +63,14 @@ pub(super) async fn run(
     let write = Arc::new(write);
     let mut closing = Closing { write: Some(write.clone()) };
 
-    match timeout(session.channel_timeout, write.exec(true, exec.command)).await {
+    let request = async {
+        if session.lends {
+            // No answer is waited for: a server that refuses it runs the command without.
+            write.agent_forward(false).await?;
+        }
+        write.exec(true, exec.command).await
+    };
+    match timeout(session.channel_timeout, request).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) => return Ended::Lost(session.lost()),
         Err(_) => return Ended::Refused("the connection has no room for the command".into()),

@@ -44,6 +44,8 @@ pub struct Session {
     pub(super) channel_timeout: Duration,
     /// Commands that run.
     pub(super) running: std::sync::atomic::AtomicUsize,
+    /// Whether commands are given the agent.
+    pub(super) lends: bool,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
     cut: CancellationToken,
     /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
@@ -92,6 +94,11 @@ impl Link {
         made
     }
 
+    /// The session, if it is there and nobody makes it anew right now.
+    pub(super) fn live(&self) -> Option<Arc<Session>> {
+        self.state.try_lock().ok()?.session.as_ref().filter(|s| s.ended().is_none()).cloned()
+    }
+
     /// Ends the connection cleanly, within a limit.
     pub async fn close(&self) {
         // Whoever connects right now holds the state; dropping it all severs that connection later.
@@ -100,6 +107,14 @@ impl Link {
             session.close().await;
         }
     }
+}
+
+/// What belongs to a connection beside its handle.
+pub(super) struct Made {
+    pub(super) end: End,
+    pub(super) refusals: mpsc::UnboundedReceiver<String>,
+    pub(super) cut: CancellationToken,
+    pub(super) lends: bool,
 }
 
 /// Why a channel could not be opened.
@@ -111,16 +126,11 @@ pub(super) enum NotOpen {
 }
 
 impl Session {
-    pub(super) fn new(
-        handle: Handle<Peer>,
-        end: End,
-        refusals: mpsc::UnboundedReceiver<String>,
-        cut: CancellationToken,
-        channel_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(handle: Handle<Peer>, made: Made, channel_timeout: Duration) -> Self {
+        let Made { end, refusals, cut, lends } = made;
         let _cut_on_drop = cut.clone().drop_guard();
         let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
-        Self { handle, end, channel_timeout, running: Default::default(), refusals, cut, _cut_on_drop }
+        Self { handle, end, channel_timeout, running: Default::default(), lends, refusals, cut, _cut_on_drop }
     }
 
     /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of

@@ -1,4 +1,4 @@
-//! The TCP connection below SSH: acknowledged at once, and severed on demand.
+//! What lies below SSH: TCP that is acknowledged at once, a stream through another host, or a command. Severed on demand.
 
 use std::io;
 use std::pin::Pin;
@@ -8,18 +8,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A TCP stream that fails all reading and writing once its token is cancelled.
+use super::session::Stream;
+
+/// What carries the connection.
+pub(super) enum Carrier {
+    /// TCP from here.
+    Tcp(TcpStream),
+    /// A stream through another connection, or a command's.
+    Other(Box<dyn Stream>),
+}
+
+/// A stream that fails all reading and writing once its token is cancelled.
 ///
 /// The library's session task has no other end while it exchanges keys or is blocked in a write.
 pub(super) struct Wire {
-    tcp: TcpStream,
+    carrier: Carrier,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Wire {
-    pub(super) fn new(tcp: TcpStream, cut: CancellationToken) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
-        let wire = Self { tcp, cut: Box::pin(cut.cancelled_owned()) };
+    pub(super) fn new(carrier: Carrier, cut: CancellationToken) -> io::Result<Self> {
+        if let Carrier::Tcp(tcp) = &carrier {
+            tcp.set_nodelay(true)?;
+        }
+        let wire = Self { carrier, cut: Box::pin(cut.cancelled_owned()) };
         wire.quick_ack();
         Ok(wire)
     }
@@ -28,8 +40,10 @@ impl Wire {
     /// acknowledgement there costs 40 ms per connection. The kernel forgets the option, so it is set after each read.
     fn quick_ack(&self) {
         #[cfg(target_os = "linux")]
-        // A hint only: without it everything works, slower.
-        let _ = self.tcp.set_quickack(true);
+        if let Carrier::Tcp(tcp) = &self.carrier {
+            // A hint only: without it everything works, slower.
+            let _ = tcp.set_quickack(true);
+        }
     }
 
     fn severed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -43,7 +57,10 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.severed(cx)?;
-        let done = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let done = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Carrier::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
         if matches!(done, Poll::Ready(Ok(()))) {
             self.quick_ack();
         }
@@ -54,7 +71,10 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Carrier::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -63,20 +83,33 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Carrier::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
+            Carrier::Other(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.severed(cx)?;
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Carrier::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A failure here would hide the reason for which the connection ended: the library returns it instead.
-        Pin::new(&mut self.tcp).poll_shutdown(cx).map(|_| Ok(()))
+        let done = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Carrier::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        done.map(|_| Ok(()))
     }
 }

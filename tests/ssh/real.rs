@@ -207,9 +207,9 @@ async fn a_command_that_ignores_its_input_reports_its_own_failure() {
 async fn input_that_nobody_reads_is_not_waited_for_for_ever() {
     let Some(sshd) = sshd("") else { return };
     let client = sshd.client();
-    let mut shared = client.shared();
-    shared.channel_timeout = Duration::from_secs(3);
-    let session = client.link_with(sshd.port, shared).session().await.unwrap();
+    let mut network = client.network();
+    std::sync::Arc::get_mut(&mut network.shared).unwrap().channel_timeout = Duration::from_secs(3);
+    let session = client.link_with(sshd.port, &network).session().await.unwrap();
     let (file, _) = payload(20_000_000);
     let exec = Exec { payload: Some(file), ..command("echo $$; exec sleep 1000") };
     let (ended, heard) = run(&session, exec).await;
@@ -421,9 +421,9 @@ async fn a_passphrase_is_asked_for_once_and_only_for_a_key_that_helps() {
         sshd.authorize(&useful);
         client.ssh.identity_files = vec![useless, useful.clone()];
         client.answers = std::sync::Arc::new(Answers { passphrase: Some("secret".into()), ..Answers::default() });
-        let shared = std::sync::Arc::new(client.shared());
-        let target = client.link(sshd.port).target().clone();
-        let links = [(); 3].map(|()| pitcrew::ssh::Link::new(target.clone(), shared.clone()));
+        let network = client.network();
+        let target = client.link_with(sshd.port, &network).target().clone();
+        let links = [(); 3].map(|()| pitcrew::ssh::Link::new(target.clone(), network.shared.clone()));
         let all = futures::future::join_all(links.iter().map(|l| l.session())).await;
         assert!(
             all.iter().all(Result::is_ok),
@@ -596,7 +596,7 @@ async fn a_server_that_takes_no_keys_is_told_apart() {
 async fn host_keys_are_checked() {
     let Some(sshd) = sshd("") else { return };
     let mut client = sshd.client();
-    client.ssh.host_key_checking = HostKeyChecking::Strict;
+    client.ssh.host_key_checking = Some(HostKeyChecking::Strict);
     let e = client.link(sshd.port).session().await.err().unwrap();
     assert_eq!(e.kind, ConnectErrorKind::HostKey);
     assert!(e.detail.contains("not known"), "{}", e.detail);
@@ -611,7 +611,7 @@ async fn host_keys_are_checked() {
     assert_eq!(e.kind, ConnectErrorKind::HostKey);
     assert!(e.detail.contains("known_hosts:2 holds another key"), "{}", e.detail);
     // accept-new refuses it as well.
-    client.ssh.host_key_checking = HostKeyChecking::AcceptNew;
+    client.ssh.host_key_checking = Some(HostKeyChecking::AcceptNew);
     assert_eq!(client.link(sshd.port).session().await.err().unwrap().kind, ConnectErrorKind::HostKey);
 
     let key = sshd.host_key("ed25519");
@@ -634,7 +634,7 @@ async fn accept_new_writes_what_ssh_keygen_finds() {
     let out = Command::new("ssh-keygen").arg("-H").arg("-f").arg(client.known_hosts()).output().unwrap();
     assert!(out.status.success());
     assert!(std::fs::read_to_string(client.known_hosts()).unwrap().starts_with("|1|"));
-    client.ssh.host_key_checking = HostKeyChecking::Strict;
+    client.ssh.host_key_checking = Some(HostKeyChecking::Strict);
     client.link(sshd.port).session().await.unwrap();
 }
 
@@ -652,7 +652,7 @@ async fn a_host_certificate_is_trusted_by_its_authority() {
         };
         let Some(sshd) = sshd_with_certificate(certify) else { return };
         let mut client = sshd.client();
-        client.ssh.host_key_checking = HostKeyChecking::Strict;
+        client.ssh.host_key_checking = Some(HostKeyChecking::Strict);
         client.know(&format!("@cert-authority [127.0.0.1]:* {}", public(&ca)));
         match client.link(sshd.port).session().await {
             Ok(_) => assert!(good),
