@@ -187,7 +187,7 @@ impl Login<'_> {
     }
 
     async fn offer(&mut self, going: &mut Started) -> Went {
-        while let Some(offer) = going.offers.next() {
+        for offer in going.offers.by_ref() {
             if going.count >= OFFERS {
                 self.notes.skipped.push(format!("{} (servers allow no more than {OFFERS})", offer.describe()));
                 continue;

@@ -16,6 +16,9 @@ use crate::config::{ConfigFile, Ssh};
 /// Most hops of one way, those of jump hosts' own settings included.
 const MOST_HOPS: usize = 8;
 
+/// Known hosts files, how many of them are the user's, and the list of revoked keys.
+type Files = (Vec<PathBuf>, usize, Option<PathBuf>);
+
 /// All places that a run connects to.
 pub struct Network {
     /// What all its connections share.
@@ -23,7 +26,7 @@ pub struct Network {
     toml: Ssh,
     config: Option<SshConfig>,
     local: Local,
-    known: Mutex<BTreeMap<(Vec<PathBuf>, usize, Option<PathBuf>), Arc<KnownHosts>>>,
+    known: Mutex<BTreeMap<Files, Arc<KnownHosts>>>,
     bastions: Mutex<BTreeMap<Vec<String>, Arc<Bastion>>>,
     links: Mutex<BTreeMap<Vec<String>, Arc<Link>>>,
 }
