@@ -239,7 +239,8 @@ impl Login<'_> {
         let user = &self.target.user;
         let by_agent = |key| {
             let agent = agent.ok_or_else(|| Unsigned::Failed("the agent is gone".into()))?;
-            Ok::<_, Unsigned>(ByAgent { agent, key, shared: self.shared, patience: self.patience, end: self.end })
+            let name = offer.name();
+            Ok::<_, Unsigned>(ByAgent { agent, key, name, shared: self.shared, patience: self.patience, end: self.end })
         };
         match offer {
             Offer::File { stored: Stored::Ready(key), .. } => {

@@ -17,14 +17,11 @@ use super::bastion::Place;
 use super::forward::Lent;
 use super::known_hosts::Known;
 use super::peer::{Broken, End, Peer, reason};
-use super::proxy::Proxy;
+use super::proxy::{LAST_WORDS, Proxy};
 use super::session::{Made, Session};
 use super::settings::Family;
 use super::wire::{Carrier, Wire};
 use super::{ConnectError, ConnectErrorKind, Shared, Target, Via};
-
-/// How long the last words of a command that failed are waited for.
-const COMPLAINT: Duration = Duration::from_millis(200);
 /// The only bound on a blocked write; must exceed the keepalive's interval, which is not watched meanwhile.
 const INACTIVITY: Duration = Duration::from_secs(90);
 /// Attempts, when a server that is busy (sshd's `MaxStartups`) or a name server failed.
@@ -157,7 +154,7 @@ async fn handshake(
     // A command that failed has said why, or is about to.
     let said = || async {
         let complaint = complaint.as_ref()?;
-        sleep(COMPLAINT).await;
+        sleep(LAST_WORDS).await;
         complaint.text().map(|text| format!("; its ProxyCommand said: {text}"))
     };
     match result {

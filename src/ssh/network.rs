@@ -27,7 +27,7 @@ pub struct Network {
     config: Option<SshConfig>,
     local: Local,
     known: Mutex<BTreeMap<Files, Arc<KnownHosts>>>,
-    bastions: Mutex<BTreeMap<Vec<String>, Arc<Bastion>>>,
+    bastions: Mutex<Vec<Arc<Bastion>>>,
     links: Mutex<BTreeMap<Vec<String>, Arc<Link>>>,
 }
 
@@ -164,8 +164,12 @@ impl Network {
         let route = if before.is_empty() { settings.route.clone() } else { Route::Jump(before.to_vec()) };
         let target = self.reach(&last.to_string(), settings, &route, trail)?;
         let mut bastions = lock(&self.bastions);
-        let new = || Arc::new(Bastion::new(target.clone(), self.shared.clone()));
-        Ok(bastions.entry(target.way.clone()).or_insert_with(new).clone())
+        if let Some(known) = bastions.iter().find(|b| b.target().same(&target)) {
+            return Ok(known.clone());
+        }
+        let new = Arc::new(Bastion::new(target, self.shared.clone()));
+        bastions.push(new.clone());
+        Ok(new)
     }
 
     fn known_hosts(&self, settings: &Settings) -> Result<Arc<KnownHosts>, ConnectError> {
@@ -188,7 +192,7 @@ impl Network {
 
     /// The hosts on the way to others.
     pub fn bastions(&self) -> Vec<Arc<Bastion>> {
-        lock(&self.bastions).values().cloned().collect()
+        lock(&self.bastions).clone()
     }
 
     /// Ends every connection: those through jump hosts before those to them.
@@ -213,6 +217,12 @@ fn named(name: &str, mut error: ConnectError) -> ConnectError {
 }
 
 impl Target {
+    /// Tells whether it is reached by the same way, and in the same manner: another name may come with another key.
+    fn same(&self, other: &Self) -> bool {
+        let bare = |s: &Settings| Settings { explained: Vec::new(), ..s.clone() };
+        self.way == other.way && bare(&self.settings) == bare(&other.settings)
+    }
+
     /// Tells the way as people read it: `ann@bastion:22 > deploy@web1:22`.
     pub fn way_shown(&self) -> String {
         if self.way.is_empty() { auth::place(self) } else { self.way.join(" > ") }

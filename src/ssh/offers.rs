@@ -54,6 +54,14 @@ impl Offer {
         }
     }
 
+    /// Names the key for a person who is to touch it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File { path, .. } | Self::Certificate { path, .. } => path.display().to_string(),
+            Self::Agent(identity) => format!("{} from the agent", said(identity.comment())),
+        }
+    }
+
     /// The algorithm of its key, where that is known.
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         match self {

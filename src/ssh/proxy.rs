@@ -11,9 +11,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
 
 /// How much of what it says is kept, from the end.
 const SAID: usize = 2 * 1024;
+/// How long a command whose connection has ended may take to end by itself, and to say why.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Between the request to end and the end.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -84,16 +87,21 @@ impl Drop for Proxy {
         // First of all, so that a command that only copies ends by itself.
         self.input = None;
         let (Some(mut child), Some(group)) = (self.child.take(), self.group) else { return };
-        let _ = killpg(group, Signal::SIGHUP);
-        // Without a runtime the drop of `child` kills it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-                    let _ = killpg(group, Signal::SIGKILL);
-                    let _ = child.wait().await;
-                }
-            });
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            let _ = killpg(group, Signal::SIGHUP);
+            return;
+        };
+        runtime.spawn(async move {
+            // One that failed may be about to say why.
+            if timeout(LAST_WORDS, child.wait()).await.is_ok() {
+                return;
+            }
+            let _ = killpg(group, Signal::SIGHUP);
+            if timeout(GRACE, child.wait()).await.is_err() {
+                let _ = killpg(group, Signal::SIGKILL);
+                let _ = child.wait().await;
+            }
+        });
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
-use super::peer::{End, said};
+use super::peer::End;
 
 /// How long a person has: to touch, to confirm, to type. sshd itself waits 120 s (`LoginGraceTime`).
 pub(super) const PERSON: Duration = Duration::from_secs(60);
@@ -129,6 +129,8 @@ pub(super) struct ByAgent<'a> {
     pub(super) agent: &'a mut Agent,
     /// The plain key that signs for a certificate from a file.
     pub(super) key: Option<PublicKey>,
+    /// The key, as people know it.
+    pub(super) name: String,
     pub(super) shared: &'a Shared,
     pub(super) patience: &'a Patience,
     pub(super) end: &'a End,
@@ -150,7 +152,7 @@ impl Signer for ByAgent<'_> {
             true => {
                 let failed = || Unsigned::Failed("other keys were waited for too long".into());
                 let turn = self.patience.turn(self.shared, self.end).await.ok_or_else(failed)?;
-                self.shared.ask.touch(&said(identity.comment()));
+                self.shared.ask.touch(&self.name);
                 Some(turn)
             }
             false => None,

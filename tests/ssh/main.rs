@@ -3,5 +3,7 @@
 
 mod agreement;
 mod faults;
+mod login;
 mod real;
+mod routes;
 mod support;

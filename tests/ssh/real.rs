@@ -17,10 +17,10 @@ use crate::support::{Answers, Client, command, payload, run, run_until};
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// A running sshd; ends with the value.
-struct Sshd {
-    dir: tempfile::TempDir,
+pub struct Sshd {
+    pub dir: tempfile::TempDir,
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Drop for Sshd {
@@ -31,7 +31,7 @@ impl Drop for Sshd {
 }
 
 /// Starts sshd; `None` where it is not installed, which is said loudly, or is a failure if the daemons are demanded.
-fn sshd(extra: &str) -> Option<Sshd> {
+pub fn sshd(extra: &str) -> Option<Sshd> {
     if !Path::new(SSHD).exists() {
         assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none_or(|v| v != "1"), "{SSHD} is not installed");
         #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
@@ -86,35 +86,35 @@ fn sshd(extra: &str) -> Option<Sshd> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "waits for a process outside of any runtime")]
-fn nap() {
+pub fn nap() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
-fn keygen(path: &Path, kind: &str, passphrase: &str) {
+pub fn keygen(path: &Path, kind: &str, passphrase: &str) {
     keygen_with(path, &["-t", kind, "-N", passphrase]);
 }
 
-fn keygen_with(path: &Path, arguments: &[&str]) {
+pub fn keygen_with(path: &Path, arguments: &[&str]) {
     let out =
         Command::new("ssh-keygen").args(["-q", "-C", "a comment", "-f"]).arg(path).args(arguments).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-fn public(path: &Path) -> String {
+pub fn public(path: &Path) -> String {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     std::fs::read_to_string(PathBuf::from(name)).unwrap()
 }
 
 impl Sshd {
-    fn authorize(&self, key: &Path) {
+    pub fn authorize(&self, key: &Path) {
         let file = self.dir.path().join("authorized_keys");
         let text = std::fs::read_to_string(&file).unwrap() + &public(key);
         std::fs::write(file, text).unwrap();
     }
 
     /// A client with one ed25519 key that the server accepts.
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         let mut client = Client::new();
         let key = client.home.path().join("key");
         keygen(&key, "ed25519", "");
@@ -123,15 +123,19 @@ impl Sshd {
         client
     }
 
-    fn host_key(&self, kind: &str) -> String {
+    pub fn host_key(&self, kind: &str) -> String {
         public(&self.dir.path().join(format!("host_{kind}"))).trim().to_owned()
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("[127.0.0.1]:{}", self.port)
     }
 
-    fn log(&self) -> String {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 }
@@ -510,9 +514,9 @@ async fn the_usual_keys_are_found_and_no_more_than_five_are_offered() {
 }
 
 /// A running ssh-agent; ends with the value.
-struct Agent {
+pub struct Agent {
     child: Child,
-    socket: PathBuf,
+    pub socket: PathBuf,
 }
 
 impl Drop for Agent {
@@ -522,7 +526,7 @@ impl Drop for Agent {
     }
 }
 
-fn agent(dir: &Path, keys: &[&Path]) -> Agent {
+pub fn agent(dir: &Path, keys: &[&Path]) -> Agent {
     let socket = dir.join("agent");
     let child = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
     let agent = Agent { child, socket };

@@ -25,6 +25,10 @@ impl Ask for Answers {
         self.passphrase.clone()
     }
 
+    fn touch(&self, key: &str) {
+        self.asked.lock().unwrap().push(format!("touch {key}").into());
+    }
+
     fn anybody(&self) -> bool {
         self.password.is_some()
     }
