@@ -9,7 +9,7 @@ use std::sync::Arc;
 use russh::keys::{Certificate, PrivateKey, PublicKey};
 use tokio::sync::Mutex;
 
-use super::Shared;
+use super::{Shared, short_scalar};
 
 /// How often a passphrase may be typed wrongly.
 const TRIES: usize = 3;
@@ -156,6 +156,9 @@ fn read(path: &Path) -> Stored {
         }
         // PKCS#8 does not say that it is encrypted, it only fails.
         Err(_) if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => Stored::Locked(beside()),
-        Err(e) => Stored::Unusable(format!("not a usable private key: {e}"), beside()),
+        Err(e) => match short_scalar::read(&text) {
+            Some(key) => Stored::Ready(Arc::new(key)),
+            None => Stored::Unusable(format!("not a usable private key: {e}"), beside()),
+        },
     }
 }

@@ -20,6 +20,7 @@ mod peer;
 mod proxy;
 pub mod session;
 pub mod settings;
+mod short_scalar;
 mod signing;
 mod tunnel;
 mod upload;

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelOpenFailure, Disconnect};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -46,6 +47,8 @@ pub struct Session {
     pub(super) running: std::sync::atomic::AtomicUsize,
     /// Whether commands are given the agent.
     pub(super) lends: bool,
+    /// The channel for the next command, opened while one runs: that saves it a round trip.
+    ahead: std::sync::Mutex<Ahead>,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
     cut: CancellationToken,
     /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
@@ -109,6 +112,17 @@ impl Link {
     }
 }
 
+/// Where the channel for the next command stands.
+#[derive(Default)]
+enum Ahead {
+    #[default]
+    None,
+    /// Being opened, or open.
+    Asked(oneshot::Receiver<Channel<Msg>>),
+    /// The server has refused one: it is not asked again.
+    Never,
+}
+
 /// What belongs to a connection beside its handle.
 pub(super) struct Made {
     pub(super) end: End,
@@ -130,7 +144,17 @@ impl Session {
         let Made { end, refusals, cut, lends } = made;
         let _cut_on_drop = cut.clone().drop_guard();
         let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
-        Self { handle, end, channel_timeout, running: Default::default(), lends, refusals, cut, _cut_on_drop }
+        Self {
+            handle,
+            end,
+            channel_timeout,
+            running: Default::default(),
+            lends,
+            ahead: Default::default(),
+            refusals,
+            cut,
+            _cut_on_drop,
+        }
     }
 
     /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of
@@ -160,6 +184,61 @@ impl Session {
             Ok(channel) => Ok(Box::new(Tunnel::new(channel, self.end.clone()))),
             Err(NotOpen::Refused(why)) => Err(why),
             Err(NotOpen::Lost(why)) => Err(format!("the connection was lost: {why}")),
+        }
+    }
+
+    /// Takes the channel that was opened ahead, if there is one and the server has not closed it since.
+    pub(super) async fn take_ahead(&self) -> Option<Channel<Msg>> {
+        let asked = {
+            let mut ahead = self.ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match std::mem::take(&mut *ahead) {
+                Ahead::Asked(asked) => asked,
+                other => {
+                    *ahead = other;
+                    return None;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = timeout(self.channel_timeout, asked) => answer,
+            _ = self.end.wait() => return None,
+        };
+        match answer {
+            Ok(Ok(mut channel)) => loop {
+                match channel.wait().now_or_never() {
+                    None => return Some(channel),
+                    Some(None | Some(ChannelMsg::Close | ChannelMsg::Eof)) => return None,
+                    Some(Some(_)) => {}
+                }
+            },
+            Ok(Err(_)) => {
+                *self.ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Ahead::Never;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Opens the channel for the next command, unless that is done.
+    pub(super) fn open_ahead(&self) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if matches!(*ahead, Ahead::None) {
+            let (opened, asked) = oneshot::channel();
+            *ahead = Ahead::Asked(asked);
+            let (handle, refusals) = (self.handle.clone(), self.refusals.clone());
+            // A refusal is not waited for by anybody but the next command, which then opens its own.
+            tokio::spawn(async move {
+                match timeout(ABANDONED_LIMIT, handle.channel_open_session()).await {
+                    Ok(Ok(channel)) => {
+                        if let Err(late) = opened.send(channel) {
+                            let _ = timeout(CLOSE_LIMIT, late.close()).await;
+                        }
+                    }
+                    // Its description must not be taken for that of another.
+                    Ok(Err(_)) => drop(timeout(DESCRIPTION_LIMIT, latest(&refusals)).await),
+                    Err(_) => {}
+                }
+            });
         }
     }
 
