@@ -79,9 +79,17 @@ pub enum Verb {
         #[command(flatten)]
         select: Select,
     },
-    /// Removes the lock that a dead run left behind.
+    /// Takes back what a dead run had in flight, puts back what is proven good, and releases its lock.
+    Recover {
+        /// Takes the lock over even when its holder may be alive.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Freezes deploys, with a reason and perhaps an end.
+    Lock(Lock),
+    /// Ends a freeze, or removes the lock that a dead or stuck run left behind.
     Unlock {
-        /// Removes it even when its holder is alive on this machine.
+        /// Removes it even when its holder may be at work, or has changed something that `recover` would take back.
         #[arg(long)]
         force: bool,
         /// The run that holds the lock, as the refusal showed it.
@@ -123,6 +131,9 @@ pub struct Walk {
     /// Goes on without servers that cannot be reached, lists them, and exits with 3.
     #[arg(long)]
     pub skip_unreachable: bool,
+    /// Waits so long for another run's lock, e.g. 10m; without it a held lock ends the run at once.
+    #[arg(long, value_name = "DURATION")]
+    pub wait_lock: Option<String>,
     /// Prints the plan that would run, and changes nothing anywhere.
     #[arg(long)]
     pub dry_run: bool,
@@ -163,9 +174,6 @@ pub struct Deploy {
     /// Does nothing when all servers are on that revision already.
     #[arg(long)]
     pub if_changed: bool,
-    /// Waits so long for another run's lock, e.g. 10m.
-    #[arg(long, value_name = "DURATION")]
-    pub wait_lock: Option<String>,
 }
 
 /// `pitcrew rollback`.
@@ -179,6 +187,23 @@ pub struct Rollback {
     /// Which servers.
     #[command(flatten)]
     pub select: Select,
+}
+
+/// `pitcrew lock`.
+#[derive(Debug, Clone, Args)]
+pub struct Lock {
+    /// Why; whoever deploys meanwhile reads it.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// For how long or until when: 2h, 18:00, 2026-12-24, "2026-12-24 18:00"; without it until `pitcrew unlock`.
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub until: Option<String>,
+    /// Waits so long for a run that is at work, e.g. 10m.
+    #[arg(long, value_name = "DURATION")]
+    pub wait_lock: Option<String>,
+    /// Goes on without servers that cannot be reached, lists them, and exits with 3.
+    #[arg(long)]
+    pub skip_unreachable: bool,
 }
 
 /// `pitcrew demo`.

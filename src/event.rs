@@ -3,10 +3,13 @@
 //! The engine emits them, reporters turn them into text, `--json` and the run's log print them as they are.
 //! A leaf: it knows names and nothing else of the program.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{OnFailure, Prepare, Strategy};
+use crate::lease::Standing;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
 
 /// An event with when it happened and in which run.
@@ -23,6 +26,9 @@ pub struct Stamped {
     #[serde(flatten)]
     pub event: Event,
 }
+
+/// The verb of a run that takes back a dead one.
+pub const RECOVER: &str = "recover";
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -108,6 +114,14 @@ pub enum Event {
         /// Why it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         failure: Option<Box<Failure>>,
+    },
+    /// What a dead run had done to a server, for the run that recovers it.
+    Inherited {
+        /// Whose.
+        server: ServerName,
+        /// What.
+        #[serde(flatten)]
+        inherited: Inherited,
     },
     /// Something a person should read, that does not end the run.
     Warning {
@@ -329,13 +343,8 @@ pub enum Cause {
         /// What it saw.
         detail: String,
     },
-    /// Another run holds the lock.
-    Locked {
-        /// What its owner wrote: run, who, host, pid, command, since.
-        owner: std::collections::BTreeMap<String, String>,
-        /// Seconds since it was last renewed, by the server's clock.
-        age: Option<u64>,
-    },
+    /// Another run holds the lock, or a person froze deploys.
+    Locked(Box<Held>),
     /// A health check did not pass in time.
     Unhealthy(Box<Unhealthy>),
     /// A balancer refused or did not answer.
@@ -358,6 +367,21 @@ pub enum Cause {
     Interrupted,
     /// Another server's failure made the step pointless.
     Abandoned,
+}
+
+/// A lock that somebody else holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// What its owner wrote: run, who, host, pid, command, since.
+    pub owner: BTreeMap<String, String>,
+    /// Seconds since it was last renewed, by the server's clock.
+    pub age: Option<u64>,
+    /// How far its run is, as it said itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// What that says of its run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
 }
 
 /// The last answer of a failing health check.
@@ -441,16 +465,82 @@ pub enum Warning {
         /// Why.
         stuck: Stuck,
     },
+    /// The run waited for another one's lock.
+    Waited {
+        /// In seconds.
+        seconds: u64,
+        /// Whose it was.
+        held: Box<Held>,
+    },
+    /// The lock could not be renewed: others may soon take this run for dead.
+    NotRenewed {
+        /// Seconds since the last renewal.
+        seconds: u64,
+        /// The lease in seconds.
+        lease: u64,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// Somebody removed the lock while the run was at work: nothing more is done there.
+    LockLost {
+        /// What the server said.
+        detail: String,
+    },
     /// A signal asked the run to stop; it unwinds now.
     Interrupted {
         /// Its name without SIG.
         signal: String,
+    },
+    /// The connection was lost while a step ran.
+    Lost {
+        /// The step.
+        step: StepName,
+        /// How.
+        detail: String,
+    },
+    /// The server was reached again and said what had become of the step.
+    Found {
+        /// The step.
+        step: StepName,
+        /// What.
+        fate: Fate,
     },
     /// Anything else, as data from elsewhere.
     Note {
         /// A sentence.
         text: String,
     },
+}
+
+/// What a dead run had done to a server, as far as its journal and its balancer tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Inherited {
+    /// It was being drained.
+    pub drained: bool,
+    /// It is back in its balancer, or may be.
+    pub restored: bool,
+    /// `current` was being switched.
+    pub switched: bool,
+    /// Its web server was being restarted.
+    pub restarted: bool,
+    /// Its whole batch went well.
+    pub finished: bool,
+    /// All of it had been taken back.
+    pub taken_back: bool,
+}
+
+/// What became of a step whose connection was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It ended well.
+    Done,
+    /// It ended, and not well.
+    Failed,
+    /// It began, and ended without a word.
+    Unfinished,
+    /// It never began, or changes nothing, and is run again.
+    Again,
 }
 
 /// How a run ended.

@@ -107,10 +107,23 @@ pub struct ProcessFacts {
 /// A held lock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LockFacts {
-    /// What its owner wrote: `run`, `who`, `host`, `pid`, `command`, `since`.
+    /// What its owner wrote: `run`, `who`, `host`, `pid`, `process`, `command`, `since`, `lease`; for a freeze also `freeze`,
+    /// `reason` and `until`.
     pub owner: BTreeMap<String, String>,
     /// Seconds since it was taken or renewed, by the server's clock.
     pub age: Option<u64>,
+    /// What the run wrote of how far it is.
+    pub phase: Option<String>,
+    /// The journal's last line: seconds since the epoch, the script, what it was about to change.
+    pub doing: Option<String>,
+    /// Why the run ended and kept it.
+    pub stuck: Option<String>,
+    /// Seconds until a freeze ends, by the server's clock; it is over when there are none left.
+    pub left: Option<i64>,
+    /// The plan that was written into it, line by line; only the probe tells.
+    pub plan: Vec<String>,
+    /// What this machine knows of the process that took it; whoever asked the server adds it.
+    pub seen: crate::lease::Seen,
 }
 
 impl ReleaseState {
@@ -193,12 +206,9 @@ impl ServerFacts {
             "lock" => {
                 self.lock.get_or_insert_default();
             }
-            "owner" => {
-                if let Some((key, value)) = value.split_once('=') {
-                    self.lock.get_or_insert_default().owner.insert(key.to_owned(), value.to_owned());
-                }
+            "owner" | "age" | "phase" | "doing" | "stuck" | "left" | "plan" => {
+                self.lock.get_or_insert_default().take(answer).map_err(|()| strange(answer))?;
             }
-            "age" => self.lock.get_or_insert_default().age = Some(number(answer)?),
             "journal" => self.journal.push(value.to_owned()),
             "free_kb" => self.free_kb = Some(number(answer)?),
             "free_inodes" => self.free_inodes = Some(number(answer)?),
@@ -220,19 +230,39 @@ impl ServerFacts {
 }
 
 impl LockFacts {
-    /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`.
+    /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`, or only looked.
     pub fn read(answers: &[Answer]) -> Self {
         let mut lock = Self::default();
         for answer in answers {
-            match (answer.key.as_str(), answer.value.split_once('=')) {
-                ("owner", Some((key, value))) => {
-                    lock.owner.insert(key.to_owned(), value.to_owned());
-                }
-                ("age", _) => lock.age = answer.value.parse().ok(),
-                _ => {}
-            }
+            // A number that is none is as good as none: the lock is held all the same.
+            let _ = lock.take(answer);
         }
         lock
+    }
+
+    /// The run that holds it; empty when it does not say.
+    pub fn run(&self) -> &str {
+        self.owner.get("run").map(String::as_str).unwrap_or_default()
+    }
+
+    fn take(&mut self, answer: &Answer) -> Result<(), ()> {
+        let value = answer.value.as_str();
+        let text = || Some(value.to_owned()).filter(|v| !v.trim().is_empty());
+        match answer.key.as_str() {
+            "owner" => {
+                if let Some((key, value)) = value.split_once('=') {
+                    self.owner.insert(key.to_owned(), value.to_owned());
+                }
+            }
+            "age" => self.age = Some(value.trim().parse().map_err(drop)?),
+            "left" => self.left = Some(value.trim().parse().map_err(drop)?),
+            "phase" => self.phase = text(),
+            "doing" => self.doing = text(),
+            "stuck" => self.stuck = text(),
+            "plan" => self.plan.push(value.to_owned()),
+            _ => {}
+        }
+        Ok(())
     }
 }
 

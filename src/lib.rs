@@ -11,10 +11,11 @@
 //! - [`config`]: the file, a profile and flags, resolved to one value; pure.
 //! - [`web`]: web server templates; pure.
 //! - [`facts`]: what was true before the run; pure.
+//! - [`lease`]: what a held lock says of its holder; pure.
 //! - [`plan`]: what will be done, and how it is taken back; pure.
 //! - [`engine`]: does it, and reports through [`event`]s.
 //! - [`report`]: turns events into text, JSON and logs.
-//! - [`ssh`], [`balancer`], [`source`], [`health`], [`remote`]: the outside world.
+//! - [`ssh`], [`balancer`], [`source`], [`health`], [`remote`], [`machine`]: the outside world.
 //! - [`demo`]: a fleet in this process, which the tests use too.
 //! - [`verbs`], [`cli`]: wiring.
 
@@ -27,6 +28,8 @@ pub mod error;
 pub mod event;
 pub mod facts;
 pub mod health;
+pub mod lease;
+pub mod machine;
 pub mod name;
 pub mod plan;
 pub mod remote;

@@ -130,10 +130,11 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             current: found.current.as_deref().and_then(ReleaseId::parse),
             current_odd: found.current_odd.clone(),
             releases: releases.collect(),
-            lock: found
-                .locked_by
-                .as_ref()
-                .map(|run| LockFacts { owner: [("run".to_owned(), run.clone())].into(), age: Some(30) }),
+            lock: found.locked_by.as_ref().map(|run| LockFacts {
+                owner: [("run".to_owned(), run.clone())].into(),
+                age: Some(30),
+                ..LockFacts::default()
+            }),
             free_kb: Some(found.free_kb),
             missing_files: found.missing_files.clone(),
             missing_tools: found.missing_tools.clone(),
@@ -175,6 +176,7 @@ fn plan(case: &Case, config: &Config) -> Plan {
     let now: jiff::Timestamp = NOW.parse().unwrap();
     let flags = &case.flags;
     let request = Request {
+        holder: None,
         verb: if flags.verb.as_deref() == Some("rollback") { Verb::Rollback } else { Verb::Deploy },
         strategy: flags.strategy,
         batch: flags.batch.as_deref().map(|b| config::select::parse_batch(b).unwrap()),

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use pitcrew::config::Shared;
 use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
+use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
-use pitcrew::remote::calls::{self, Behind, Dir, Mark};
+use pitcrew::remote::calls::{self, Behind, Dir, Expected, Mark};
 use pitcrew::remote::{COMMAND_LIMIT, Call, Nonce, Param, Script};
 use server::{Server, everywhere, id, owner, require, run, tarball};
 
@@ -119,11 +120,11 @@ fn a_lock_is_held_by_one_run() {
         assert_eq!(server.probe(&[]).lock.unwrap().owner["who"], "alice");
 
         server.run(&calls::unlock(&site, &run())).refused("not_ours");
-        server.run(&calls::renew(&site, &run())).refused("lock_lost");
-        server.run(&calls::renew(&site, &other.run)).ok();
+        server.run(&calls::renew(&site, &run(), "")).refused("lock_lost");
+        server.run(&calls::renew(&site, &other.run, "")).ok();
         server.run(&calls::unlock(&site, &other.run)).ok();
         server.run(&calls::unlock(&site, &other.run)).ok();
-        server.run(&calls::renew(&site, &other.run)).refused("lock_lost");
+        server.run(&calls::renew(&site, &other.run, "")).refused("lock_lost");
         server.run(&calls::lock(&site, &owner())).ok();
     });
 }
@@ -143,6 +144,218 @@ fn of_many_who_ask_one_gets_the_lock() {
             asking.into_iter().map(|a| usize::from(a.join().unwrap())).sum()
         });
         assert_eq!(taken, 1);
+    });
+}
+
+#[test]
+fn of_many_who_recover_one_takes_the_lock_over() {
+    everywhere(|server| {
+        let site = server.site();
+        for round in 0..4 {
+            let mut dead = owner();
+            dead.run = RunId(format!("dead{round}"));
+            server.run(&calls::lock(&site, &dead).planning("the plan")).ok();
+            server.write(".pitcrew/lock/journal", "1795423815 transfer x\n");
+            server.write(".pitcrew/lock/stuck", "web2 is sick\n");
+            let from = &dead.run;
+            let winners: Vec<RunId> = std::thread::scope(|scope| {
+                let asking: Vec<_> = (0..6)
+                    .map(|n| {
+                        let mut owner = owner();
+                        owner.run = RunId(format!("recovery{n}"));
+                        scope.spawn(move || {
+                            (server.run(&calls::takeover(&site, &owner, from)).status == 0).then_some(owner.run)
+                        })
+                    })
+                    .collect();
+                asking.into_iter().filter_map(|a| a.join().unwrap()).collect()
+            });
+            assert_eq!(winners.len(), 1, "{winners:?}");
+            let lock = server.probe(&[]).lock.unwrap();
+            assert_eq!(lock.owner["run"], winners[0].0);
+            assert_eq!((lock.plan.as_slice(), lock.stuck), (&["the plan".to_owned()][..], None));
+            assert_eq!(server.probe(&[]).journal.len(), 1);
+            server.run(&calls::renew(&site, from, "")).refused("lock_lost");
+            server.run(&calls::unlock(&site, &winners[0])).ok();
+            assert_eq!(server.run(&calls::takeover(&site, &owner(), from)).ok().value("lock"), Some("free"));
+        }
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
+fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        // One ends when it is asked to, the other does not.
+        let stubborn = "trap '' TERM; echo here; while true; do sleep 0.1; done";
+        let commands = ["sleep 60", stubborn]
+            .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&crate::run(), "build"));
+        // Waited for by threads, as sshd waits for them.
+        let left = commands.map(|c| {
+            let child = server.begin(&c, &c.head(), &Nonce::random());
+            std::thread::spawn(move || child.wait_with_output().unwrap())
+        });
+        let begun = || {
+            let names = fs::read_dir(server.root().join(".pitcrew/lock")).unwrap();
+            names.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("step.")).count()
+        };
+        while begun() < 2 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut other = owner();
+        other.run = RunId("recovery".into());
+        let taken = server.run(&calls::takeover(&site, &other, &run())).ok();
+        assert_eq!(taken.value("taken"), Some("over"), "{taken:?}");
+        for ended in left {
+            let ended = ended.join().unwrap();
+            assert!(!ended.status.success(), "{ended:?}");
+        }
+        server.run(&calls::unlock(&site, &other.run)).ok();
+    });
+}
+
+#[test]
+fn a_lock_tells_all_that_is_known_of_its_run() {
+    everywhere(|server| {
+        let site = server.site();
+        let mut other = owner();
+        other.run = RunId("other".into());
+        let taken = calls::lock(&site, &other).planning("release 20260101000000\nserver \\ it's\n");
+        assert_eq!(server.run(&taken).ok().value("taken"), Some("yes"));
+        server.run(&calls::renew(&site, &other.run, "rollout\nbatch 2")).ok();
+        server.write(".pitcrew/lock/journal", "1795423815 transfer x\n1795423816 switch a b\n");
+        server.run(&calls::renew(&site, &other.run, "")).ok();
+
+        let held = LockFacts::read(&server.run(&calls::lock(&site, &owner())).refused("locked").answers);
+        assert_eq!(held.phase.as_deref(), Some("rollout batch 2"));
+        assert_eq!(held.doing.as_deref(), Some("1795423816 switch a b"));
+        assert_eq!((held.stuck.as_deref(), held.left, held.run()), (None, None, "other"));
+        let looked = LockFacts::read(&server.run(&calls::look(&site)).ok().answers);
+        assert_eq!(looked.owner, held.owner);
+        assert_eq!(lease::judge(&looked), Standing::Renewed { age: looked.age.unwrap(), lease: 120 });
+
+        server.run(&calls::keep(&site, &run(), "mine")).refused("lock_lost");
+        server.run(&calls::keep(&site, &other.run, "web2: could not\nrestart")).ok();
+        let probed = server.probe(&[]).lock.unwrap();
+        assert_eq!(probed.plan, ["release 20260101000000", "server \\ it's"]);
+        assert_eq!(lease::judge(&probed), Standing::Stuck { reason: "web2: could not restart".into() });
+        server.run(&calls::unlock(&site, &other.run)).ok();
+        assert_eq!(server.run(&calls::look(&site)).ok().value("lock"), Some("free"));
+        assert_eq!(server.leftovers(), ["journal"]);
+    });
+}
+
+#[test]
+fn the_age_of_a_lock_is_that_of_its_last_sign_of_life() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        let beat = server.root().join(".pitcrew/lock/beat");
+        let ago = |seconds| std::time::SystemTime::now() - Duration::from_secs(seconds);
+        let age = || LockFacts::read(&server.run(&calls::look(&site)).ok().answers).age.unwrap();
+        fs::File::options().write(true).open(&beat).unwrap().set_modified(ago(1000)).unwrap();
+        assert!((1000..1100).contains(&age()), "{}", age());
+        server.run(&calls::renew(&site, &run(), "")).ok();
+        assert!(age() < 100, "{}", age());
+        // Every step that needs the lock is a sign of life too.
+        fs::File::options().write(true).open(&beat).unwrap().set_modified(ago(1000)).unwrap();
+        server.run(&calls::mark(&site, &run(), &Mark::default())).ok();
+        assert!(age() < 100, "{}", age());
+    });
+}
+
+#[test]
+fn half_a_lock_is_held_by_nobody_knows_whom_and_can_be_released() {
+    everywhere(|server| {
+        let site = server.site();
+        fs::create_dir_all(server.root().join(".pitcrew/lock")).unwrap();
+        let held = LockFacts::read(&server.run(&calls::lock(&site, &owner())).refused("locked").answers);
+        assert!(held.owner.is_empty() && held.age.is_some_and(|age| age < 60), "{held:?}");
+        server.run(&calls::unlock(&site, &RunId(String::new()))).ok();
+        // Whoever died before its lock was one holds nobody up, and leaves nothing for long.
+        fs::create_dir_all(server.root().join(".pitcrew/lock.new.77.dead")).unwrap();
+        fs::create_dir_all(server.root().join(".pitcrew/released.77")).unwrap();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.run(&calls::unlock(&site, &run())).ok();
+        assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
+    });
+}
+
+#[test]
+fn a_freeze_holds_for_its_time_by_the_servers_own_clock() {
+    everywhere(|server| {
+        let site = server.site();
+        let mut ann = owner();
+        ann.run = RunId("freeze-1".into());
+        server.run(&calls::freeze(&site, &ann, "it's\nfair", Some(Duration::from_secs(3600)))).ok();
+        let held = LockFacts::read(&server.run(&calls::lock(&site, &owner())).refused("locked").answers);
+        assert!(held.left.is_some_and(|left| (3000..=3600).contains(&left)), "{held:?}");
+        assert!(matches!(lease::judge(&held), Standing::Frozen { reason, .. } if reason == "it's fair"));
+        server.run(&calls::freeze(&site, &owner(), "mine", None)).refused("locked");
+
+        // Its time is over.
+        let file = server.root().join(".pitcrew/lock/owner");
+        let text = fs::read_to_string(&file).unwrap();
+        let (before, _) = text.split_once("until=").unwrap();
+        fs::write(&file, format!("{before}until=1000\n")).unwrap();
+        assert_eq!(lease::judge(&server.probe(&[]).lock.unwrap()), Standing::Expired);
+        assert_eq!(server.run(&calls::lock(&site, &owner()).planning("p")).ok().value("taken"), Some("thawed"));
+        let ours = server.probe(&[]).lock.unwrap();
+        assert_eq!((ours.run(), ours.left, ours.plan.as_slice()), ("run-1", None, &["p".to_owned()][..]));
+        assert!(!ours.owner.contains_key("freeze"), "{ours:?}");
+        server.run(&calls::unlock(&site, &run())).ok();
+        assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
+
+        server.run(&calls::freeze(&site, &ann, "for good", None)).ok();
+        server.run(&calls::lock(&site, &owner())).refused("locked");
+        server.run(&calls::unlock(&site, &ann.run)).ok();
+    });
+}
+
+#[test]
+fn of_many_who_find_an_expired_freeze_one_gets_the_lock() {
+    everywhere(|server| {
+        let site = server.site();
+        for _ in 0..3 {
+            server.write(".pitcrew/lock/owner", "run=old\nfreeze=yes\nuntil=1000\n");
+            let taken: usize = std::thread::scope(|scope| {
+                let ask = |n| {
+                    let mut owner = owner();
+                    owner.run = RunId(format!("run{n}"));
+                    move || usize::from(server.run(&calls::lock(&site, &owner)).status == 0)
+                };
+                let asking: Vec<_> = (0..8).map(|n| scope.spawn(ask(n))).collect();
+                asking.into_iter().map(|a| a.join().unwrap()).sum()
+            });
+            assert_eq!(taken, 1);
+            let holder = RunId(server.probe(&[]).lock.unwrap().run().to_owned());
+            server.run(&calls::unlock(&site, &holder)).ok();
+            assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
+        }
+    });
+}
+
+#[test]
+fn a_lock_is_not_kept_where_the_server_is_not_as_it_was() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        server.release(B, Some("bbb"));
+        let site = server.site();
+        let (a, b) = (id(A), id(B));
+        let expect = |current, newest| calls::lock(&site, &owner()).expecting(Expected { current, newest });
+        server.run(&expect(None, Some(&b))).refused("stale_facts");
+        server.run(&expect(Some(&b), Some(&b))).refused("stale_facts");
+        server.run(&expect(Some(&a), Some(&a))).refused("stale_facts");
+        assert_eq!(server.run(&calls::look(&site)).ok().value("lock"), Some("free"));
+        server.run(&expect(Some(&a), Some(&b))).ok();
+        // Whoever asks again keeps what it has.
+        server.run(&expect(None, None)).refused("stale_facts");
+        server.run(&calls::renew(&site, &run(), "")).ok();
+        server.run(&calls::unlock(&site, &run())).ok();
+        assert_eq!(server.leftovers(), ["journal", "states"]);
     });
 }
 
@@ -597,6 +810,55 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
+fn a_step_leaves_word_of_how_it_ended() {
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        let limit = Duration::from_secs(20);
+        let asked = |call: &Call, nonce: &Nonce| server.run(&calls::ask(call, nonce, limit));
+        let switch = calls::switch(&site, &run(), None, Some(&id(A)));
+        let nonce = Nonce::random();
+        assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("never"));
+        server.named(&switch, &switch.head(), &nonce).ok();
+        assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("done"));
+
+        let (refused, nonce) = (calls::switch(&site, &run(), None, Some(&id(B))), Nonce::random());
+        server.named(&refused, &refused.head(), &nonce).refused("current_changed");
+        let word = asked(&refused, &nonce).ok();
+        assert!(word.value("became").unwrap().starts_with("fail current_changed current is"), "{word:?}");
+
+        // One that runs is waited for; one that was cut off in the middle has begun and no more.
+        let command = calls::command(&site, Dir::Current, "sleep 2; exit 3").under(&run(), "build");
+        let nonce = Nonce::random();
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.named(&command, &command.head(), &nonce));
+            while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_eq!(asked(&command, &nonce).ok().value("became"), Some("exit 3"));
+        });
+        let (killed, nonce) =
+            (calls::command(&site, Dir::Current, "kill -9 $PPID").under(&run(), "build"), Nonce::random());
+        assert_ne!(server.named(&killed, &killed.head(), &nonce).status, 0);
+        assert_eq!(asked(&killed, &nonce).ok().value("became"), Some("begun"));
+
+        // A transfer whose sender is gone is not waited for.
+        let (transfer, nonce) = (calls::transfer(&site, &run(), &id(B), &Revision("x".into())), Nonce::random());
+        let mut cut = server.begin(&transfer, &transfer.head(), &nonce);
+        while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(asked(&transfer, &nonce).ok().value("became"), Some("begun"));
+        assert!(!cut.wait().unwrap().success());
+
+        server.run(&calls::unlock(&site, &run())).ok();
+        asked(&switch, &nonce).refused("lock_lost");
+    });
+}
+
+#[test]
 fn shellcheck_has_nothing_to_say() {
     let Some(shellcheck) = require("shellcheck") else { return };
     let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
@@ -620,6 +882,9 @@ fn shellcheck_has_nothing_to_say() {
         calls::prune(&site, &run, 5, std::slice::from_ref(&a)),
         calls::remove(&site, &run, &a),
         calls::history(&site),
+        calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
+        calls::note(&site, &run, "drain {}"),
+        calls::takeover(&site, &owner(), &run),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();

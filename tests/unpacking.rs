@@ -40,6 +40,8 @@ impl Server {
             pid: 1,
             command: "pitcrew deploy".into(),
             since: String::new(),
+            process: None,
+            lease: 120,
         };
         assert_eq!(server.run(&calls::lock(&server.site(), &owner), b""), Ok(()));
         server

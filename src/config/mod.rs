@@ -446,6 +446,8 @@ pub struct Timeouts {
     pub migrate: Option<Duration>,
     /// Restart with its proof.
     pub restart: Option<Duration>,
+    /// Without a sign of life for so long, others may take the run for dead; locks are renewed several times in that time.
+    pub lease: Duration,
     /// A step that prints nothing for so long is reported; zero (`"none"`): never.
     pub quiet: Duration,
 }

@@ -62,6 +62,7 @@ pub fn validate(kind: Kind, value: &Spanned<DeValue<'_>>) -> Vec<Wrong> {
         Kind::Boolean => checked(Err(wrong_type("true or false", written, "write it without quotes"))),
         Kind::Whole { least, most } => checked(in_range(written, least, most)),
         Kind::Duration { zero } => checked(duration_of(written).and_then(|d| nonzero(d, zero)).map(drop)),
+        Kind::AtLeast(least) => checked(duration_of(written).and_then(|d| no_shorter(d, least))),
         Kind::Limit if written.as_str() == Some("none") => Vec::new(),
         Kind::Limit => checked(duration_of(written).and_then(|d| nonzero(d, false)).map(drop).map_err(|mut bad| {
             bad.hint = format!("{}; \"none\" means without a limit", bad.hint);
@@ -134,6 +135,13 @@ fn nonzero(duration: Duration, zero: bool) -> Result<Duration, Bad> {
         return Err(Bad::new("cannot be zero", "write for example \"10s\" or \"2m\""));
     }
     Ok(duration)
+}
+
+fn no_shorter(duration: Duration, least: Duration) -> Result<(), Bad> {
+    if duration < least {
+        return Err(Bad::new("cannot be that short", format!("write \"{}s\" or more", least.as_secs())));
+    }
+    Ok(())
 }
 
 fn batch_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<BatchSize>, Wrong> {

@@ -3,6 +3,8 @@
 //! Reading, the search for unknown keys, and the test that the commented sample mentions every key share it. Owns what
 //! each key takes and what is not built yet; not what the keys mean together.
 
+use std::time::Duration;
+
 use super::hosts;
 use super::values::{self, Bad};
 
@@ -32,6 +34,8 @@ pub enum Kind {
         /// Whether zero makes sense.
         zero: bool,
     },
+    /// A duration that is no shorter.
+    AtLeast(Duration),
     /// A duration that is not zero, or `"none"`.
     Limit,
     /// Batch sizes.
@@ -289,6 +293,7 @@ pub const TABLES: &[Table] = &[
             key("migrate", Kind::Limit),
             key("restart", Kind::Limit),
             key("quiet", Kind::Limit),
+            key("lease", Kind::AtLeast(crate::lease::LEAST)),
         ]),
     },
 ];

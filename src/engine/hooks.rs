@@ -40,7 +40,10 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
             record if record.switched.is_some() => Dir::Current,
             _ => Dir::Root,
         };
-        let call = running.with_facts(calls::command(&running.site(), dir, &hook.run), place, Some(&hook.at));
+        let mut call = running.with_facts(calls::command(&running.site(), dir, &hook.run), place, Some(&hook.at));
+        if running.record(&place.server).locked {
+            call = call.under(&running.world.run, "hook");
+        }
         let limit = Some(Limit(running.world.config.timeouts.prepare));
         running.call(place, call, How { limit, command: Some(&hook.run), payload: None }, stop).await.map(drop)
     };

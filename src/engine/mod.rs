@@ -1,9 +1,11 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back; `remote` executes a script;
-//! `stop` knows of signals.
+//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back, and `recover` does so for a run that
+//! is dead; `remote` executes a script; `stop` knows of signals; `lease` keeps the locks alive.
 
 pub mod hooks;
+pub mod lease;
+pub mod recover;
 pub mod remote;
 pub mod run;
 pub mod step;
@@ -15,10 +17,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::balancer::{Balancer, Snapshot};
 use crate::config::{Config, Server};
-use crate::event::Place;
+use crate::event::{Place, Stuck};
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::plan::Plan;
+use crate::plan::journal::Wreck;
 use crate::plan::unwind::Record;
 use crate::remote::Owner;
 use crate::remote::calls::Site;
@@ -45,6 +48,8 @@ pub struct World {
     pub run: RunId,
     /// What is written into locks.
     pub owner: Owner,
+    /// Servers whose lock the run has taken already: it waited for them.
+    pub held: Vec<ServerName>,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
     /// Where events go.
@@ -59,14 +64,41 @@ pub struct Running {
     pub world: World,
     /// The plan.
     pub plan: Plan,
+    /// The locks that it holds.
+    pub leases: lease::Leases,
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
+    kept_for: Mutex<Vec<(ServerName, Stuck)>>,
 }
 
 impl Running {
     /// Begins with nothing done.
     pub fn new(world: World, plan: Plan) -> Self {
-        Self { world, plan, records: Mutex::default(), snapshots: Mutex::default() }
+        let running = Self {
+            world,
+            plan,
+            leases: lease::Leases::default(),
+            records: Mutex::default(),
+            snapshots: Mutex::default(),
+            kept_for: Mutex::default(),
+        };
+        for server in &running.world.held {
+            running.note(server, |r| r.locked = true);
+            running.leases.taken(server);
+        }
+        running
+    }
+
+    /// Begins where a dead run ended.
+    pub fn inheriting(world: World, wreck: Wreck) -> Self {
+        let Wreck { plan, records, snapshots, .. } = wreck;
+        let running = Self::new(world, plan);
+        for (server, _) in records.iter().filter(|(_, record)| record.locked) {
+            running.leases.taken(server);
+        }
+        *lock(&running.records) = records;
+        *lock(&running.snapshots) = snapshots;
+        running
     }
 
     /// What all remote scripts of the stack share.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Cause, Event, Failure, Place, Progress, Stream, Warning};
+use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
+use crate::facts::LockFacts;
 use crate::name::ServerName;
-use crate::remote::{Answer, Call, Nonce};
+use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
+use crate::{lease, machine};
 
 /// Lines kept to show with a failure.
 const TAIL: usize = 20;
@@ -102,6 +104,9 @@ pub async fn execute(link: &Link, execution: Execution<'_>, ear: Ear<'_>) -> Res
 
 /// The same, and every cleaned line of output goes to `also`.
 ///
+/// When the connection is lost in the middle, the server is asked what became of the script, and the answer is the result;
+/// a script that never began, or that changes nothing, is run once more.
+///
 /// # Errors
 /// As [`execute`].
 pub async fn execute_hearing(
@@ -110,22 +115,121 @@ pub async fn execute_hearing(
     ear: Ear<'_>,
     also: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Vec<Answer>, Failure> {
+    let nonce = Nonce::random();
+    let result = once(link, &execution, &nonce, ear, also).await;
+    let Err(lost) = &result else { return result };
+    let Cause::Lost { detail } = &lost.cause else { return result };
+    let after = execution.call.after_loss();
+    if execution.stop.is_cancelled() || after == AfterLoss::Fail {
+        return result;
+    }
+    let tell = |warning: fn(StepName, &str) -> Warning, detail: &str| {
+        if let Some((emitter, place)) = ear {
+            let warning = warning(place.step, detail);
+            emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+        }
+    };
+    tell(|step, detail| Warning::Lost { step, detail: detail.to_owned() }, detail);
+    let still_lost = |why: &str| {
+        let detail = format!("{detail}; {why}");
+        Failure { cause: Cause::Lost { detail }, ..lost.clone() }
+    };
+    let found = match after {
+        AfterLoss::Ask => ask(link, &execution, &nonce).await,
+        _ => Ok(Found::Never),
+    };
+    match found {
+        Ok(Found::Done) => {
+            tell(|step, _| Warning::Found { step, fate: Fate::Done }, "");
+            Ok(Vec::new())
+        }
+        Ok(Found::Failed(cause)) => {
+            tell(|step, _| Warning::Found { step, fate: Fate::Failed }, "");
+            Err(Failure { cause, ..lost.clone() })
+        }
+        Ok(Found::Begun) => {
+            tell(|step, _| Warning::Found { step, fate: Fate::Unfinished }, "");
+            Err(still_lost("the server says that it began and never ended"))
+        }
+        Ok(Found::Never) => {
+            tell(|step, _| Warning::Found { step, fate: Fate::Again }, "");
+            let again = once(link, &execution, &Nonce::random(), ear, also).await;
+            match again {
+                // Released the first time, and taken by somebody else since.
+                Err(Failure { cause: Cause::Refused { code, .. }, .. })
+                    if execution.call.script == Script::Unlock && code == "not_ours" =>
+                {
+                    Ok(Vec::new())
+                }
+                other => other,
+            }
+        }
+        Err(why) => Err(still_lost(&format!("the server could not be asked what became of it: {why}"))),
+    }
+}
+
+/// What the server says of a script whose connection was lost.
+enum Found {
+    Done,
+    Failed(Cause),
+    Begun,
+    Never,
+}
+
+/// Connects again and asks; the error says why there is no answer.
+async fn ask(link: &Link, lost: &Execution<'_>, nonce: &Nonce) -> Result<Found, String> {
+    // What has no limit is waited for as long as it takes; only a signal ends that.
+    let limit = lost.limit.unwrap_or(Duration::from_secs(7 * 24 * 3600));
+    let execution = Execution {
+        call: calls::ask(&lost.call, nonce, limit),
+        payload: None,
+        limit: Some(limit.saturating_add(Duration::from_secs(15))),
+        quiet: Duration::ZERO,
+        command: None,
+        stop: lost.stop,
+    };
+    let asked = once(link, &execution, &Nonce::random(), None, &mut |_| {}).await;
+    let answers = asked.map_err(|failure| crate::report::cause::reason(&failure.cause))?;
+    let became = answers.iter().find(|a| a.key == "became").map(|a| a.value.as_str()).unwrap_or_default();
+    let (word, rest) = became.split_once(' ').unwrap_or((became, ""));
+    Ok(match word {
+        "done" => Found::Done,
+        "never" => Found::Never,
+        "fail" => {
+            let (code, detail) = rest.split_once(' ').unwrap_or((rest, ""));
+            Found::Failed(Cause::Refused { code: code.to_owned(), detail: clean(detail) })
+        }
+        "exit" => match rest.trim().parse() {
+            Ok(0) => Found::Done,
+            Ok(status) => Found::Failed(Cause::Exit { status }),
+            Err(_) => Found::Begun,
+        },
+        _ => Found::Begun,
+    })
+}
+
+/// One attempt; connects first where the connection was lost.
+async fn once(
+    link: &Link,
+    execution: &Execution<'_>,
+    nonce: &Nonce,
+    ear: Ear<'_>,
+    also: &mut (dyn FnMut(&str) + Send),
+) -> Result<Vec<Answer>, Failure> {
     let fail = |cause| Failure { cause, command: execution.command.map(str::to_owned), tail: Vec::new() };
     let session = tokio::select! {
-        session = link.session() => session.map_err(|e| fail(Cause::from(e)))?,
+        session = link.regain() => session.map_err(|e| fail(Cause::from(e)))?,
         () = execution.stop.cancelled() => return Err(fail(Cause::Interrupted)),
     };
-    let nonce = Nonce::random();
     let exec = Exec {
-        command: execution.call.command(&nonce),
+        command: execution.call.command(nonce),
         head: execution.call.head(),
         payload: execution.payload.clone(),
         limit: execution.limit,
         quiet: execution.quiet,
     };
     let total = execution.payload.as_ref().map_or(0, |p| p.len);
-    let mut hearing =
-        Hearing { ear, nonce: &nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
+    let mut hearing = Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
     let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
         "locked" => locked(&hearing.answers),
@@ -140,7 +244,11 @@ pub async fn execute_hearing(
         Ended::Exit(status) => refusal.or(signal).unwrap_or(Cause::Exit { status }),
         Ended::Signal(signal) => Cause::Signal { signal },
         Ended::NoStatus => Cause::NoStatus,
-        Ended::Lost(detail) => Cause::Lost { detail },
+        // The last word was heard; only the goodbye was lost.
+        Ended::Lost(_) if done && refusal.is_none() && signal.is_none() && !execution.call.has_status() => {
+            return Ok(hearing.answers);
+        }
+        Ended::Lost(detail) => refusal.unwrap_or(Cause::Lost { detail }),
         Ended::TimedOut(limit) => Cause::TimedOut { limit: limit.as_secs_f64() },
         Ended::Stopped => Cause::Interrupted,
         Ended::Refused(detail) => Cause::Refused { code: "channel".into(), detail },
@@ -150,10 +258,10 @@ pub async fn execute_hearing(
 
 /// Makes the cause of a held lock from what the script says of its owner.
 fn locked(answers: &[Answer]) -> Cause {
-    let owner = answers.iter().filter(|a| a.key == "owner").filter_map(|a| a.value.split_once('='));
-    let owner = owner.map(|(k, v)| (clean(k), clean(v))).collect();
-    let age = answers.iter().find(|a| a.key == "age").and_then(|a| a.value.parse().ok());
-    Cause::Locked { owner, age }
+    let mut lock = LockFacts::read(answers);
+    lock.owner = lock.owner.iter().map(|(k, v)| (clean(k), clean(v))).collect();
+    lock.seen = machine::look(&lock.owner);
+    Cause::Locked(Box::new(lease::held(&lock)))
 }
 
 impl From<ConnectError> for Cause {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::{Running, World, unwind};
+use super::{Running, World, lease, unwind};
 use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
@@ -17,11 +17,17 @@ use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
 pub async fn run(world: World, plan: Plan) {
     world.emitter.emit(Event::Planned(planned(&world, &plan)));
     let running = Arc::new(Running::new(world, plan));
+    let keeping = tokio::spawn(lease::keep(running.clone()));
     if running.plan.blockers.is_empty() {
         walk(&running).await;
     } else {
         running.refuse();
     }
+    if !running.plan.blockers.is_empty() || running.plan.unchanged {
+        // What was taken before there was a plan is no step's to release.
+        unwind::unlock(&running).await;
+    }
+    keeping.abort();
     close(&running).await;
 }
 
@@ -54,7 +60,12 @@ async fn walk(running: &Arc<Running>) {
         for (index, batch) in stage.batches.iter().enumerate() {
             let began = Instant::now();
             let emitter = &running.world.emitter;
-            emitter.emit(Event::StageStarted { stage: stage.name, batch: index, batches: stage.batches.len() });
+            let batches = stage.batches.len();
+            emitter.emit(Event::StageStarted { stage: stage.name, batch: index, batches });
+            running.leases.phase(match batches {
+                1 => stage.name.to_string(),
+                _ => format!("{}, batch {} of {batches}", stage.name, index + 1),
+            });
             let good = running.batch((number, stage.name, index), batch).await;
             let outcome = if good { StepOutcome::Ok } else { StepOutcome::Failed };
             let seconds = began.elapsed().as_secs_f64();

@@ -14,8 +14,9 @@ use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
+use crate::plan::journal::{Intent, Journal};
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Format, Mark};
+use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
@@ -54,14 +55,20 @@ impl Running {
         let config = &self.world.config;
         let run = &self.world.run;
         let release = &self.plan.release;
+        if let Some(detail) = self.leases.lost(&server.name) {
+            // Whatever is done here now may be done to another run's server.
+            return Err(Cause::Refused { code: "lock_lost".into(), detail }.into());
+        }
         match act {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
-                let taken = self.call(place, calls::lock(&self.site(), &self.world.owner), How::default(), stop).await;
-                if let Err(Failure { cause: Cause::Locked { .. }, .. }) = &taken {
+                let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
+                match &taken {
+                    Ok(_) => self.leases.taken(&server.name),
                     // Somebody else's: not ours to release.
-                    self.note(&server.name, |r| r.locked = false);
+                    Err(Failure { cause: Cause::Locked(_), .. }) => self.note(&server.name, |r| r.locked = false),
+                    Err(_) => {}
                 }
                 taken.map(drop)
             }
@@ -111,11 +118,25 @@ impl Running {
             }
             Act::Prune => self.prune(place, stop).await,
             Act::Unlock => {
+                self.leases.released(&server.name);
                 self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
                 self.note(&server.name, |r| r.locked = false);
                 Ok(())
             }
             Act::Hook { .. } => Ok(()),
+        }
+    }
+
+    /// The call that takes the lock, and leaves in it what is meant to be done.
+    fn lock(&self, server: &ServerName) -> Call {
+        let intent = Intent::of(&self.plan, server, &self.world.owner.who);
+        let call = calls::lock(&self.site(), &self.world.owner).planning(&intent.line());
+        match self.world.facts.servers.get(server) {
+            Some(found) => {
+                let newest = found.releases.last().map(|r| &r.id);
+                call.expecting(Expected { current: found.current.as_ref(), newest })
+            }
+            None => call,
         }
     }
 
@@ -174,7 +195,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let call = calls::command(&self.site(), Dir::Release(self.plan.release.clone()), command);
-        let call = self.with_facts(call, place, None);
+        let call = self.with_facts(call, place, None).under(&self.world.run, &place.step.to_string());
         let how = How { limit: Some(limit), command: Some(command), payload: None };
         self.call(place, call, how, stop).await.map(drop)
     }
@@ -195,6 +216,15 @@ impl Running {
                 if self.world.facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained) {
                     // An earlier run took it out and never put it back: this one does, once it is proven.
                     found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
+                }
+                let words = Journal::drain(&found);
+                let noted = self.call(place, calls::note(&self.site(), &self.world.run, &words), How::default(), stop);
+                if let Err(failure) = noted.await {
+                    if matches!(failure.cause, Cause::Refused { .. }) {
+                        // The balancer has not been told anything.
+                        self.note(&server.name, |r| r.drained = false);
+                    }
+                    return Err(failure);
                 }
                 self.found(&server.name, found.clone());
                 found

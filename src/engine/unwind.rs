@@ -17,11 +17,13 @@ use crate::name::{RunId, ServerName};
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
 use crate::remote::calls::{self, Behind, Mark};
+use crate::report::text;
 
 use super::step::How;
 
 /// Takes back what the run did. `failing`: the batch of the rollout that failed; `failed`: a step did, not only a signal.
 pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool) {
+    running.leases.phase("taking back".into());
     let interrupted = running.world.stop.asked();
     let hold = running.plan.on_failure == OnFailure::Hold && failing.is_some() && failed && !interrupted;
     let batches = &running.plan.batches;
@@ -69,9 +71,32 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
         let names: Vec<&str> = stuck.iter().map(ServerName::as_str).collect();
         let text = format!("the lock is kept, since a person must look at {}", names.join(", "));
         running.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+        keep(running).await;
     }
     // Last: whatever a notification does, the servers are as they should be and nobody waits for the lock.
     hooks::on_failure(running).await;
+}
+
+/// Writes into every lock that the run still holds why it is kept: whoever meets it next reads that first.
+async fn keep(running: &Arc<Running>) {
+    let kept_for = super::lock(&running.kept_for).clone();
+    let why: Vec<String> = kept_for.iter().map(|(server, stuck)| format!("{server}: {}", text::stuck(stuck))).collect();
+    let why = if why.is_empty() { "a person must look".to_owned() } else { why.join("; ") };
+    let mut lanes = JoinSet::new();
+    for name in running.touched().into_iter().filter(|s| running.record(s).locked) {
+        let (running, why) = (running.clone(), why.clone());
+        lanes.spawn(async move {
+            let place = running.place((StageName::Finish, 0), &name, StepName::Unlock);
+            let call = calls::keep(&running.site(), &running.world.run, &why);
+            let kept = running.call(&place, call, How::default(), &running.world.stop.hard).await;
+            // A server that nobody reaches is named already, and what stands in its lock is its run.
+            if let Err(Failure { cause: Cause::Refused { detail, .. }, .. }) = kept {
+                let text = format!("its lock does not say why it is kept: {detail}");
+                running.world.emitter.emit(Event::Warning { server: Some(name), warning: Warning::Note { text } });
+            }
+        });
+    }
+    lanes.join_all().await;
 }
 
 /// Takes back several servers side by side; returns those that are stuck.
@@ -134,7 +159,14 @@ pub async fn unlock(running: &Arc<Running>) {
                 let place = running.place((StageName::Finish, 0), &name, StepName::Unlock);
                 let call = calls::unlock(&running.site(), &running.world.run);
                 let stop = running.world.stop.hard.clone();
-                let result = running.call(&place, call, How::default(), &stop);
+                running.leases.released(&name);
+                let result = async {
+                    match running.call(&place, call, How::default(), &stop).await {
+                        // It is another's by now: that this run lost it is told where it was noticed.
+                        Err(Failure { cause: Cause::Refused { code, .. }, .. }) if code == "not_ours" => Ok(()),
+                        other => other.map(drop),
+                    }
+                };
                 if running.undo(&name, StepName::Lock, result).await {
                     running.note(&name, |r| r.locked = false);
                 } else {
@@ -162,7 +194,8 @@ impl Running {
         }
     }
 
-    fn stuck(&self, server: &ServerName, stuck: Stuck) {
+    pub(super) fn stuck(&self, server: &ServerName, stuck: Stuck) {
+        super::lock(&self.kept_for).push((server.clone(), stuck.clone()));
         self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning: Warning::Stuck { stuck } });
     }
 

@@ -9,7 +9,8 @@ use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
 use crate::facts::{Facts, ReleaseState, ServerFacts};
-use crate::name::{ReleaseId, Revision, ServerName};
+use crate::lease::Standing;
+use crate::name::{ReleaseId, Revision, RunId, ServerName};
 
 /// What this run was asked for, beyond the file.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Request {
     pub if_changed: bool,
     /// `--skip-unreachable`.
     pub skip_unreachable: bool,
+    /// The run that plans, where it holds locks already.
+    pub holder: Option<RunId>,
 }
 
 /// Builds the plan. What makes it impossible is in [`Plan::blockers`], all of it at once.
@@ -290,8 +293,13 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
     }
     for server in &check.config.servers {
         let Some(f) = check.facts.servers.get(&server.name) else { continue };
-        if let Some(lock) = &f.lock {
-            push(&server.name, StepName::Lock, Cause::Locked { owner: lock.owner.clone(), age: lock.age });
+        if let Some(lock) = f.lock.as_ref().filter(|l| check.request.holder.as_ref().is_none_or(|run| l.run() != run.0))
+        {
+            let held = crate::lease::held(lock);
+            // A freeze whose time is over is taken away by whoever takes the lock.
+            if held.standing != Some(Standing::Expired) {
+                push(&server.name, StepName::Lock, Cause::Locked(Box::new(held)));
+            }
         }
         if let Some(why) = &f.not_writable {
             push(&server.name, StepName::Lock, refused("not_writable", why.clone()));

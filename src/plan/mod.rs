@@ -5,8 +5,11 @@
 
 pub mod batches;
 pub mod build;
+pub mod journal;
 pub mod stages;
 pub mod unwind;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::{HookPlace, OnFailure, Prepare, Strategy};
 use crate::event::{Blocker, DecidedBy, Place, StageName, StepName, Warning};
@@ -50,7 +53,8 @@ pub struct Plan {
 }
 
 /// What the user asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// A new release.
     Deploy,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Owner, Param, Script};
+use super::{Call, Nonce, Owner, Param, Script};
 use crate::config::Shared;
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, Revision, RunId};
@@ -54,6 +54,15 @@ pub enum Format {
     Zstd,
 }
 
+/// What a plan takes for granted about one server.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// What `current` points to.
+    pub current: Option<&'a ReleaseId>,
+    /// The newest release.
+    pub newest: Option<&'a ReleaseId>,
+}
+
 /// Whether a run left a server behind.
 #[derive(Debug, Clone, Copy)]
 pub enum Behind<'a> {
@@ -71,19 +80,60 @@ pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
         .web(site, &["processes"])
 }
 
-/// Takes the lock. Refuses with `locked` (answers `owner key=value` and `age`), `not_writable`, `no_space`.
+/// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
+///
+/// Refuses with `locked` (its answers are for [`crate::facts::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
+/// a lock that it took it has released then.
 pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
-    site.call(Script::Lock).token(&owner.run).with("renew", "no").with("owner", owner.lines())
+    locking(site, "take", &owner.run).with("owner", owner.lines())
 }
 
-/// Renews a held lock. Refuses with `lock_lost`.
-pub fn renew(site: &Site<'_>, run: &RunId) -> Call {
-    site.call(Script::Lock).token(run).with("renew", "yes").with("owner", "")
+/// Takes the lock to keep it without a run, for `time` or until somebody unlocks; otherwise as [`lock`].
+pub fn freeze(site: &Site<'_>, owner: &Owner, reason: &str, time: Option<Duration>) -> Call {
+    let reason = super::one_line(reason);
+    let call = lock(site, owner).with("owner", format!("{}\nfreeze=yes\nreason={reason}", owner.lines()));
+    match time {
+        Some(time) => call.with("for", time.as_secs().to_string()),
+        None => call,
+    }
+}
+
+/// Renews a held lock, and says in it what the run does (`phase`, one line; empty: as before). Refuses with `lock_lost`.
+pub fn renew(site: &Site<'_>, run: &RunId, phase: &str) -> Call {
+    locking(site, "renew", run).with("phase", super::one_line(phase))
+}
+
+/// Says in a held lock why it is kept after the run has ended: `reason`, one line. Refuses with `lock_lost`.
+pub fn keep(site: &Site<'_>, run: &RunId, reason: &str) -> Call {
+    locking(site, "keep", run).with("reason", super::one_line(reason))
+}
+
+/// Asks who holds the lock, and nothing else: `lock free`, or answers for [`crate::facts::LockFacts::read`].
+pub fn look(site: &Site<'_>) -> Call {
+    locking(site, "look", &RunId(String::new()))
+}
+
+fn locking(site: &Site<'_>, mode: &str, run: &RunId) -> Call {
+    let empty = ["owner", "plan", "for", "phase", "reason", "expect", "current", "newest"];
+    let call = site.call(Script::Lock).token(run).with("mode", mode);
+    empty.into_iter().fold(call, |call, name| call.with(name, ""))
 }
 
 /// Releases this run's lock. Refuses with `not_ours`; a lock that is gone already is no failure.
 pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
     site.call(Script::Unlock).token(run)
+}
+
+/// Makes the lock that `from` left behind this run's own, and ends what `from` left running; the journal stays.
+///
+/// Answers `taken over`, or `lock free`. Refuses with `locked_anew`, `still_running`, `not_writable`, `no_space`.
+pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId) -> Call {
+    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", owner.lines())
+}
+
+/// Writes a line into the journal before something is done from elsewhere. Refuses with `lock_lost`, `no_space`, `not_writable`.
+pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
+    site.call(Script::Note).token(run).with("words", super::one_line(words))
 }
 
 /// Receives a gzipped tar after the head and makes it a release in state `prepared`; [`Call::packed`] makes it another format.
@@ -152,6 +202,23 @@ pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
         .web(site, &["processes", "stop", "log"])
 }
 
+/// Asks what became of another script of this run whose connection was lost; waits up to `limit` while it still runs.
+///
+/// Answers `became done`, `became fail CODE DETAIL`, `became exit STATUS`, `became begun` (it ended without saying how),
+/// or `became never`. Refuses with `lock_lost`, `still_running`.
+pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
+    let copied = |name: &'static str| (name, Param::Text(lost.text_of(name).unwrap_or_default().to_owned()));
+    let params = vec![copied("root"), copied("token")];
+    let (first, second) = nonce.0.split_at(nonce.0.len() / 2);
+    // One that reads a payload waits for ever: nobody sends the rest.
+    let end = if lost.script == Script::Transfer { "yes" } else { "no" };
+    Call { script: Script::Ask, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
+        .with("first", first)
+        .with("second", second)
+        .with("limit", seconds(limit))
+        .with("end", end)
+}
+
 /// Prints the end of the web server's log on standard output.
 pub fn log(site: &Site<'_>) -> Call {
     site.call(Script::Log).web(site, &["log"])
@@ -198,6 +265,19 @@ impl Call {
     #[must_use]
     pub fn under(self, run: &RunId, verb: &str) -> Self {
         self.with("token", run.as_str()).with("verb", verb)
+    }
+
+    /// Writes the plan into a [`lock`], before its owner: what `recover` needs to know. Opaque here.
+    #[must_use]
+    pub fn planning(self, plan: &str) -> Self {
+        self.with("plan", plan.trim_end_matches('\n'))
+    }
+
+    /// Makes a [`lock`] refuse with `stale_facts` when the server is not as the plan takes for granted.
+    #[must_use]
+    pub fn expecting(self, expected: Expected<'_>) -> Self {
+        let text = |id: Option<&ReleaseId>| id.map(ReleaseId::as_str).unwrap_or_default().to_owned();
+        self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest))
     }
 
     /// Tells a [`transfer`] how its payload is compressed.

@@ -35,6 +35,9 @@ pub enum Script {
     Prune,
     Remove,
     History,
+    Ask,
+    Note,
+    Takeover,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -89,6 +92,10 @@ pub struct Owner {
     pub command: String,
     /// RFC 3339, UTC.
     pub since: String,
+    /// Which process of which boot of which machine, beyond doubt; `None` where the system cannot tell.
+    pub process: Option<crate::lease::Process>,
+    /// Seconds without a sign of life after which others may take the run for dead.
+    pub lease: u64,
 }
 
 /// A script's own refusal: the `fail` answer.
@@ -102,7 +109,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -118,6 +125,9 @@ impl Script {
         Self::Prune,
         Self::Remove,
         Self::History,
+        Self::Ask,
+        Self::Note,
+        Self::Takeover,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -138,6 +148,9 @@ impl Script {
             Self::Prune => "prune",
             Self::Remove => "remove",
             Self::History => "history",
+            Self::Ask => "ask",
+            Self::Note => "note",
+            Self::Takeover => "takeover",
         }
     }
 
@@ -149,9 +162,12 @@ impl Script {
             };
         }
         match self {
-            Self::Probe => shell!("lib", "procs", "web", "probe"),
-            Self::Lock => shell!("lib", "lock"),
+            Self::Probe => shell!("lib", "procs", "web", "tell", "probe"),
+            Self::Lock => shell!("lib", "tell", "claim", "lock"),
             Self::History => shell!("lib", "history"),
+            Self::Ask => shell!("lib", "ask"),
+            Self::Note => shell!("lib", "note"),
+            Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),
@@ -168,7 +184,41 @@ impl Script {
     }
 }
 
+/// What to do about a script whose connection was lost while it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterLoss {
+    /// The server knows how it ended: it works under the lock, and leaves word there.
+    Ask,
+    /// It changes nothing, or nothing that a second time would change: it is run again.
+    Again,
+    /// Nobody can tell.
+    Fail,
+}
+
 impl Call {
+    /// What to do when the connection is lost while it runs.
+    pub fn after_loss(&self) -> AfterLoss {
+        match self.script {
+            Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover => AfterLoss::Again,
+            _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
+            _ => AfterLoss::Fail,
+        }
+    }
+
+    /// Tells whether its exit status is that of a user's command, which `done` says nothing about.
+    pub fn has_status(&self) -> bool {
+        self.script == Script::Command
+    }
+
+    /// The value of a parameter that is one word.
+    fn text_of(&self, wanted: &str) -> Option<&str> {
+        self.params.iter().find_map(|(name, param)| match param {
+            Param::Text(text) if *name == wanted => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// The command line for the server's login shell. Holds no secret: those are in [`Call::head`].
     pub fn command(&self, nonce: &Nonce) -> String {
         let step = self.script.name();
@@ -323,18 +373,24 @@ impl Answer {
 impl Owner {
     /// The `key=value` lines that a lock holds; line breaks within values become spaces.
     pub fn lines(&self) -> String {
-        let pid = self.pid.to_string();
-        [
-            ("run", self.run.as_str()),
-            ("who", &self.who),
-            ("host", &self.host),
-            ("pid", &pid),
-            ("command", &self.command),
-            ("since", &self.since),
-        ]
-        .map(|(key, value)| format!("{key}={}", value.replace(['\n', '\r', '\0'], " ")))
-        .join("\n")
+        let mut lines = vec![
+            ("run", self.run.0.clone()),
+            ("who", self.who.clone()),
+            ("host", self.host.clone()),
+            ("pid", self.pid.to_string()),
+            ("command", self.command.clone()),
+            ("since", self.since.clone()),
+            ("lease", self.lease.to_string()),
+        ];
+        lines.extend(self.process.as_ref().map(|p| ("process", p.to_string())));
+        let lines = lines.into_iter();
+        lines.map(|(key, value)| format!("{key}={}", one_line(&value))).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A value of a `key=value` line.
+fn one_line(value: &str) -> String {
+    value.replace(['\n', '\r', '\0'], " ")
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Why a step failed, in words: every cause, the codes of the remote scripts, and what to do about them.
 
-use std::collections::BTreeMap;
-
 use super::clean::{clean, clean_lines, cut};
+use super::held;
 use super::text::{seconds, undo};
 use crate::event::{Cause, Failure, Unhealthy};
 
@@ -19,7 +18,7 @@ pub fn reason(cause: &Cause) -> String {
         Cause::Connect { detail, .. } => with("cannot connect", detail),
         Cause::TimedOut { limit } => format!("ran longer than {} and was ended", seconds(*limit)),
         Cause::Refused { code, detail } => refused(code, detail).0,
-        Cause::Locked { owner, age } => locked(owner, *age),
+        Cause::Locked(held) => held::locked(held),
         Cause::Unhealthy(unhealthy) => unhealthy_line(unhealthy),
         Cause::Balancer { at, member, detail, .. } => {
             let member = member.as_ref().map(|m| format!(", {}", clean(m))).unwrap_or_default();
@@ -42,7 +41,7 @@ pub fn hint(cause: &Cause) -> Option<String> {
         Cause::TimedOut { .. } => "the limits are in [timeouts]; \"none\" switches one off".into(),
         Cause::Connect { hint, .. } | Cause::Balancer { hint, .. } => clean(hint),
         Cause::Refused { code, detail } => refused(code, detail).1.into(),
-        Cause::Locked { age, owner } => locked_hint(owner, *age),
+        Cause::Locked(held) => held::hint(held),
         Cause::Unhealthy(unhealthy) => unhealthy_hint(unhealthy)?.into(),
         _ => return None,
     };
@@ -99,6 +98,10 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
         ),
         "still_running" => ("the web server could not be stopped", "look at the web server's own log"),
         "no_proc" => ("nothing there tells which processes run", "mount /proc, as every Linux does"),
+        "stale_facts" => (
+            "the server is not as it was when the run was planned: somebody else has deployed since",
+            "run it again: it plans anew",
+        ),
         "lock_lost" => {
             ("the lock is gone: somebody removed it during the run", "find out who did, then run `pitcrew check`")
         }
@@ -117,46 +120,6 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
         _ => return (with(&format!("refused ({})", clean(code)), detail), ""),
     };
     (with(what, detail), hint)
-}
-
-/// Says who holds the lock, since when, and for what.
-pub fn locked(owner: &BTreeMap<String, String>, age: Option<u64>) -> String {
-    let get = |key: &str| owner.get(key).map(|v| clean(v)).filter(|v| !v.is_empty());
-    let mut text = match (get("who"), get("host")) {
-        (Some(who), Some(host)) => format!("locked by {who}@{host}"),
-        (Some(one), None) | (None, Some(one)) => format!("locked by {one}"),
-        (None, None) => "locked by another run".into(),
-    };
-    text.extend(get("pid").map(|pid| format!(", process {pid}")));
-    text.extend(get("since").map(|since| format!(", since {since}")));
-    text.extend(get("command").map(|command| format!(", running `{command}`")));
-    text.extend(get("run").map(|run| format!(" (run {run})")));
-    text.extend(get("reason").map(|reason| format!(": {reason}")));
-    if let Some(age) = age {
-        text.push_str(&format!("; last sign of life {} ago", ago(age)));
-    }
-    text
-}
-
-fn locked_hint(owner: &BTreeMap<String, String>, age: Option<u64>) -> String {
-    match (age, owner.get("host"), owner.get("pid")) {
-        // Holders renew their lock every few seconds: minutes of silence are no accident.
-        (Some(age), Some(host), Some(pid)) if age >= SILENT => format!(
-            "its holder is silent: if `ps -p {}` on {} shows no pitcrew, run `pitcrew unlock`",
-            clean(pid),
-            clean(host)
-        ),
-        (Some(age), ..) if age >= SILENT => "its holder is silent: if it is dead, run `pitcrew unlock`".into(),
-        _ => "wait for it, or run `pitcrew deploy --wait-lock 10m`".into(),
-    }
-}
-
-/// Seconds of silence after which a holder is spoken of as possibly dead.
-const SILENT: u64 = 120;
-
-#[expect(clippy::cast_precision_loss, reason = "shown to the minute")]
-fn ago(age: u64) -> String {
-    if age < 10 { format!("{age}s") } else { seconds(age as f64) }
 }
 
 fn unhealthy_line(u: &Unhealthy) -> String {

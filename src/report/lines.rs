@@ -7,7 +7,7 @@ use super::clean::clean;
 use super::paint::Paint;
 use super::state::State;
 use super::text;
-use crate::event::{Event, Place, Planned, StageName, StepName, StepOutcome};
+use crate::event::{Event, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -99,6 +99,9 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
 
 /// What the run will do, before it does it.
 fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
+    if planned.verb == RECOVER {
+        return vec![Line::of_run(paint.bold(&text::planned(planned)))];
+    }
     let strategy = text::strategy(planned.strategy, planned.decided_by, &planned.web_server);
     let mut lines = vec![
         Line::of_run(paint.bold(&text::planned(planned))),

@@ -8,6 +8,7 @@ pub mod cause;
 pub mod clean;
 pub mod emit;
 pub mod frame;
+pub mod held;
 pub mod json;
 pub mod lines;
 pub mod log;

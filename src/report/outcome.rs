@@ -5,7 +5,7 @@
 use super::server::Server;
 use super::state::{Failed, HERE, State};
 use crate::config::OnFailure;
-use crate::event::{Blocker, Cause, Finished, Outcome, ServerEnd, StepName, Stuck};
+use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, ServerEnd, StepName, Stuck};
 
 impl State {
     /// Judges the run as if it ended now: outcome, exit code, servers in the order of the rollout, commands to run next.
@@ -24,7 +24,17 @@ impl State {
         let ends = self.ends();
         let outcome = self.judge(&ends);
         let next = super::next::commands(self, outcome, &ends);
-        (outcome, exit_code(outcome), ends, next)
+        let exit_code = match outcome {
+            // To take back is what a recovery is for.
+            Outcome::Reverted if self.recovers() && !self.failed() => 0,
+            other => exit_code(other),
+        };
+        (outcome, exit_code, ends, next)
+    }
+
+    /// Tells whether the run takes back a dead one.
+    pub fn recovers(&self) -> bool {
+        self.planned.as_ref().is_some_and(|p| p.verb == RECOVER)
     }
 
     /// Makes the `finished` event's data.
@@ -51,7 +61,7 @@ impl State {
                 Outcome::Stuck
             };
         }
-        let mut concerned = self.rolled_out().filter(|s| s.planned > 0);
+        let mut concerned = self.rolled_out().filter(|s| s.is_concerned());
         if concerned.clone().all(Server::is_new) {
             // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
             if self.failed() { Outcome::Stuck } else { Outcome::Deployed }

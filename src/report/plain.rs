@@ -97,7 +97,8 @@ pub fn end(state: &State, verbosity: Verbosity, progress: &mut Sink, results: &m
     let warnings = state.warnings.iter().filter(|w| text::needs_reading(&w.warning));
     let failed = state.finished.as_ref().is_some_and(|f| f.exit_code != 0) || !state.failures.is_empty();
     if verbosity == Verbosity::Quiet {
-        if !failed && warnings.clone().next().is_none() {
+        // Who freezes deploys knows that those of cron do not run meanwhile.
+        if (!failed || state.is_frozen()) && warnings.clone().next().is_none() {
             return;
         }
         for warned in warnings {

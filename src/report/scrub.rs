@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::clean::clean;
-use crate::event::{Cause, Event, Failure, Warning};
+use crate::event::{Cause, Event, Failure, Held, Warning};
+use crate::lease::Standing;
 
 /// Stands where a secret was.
 pub const MASK: &str = "[REDACTED]";
@@ -105,7 +106,7 @@ impl Redactor {
                 *detail = self.text(detail);
                 *hint = self.text(hint);
             }
-            Cause::Locked { owner, .. } => owner.values_mut().for_each(|value| *value = self.text(value)),
+            Cause::Locked(held) => self.held(held),
             Cause::Unhealthy(unhealthy) => {
                 unhealthy.asked = self.text(&unhealthy.asked);
                 unhealthy.body = self.text(&unhealthy.body);
@@ -122,6 +123,16 @@ impl Redactor {
         }
     }
 
+    fn held(&self, held: &mut Held) {
+        held.owner.values_mut().for_each(|value| *value = self.text(value));
+        if let Some(phase) = &mut held.phase {
+            *phase = self.text(phase);
+        }
+        if let Some(Standing::Stuck { reason } | Standing::Frozen { reason, .. }) = &mut held.standing {
+            *reason = self.text(reason);
+        }
+    }
+
     fn warning(&self, warning: &mut Warning) {
         match warning {
             Warning::Quiet { last_line, .. } => *last_line = self.line(last_line),
@@ -129,8 +140,11 @@ impl Redactor {
                 *command = self.text(command);
                 self.failure(failure);
             }
-            Warning::Prune { failure } => self.failure(failure),
-            Warning::Note { text } => *text = self.text(text),
+            Warning::Prune { failure } | Warning::NotRenewed { failure, .. } => self.failure(failure),
+            Warning::Waited { held, .. } => self.held(held),
+            Warning::LockLost { detail } | Warning::Note { text: detail } | Warning::Lost { detail, .. } => {
+                *detail = self.text(detail);
+            }
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It owns the reading of single events; what they mean for the run as a whole is `outcome`'s.
 
-use crate::event::{Cause, Place, Progress, StageName, StepName, StepOutcome};
+use crate::event::{Cause, Inherited, Place, Progress, StageName, StepName, StepOutcome};
 use crate::name::{ReleaseId, ServerName};
 
 /// What is known of one server.
@@ -48,6 +48,7 @@ pub struct Server {
     rollout_done: usize,
     found_out: bool,
     drains: bool,
+    inherited: Option<Inherited>,
 }
 
 /// What a server does now.
@@ -110,7 +111,18 @@ impl Server {
             rollout_done: 0,
             found_out: false,
             drains: false,
+            inherited: None,
         }
+    }
+
+    /// Tells whether a dead run had begun its rollout and not ended it.
+    fn is_half_done(&self) -> bool {
+        self.inherited.is_some_and(|i| !i.finished && !i.taken_back && (i.drained || i.switched))
+    }
+
+    /// Tells whether this run has it to judge: it has steps, or inherited what a dead run did.
+    pub fn is_concerned(&self) -> bool {
+        self.planned > 0 || self.inherited.is_some()
     }
 
     /// Tells whether the run changed, or began to change, what this server serves.
@@ -132,6 +144,7 @@ impl Server {
     /// Tells whether its whole rollout went well, so that it serves the new release and is back in its balancer.
     pub fn is_new(&self) -> bool {
         self.undo_failed.is_none()
+            && !self.is_half_done()
             && self.switch == Change::Made
             && self.restart != Change::Begun
             && self.rollout_done >= self.rollout_planned
@@ -157,6 +170,40 @@ impl Server {
         self.release.clone_from(&previous);
         self.previous = previous;
         self.target = Some(target);
+    }
+
+    /// Takes in what a dead run had done.
+    pub(super) fn inherit(&mut self, inherited: &Inherited) {
+        let Inherited { drained, restored, switched, restarted, finished, taken_back } = *inherited;
+        let made = |happened: bool| match (happened, taken_back) {
+            (false, _) => Change::None,
+            (true, true) => Change::Undone,
+            (true, false) => Change::Made,
+        };
+        self.switch = made(switched);
+        self.restart = match made(restarted) {
+            Change::Made if !finished => Change::Begun,
+            other => other,
+        };
+        // Back in its balancer is not proven where nothing says so.
+        self.drain = match made(drained) {
+            Change::Made if finished && restored => Change::Undone,
+            Change::Made if restored => Change::Begun,
+            other => other,
+        };
+        self.drains |= drained;
+        if drained {
+            self.in_balancer = match self.drain {
+                Change::Begun => None,
+                Change::Made => Some(false),
+                _ => Some(true),
+            };
+        }
+        if switched && !taken_back {
+            self.release = if finished { self.target.clone() } else { None };
+        }
+        self.locked = true;
+        self.inherited = Some(*inherited);
     }
 
     pub(super) fn found_out(&mut self) {

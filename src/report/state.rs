@@ -8,6 +8,7 @@ use super::server::Server;
 use crate::event::{
     Cause, Event, Failure, Finished, Place, Planned, StageName, Stamped, StepName, StepOutcome, Warning,
 };
+use crate::lease::Standing;
 use crate::name::ServerName;
 
 /// The name that stands for the operator's machine.
@@ -109,6 +110,16 @@ impl State {
         self.failures.iter().any(Failed::is_fatal)
     }
 
+    /// Tells whether all that keeps the run is a freeze: somebody decided that, and it is no surprise.
+    pub fn is_frozen(&self) -> bool {
+        let frozen = |f: &Failed| match &f.failure.cause {
+            Cause::Locked(held) => matches!(held.standing, Some(Standing::Frozen { .. })),
+            _ => false,
+        };
+        let mut fatal = self.failures.iter().filter(|f| f.is_fatal() && !f.is_consequence()).peekable();
+        fatal.peek().is_some() && fatal.all(frozen)
+    }
+
     /// Takes in one event.
     pub fn apply(&mut self, stamped: &Stamped) {
         self.t = self.t.max(stamped.t);
@@ -147,6 +158,7 @@ impl State {
                     self.fail(server, (None, *step), failure.as_deref(), *seconds);
                 }
             }
+            Event::Inherited { server, inherited } => self.entry(server).inherit(inherited),
             Event::Warning { server, warning } => self.warn(server.as_ref(), warning),
             Event::Finished(finished) => self.finished = Some(finished.clone()),
         }

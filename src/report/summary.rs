@@ -8,7 +8,7 @@ use super::paint::Paint;
 use super::server::Server;
 use super::state::{Failed, State};
 use super::text;
-use crate::event::{Outcome, ServerEnd, Stuck};
+use crate::event::{Cause, Held, Outcome, ServerEnd, Stuck};
 
 /// Most servers that a table lists when all is well; those that need a look are always listed.
 const ROWS: usize = 30;
@@ -18,7 +18,10 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
     let mut groups: Vec<(&Failed, Vec<&str>)> = Vec::new();
     for failed in state.failures.iter().filter(|f| !f.is_consequence()) {
         let same = |g: &&mut (&Failed, Vec<&str>)| {
-            g.0.step == failed.step && g.0.place.is_some() == failed.place.is_some() && g.0.failure == failed.failure
+            let (one, other) = (&g.0.failure, &failed.failure);
+            g.0.step == failed.step
+                && g.0.place.is_some() == failed.place.is_some()
+                && (one == other || same_holder(&one.cause, &other.cause))
         };
         match groups.iter_mut().find(same) {
             Some((_, servers)) => servers.push(failed.server.as_str()),
@@ -39,6 +42,13 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
     }
     lines.extend(abandoned(state));
     lines
+}
+
+/// One run's lock is told once, although its age is another on every server.
+fn same_holder(one: &Cause, other: &Cause) -> bool {
+    let (Cause::Locked(one), Cause::Locked(other)) = (one, other) else { return false };
+    let kind = |held: &Held| held.standing.as_ref().map(std::mem::discriminant);
+    one.owner.contains_key("run") && one.owner.get("run") == other.owner.get("run") && kind(one) == kind(other)
 }
 
 /// Names those that gave up for others' sake, in one line.

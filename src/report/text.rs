@@ -4,10 +4,11 @@
 
 pub use super::cause;
 pub use super::clean::{clean, clean_lines, cut};
+use super::held;
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
@@ -136,10 +137,31 @@ pub fn warning(warning: &Warning) -> String {
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
+        Warning::Waited { seconds: waited, held } => {
+            format!("waited {} for the lock: it was {}", held::long(*waited), held::locked(held))
+        }
+        Warning::NotRenewed { seconds: silent, lease, failure } => format!(
+            "the lock could not be renewed for {}; after {} others take this run for dead: {}",
+            held::long(*silent),
+            held::long(*lease),
+            cause::reason(&failure.cause)
+        ),
+        Warning::LockLost { detail } => {
+            format!("the lock is gone, and nothing more is done here: {}", clean(detail))
+        }
         Warning::Interrupted { signal } => {
             format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
         }
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
+        Warning::Lost { step, detail } => {
+            format!("the connection was lost during {step} ({}); asking the server what became of it", clean(detail))
+        }
+        Warning::Found { step, fate } => match fate {
+            Fate::Done => format!("{step} had ended well: going on"),
+            Fate::Failed => format!("{step} had ended, and failed"),
+            Fate::Unfinished => format!("{step} had begun and never ended"),
+            Fate::Again => format!("{step} is run again"),
+        },
         Warning::Note { text } => clean(text),
     }
 }
@@ -151,13 +173,18 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
         | Warning::Prune { .. }
+        | Warning::NotRenewed { .. }
+        | Warning::LockLost { .. }
         | Warning::Stuck { .. }
         | Warning::Note { .. }
+        | Warning::Lost { .. }
+        | Warning::Found { .. }
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::Quiet { .. }
+        | Warning::Waited { .. }
         | Warning::DrainIncomplete { .. }
         | Warning::OutputDropped { .. } => false,
     }
@@ -182,6 +209,14 @@ pub fn outcome(state: &State) -> String {
     let took = seconds(finished.seconds);
     let touched = state.rolled_out().any(super::server::Server::touched);
     let text = match finished.outcome {
+        Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
+        Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {
+            format!("recovered in {took}; every server is on its old release")
+        }
+        Outcome::Mixed if state.recovers() => {
+            format!("recovered in {took}; what was in flight was taken back, and servers are on different releases")
+        }
+        Outcome::Unchanged if state.recovers() => format!("recovered in {took}; nothing had been switched"),
         Outcome::Deployed => match &state.planned {
             Some(p) => {
                 let done = if p.verb == "rollback" { "rolled back to" } else { "deployed" };
@@ -207,6 +242,7 @@ pub fn outcome(state: &State) -> String {
                 many => format!("{} servers need a person, after {took}: {}", many.len(), names(many, 8)),
             }
         }
+        Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
         Outcome::Locked => "locked by another run; nothing was changed".into(),
         Outcome::Unreachable => {
             let mut who: Vec<&str> =

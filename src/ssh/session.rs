@@ -20,6 +20,9 @@ use super::{ConnectError, Ended, Exec, Heard, Shared, Target, connect, exec};
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// How long a channel may still be waited for after the caller gave up, only to close it.
 const ABANDONED_LIMIT: Duration = Duration::from_secs(300);
+/// Pauses between attempts to connect again.
+const REGAIN: [Duration; 4] =
+    [Duration::from_millis(300), Duration::from_millis(700), Duration::from_secs(2), Duration::from_secs(3)];
 /// The description of a refusal follows the refusal itself at once.
 const DESCRIPTION_LIMIT: Duration = Duration::from_millis(200);
 
@@ -30,6 +33,8 @@ pub struct Link {
     state: Mutex<State>,
     /// Attempts that have ended, for callers to see that one ended while they waited.
     attempts: std::sync::atomic::AtomicU64,
+    /// It was connected before and is worth waiting for: a restart of sshd, a moment without network.
+    hopeful: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -65,7 +70,7 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for 
 impl Link {
     /// Makes a link; nothing is connected yet.
     pub fn new(target: Target, shared: Arc<Shared>) -> Self {
-        Self { target, shared, state: Mutex::default(), attempts: std::sync::atomic::AtomicU64::new(0) }
+        Self { target, shared, state: Mutex::default(), attempts: Default::default(), hopeful: Default::default() }
     }
 
     /// Where it leads.
@@ -90,7 +95,10 @@ impl Link {
         *state = State::default();
         let made = connect::connect(&self.target, &self.shared).await;
         match &made {
-            Ok(session) => state.session = Some(session.clone()),
+            Ok(session) => {
+                state.session = Some(session.clone());
+                self.hopeful.store(true, SeqCst);
+            }
             Err(failure) => state.failure = Some(failure.clone()),
         }
         self.attempts.fetch_add(1, SeqCst);
@@ -100,6 +108,25 @@ impl Link {
     /// The session, if it is there and nobody makes it anew right now.
     pub(super) fn live(&self) -> Option<Arc<Session>> {
         self.state.try_lock().ok()?.session.as_ref().filter(|s| s.ended().is_none()).cloned()
+    }
+
+    /// The live session; one that was lost is tried for again for some seconds, once.
+    ///
+    /// # Errors
+    /// As [`Self::session`], after the last attempt.
+    pub async fn regain(&self) -> Result<Arc<Session>, ConnectError> {
+        use std::sync::atomic::Ordering::SeqCst;
+        for pause in REGAIN {
+            match self.session().await {
+                Err(e) if e.kind == super::ConnectErrorKind::Unreachable && self.hopeful.load(SeqCst) => {
+                    tokio::time::sleep(pause).await;
+                }
+                other => return other,
+            }
+        }
+        // Whoever asks next need not wait as long for nothing.
+        self.hopeful.store(false, SeqCst);
+        self.session().await
     }
 
     /// Ends the connection cleanly, within a limit.

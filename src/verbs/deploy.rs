@@ -9,6 +9,7 @@ use crate::plan::build::Request;
 
 use super::rollout::{self, Asked};
 use super::stack::{self, Stack};
+use super::waiting;
 
 /// Deploys a release.
 ///
@@ -26,10 +27,8 @@ pub async fn run(global: &Global, flags: &Deploy) -> Result<u8, Error> {
         if_changed: flags.if_changed,
         ..request(Verb::Deploy, &flags.walk, stack.select(&flags.select)?)?
     };
-    if let Some(_wait) = &flags.wait_lock {
-        return Err(Error::usage("--wait-lock is not built yet").hint("retry when the other run has ended"));
-    }
-    let asked = Asked { request, reference: flags.reference.clone(), dry_run: flags.walk.dry_run };
+    let wait = waiting::read(flags.walk.wait_lock.as_deref())?;
+    let asked = Asked { request, reference: flags.reference.clone(), dry_run: flags.walk.dry_run, wait };
     rollout::run(global, stack, asked).await
 }
 
@@ -47,7 +46,8 @@ pub async fn rollback(global: &Global, flags: &Rollback) -> Result<u8, Error> {
         None => None,
     };
     let request = Request { release, ..request(Verb::Rollback, &flags.walk, stack.select(&flags.select)?)? };
-    rollout::run(global, stack, Asked { request, reference: None, dry_run: flags.walk.dry_run }).await
+    let wait = waiting::read(flags.walk.wait_lock.as_deref())?;
+    rollout::run(global, stack, Asked { request, reference: None, dry_run: flags.walk.dry_run, wait }).await
 }
 
 /// What the flags of a walk ask for.
@@ -73,6 +73,7 @@ pub fn request(verb: Verb, walk: &Walk, servers: Vec<crate::name::ServerName>) -
         release: None,
         if_changed: false,
         skip_unreachable: walk.skip_unreachable,
+        holder: None,
     })
 }
 

@@ -5,12 +5,15 @@ pub mod check;
 pub mod demo;
 pub mod deploy;
 pub mod init;
+pub mod lock;
 pub mod out;
+pub mod recover;
 pub mod releases;
 pub mod rollout;
 pub mod scripts;
 pub mod stack;
 pub mod unlock;
+pub mod waiting;
 
 use crate::cli::{Cli, Verb};
 use crate::error::Error;
@@ -27,6 +30,8 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Deploy(flags) => deploy::run(global, &flags).await,
         Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
         Verb::Releases { select } => releases::run(global, &select).await,
+        Verb::Recover { force } => recover::run(global, force).await,
+        Verb::Lock(flags) => lock::run(global, &flags).await,
         Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
         Verb::Demo(flags) => demo::run(global, &flags).await,
     }

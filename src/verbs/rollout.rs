@@ -1,15 +1,19 @@
 //! From a request to its end: source and facts at once, then the plan, then the run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::out;
 use super::stack::{self, Stack};
+use super::waiting::{Waited, Waiting};
+use crate::balancer::BalancerError;
 use crate::cli::{self, Global};
 use crate::engine::{self, Stop, World};
 use crate::error::{Error, Kind};
 use crate::event::{Blocker, Cause, Event, StepName, Warning};
+use crate::facts::Facts;
 use crate::name::RunId;
 use crate::plan::build::{Request, build};
 use crate::plan::{Plan, Verb};
@@ -27,6 +31,8 @@ pub struct Asked {
     pub reference: Option<String>,
     /// `--dry-run`.
     pub dry_run: bool,
+    /// `--wait-lock`.
+    pub wait: Option<Duration>,
 }
 
 /// Runs it, or prints what would run.
@@ -34,8 +40,8 @@ pub struct Asked {
 /// # Errors
 /// Whatever ended it before there was a plan.
 pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Error> {
-    let Asked { mut request, reference, dry_run } = asked;
-    let owner = stack::owner(command_line());
+    let Asked { mut request, reference, dry_run, wait } = asked;
+    let owner = stack::owner(command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // A dry run leaves no trace, here either.
     let (all, trouble) = if dry_run { (Vec::new(), None) } else { told(global, &stack, &owner.run) };
@@ -46,7 +52,7 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
     let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop));
-    let ((facts, refused), packed) = tokio::join!(stack.facts(&stop.soft), async {
+    let ((mut facts, refused), packed) = tokio::join!(stack.facts(&stop.soft), async {
         match packing {
             Some(packing) => packing.end().await.map(Some),
             None => Ok(None),
@@ -54,15 +60,15 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
     });
     if stop.asked() {
         stack.close().await;
-        let stopped = Error { kind: Kind::Interrupted, ..Error::failed("interrupted; nothing was changed") };
-        return Err(stopped);
+        return Err(interrupted());
     }
-    let mut notes: Vec<String> = trouble.into_iter().collect();
+    let note = |text| Warning::Note { text };
+    let mut notices: Vec<Warning> = trouble.into_iter().map(note).collect();
     let package = match packed {
         Ok(Some((resolved, package))) => {
             request.revision = Some(resolved.revision);
             request.size = Some((package.unpacked, package.entries));
-            notes.extend(resolved.notes);
+            notices.extend(resolved.notes.into_iter().map(note));
             Some(package)
         }
         Ok(None) => None,
@@ -71,11 +77,41 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
             return Err(e);
         }
     };
-    let mut plan = build(&stack.config, &facts, &request, jiff::Timestamp::now());
-    plan.notices.extend(notes.into_iter().map(|text| Warning::Note { text }));
-    if plan.strategy != crate::config::Strategy::Parallel {
-        plan.blockers.extend(refused.into_iter().map(balancer_blocker));
+    let plan_anew = |facts: &Facts, refused: Vec<BalancerError>, request: &Request| {
+        let mut plan = build(&stack.config, facts, request, jiff::Timestamp::now());
+        if plan.strategy != crate::config::Strategy::Parallel {
+            plan.blockers.extend(refused.into_iter().map(balancer_blocker));
+        }
+        plan
+    };
+    let mut plan = plan_anew(&facts, refused, &request);
+    let mut held = Vec::new();
+    let only_locked = !plan.blockers.is_empty() && plan.blockers.iter().all(is_lock);
+    if let (Some(wait), false, true) = (wait, dry_run, only_locked) {
+        let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
+        match waiting.wait(&facts).await {
+            Ok(None | Some(Waited::GivenUp(..))) => {}
+            Ok(Some(Waited::Taken { held: taken, waited, whose })) => {
+                held = taken;
+                request.holder = Some(owner.run.clone());
+                notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
+            }
+            Err(e) => {
+                stack.close().await;
+                return Err(e);
+            }
+        }
+        // Whoever held the lock may have deployed.
+        let (found, refused) = stack.facts(&stop.soft).await;
+        if stop.asked() {
+            waiting.give_back(&held).await;
+            stack.close().await;
+            return Err(interrupted());
+        }
+        facts = found;
+        plan = plan_anew(&facts, refused, &request);
     }
+    plan.notices.extend(notices);
     let world = World {
         config: stack.config.clone(),
         facts,
@@ -84,6 +120,7 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
         package,
         run: owner.run.clone(),
         owner,
+        held,
         env: stack.env.clone(),
         emitter,
         stop,
@@ -99,8 +136,16 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
     finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the run ended: {e}")))
 }
 
+fn interrupted() -> Error {
+    Error { kind: Kind::Interrupted, ..Error::failed("interrupted; nothing was changed") }
+}
+
 /// The reporters of a run; also why there is no log of it, where there is none.
-fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
+pub(super) fn told(
+    global: &Global,
+    stack: &Stack,
+    run: &RunId,
+) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
     let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = stack::home().ok();
     let directory = log::directory(state_home.as_deref(), home.as_deref(), &stack.config.app.name);
@@ -130,7 +175,7 @@ fn told(global: &Global, stack: &Stack, run: &RunId) -> (Vec<Box<dyn crate::repo
 }
 
 /// The flags that pick this stack again, for the commands that a person should run next.
-fn flags(global: &Global) -> String {
+pub(super) fn flags(global: &Global) -> String {
     let mut flags = Vec::new();
     if global.config != *"pitcrew.toml" {
         flags.push(format!("-c {}", global.config.display()));
@@ -156,8 +201,12 @@ fn show(global: &Global, stack: &Stack, world: &World, plan: &Plan) {
     out::result(&text);
 }
 
+fn is_lock(blocker: &Blocker) -> bool {
+    matches!(blocker.failure.cause, Cause::Locked(_))
+}
+
 /// A balancer's complaint, as something that makes a run impossible.
-pub fn balancer_blocker(error: crate::balancer::BalancerError) -> Blocker {
+pub fn balancer_blocker(error: BalancerError) -> Blocker {
     // A balancer that nobody reaches is like a server that nobody reaches: the exit code says so.
     let step = if error.unreachable { StepName::Connect } else { StepName::Drain };
     Blocker { server: None, step, failure: Cause::from(error).into() }
@@ -190,7 +239,7 @@ impl Packing {
 }
 
 /// The command line as people would type it: what a lock says of its holder.
-fn command_line() -> String {
+pub fn command_line() -> String {
     let mut words = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let program = words.next().unwrap_or_default();
     let name = program.rsplit('/').next().unwrap_or("pitcrew").to_owned();

@@ -69,6 +69,6 @@ impl Of<'_> {
     }
 
     fn owner(&self) -> Owner {
-        Owner { run: self.run.clone(), ..super::stack::owner("pitcrew deploy".into()) }
+        Owner { run: self.run.clone(), ..super::stack::owner("pitcrew deploy".into(), crate::lease::DEFAULT) }
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
+use crate::machine;
 use crate::name::{RunId, ServerName};
 use crate::remote::calls::{self, Site};
 use crate::remote::{Answer, Call, Owner};
@@ -137,10 +138,6 @@ impl Stack {
 
     /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused.
     pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<crate::balancer::BalancerError>) {
-        let servers = join_all(self.config.servers.iter().map(|s| async {
-            let answer = self.probe(&s.name, stop).await;
-            (s.name.clone(), answer)
-        }));
         let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
         let members = async {
             match &self.balancer {
@@ -148,20 +145,34 @@ impl Stack {
                 None => Ok(Vec::new()),
             }
         };
-        let (servers, members) = tokio::join!(servers, members);
-        let mut facts = Facts::default();
-        for (name, answer) in servers {
-            match answer {
-                Ok(found) => drop(facts.servers.insert(name, found)),
-                Err(failure) => drop(facts.unreachable.insert(name, failure)),
-            }
-        }
+        let (mut facts, members) = tokio::join!(self.servers(stop), members);
         let mut refused = Vec::new();
         match members {
             Ok(members) => facts.members = members,
             Err(errors) => refused = errors,
         }
         (facts, refused)
+    }
+
+    /// Asks every server, at once; changes nothing.
+    pub async fn servers(&self, stop: &CancellationToken) -> Facts {
+        let servers = join_all(self.config.servers.iter().map(|s| async {
+            let answer = self.probe(&s.name, stop).await;
+            (s.name.clone(), answer)
+        }));
+        let mut facts = Facts::default();
+        for (name, answer) in servers.await {
+            match answer {
+                Ok(mut found) => {
+                    if let Some(lock) = &mut found.lock {
+                        lock.seen = machine::look(&lock.owner);
+                    }
+                    facts.servers.insert(name, found);
+                }
+                Err(failure) => drop(facts.unreachable.insert(name, failure)),
+            }
+        }
+        facts
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
@@ -251,7 +262,7 @@ pub fn local_user() -> String {
 }
 
 /// Makes a run's id, and what its locks say of it.
-pub fn owner(command: String) -> Owner {
+pub fn owner(command: String, lease: std::time::Duration) -> Owner {
     let now = jiff::Timestamp::now();
     let random: u32 = rand::random();
     let run = RunId(format!("{}-{random:08x}", now.strftime("%Y%m%dT%H%M%SZ")));
@@ -262,6 +273,8 @@ pub fn owner(command: String) -> Owner {
         pid: std::process::id(),
         command,
         since: format!("{now:.0}"),
+        process: machine::this_process(),
+        lease: lease.as_secs(),
     }
 }
 

@@ -1,75 +1,124 @@
-//! `pitcrew unlock`: removes the lock that a dead run left behind.
+//! `pitcrew unlock`: ends a freeze, or removes the lock that a dead or stuck run left behind.
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::out;
 use super::stack::{self, Stack};
 use crate::cli::{Global, Select};
-use crate::error::Error;
-use crate::facts::LockFacts;
-use crate::name::RunId;
+use crate::error::{Error, Kind};
+use crate::event::Failure;
+use crate::facts::{Facts, LockFacts};
+use crate::lease::{self, Standing};
+use crate::name::{RunId, ServerName};
 use crate::remote::calls;
-use crate::report::cause;
+use crate::report::{cause, held};
 
 /// Removes the stack's lock from every server, and says whose it was.
 ///
-/// A holder that is alive on this machine keeps it, unless `force`. With `run`, only that run's lock is removed.
+/// A run that may be at work keeps it, and so does a dead one that has changed something, unless `force`. With `run`, only
+/// that run's lock is removed.
 ///
 /// # Errors
-/// When a server cannot be reached or a lock cannot be removed.
+/// When a server cannot be reached or a lock is kept; then none is removed.
 pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str>) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let never = CancellationToken::new();
     let wanted = stack.select(select)?;
-    let (mut facts, _) = stack.facts(&never).await;
-    facts.servers.retain(|s, _| wanted.contains(s));
-    facts.unreachable.retain(|s, _| wanted.contains(s));
+    let facts = stack.servers(&never).await;
+    let end = unlock(&stack, &Asked { global, wanted: &wanted, force, run }, &facts).await;
+    stack.close().await;
+    end
+}
+
+struct Asked<'a> {
+    global: &'a Global,
+    wanted: &'a [ServerName],
+    force: bool,
+    run: Option<&'a str>,
+}
+
+async fn unlock(stack: &Stack, asked: &Asked<'_>, facts: &Facts) -> Result<u8, Error> {
     let mut worst = None;
-    let mut released = 0;
-    for (server, failure) in &facts.unreachable {
+    for (server, failure) in facts.unreachable.iter().filter(|(s, _)| asked.wanted.contains(s)) {
         out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));
         worst = Some(Error::unreachable("not every server could be reached").hint("run it again when they are back"));
     }
-    for (server, found) in &facts.servers {
-        let Some(lock) = &found.lock else { continue };
-        let holder = lock.owner.get("run").cloned().unwrap_or_default();
-        if run.is_some_and(|r| r != holder) {
-            continue;
+    let mut locks: Vec<(&ServerName, &LockFacts)> = Vec::new();
+    for server in asked.wanted {
+        let Some(found) = facts.servers.get(server) else { continue };
+        let Some(lock) = found.lock.as_ref().filter(|l| asked.run.is_none_or(|r| r == l.run())) else { continue };
+        if !asked.force {
+            refuse(server, lock, &found.journal)?;
         }
-        if !force && alive_here(lock) {
-            stack.close().await;
-            let told = cause::locked(&lock.owner, lock.age);
-            return Err(Error {
-                kind: crate::error::Kind::Locked,
-                ..Error::usage(format!("{server} is {told}, and that run is alive"))
-            }
-            .hint("interrupt that run (Ctrl-C, or kill -INT), and it takes back what it did")
-            .hint("--force removes its lock all the same"));
-        }
-        match stack.ask(server, calls::unlock(&stack.site(), &RunId(holder)), &never).await {
-            Ok(_) => {
-                released += 1;
-                if !global.quiet {
-                    out::notice(&format!("{server}: unlocked; it was {}", cause::locked(&lock.owner, lock.age)));
+        locks.push((server, lock));
+    }
+    let mut released = Vec::new();
+    // The deciding one last: whoever gets it finds the others free.
+    let (lead, rest) = locks.split_at(locks.len().min(1));
+    for group in [rest, lead] {
+        let ended =
+            join_all(group.iter().map(|(server, lock)| async { (*server, *lock, release(stack, server, lock).await) }));
+        for (server, lock, end) in ended.await {
+            match end {
+                Ok(()) => released.push((server, lock)),
+                Err(failure) => {
+                    out::notice(&format!("{server}: {}", cause::lines(&failure).join("\n  ")));
+                    worst = Some(Error::failed("not every lock could be removed"));
                 }
             }
-            Err(failure) => {
-                out::notice(&format!("{server}: {}", cause::lines(&failure).join("\n  ")));
-                worst = Some(Error::failed("not every lock could be removed"));
-            }
         }
     }
-    if released == 0 && worst.is_none() && !global.quiet {
-        out::notice("no server is locked");
-    }
-    stack.close().await;
+    tell(asked, &released, worst.is_some());
     worst.map_or(Ok(0), Err)
 }
 
-/// Tells whether the run that holds the lock is a live process of this machine.
-fn alive_here(lock: &LockFacts) -> bool {
-    let here = nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
-    let pid = lock.owner.get("pid").and_then(|p| p.parse().ok()).map(nix::unistd::Pid::from_raw);
-    lock.owner.get("host") == Some(&here)
-        && pid.is_some_and(|p| p.as_raw() > 0 && nix::sys::signal::kill(p, None) != Err(nix::errno::Errno::ESRCH))
+async fn release(stack: &Stack, server: &ServerName, lock: &LockFacts) -> Result<(), Failure> {
+    let never = CancellationToken::new();
+    stack.ask(server, calls::unlock(&stack.site(), &RunId(lock.run().to_owned())), &never).await.map(drop)
+}
+
+/// Keeps a lock that somebody needs.
+fn refuse(server: &ServerName, lock: &LockFacts, journal: &[String]) -> Result<(), Error> {
+    const FORCE: &str = "--force removes its lock all the same";
+    let standing = lease::judge(lock);
+    let told = held::locked(&lease::held(lock));
+    let locked = |what: String| Err(Error { kind: Kind::Locked, ..Error::usage(what) });
+    if standing.may_be_at_work() {
+        return locked(format!("{server} is {told}")).map_err(|e: Error| {
+            e.hint("interrupt that run (Ctrl-C, or kill -INT), and it takes back what it did").hint(FORCE)
+        });
+    }
+    // Who was told by a run that it is stuck has looked; who finds a dead one cannot know.
+    if matches!(standing, Standing::Dead { .. } | Standing::Silent { .. }) && has_changed_something(journal) {
+        return locked(format!("{server} is {told}, and it has changed what is served there"))
+            .map_err(|e: Error| e.hint("`pitcrew recover` takes that back, and releases the lock").hint(FORCE));
+    }
+    Ok(())
+}
+
+/// Tells whether the journal speaks of more than preparations: its lines are the time, the script, and what it changed.
+fn has_changed_something(journal: &[String]) -> bool {
+    let scripts = ["drain", "switch", "restart", "stop", "restore"];
+    journal.iter().any(|line| line.split(' ').skip(1).take(3).any(|word| scripts.contains(&word)))
+}
+
+fn tell(asked: &Asked<'_>, released: &[(&ServerName, &LockFacts)], trouble: bool) {
+    if asked.global.json {
+        let all = released.iter().map(|(server, lock)| serde_json::json!({"server": server, "was": lease::held(lock)}));
+        out::result(&format!("{}\n", serde_json::json!({"unlocked": all.collect::<Vec<_>>()})));
+        return;
+    }
+    if asked.global.quiet {
+        return;
+    }
+    for (server, lock) in released {
+        out::notice(&format!("{server}: unlocked; it was {}", held::locked(&lease::held(lock))));
+    }
+    if released.is_empty() && !trouble {
+        match asked.run {
+            Some(run) => out::notice(&format!("no server is locked by run {run}")),
+            None => out::notice("no server is locked"),
+        }
+    }
 }

@@ -18,6 +18,7 @@ in_dir() {
 }
 as_user in_dir
 status=$?
+ended exit "$status"
 # Whatever was printed last may lack its newline: the reader parts it from the answer that follows.
 if [ "$status" -gt 128 ] && signal=$(kill -l "$status" 2>/dev/null); then
     # Beyond the last signal some shells print the number.

@@ -3,6 +3,8 @@
 #
 # The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one
 # connection are children of one sshd, as is this shell; each leads its own process group.
+# Busybox takes no `--`, and dash needs it.
+p_tell() { kill -s "$p_signal" -- "-$1" 2>/dev/null || kill -s "$p_signal" "-$1" 2>/dev/null; }
 if [ -r /proc/self/stat ]; then
   for p_file in /proc/[0-9]*/stat; do
     { read -r p_stat <"$p_file"; } 2>/dev/null || continue
@@ -10,11 +12,11 @@ if [ -r /proc/self/stat ]; then
     # The second field is the name in parentheses, whatever it holds; the parent is the second one after it.
     p_rest=${p_stat##*) }
     p_rest=${p_rest#* }
-    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && kill -s "$p_signal" -- "-$p_pid" 2>/dev/null
+    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_tell "$p_pid"
   done
 else
   ps -A -o pid= -o ppid= | while read -r p_pid p_parent; do
-    [ "$p_parent" = "$PPID" ] && [ "$p_pid" != "$$" ] && kill -s "$p_signal" -- "-$p_pid" 2>/dev/null
+    [ "$p_parent" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_tell "$p_pid"
   done
 fi
 exit 0

@@ -29,11 +29,18 @@ escaped() {
 # cleanup: what a script undoes before it refuses; each script that has something to undo replaces it.
 cleanup() { true; }
 
+# ended HOW…: leaves word beside the lock, for a client whose connection is lost before it hears the answer.
+step=''
+ended() {
+    [ -z "$step" ] || printf '%s\n' "$*" >"$step"
+} 2>/dev/null
+
 # fail CODE DETAIL…: refuses and ends the script (not only a subshell: never call it inside `$(…)`).
 fail() {
     code=$1
     shift
     cleanup
+    ended fail "$code" "$*"
     say fail "$code" "$*"
     [ "$code" = locked ] && exit 75
     exit 70
@@ -41,6 +48,7 @@ fail() {
 
 # finish: the in-band proof that a script ran to its end.
 finish() {
+    ended 'done'
     say 'done'
     exit 0
 }
@@ -185,12 +193,19 @@ find_owner() {
     done <"$lock/owner"
 }
 
-# holding: refuses unless this run holds the lock, and renews it.
-holding() {
+# renewing: refuses unless this run holds the lock, and renews it.
+renewing() {
     find_owner
     [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-nobody}"
     true >"$lock/beat"
 } 2>/dev/null
+
+# holding: the same, and leaves word that this step has begun.
+holding() {
+    renewing
+    step=$lock/step.$nonce
+    ended begun
+}
 
 # note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
 note() {

@@ -1,39 +1,123 @@
-# Takes this server's lock, or renews it. `mkdir` is the one atomic step; the same run may take it again.
+# Takes this server's lock, renews it, keeps it for a reason, or tells who holds it.
+#
+# A lock appears whole, by the rename of a directory that has everything in it: nobody ever sees one without its owner,
+# and of many who ask one gets it, since a rename never replaces a directory that is not empty.
+case $p_mode in
+look)
+    if [ -d "$lock" ]; then tell_lock; else say lock free; fi
+    finish
+    ;;
+renew)
+    renewing
+    [ -z "$p_phase" ] || put "$lock/phase" "$p_phase" || refuse not_writable "$error"
+    finish
+    ;;
+keep)
+    holding
+    put "$lock/stuck" "$p_reason" || refuse not_writable "$error"
+    finish
+    ;;
+esac
+
 held() {
-    say held yes
-    if [ -f "$lock/owner" ] && [ -r "$lock/owner" ]; then
-        while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
-    fi
-    for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done
-    touched=$(stat -c %Y "$file" 2>/dev/null || date -r "$file" +%s 2>/dev/null)
-    epoch=$(date +%s)
-    case $touched in
-    '' | *[!0-9]*) ;;
-    *)
-        age=$((epoch - touched))
-        [ "$age" -ge 0 ] || age=0
-        say age "$age"
-        ;;
-    esac
+    tell_lock
     fail locked "another run holds the lock"
 }
-if [ "$p_renew" = yes ]; then
-    holding
-    finish
-fi
-[ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
-    error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
-if error=$(mkdir "$lock" 2>&1); then
-    cleanup() { rm -rf "$lock"; }
-    put "$lock/owner" "$p_owner" || refuse not_writable "$error"
-    true >"$lock/beat"
-    say taken yes
-elif [ -d "$lock" ]; then
+
+# write DIRECTORY: everything that a lock holds, the owner last.
+write() {
+    owner=$p_owner
+    # The end of a freeze is told by this machine's clock alone.
+    if [ -n "$p_for" ]; then
+        at_last
+        owner="$owner${nl}until=$((epoch + p_for))"
+    fi
+    if [ -n "$p_plan" ]; then put "$1/plan" "$p_plan" || return 1; fi
+    { true >"$1/beat"; } 2>/dev/null
+    put "$1/owner" "$owner"
+}
+
+# stage: makes the directory that is to become the lock.
+fresh=$own/lock.new.$$.$p_token
+stage() {
+    [ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
+        error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
+    error=$(mkdir "$fresh" 2>&1) || refuse not_writable "$error"
+    write "$fresh" || refuse not_writable "$error"
+}
+cleanup() { rm -rf "$fresh"; }
+trap 'cleanup; exit 71' HUP INT TERM
+
+# thaw: makes the lock that an expired freeze left this run's own.
+thaw() {
+    find_until
+    at_last
+    [ -n "$until" ] && [ "$until" -le "$epoch" ] || return 1
+    frozen=$owner_run
+    error=$(
+        claim "$frozen" || exit 1
+        status=0
+        write . || {
+            printf '%s' "$error"
+            status=2
+        }
+        rm -f ./claim
+        exit "$status"
+    )
+    case $? in
+    0) find_owner ;;
+    2) refuse not_writable "$error" ;;
+    *) return 1 ;;
+    esac
+    [ "$owner_run" = "$p_token" ]
+}
+
+tries=0 how=
+while [ -z "$how" ]; do
+    if [ -d "$lock" ]; then
+        find_owner
+        if [ "$owner_run" = "$p_token" ]; then
+            true >"$lock/beat"
+            # Taken before there was a plan.
+            [ -z "$p_plan" ] || put "$lock/plan" "$p_plan" || refuse not_writable "$error"
+            how=again
+        elif thaw; then
+            how=thawed
+        else
+            held
+        fi
+        continue
+    fi
+    [ -d "$fresh" ] || stage
+    error=$(mv "$fresh" "$lock" 2>&1)
     find_owner
-    [ "$owner_run" = "$p_token" ] || held
-    true >"$lock/beat"
-    say taken again
-else
-    refuse not_writable "$error"
+    # Where another run was faster, it lies in that run's lock now.
+    [ ! -d "$lock/${fresh##*/}" ] || rm -rf "${lock:?}/${fresh##*/}"
+    if [ "$owner_run" = "$p_token" ]; then
+        how=yes
+    elif [ ! -d "$lock" ]; then
+        tries=$((tries + 1))
+        [ "$tries" -lt 5 ] || refuse not_writable "${error:-the lock cannot be taken}"
+    fi
+done
+rm -rf "$fresh"
+cleanup() { true; }
+if [ "$how" != again ]; then
+    # Of runs that ended while they asked; whoever asks now has lost anyway.
+    for stale in "$own"/lock.new.*; do [ ! -d "$stale" ] || rm -rf "$stale"; done
+    cleanup() { mv "$lock" "$fresh" && rm -rf "$fresh"; }
 fi
+
+# What the plan took for granted: between its questions and the lock somebody else may have deployed.
+if [ "$p_expect" = yes ]; then
+    find_current
+    [ "$now_id" = "$p_current" ] || fail stale_facts "current was ${p_current:-nothing} and is ${now_id:-${odd:-nothing}}"
+    newest=
+    for dir in "$root"/releases/*; do
+        if is_release "${dir##*/}" && [ -d "$dir" ] && [ ! -h "$dir" ]; then newest=${dir##*/}; fi
+    done
+    [ "$newest" = "$p_newest" ] || [ -z "$newest" ] ||
+        fail stale_facts "the newest release was ${p_newest:-none} and is $newest"
+fi
+say taken "$how"
 finish

@@ -27,28 +27,10 @@ for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
 done
 say unknown "$unknown"
 
-# age_of FILE: sets `age` in seconds by this machine's clock.
-age_of() {
-    touched=$(stat -c %Y "$1" 2>/dev/null || date -r "$1" +%s 2>/dev/null)
-    case $touched in
-    '' | *[!0-9]*) age= ;;
-    *)
-        age=$((epoch - touched))
-        [ "$age" -ge 0 ] || age=0
-        ;;
-    esac
-}
 if [ -d "$lock" ]; then
-    say lock held
-    if [ -f "$lock/owner" ] && [ -r "$lock/owner" ]; then
-        while IFS= read -r line || [ -n "$line" ]; do say owner "$line"; done <"$lock/owner"
-    fi
-    for file in "$lock/beat" "$lock/owner" "$lock"; do [ -e "$file" ] && break; done
-    age_of "$file"
-    [ -n "$age" ] && say age "$age"
-    if [ -f "$lock/journal" ] && [ -r "$lock/journal" ]; then
-        while IFS= read -r line || [ -n "$line" ]; do say journal "$line"; done <"$lock/journal"
-    fi
+    tell_lock
+    tell_lines plan "$lock/plan"
+    tell_lines journal "$lock/journal"
 fi
 
 # Space, and whether it can be written: asked of the nearest directory that exists, without writing.

@@ -29,6 +29,7 @@ if [ -n "$why" ]; then
     tail_log
     fail not_proven "$why"
 fi
+if [ "$owner_run" = "$p_token" ]; then note proven "$p_id" || true; fi
 for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
 # shellcheck disable=SC2086
 set -- $ids

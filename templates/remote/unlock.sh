@@ -5,9 +5,22 @@ if [ ! -e "$lock" ] && [ ! -h "$lock" ]; then
 fi
 find_owner
 [ "$owner_run" = "$p_token" ] || fail not_ours "the lock is held by ${owner_run:-an unknown run}"
+for gone in "$own"/released.*; do [ ! -d "$gone" ] || rm -rf "$gone"; done
 # Renamed first: nobody ever sees half a lock, and nobody's new lock is removed with it.
 gone=$own/released.$$
-error=$(mv "$lock" "$gone" 2>&1) || refuse not_writable "$error"
+if ! error=$(mv "$lock" "$gone" 2>&1); then
+    [ -e "$lock" ] || [ -h "$lock" ] || { say released already; finish; }
+    refuse not_writable "$error"
+fi
+taken=$lock
+lock=$gone
+find_owner
+lock=$taken
+if [ "$owner_run" != "$p_token" ]; then
+    # Somebody else released it a moment before, and another run has taken it since: it is that run's.
+    [ -e "$lock" ] || mv "$gone" "$lock"
+    fail not_ours "the lock is held by ${owner_run:-an unknown run}"
+fi
 [ -f "$gone/journal" ] && mv -f "$gone/journal" "$own/journal" 2>/dev/null
 rm -rf "$gone"
 say released yes

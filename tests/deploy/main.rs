@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+mod lost;
 mod order;
 mod output;
 mod policies;
+mod recover;
 mod stack;
 mod unwinding;

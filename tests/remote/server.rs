@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use pitcrew::facts::ServerFacts;
 use pitcrew::name::{ReleaseId, RunId};
@@ -83,6 +84,8 @@ pub fn owner() -> Owner {
         pid: 42,
         command: "pitcrew deploy".into(),
         since: "2026-01-01T00:00:00Z".into(),
+        process: None,
+        lease: 120,
     }
 }
 
@@ -167,14 +170,24 @@ impl Server {
 
     /// Runs a call with exactly this standard input.
     pub fn raw(&self, call: &Call, input: &[u8]) -> Ran {
-        let nonce = Nonce::random();
-        self.exec(&call.command(&nonce), input, &nonce)
+        self.named(call, input, &Nonce::random())
     }
 
-    /// Runs a command line as sshd does: by the login shell, in the home directory.
-    pub fn exec(&self, command: &str, input: &[u8], nonce: &Nonce) -> Ran {
+    /// The same, under this nonce.
+    pub fn named(&self, call: &Call, input: &[u8], nonce: &Nonce) -> Ran {
+        self.exec(&call.command(nonce), input, nonce)
+    }
+
+    /// Starts a call whose input never ends, once this much of it is sent.
+    pub fn begin(&self, call: &Call, input: &[u8], nonce: &Nonce) -> Child {
+        let mut child = self.spawn(&call.command(nonce));
+        child.stdin.as_mut().unwrap().write_all(input).unwrap();
+        child
+    }
+
+    fn spawn(&self, command: &str) -> Child {
         let login = self.login.clone().unwrap_or_else(|| self.dir.path().join("bin/sh"));
-        let mut child = Command::new(login)
+        Command::new(login)
             .arg("-c")
             .arg(command)
             .env_clear()
@@ -184,8 +197,14 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Runs a command line as sshd does: by the login shell, in the home directory.
+    pub fn exec(&self, command: &str, input: &[u8], nonce: &Nonce) -> Ran {
+        let mut child = self.spawn(command);
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         // A script that refuses reads no payload: its pipe breaks, which is as it should be.
@@ -233,6 +252,14 @@ impl Server {
         fs::read_to_string(self.root().join(path)).unwrap()
     }
 
+    /// Lists what lies in `.pitcrew`, sorted.
+    pub fn leftovers(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root().join(".pitcrew")).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// Lists what no script may leave behind.
     pub fn stray(&self) -> Vec<String> {
         self.tree()
@@ -246,7 +273,7 @@ impl Server {
             .collect()
     }
 
-    /// Lists every path below `deploy_to`, sorted; links are not followed.
+    /// Lists every path below `deploy_to`, sorted, without the words that steps leave in the lock; links are not followed.
     pub fn tree(&self) -> Vec<String> {
         fn walk(dir: &Path, root: &Path, found: &mut Vec<String>) {
             let Ok(entries) = fs::read_dir(dir) else { return };
@@ -260,6 +287,7 @@ impl Server {
         }
         let mut found = Vec::new();
         walk(self.root(), self.root(), &mut found);
+        found.retain(|path| !path.starts_with(".pitcrew/lock/step."));
         found.sort();
         found
     }
@@ -300,7 +328,9 @@ pub fn readable(call: &Call) -> String {
     let text = call.text();
     let assignments = text.split_once("set -u\n").unwrap().0.to_owned();
     let parts: &[&str] = match call.script.name() {
-        "probe" | "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
+        "probe" => &["lib", "procs", "web", "tell"],
+        "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
+        "lock" => &["lib", "tell"],
         "prune" | "remove" => &["lib", "sweep"],
         _ => &["lib"],
     };

@@ -1,7 +1,5 @@
 //! Every outcome and exit code of the contract, as event sequences; and that a log read back says the same.
 
-use std::collections::BTreeMap;
-
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
 use pitcrew::report::state::State;
@@ -274,7 +272,7 @@ fn locked_by_another() {
     let mut story = Story::planned(Strategy::Parallel, OnFailure::Revert, &WEBS);
     story.stage(StageName::Lock, 0, 1);
     story.ok("web1", StepName::Lock);
-    story.fail("web2", StepName::Lock, because(Cause::Locked { owner: BTreeMap::new(), age: Some(3) }));
+    story.fail("web2", StepName::Lock, because(Cause::Locked(Box::new(Held { age: Some(3), ..Held::default() }))));
     story.undo("web1", StepName::Lock, None);
     assert_eq!(brief(&judge(story)), (Outcome::Locked, 4));
 }
@@ -284,7 +282,7 @@ fn locked_by_another_with_an_own_lock_left_behind_is_stuck() {
     let mut story = Story::planned(Strategy::Parallel, OnFailure::Revert, &WEBS);
     story.stage(StageName::Lock, 0, 1);
     story.ok("web1", StepName::Lock);
-    story.fail("web2", StepName::Lock, because(Cause::Locked { owner: BTreeMap::new(), age: None }));
+    story.fail("web2", StepName::Lock, because(Cause::Locked(Box::default())));
     story.undo("web1", StepName::Lock, Some(because(Cause::Lost { detail: "reset".into() })));
     let finished = judge(story);
     assert_eq!(brief(&finished), (Outcome::Stuck, 3));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
+use pitcrew::lease::Standing;
 use pitcrew::name::ServerName;
 use pitcrew::report::json::Json;
 use pitcrew::report::lines::Verbosity;
@@ -241,9 +242,20 @@ fn every_cause() -> Vec<Cause> {
         refused("no_space", "12 MB free, 300 MB needed"),
         refused("current_changed", "current is 20261123000000, expected 20261122000000"),
         refused("brand_new", "something else"),
-        Cause::Locked { owner: holder.clone(), age: Some(7) },
-        Cause::Locked { owner: holder, age: Some(4000) },
-        Cause::Locked { owner: BTreeMap::new(), age: None },
+        refused("stale_facts", "current was 20261122000000 and is 20261123000000"),
+        Cause::Locked(Box::new(Held { owner: holder.clone(), age: Some(7), ..Held::default() })),
+        held(&holder, Standing::Renewed { age: 31, lease: 120 }),
+        held(&holder, Standing::AliveHere { pid: 4711 }),
+        held(&holder, Standing::Dead { pid: 4711 }),
+        held(&holder, Standing::Silent { age: 4000, lease: 120 }),
+        held(&holder, Standing::Stuck { reason: "web2: could not restart on the old release".into() }),
+        held(&holder, Standing::Frozen { reason: "the fair".into(), left: Some(4800) }),
+        held(&holder, Standing::Frozen { reason: String::new(), left: None }),
+        held(&holder, Standing::Expired),
+        held(&BTreeMap::new(), Standing::Unowned { age: Some(3) }),
+        held(&BTreeMap::new(), Standing::Unowned { age: Some(300) }),
+        held(&holder, Standing::Unknown),
+        Cause::Locked(Box::default()),
         sick().cause,
         Cause::Unhealthy(Box::new(Unhealthy {
             asked: "bin/check".into(),
@@ -263,6 +275,15 @@ fn every_cause() -> Vec<Cause> {
     ]
 }
 
+fn held(owner: &BTreeMap<String, String>, standing: Standing) -> Cause {
+    let age = match &standing {
+        Standing::Renewed { age, .. } | Standing::Silent { age, .. } => Some(*age),
+        _ => None,
+    };
+    let phase = Some("rollout, batch 2 of 5 (switch)".to_owned());
+    Cause::Locked(Box::new(Held { owner: owner.clone(), age, phase, standing: Some(standing) }))
+}
+
 fn every_warning() -> Vec<Warning> {
     vec![
         Warning::SerialAdvised,
@@ -276,6 +297,9 @@ fn every_warning() -> Vec<Warning> {
         Warning::Hook { command: "bin/notify".into(), failure: Box::new(exit(1)) },
         Warning::Prune { failure: Box::new(exit(1)) },
         Warning::OutputDropped { lines: 12 },
+        Warning::Waited { seconds: 95, held: Box::new(Held { age: Some(3), ..Held::default() }) },
+        Warning::NotRenewed { seconds: 61, lease: 120, failure: Box::new(exit(1)) },
+        Warning::LockLost { detail: "the lock is held by nobody".into() },
         Warning::Interrupted { signal: "TERM".into() },
         Warning::Note { text: "something".into() },
     ]

@@ -229,6 +229,7 @@ fn timeouts(merged: &DeTable<'_>) -> Timeouts {
         prepare: limit("prepare", Some(Duration::from_secs(30 * 60))),
         migrate: limit("migrate", None),
         restart: limit("restart", Some(Duration::from_secs(2 * 60))),
+        lease: section.as_ref().and_then(|s| s.duration("lease")).map_or(crate::lease::DEFAULT, |d| d.value),
         quiet: limit("quiet", Some(Duration::from_secs(60))).unwrap_or(Duration::ZERO),
     }
 }

@@ -1,0 +1,92 @@
+//! Unwinding a dead run: its locks are taken over, and what it did is taken back as the run itself would have done.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::step::How;
+use super::{Running, lease, unwind};
+use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::name::{RunId, ServerName};
+use crate::remote::calls;
+
+/// Makes the locks that `from` holds on these servers this run's own. True: all of them are.
+pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)]) -> bool {
+    // The first decides between two who recover at once, as it does between two who deploy.
+    let (lead, rest) = servers.split_at(servers.len().min(1));
+    for side_by_side in [lead, rest] {
+        let mut lanes = JoinSet::new();
+        for (name, from) in side_by_side {
+            let (running, name, from) = (running.clone(), name.clone(), from.clone());
+            lanes.spawn(async move { running.take_over(&name, &from).await });
+        }
+        if !lanes.join_all().await.into_iter().all(|good| good) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Takes back what the dead run had in flight, or finishes what it had finished, and releases its lock.
+pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[ServerName]) {
+    for server in running.touched() {
+        let record = running.record(&server);
+        let inherited = Inherited {
+            drained: record.drained,
+            restored: record.restored,
+            switched: record.switched.is_some(),
+            restarted: record.restarted,
+            finished: record.finished,
+            taken_back: record.taken_back,
+        };
+        running.world.emitter.emit(Event::Inherited { server, inherited });
+    }
+    for server in unreadable {
+        running.stuck(server, Stuck::LockKept);
+    }
+    let keeping = tokio::spawn(lease::keep(running.clone()));
+    match failing {
+        Some(batch) => unwind::unwind(running, Some(batch), false).await,
+        None => {
+            unwind::settle(running).await;
+            unwind::unlock(running).await;
+        }
+    }
+    keeping.abort();
+}
+
+impl Running {
+    async fn take_over(&self, server: &ServerName, from: &RunId) -> bool {
+        let place = self.place((StageName::Lock, 0), server, StepName::Lock);
+        let emitter = &self.world.emitter;
+        emitter.emit(Event::StepStarted { place: place.clone() });
+        let began = Instant::now();
+        let call = calls::takeover(&self.site(), &self.world.owner, from);
+        let stop = &self.world.stop;
+        let result = tokio::select! {
+            result = self.call(&place, call, How::default(), &stop.soft) => result,
+            () = stop.hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
+        };
+        let (outcome, failure) = match result {
+            Ok(_) => (StepOutcome::Ok, None),
+            Err(failure) => (StepOutcome::Failed, Some(Box::new(failure))),
+        };
+        emitter.emit(Event::StepFinished { place, outcome, seconds: began.elapsed().as_secs_f64(), failure });
+        outcome == StepOutcome::Ok
+    }
+
+    /// Names a server that this run cannot do anything for.
+    pub fn cannot_reach(&self, server: &ServerName, failure: Failure) {
+        let place = self.place((StageName::Lock, 0), server, StepName::Connect);
+        let emitter = &self.world.emitter;
+        emitter.emit(Event::StepStarted { place: place.clone() });
+        let failure = Some(Box::new(failure));
+        emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds: 0.0, failure });
+    }
+
+    /// Says what a person should read.
+    pub fn say(&self, text: String) {
+        self.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+    }
+}

@@ -1,0 +1,314 @@
+//! What a run leaves beside each lock, and what it says of the run when that is dead. Pure.
+//!
+//! An [`Intent`] is written with the lock; the remote scripts append to the journal before they change anything. From both,
+//! and from how the servers stand now, [`Wreck::read`] makes the very records that the engine would have had in hand, so
+//! that [`super::unwind`] takes back a dead run as it takes back a living one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::unwind::{Record, Switched};
+use super::{Plan, Verb};
+use crate::balancer::{Admin, MemberFacts, Snapshot};
+use crate::config::{Config, OnFailure, Prepare, Strategy};
+use crate::event::DecidedBy;
+use crate::facts::{Facts, ServerFacts};
+use crate::name::{ReleaseId, Revision, RunId, ServerName};
+
+/// What a run meant to do to one server; one line of JSON beside its lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Deploy or rollback.
+    pub verb: Verb,
+    /// How the rollout walks.
+    pub strategy: Strategy,
+    /// What to do about a failing batch.
+    pub on_failure: OnFailure,
+    /// The release to be made or returned to.
+    pub release: ReleaseId,
+    /// What it is made of.
+    pub revision: Revision,
+    /// The server's batch, from 0; `None`: only its lock was taken.
+    pub batch: Option<usize>,
+    /// The server's release before the run.
+    pub previous: Option<ReleaseId>,
+    /// Who began it.
+    pub who: String,
+}
+
+/// The journal of one server, read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Journal {
+    /// A release was being sent.
+    pub transferred: bool,
+    /// It was being drained, and how it was found before; `Some(None)` where that cannot be read.
+    pub drained: Option<Option<Snapshot>>,
+    /// Every switch of `current`, in order: from what to what.
+    pub switches: Vec<(Option<ReleaseId>, Option<ReleaseId>)>,
+    /// The web server was being restarted or stopped.
+    pub restarted: bool,
+    /// The release that was proven to serve, unless something was changed since.
+    pub proven: Option<ReleaseId>,
+}
+
+/// A dead run, as far as its servers can tell.
+#[derive(Debug, Clone)]
+pub struct Wreck {
+    /// The plan it had, without stages.
+    pub plan: Plan,
+    /// Who began it, where that is known.
+    pub who: Option<String>,
+    /// What it did to each server, as the engine would have known.
+    pub records: BTreeMap<ServerName, Record>,
+    /// How each drained server had been found in its balancers.
+    pub snapshots: BTreeMap<ServerName, Snapshot>,
+    /// The batch that was in flight; `None`: every batch had succeeded.
+    pub failing: Option<usize>,
+    /// Servers that do not say what the run meant to do, though something was done to them.
+    pub unreadable: Vec<ServerName>,
+}
+
+impl Intent {
+    /// What the plan means to do to a server.
+    pub fn of(plan: &Plan, server: &ServerName, who: &str) -> Self {
+        Self {
+            verb: plan.verb,
+            strategy: plan.strategy,
+            on_failure: plan.on_failure,
+            release: plan.release.clone(),
+            revision: plan.revision.clone(),
+            batch: plan.batches.iter().position(|b| b.contains(server)),
+            previous: plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone()),
+            who: who.to_owned(),
+        }
+    }
+
+    /// Writes it as one line.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn read(lines: &[String]) -> Option<Self> {
+        lines.iter().find_map(|line| serde_json::from_str(line).ok())
+    }
+}
+
+impl Journal {
+    /// The journal's words for a drain of a server that was found so.
+    pub fn drain(found: &Snapshot) -> String {
+        format!("drain {}", serde_json::to_string(found).unwrap_or_default())
+    }
+
+    /// Reads the lines, oldest first; what is not known is passed over.
+    pub fn read(lines: &[String]) -> Self {
+        let mut journal = Self::default();
+        for line in lines {
+            let mut words = line.splitn(3, ' ');
+            let (_moment, verb) = (words.next(), words.next().unwrap_or_default());
+            let rest = words.next().unwrap_or_default();
+            let mut ids = rest.split(' ').map(ReleaseId::parse);
+            match verb {
+                "transfer" => journal.transferred = true,
+                // The first finding stands: a later one may have found what this run did.
+                "drain" if journal.drained.is_none() => journal.drained = Some(serde_json::from_str(rest).ok()),
+                "switch" => {
+                    let (from, to) = (ids.next().flatten(), ids.next().flatten());
+                    journal.switches.push((from, to));
+                    journal.proven = None;
+                }
+                "restart" | "stop" => {
+                    journal.restarted = true;
+                    journal.proven = None;
+                }
+                "proven" => journal.proven = ids.next().flatten(),
+                _ => {}
+            }
+        }
+        journal
+    }
+}
+
+/// One server of a dead run.
+struct Left<'a> {
+    name: &'a ServerName,
+    intent: Intent,
+    journal: Journal,
+    current: Option<&'a ReleaseId>,
+    /// It serves requests, so that a restart and its proof belong to its rollout.
+    proves: bool,
+    /// It is out of a balancer that it was found in; `None`: it was never drained, or nobody can tell.
+    out: Option<bool>,
+}
+
+impl Left<'_> {
+    fn switched(&self) -> Option<Switched> {
+        let to = &self.intent.release;
+        let first = self.journal.switches.iter().find(|(_, t)| t.as_ref() == Some(to))?;
+        // A rollback to where the server already was notes both alike.
+        Some(Switched { from: first.0.clone(), to: to.clone() })
+    }
+
+    /// Its whole rollout went well, as far as can be told from here.
+    fn is_new(&self) -> bool {
+        self.switched().is_some()
+            && self.current == Some(&self.intent.release)
+            && (!self.proves || self.journal.proven.as_ref() == Some(&self.intent.release))
+            && (self.journal.drained.is_none() || self.out == Some(false))
+    }
+
+    /// All that was done to it was taken back already, and proven.
+    fn is_old(&self) -> bool {
+        let Some(switched) = self.switched() else { return false };
+        let back = self.journal.switches.last().is_some_and(|(_, to)| *to == switched.from);
+        back && switched.from.is_some()
+            && self.current == switched.from.as_ref()
+            && (!self.journal.restarted || self.journal.proven == switched.from)
+            && (self.journal.drained.is_none() || self.out == Some(false))
+    }
+
+    fn began(&self) -> bool {
+        self.journal.drained.is_some() || self.switched().is_some()
+    }
+
+    fn record(&self, finished: bool) -> Record {
+        let drained = self.journal.drained.is_some();
+        Record {
+            locked: true,
+            prepared: self.journal.transferred,
+            drained,
+            // Where nobody can tell, it may be back: then it is drained before its processes are touched.
+            restored: drained && self.out != Some(true),
+            switched: self.switched(),
+            restarted: self.journal.restarted,
+            finished,
+            taken_back: !finished && self.is_old(),
+            marked: false,
+            failed: false,
+        }
+    }
+}
+
+impl Wreck {
+    /// Reads what is left on the servers whose lock `token` holds; `None`: none of them says what was meant to be done.
+    pub fn read(config: &Config, facts: &Facts, token: &RunId) -> Option<Self> {
+        let ours = |f: &ServerFacts| f.lock.as_ref().is_some_and(|l| l.owner.get("run") == Some(&token.0));
+        let mut all: Vec<Left<'_>> = Vec::new();
+        let (mut untouched, mut unreadable) = (Vec::new(), Vec::new());
+        for server in &config.servers {
+            let Some(found) = facts.servers.get(&server.name).filter(|f| ours(f)) else { continue };
+            let plan = found.lock.as_ref().map(|l| l.plan.as_slice()).unwrap_or_default();
+            let journal = Journal::read(&found.journal);
+            let Some(intent) = Intent::read(plan) else {
+                if journal == Journal::default() { &mut untouched } else { &mut unreadable }.push(server.name.clone());
+                continue;
+            };
+            let members: Vec<&MemberFacts> = facts.members.iter().filter(|m| m.member == server.lb).collect();
+            let out = journal.drained.as_ref().and_then(|snapshot| is_out(snapshot.as_ref(), &members));
+            let proves = server.is_web() && !config.web.proof.none;
+            all.push(Left { name: &server.name, intent, journal, current: found.current.as_ref(), proves, out });
+        }
+        // What was only locked is only unlocked.
+        let only_locked = |name: ServerName| (name, Record { locked: true, ..Record::default() });
+        let model = all.iter().find(|l| l.intent.batch.is_some()).or(all.first())?.intent.clone();
+
+        let count = all.iter().filter_map(|l| l.intent.batch).max().map_or(0, |last| last + 1);
+        let mut batches: Vec<Vec<ServerName>> = vec![Vec::new(); count];
+        for left in &all {
+            if let Some(batch) = left.intent.batch.and_then(|b| batches.get_mut(b)) {
+                batch.push(left.name.clone());
+            }
+        }
+        let of = |batch: usize| all.iter().filter(move |l| l.intent.batch == Some(batch));
+        let begun: BTreeSet<usize> = (0..count).filter(|b| of(*b).any(Left::began)).collect();
+        // A batch whose successor has begun had succeeded, whatever has happened to its servers since.
+        let succeeded = |batch: usize| {
+            let later = begun.iter().any(|b| *b > batch);
+            of(batch).all(|l| l.is_new() || (later && l.switched().is_some() && !l.is_old()))
+        };
+        let finished: BTreeSet<usize> = (0..count).filter(|b| succeeded(*b)).collect();
+        let failing = begun
+            .iter()
+            .rev()
+            .find(|b| !finished.contains(b))
+            .copied()
+            .or_else(|| (0..count).find(|b| !finished.contains(b)));
+
+        let mut records: BTreeMap<ServerName, Record> = untouched.into_iter().map(only_locked).collect();
+        let mut snapshots = BTreeMap::new();
+        for left in &all {
+            let finished = left.intent.batch.is_some_and(|b| finished.contains(&b));
+            records.insert(left.name.clone(), left.record(finished));
+            if let Some(found) = &left.journal.drained {
+                let found = found.clone().unwrap_or_else(|| as_if_ready(config, facts, left.name));
+                snapshots.insert(left.name.clone(), found);
+            }
+        }
+        let held: Vec<ServerName> = all.iter().map(|l| l.name.clone()).collect();
+        let plan = Plan {
+            verb: model.verb,
+            strategy: model.strategy,
+            on_failure: model.on_failure,
+            release: model.release,
+            revision: model.revision,
+            previous: all.iter().map(|l| (l.name.clone(), l.intent.previous.clone())).collect(),
+            bystanders: all.iter().filter(|l| l.intent.batch.is_none()).map(|l| l.name.clone()).collect(),
+            batches,
+            ..Self::of_nothing(&held).plan
+        };
+        Some(Self { plan, who: Some(model.who), records, snapshots, failing, unreadable })
+    }
+}
+
+impl Wreck {
+    /// A run that got no further than its locks.
+    pub fn of_nothing(held: &[ServerName]) -> Self {
+        let plan = Plan {
+            verb: Verb::Deploy,
+            strategy: Strategy::Parallel,
+            decided_by: DecidedBy::Flag,
+            prepare: Prepare::Ahead,
+            on_failure: OnFailure::Revert,
+            release: ReleaseId::first(),
+            revision: Revision(String::new()),
+            previous: Vec::new(),
+            batches: Vec::new(),
+            bystanders: held.to_vec(),
+            skipped: Vec::new(),
+            migrate_on: None,
+            stages: Vec::new(),
+            notices: Vec::new(),
+            blockers: Vec::new(),
+            unchanged: false,
+        };
+        let record = Record { locked: true, ..Record::default() };
+        Self {
+            plan,
+            who: None,
+            records: held.iter().map(|s| (s.clone(), record.clone())).collect(),
+            snapshots: BTreeMap::new(),
+            failing: None,
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+/// Tells whether any balancer that sent the server traffic before holds it out now.
+fn is_out(found: Option<&Snapshot>, now: &[&MemberFacts]) -> Option<bool> {
+    let was_in = |m: &MemberFacts| match found {
+        Some(found) => found.members.iter().any(|f| {
+            (f.at.as_str(), f.backend.as_str()) == (m.at.as_str(), m.backend.as_str()) && f.admin == Admin::Ready
+        }),
+        None => true,
+    };
+    (!now.is_empty()).then(|| now.iter().any(|m| was_in(m) && m.admin != Admin::Ready))
+}
+
+/// How a server is taken to have been found where the journal's word of it cannot be read: in service.
+fn as_if_ready(config: &Config, facts: &Facts, name: &ServerName) -> Snapshot {
+    let lb = config.servers.iter().find(|s| s.name == *name).map(|s| s.lb.as_str());
+    let mut members: Vec<MemberFacts> =
+        facts.members.iter().filter(|m| Some(m.member.as_str()) == lb).cloned().collect();
+    members.iter_mut().for_each(|m| (m.admin, m.bits) = (Admin::Ready, 0));
+    Snapshot { members }
+}

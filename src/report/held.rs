@@ -1,0 +1,101 @@
+//! What is said of a lock that somebody else holds: who, where, since when, how far, whether alive, and what to do.
+//!
+//! It owns the wording alone; how a lock stands is judged in [`crate::lease`].
+
+use super::clean::clean;
+use super::text::seconds;
+use crate::event::Held;
+use crate::lease::Standing;
+
+/// Says who holds the lock, since when, for what, and how that stands.
+pub fn locked(held: &Held) -> String {
+    let get = |key: &str| held.owner.get(key).map(|v| clean(v)).filter(|v| !v.trim().is_empty());
+    let frozen = matches!(held.standing, Some(Standing::Frozen { .. } | Standing::Expired));
+    let done = if frozen { "frozen" } else { "locked" };
+    let mut text = match (get("who"), get("host")) {
+        (Some(who), Some(host)) => format!("{done} by {who}@{host}"),
+        (Some(one), None) | (None, Some(one)) => format!("{done} by {one}"),
+        (None, None) if frozen => "frozen".into(),
+        (None, None) => "locked by another run".into(),
+    };
+    if let (Some(pid), false) = (get("pid"), frozen) {
+        text.push_str(&format!(", process {pid}"));
+    }
+    text.extend(get("since").map(|since| format!(", since {since}")));
+    if !frozen {
+        text.extend(get("command").map(|command| format!(", running `{command}`")));
+        text.extend(get("run").map(|run| format!(" (run {run})")));
+        text.extend(held.phase.as_ref().map(|phase| format!(", in {}", clean(phase))));
+    }
+    text.push_str(&stands(held));
+    text
+}
+
+/// Says how a lock stands, as the end of a sentence.
+fn stands(held: &Held) -> String {
+    match &held.standing {
+        Some(Standing::Frozen { reason, left }) => {
+            let until = left.map_or("until somebody unlocks".into(), |left| format!("for another {}", long(left)));
+            format!(", {until}{}", after(": ", reason))
+        }
+        Some(Standing::Expired) => "; its time is over".into(),
+        Some(Standing::Stuck { reason }) => format!("; that run has ended and keeps it{}", after(": ", reason)),
+        Some(Standing::Dead { .. }) => "; that process has ended and left it behind".into(),
+        Some(Standing::Silent { age, lease }) => {
+            format!("; no sign of life for {}, and its lease is {}", long(*age), long(*lease))
+        }
+        Some(Standing::Unowned { age }) => {
+            let age = age.map(|age| format!("; it is {} old", long(age))).unwrap_or_default();
+            format!(", but the lock does not say whose it is{age}")
+        }
+        Some(Standing::AliveHere { .. }) => format!("; that process is alive on this machine{}", sign(held.age)),
+        Some(Standing::Renewed { .. } | Standing::Unknown) | None => match held.age {
+            Some(age) => format!("; last sign of life {} ago", long(age)),
+            None => String::new(),
+        },
+    }
+}
+
+/// Says what to do about it.
+pub fn hint(held: &Held) -> String {
+    const WAIT: &str = "wait for it, or run `pitcrew deploy --wait-lock 10m`";
+    let get = |key: &str| held.owner.get(key).map(|v| clean(v)).filter(|v| !v.trim().is_empty());
+    match &held.standing {
+        Some(Standing::Frozen { left: None, .. }) => "`pitcrew unlock` ends the freeze".into(),
+        Some(Standing::Frozen { .. }) => "wait until then; `pitcrew unlock` ends it now".into(),
+        Some(Standing::Expired) => "`pitcrew unlock` removes it, and so does the next deploy".into(),
+        Some(Standing::Stuck { .. }) => {
+            "look at what it names; `pitcrew recover` takes back what it left; once all is mended by hand, `pitcrew unlock`"
+                .into()
+        }
+        Some(Standing::Dead { .. }) => "run `pitcrew recover`: it takes back what that run left, and releases its lock".into(),
+        Some(Standing::Silent { .. }) => match (get("pid"), get("host")) {
+            (Some(pid), Some(host)) => format!(
+                "that run is dead, or cut off from the server: if `ps -p {pid}` on {host} shows no pitcrew, run `pitcrew recover`"
+            ),
+            _ => "that run is dead, or cut off from the server: if it is dead, run `pitcrew recover`".into(),
+        },
+        Some(standing @ Standing::Unowned { .. }) if standing.is_left_behind() => {
+            "whoever began it did not finish: `pitcrew unlock` removes it".into()
+        }
+        Some(Standing::Unknown) => {
+            "wait for it; if that run is dead, `pitcrew unlock --force` removes its lock".into()
+        }
+        _ => WAIT.into(),
+    }
+}
+
+fn after(mark: &str, text: &str) -> String {
+    let text = clean(text.trim());
+    if text.is_empty() { String::new() } else { format!("{mark}{text}") }
+}
+
+fn sign(age: Option<u64>) -> String {
+    age.map(|age| format!(", last sign of life {} ago", long(age))).unwrap_or_default()
+}
+
+/// Whole seconds below ten; from there as everywhere.
+#[expect(clippy::cast_precision_loss, reason = "shown to the minute")]
+pub fn long(whole: u64) -> String {
+    if whole < 10 { format!("{whole}s") } else { seconds(whole as f64) }
+}

@@ -1,0 +1,139 @@
+//! `pitcrew recover`: unwinds what a dead run left, from any machine that has the configuration.
+
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::out;
+use super::rollout;
+use super::stack::{self, Stack};
+use crate::cli::Global;
+use crate::engine::{self, Running, Stop, World, recover};
+use crate::error::{Error, Kind};
+use crate::event::{Event, RECOVER};
+use crate::facts::{Facts, LockFacts};
+use crate::lease;
+use crate::name::{RunId, ServerName};
+use crate::plan::journal::Wreck;
+use crate::remote::Owner;
+use crate::report::{Reporting, cause, held};
+
+/// Takes back what a dead run had in flight, and releases its lock.
+///
+/// # Errors
+/// When the run may be alive, or nothing could be reached.
+pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
+    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stop = Stop::default();
+    let owner = stack::owner(rollout::command_line(), stack.config.timeouts.lease);
+    // Nothing is listened for before there is something to report: until then a signal may simply end it.
+    let (facts, _) = stack.facts(&stop.soft).await;
+    let Some(dead) = dead_run(&stack, &facts, force)? else {
+        stack.close().await;
+        return nothing(global, &facts);
+    };
+    let held = held_by(&stack, &facts, &dead);
+
+    let (all, trouble) = rollout::told(global, &stack, &owner.run);
+    let reporting = Reporting::start(owner.run.clone(), all);
+    let emitter = reporting.emitter();
+    emitter.redact(stack.redactor.clone());
+    emitter.flags(&rollout::flags(global));
+    stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
+
+    let world = |facts: Facts, owner: Owner| World {
+        config: stack.config.clone(),
+        facts,
+        links: stack.links.clone(),
+        balancer: stack.balancer.clone(),
+        package: None,
+        run: owner.run.clone(),
+        owner,
+        held: Vec::new(),
+        env: stack.env.clone(),
+        emitter: emitter.clone(),
+        stop: stop.clone(),
+    };
+    let read = |facts: &Facts, token: &RunId| {
+        Wreck::read(&stack.config, facts, token).unwrap_or_else(|| Wreck::of_nothing(&held))
+    };
+    let wreck = read(&facts, &dead);
+    let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
+    let mut planned = engine::run::planned(&taking.world, &taking.plan);
+    planned.verb = RECOVER.into();
+    emitter.emit(Event::Planned(planned));
+    if let Some(trouble) = trouble {
+        taking.say(trouble);
+    }
+    for (server, failure) in &facts.unreachable {
+        taking.cannot_reach(server, failure.clone());
+    }
+    let servers: Vec<(ServerName, RunId)> = held.iter().map(|s| (s.clone(), dead.clone())).collect();
+    if recover::take_over(&taking, &servers).await {
+        // Asked again: what the dead run had left running may have changed something until it was ended.
+        let (mut again, _) = stack.facts(&stop.hard).await;
+        again.unreachable.retain(|s, _| held.contains(s));
+        for (server, failure) in &again.unreachable {
+            taking.cannot_reach(server, failure.clone());
+        }
+        let wreck = read(&again, &owner.run);
+        let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
+        // What becomes of the release is the work of who began it.
+        let owner = Owner { who: wreck.who.clone().unwrap_or(owner.who), ..owner };
+        let running = Arc::new(Running::inheriting(world(again, owner), wreck));
+        recover::run(&running, failing, &unreadable).await;
+    }
+    stack.close().await;
+    let finished = spawn_blocking(move || reporting.finish()).await;
+    finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the recovery ended: {e}")))
+}
+
+/// The run that left a lock behind; the first one, in the order of the file.
+fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, Error> {
+    let mut dead = None;
+    for server in &stack.config.servers {
+        let Some(lock) = facts.servers.get(&server.name).and_then(|f| f.lock.as_ref()) else { continue };
+        let standing = lease::judge(lock);
+        match standing {
+            lease::Standing::Frozen { .. } | lease::Standing::Expired => {}
+            _ if standing.is_left_behind() || force => {
+                dead.get_or_insert_with(|| run_of(lock));
+            }
+            _ => {
+                let told = held::locked(&lease::held(lock));
+                return Err(Error { kind: Kind::Locked, ..Error::failed(format!("{}: {told}", server.name)) }
+                    .hint("a run that lives takes back itself what it did: interrupt it with Ctrl-C, or kill -INT")
+                    .hint("--force takes its lock over all the same"));
+            }
+        }
+    }
+    Ok(dead)
+}
+
+fn run_of(lock: &LockFacts) -> RunId {
+    RunId(lock.owner.get("run").cloned().unwrap_or_default())
+}
+
+/// The servers whose lock that run holds, in the order of the file.
+fn held_by(stack: &Stack, facts: &Facts, run: &RunId) -> Vec<ServerName> {
+    let held = |s: &ServerName| {
+        let lock = facts.servers.get(s).and_then(|f| f.lock.as_ref());
+        lock.is_some_and(|l| !l.owner.contains_key("freeze") && run_of(l) == *run)
+    };
+    stack.config.servers.iter().map(|s| s.name.clone()).filter(held).collect()
+}
+
+/// Nothing that could be reached is locked.
+fn nothing(global: &Global, facts: &Facts) -> Result<u8, Error> {
+    for (server, failure) in &facts.unreachable {
+        out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));
+    }
+    if !facts.unreachable.is_empty() {
+        return Err(Error::unreachable("no dead run has left its lock on the servers that could be reached")
+            .hint("run it again when the others are back"));
+    }
+    if !global.quiet {
+        out::notice("nothing to recover: no dead run has left its lock");
+    }
+    Ok(0)
+}

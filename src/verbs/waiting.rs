@@ -1,0 +1,236 @@
+//! `--wait-lock`: waits until no other run holds a lock of the stack, and takes all of its locks before anything is planned.
+//!
+//! Nothing is touched while it waits. Whoever gets the lock of the file's first server goes on to the others; who does not
+//! get all of them gives back what it has, so that two who wait never wait for each other.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::out;
+use super::stack::Stack;
+use crate::config::values::parse_duration;
+use crate::engine::Stop;
+use crate::error::{Error, Kind};
+use crate::event::{Cause, Failure, Held};
+use crate::facts::{Facts, LockFacts};
+use crate::lease::{self, Standing};
+use crate::machine;
+use crate::name::ServerName;
+use crate::remote::calls;
+use crate::remote::{Call, Owner};
+use crate::report::held;
+
+/// Between two looks at the lock, at least; up to as much again is added, so that many who wait do not ask in step.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What waits, and for what.
+pub struct Waiting<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// What is written into the locks.
+    pub owner: &'a Owner,
+    /// The longest wait.
+    pub wait: Duration,
+    /// Signals.
+    pub stop: &'a Stop,
+    /// `-q`.
+    pub quiet: bool,
+}
+
+/// How waiting ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// All locks are this run's now.
+    Taken {
+        /// On which servers.
+        held: Vec<ServerName>,
+        /// How long it took.
+        waited: Duration,
+        /// Who held them, at the end.
+        whose: Box<Held>,
+    },
+    /// Time ran out, or waiting does not help: who held the lock at the last look, and where.
+    GivenUp(ServerName, Box<Held>),
+}
+
+/// Reads `--wait-lock`'s value.
+///
+/// # Errors
+/// When it is no duration.
+pub fn read(text: Option<&str>) -> Result<Option<Duration>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    parse_duration(text).map(Some).map_err(|bad| Error::usage(format!("--wait-lock: {}", bad.what)).hint(bad.hint))
+}
+
+/// What takes a lock.
+pub type Taking<'a> = &'a (dyn Fn(&Owner) -> Call + Sync);
+
+/// How taking every lock ended.
+pub enum Take {
+    /// All are this run's.
+    All(Vec<ServerName>),
+    /// One is another's, and none is this run's.
+    Refused(ServerName, Box<Held>),
+    /// A server failed otherwise, and what was taken is given back as far as anybody knows.
+    Failed(ServerName, Box<Failure>),
+}
+
+impl Waiting<'_> {
+    /// Waits, where somebody else holds a lock, and takes all locks for a run.
+    ///
+    /// # Errors
+    /// When a signal came: all that was taken is given back then.
+    pub async fn wait(&self, facts: &Facts) -> Result<Option<Waited>, Error> {
+        let Some(first) = self.in_the_way(facts) else { return Ok(None) };
+        let names = self.stack.config.servers.iter().map(|s| s.name.clone());
+        let reached: Vec<ServerName> = names.filter(|s| facts.servers.contains_key(s)).collect();
+        self.wait_for(first, &reached, &|owner| calls::lock(&self.stack.site(), owner)).await.map(Some)
+    }
+
+    /// Waits for `first` to be free, and takes the locks of all `reached` servers with `take`.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn wait_for(
+        &self,
+        first: (ServerName, Box<Held>),
+        reached: &[ServerName],
+        take: Taking<'_>,
+    ) -> Result<Waited, Error> {
+        let (mut server, mut whose) = first;
+        let began = Instant::now();
+        let mut told = BTreeSet::new();
+        loop {
+            let left = self.wait.saturating_sub(began.elapsed());
+            if left.is_zero() || !may_end(&whose, left) {
+                return Ok(Waited::GivenUp(server, whose));
+            }
+            let run = whose.owner.get("run").cloned().unwrap_or_default();
+            if told.insert(run) && !self.quiet {
+                let left = held::long(left.as_secs().max(1));
+                out::notice(&format!("waiting up to {left} for the lock: {server} is {}", held::locked(&whose)));
+            }
+            tokio::select! {
+                () = sleep((PAUSE + PAUSE.mul_f64(rand::random())).min(left)) => {}
+                () = self.stop.soft.cancelled() => return Err(interrupted()),
+            }
+            match self.look(&server).await {
+                Ok(Some(held)) => {
+                    whose = held;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(_) if self.stop.asked() => return Err(interrupted()),
+                // It could be asked a moment ago: the next look at all servers says what is wrong with it.
+                Err(_) => return Ok(Waited::GivenUp(server, whose)),
+            }
+            match self.take_all(reached, take).await? {
+                Take::All(held) => return Ok(Waited::Taken { held, waited: began.elapsed(), whose }),
+                Take::Refused(by, held) => (server, whose) = (by, held),
+                Take::Failed(..) => return Ok(Waited::GivenUp(server, whose)),
+            }
+        }
+    }
+
+    /// The first server, in the file's order, whose lock keeps the run from its work.
+    fn in_the_way(&self, facts: &Facts) -> Option<(ServerName, Box<Held>)> {
+        let mut servers = self.stack.config.servers.iter();
+        servers.find_map(|s| {
+            let held = lease::held(facts.servers.get(&s.name)?.lock.as_ref()?);
+            (held.standing != Some(Standing::Expired)).then(|| (s.name.clone(), Box::new(held)))
+        })
+    }
+
+    /// Asks a server who holds its lock; `None`: nobody who matters.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn look(&self, server: &ServerName) -> Result<Option<Box<Held>>, Failure> {
+        let answers = self.stack.ask(server, calls::look(&self.stack.site()), &self.stop.soft).await?;
+        if answers.iter().any(|a| a.key == "lock" && a.value == "free") {
+            return Ok(None);
+        }
+        let mut lock = LockFacts::read(&answers);
+        lock.seen = machine::look(&lock.owner);
+        let held = lease::held(&lock);
+        Ok((held.standing != Some(Standing::Expired)).then(|| Box::new(held)))
+    }
+
+    /// Takes every server's lock, the deciding one first, or none.
+    ///
+    /// # Errors
+    /// When a signal came.
+    pub async fn take_all(&self, servers: &[ServerName], take: Taking<'_>) -> Result<Take, Error> {
+        let (lead, rest) = servers.split_at(servers.len().min(1));
+        let mut tried: Vec<ServerName> = Vec::new();
+        for group in [lead, rest] {
+            let asked = join_all(
+                group.iter().map(|s| async { (s.clone(), self.stack.ask(s, take(self.owner), &self.stop.soft).await) }),
+            );
+            let mut failed = None;
+            for (server, end) in asked.await {
+                match end {
+                    Ok(_) => tried.push(server),
+                    Err(Failure { cause: Cause::Locked(held), .. }) => failed = Some(Take::Refused(server, held)),
+                    // Nobody knows whether it was taken.
+                    Err(failure) => {
+                        tried.push(server.clone());
+                        failed.get_or_insert(Take::Failed(server, Box::new(failure)));
+                    }
+                }
+            }
+            if failed.is_some() || self.stop.asked() {
+                let kept = self.give_back(&tried).await;
+                if self.stop.asked() {
+                    return Err(match kept.as_slice() {
+                        [] => interrupted(),
+                        kept => interrupted().hint(format!(
+                            "a lock may be left: `pitcrew unlock {}` removes it from {}",
+                            self.owner.run,
+                            kept.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ")
+                        )),
+                    });
+                }
+                if let Some(failed) = failed {
+                    return Ok(failed);
+                }
+            }
+        }
+        Ok(Take::All(tried))
+    }
+
+    /// Releases the run's own locks, the deciding one last; returns where that failed.
+    pub async fn give_back(&self, servers: &[ServerName]) -> Vec<ServerName> {
+        let (lead, rest) = servers.split_at(servers.len().min(1));
+        let mut kept = Vec::new();
+        for group in [rest, lead] {
+            let gone = join_all(
+                group.iter().map(|s| async { (s.clone(), release(self.stack, s, self.owner, &self.stop.hard).await) }),
+            );
+            kept.extend(gone.await.into_iter().filter(|(_, gone)| !gone).map(|(s, _)| s));
+        }
+        kept
+    }
+}
+
+/// Releases one lock, if it is this run's. False: it may be there still.
+async fn release(stack: &Stack, server: &ServerName, owner: &Owner, stop: &CancellationToken) -> bool {
+    match stack.ask(server, calls::unlock(&stack.site(), &owner.run), stop).await {
+        Ok(_) => true,
+        Err(Failure { cause: Cause::Refused { code, .. }, .. }) => code == "not_ours",
+        Err(_) => false,
+    }
+}
+
+fn may_end(held: &Held, left: Duration) -> bool {
+    held.standing.as_ref().is_none_or(|standing| standing.may_end_within(left))
+}
+
+/// A signal came before anything was done.
+pub fn interrupted() -> Error {
+    Error { kind: Kind::Interrupted, ..Error::failed("interrupted while waiting for the lock; nothing was changed") }
+}

@@ -1,0 +1,55 @@
+# Says what became of a step whose connection was lost, and waits for it while it still runs.
+#
+# The step's nonce stands in its command line; here it comes in two halves, so that this script does not find itself.
+find_owner
+[ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-nobody}"
+wanted=$p_first$p_second
+# One character in brackets: so the search does not find its own command line either.
+rest=${p_second#?}
+pattern=${p_first}[${p_second%"$rest"}]$rest
+
+# running: sets `pids` to the shells that still work on the step.
+running() {
+    pids=
+    # shellcheck disable=SC2013 # numbers have no spaces
+    for file in $(grep -l -e "$pattern" /proc/[0-9]*/cmdline 2>/dev/null); do
+        pid=${file#/proc/}
+        pids="$pids ${pid%%/*}"
+    done
+    [ -n "$pids" ]
+}
+
+# What waits for input that will never come is ended: its sender is gone.
+if [ "$p_end" = yes ]; then
+    for signal in TERM KILL; do
+        running || break
+        for pid in $pids; do kill -s "$signal" "$pid" 2>/dev/null; done
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            running || break
+            pause
+        done
+    done
+fi
+clock
+deadline=$((now + p_limit))
+while running; do
+    clock
+    [ "$now" -lt "$deadline" ] || fail still_running "it still runs after $p_limit s"
+    pause
+done
+if [ ! -e "$lock/step.$wanted" ]; then
+    # The server may have taken the command, and not have come round to starting it.
+    sleep 1
+    while running; do
+        clock
+        [ "$now" -lt "$deadline" ] || fail still_running "it still runs after $p_limit s"
+        pause
+    done
+fi
+if [ -e "$lock/step.$wanted" ]; then
+    first_line "$lock/step.$wanted"
+    say became "${line:-begun}"
+else
+    say became never
+fi
+finish

@@ -1,0 +1,90 @@
+# Makes the lock that a dead run left this run's own, with its journal, and ends what that run's commands left running.
+if [ ! -d "$lock" ]; then
+    say lock free
+    finish
+fi
+find_owner
+if [ "$owner_run" != "$p_token" ]; then
+    [ "$owner_run" = "$p_from" ] || fail locked_anew "the lock is held by ${owner_run:-an unknown run}"
+    error=$(
+        claim "$p_from" || exit 1
+        status=0
+        if put ./owner "$p_owner"; then
+            rm -f ./stuck ./phase
+        else
+            printf '%s' "$error"
+            status=2
+        fi
+        rm -f ./claim
+        exit "$status"
+    )
+    case $? in
+    0) ;;
+    2) refuse not_writable "$error" ;;
+    *) fail locked_anew "somebody else took the lock over" ;;
+    esac
+    find_owner
+    [ "$owner_run" = "$p_token" ] || fail locked_anew "the lock is held by ${owner_run:-an unknown run}"
+fi
+renewing
+
+is_nonce() {
+    case $1 in '' | *[!0-9a-f]*) return 1 ;; esac
+    [ "${#1}" -ge 8 ]
+}
+
+# group_of PID: sets `group`.
+group_of() {
+    group=
+    { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    # shellcheck disable=SC2086
+    set -- ${line##*) }
+    group=$3
+}
+
+# Commands that began under the lock and have not said that they ended. sshd makes each the leader of a process group.
+group_of $$
+mine=$group groups=' '
+for file in "$lock"/step.*; do
+    first_line "$file"
+    # One whose word did not get onto a full disk is empty.
+    case $line in begun | '') ;; *) continue ;; esac
+    nonce_of=${file##*/step.}
+    is_nonce "$nonce_of" || continue
+    # One character in brackets: the search must not find its own command line.
+    rest=${nonce_of#?}
+    # shellcheck disable=SC2013 # these names have no spaces
+    for found in $(grep -l -e "[${nonce_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
+        found=${found#/proc/}
+        group_of "${found%%/*}" || continue
+        case $groups in *" $group "*) continue ;; esac
+        [ "$group" = "$mine" ] || [ "$group" -le 1 ] || groups="$groups$group "
+    done
+done
+
+# tell SIGNAL GROUP: busybox takes no `--`, and dash needs it.
+tell() {
+    kill -s "$1" -- "-$2" 2>/dev/null || kill -s "$1" "-$2" 2>/dev/null
+}
+
+# living: sets `alive` to those that have processes yet.
+living() {
+    alive=
+    for group in $groups; do
+        if tell 0 "$group"; then alive="$alive $group"; fi
+    done
+    [ -n "$alive" ]
+}
+for signal in TERM KILL; do
+    living || break
+    for group in $alive; do tell "$signal" "$group"; done
+    say ended "$signal"
+    tries=0
+    while [ "$tries" -lt 25 ] && living; do
+        tries=$((tries + 1))
+        pause
+    done
+done
+if living; then fail still_running "commands of the run that held the lock cannot be ended, process groups$alive"; fi
+say taken over
+finish

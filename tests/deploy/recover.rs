@@ -1,0 +1,137 @@
+//! The program killed in the middle of a run, and what `recover` makes of it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pitcrew::demo::log::Kind;
+use pitcrew::demo::{Fault, Sample, WebKind};
+
+use crate::stack::{Ran, Stack};
+
+/// Starts a deploy and kills it, without a chance to say goodbye, when a point is reached; false: it never was.
+async fn killed_at(stack: &Stack, args: &[&str], (kind, server, label): (&str, &str, &str)) -> bool {
+    let pid = Arc::new(Mutex::new(None::<i32>));
+    let (shared, wanted) = (pid.clone(), (kind.to_owned(), server.to_owned(), label.to_owned()));
+    stack.fleet.faults().clear();
+    stack.fleet.faults().decide_with(move |point| {
+        let here = format!("{:?}", point.kind) == wanted.0
+            && point.server == wanted.1
+            && point.label.starts_with(&wanted.2)
+            && point.ordinal == 0;
+        if here && let Some(pid) = *shared.lock().unwrap() {
+            // Whatever it had just asked for still happens: nobody is there to hear of it.
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        None::<Fault>
+    });
+    let child = stack.start(args);
+    *pid.lock().unwrap() = child.id().map(|id| i32::try_from(id).unwrap());
+    let ran = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
+    let ran = Ran::from(ran.expect("it ends").unwrap());
+    stack.fleet.faults().clear();
+    ran.code == -1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serial_run_killed_anywhere_is_taken_back() {
+    let points = [
+        ("Exec", "s1", "lock", ["0", "0", "0"]),
+        ("Exec", "s2", "lock", ["0", "0", "0"]),
+        ("Exec", "s1", "note", ["0", "0", "0"]),
+        ("Balancer", "lb1", "set server", ["0", "0", "0"]),
+        ("Exec", "s1", "transfer", ["0", "0", "0"]),
+        ("Exec", "s1", "switch", ["0", "0", "0"]),
+        ("Exec", "s1", "restart", ["0", "0", "0"]),
+        ("Exec", "s1", "prove", ["0", "0", "0"]),
+        ("Exec", "s2", "note", ["1", "0", "0"]),
+        ("Exec", "s2", "restart", ["1", "0", "0"]),
+        ("Exec", "s3", "prune", ["1", "1", "1"]),
+        ("Exec", "s1", "unlock", ["1", "1", "1"]),
+    ];
+    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
+    for (kind, server, label, expected) in points {
+        stack.release(&Sample::good("1"));
+        if !killed_at(&stack, &["deploy"], (kind, server, label)).await {
+            panic!("{server} {label} was never reached");
+        }
+        let deployed = expected.iter().all(|v| *v == "1");
+        let code = if deployed || expected.iter().all(|v| *v == "0") { 0 } else { 3 };
+        let ran = stack.run(&["recover"]).await;
+        assert_eq!(ran.code, code, "{kind} {server} {label}\n{ran}");
+        assert_eq!(stack.versions(), expected, "{kind} {server} {label}\n{ran}");
+        stack.assert_unlocked();
+        stack.assert_in_service();
+        // Twice is harmless.
+        let again = stack.run(&["recover"]).await.expect(0);
+        assert!(again.stderr.contains("nothing to recover"), "{again}");
+        stack = Stack::serving(3, WebKind::Restart, "").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parallel_run_killed_anywhere_is_taken_back_or_finished() {
+    let points = [
+        ("s2", "lock", "0"),
+        ("s1", "transfer", "0"),
+        ("s2", "switch", "0"),
+        ("s1", "restart", "0"),
+        ("s1", "prune", "1"),
+        ("s2", "unlock", "1"),
+    ];
+    for (server, label, version) in points {
+        let stack = Stack::serving(2, WebKind::Reload, "").await;
+        stack.release(&Sample::good("1"));
+        assert!(killed_at(&stack, &["deploy"], ("Exec", server, label)).await, "{server} {label}");
+        let ran = stack.run(&["recover", "--json"]).await.expect(0);
+        assert_eq!(ran.events()[0]["event"], "planned", "{ran}");
+        ran.finished();
+        assert_eq!(stack.versions(), [version, version], "{server} {label}\n{ran}");
+        stack.assert_all(version);
+        // And the next deploy finds nothing in its way.
+        stack.release(&Sample::good("2"));
+        stack.run(&["deploy"]).await.expect(0);
+        stack.assert_all("2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_lives_is_left_alone() {
+    let stack = Stack::serving(2, WebKind::Reload, "build.run = ['sleep 30']").await;
+    let since = stack.now();
+    let child = stack.start(&["deploy"]);
+    stack.wait(since, "the build", |r| matches!(&r.kind, Kind::Exec { step: Some(s), .. } if s == "command")).await;
+    let ran = stack.run(&["recover"]).await.expect(4);
+    assert!(ran.stderr.contains("locked by"), "{ran}");
+    kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
+    Ran::from(child.wait_with_output().await.unwrap()).expect(130);
+    stack.assert_all("0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_batch_is_taken_back_on_request() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.run(&["deploy", "--on-failure", "hold"]).await.expect(3);
+    assert_eq!(stack.versions(), ["1", "0"]);
+    let ran = stack.run(&["recover"]).await.expect(0);
+    assert_eq!(stack.versions(), ["0", "0"], "{ran}");
+    stack.assert_all("0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_is_named_and_recovered_when_it_is_back() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy"], ("Exec", "s2", "restart")).await);
+    stack.fleet.servers()[1].kill().await;
+    let ran = stack.run(&["recover"]).await.expect(3);
+    assert!(ran.stderr.contains(&stack.fleet.servers()[1].ip().to_string()), "{ran}");
+    assert!(!stack.fleet.lock_present(0) && !stack.fleet.lock_present(2), "{ran}");
+    stack.fleet.servers()[1].revive().await;
+    let ran = stack.run(&["recover"]).await.expect(0);
+    assert_eq!(stack.versions(), ["1", "0", "0"], "{ran}");
+    stack.assert_unlocked();
+    stack.assert_in_service();
+}
