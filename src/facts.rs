@@ -154,6 +154,11 @@ impl std::fmt::Display for ReleaseState {
     }
 }
 
+/// What is one line on the server is one here: nobody shall print lines of a listing in its name.
+fn one_line(value: &str) -> String {
+    value.replace('\n', " ")
+}
+
 impl ServerFacts {
     /// Tells whether an earlier run of pitcrew took the server out of its balancer and never put it back.
     pub fn was_left_drained(&self) -> bool {
@@ -187,20 +192,20 @@ impl ServerFacts {
     fn take(&mut self, answer: &Answer, time: &mut Option<i64>) -> Result<(), String> {
         let value = answer.value.as_str();
         match answer.key.as_str() {
-            "root" => value.clone_into(&mut self.root),
-            "user" => value.clone_into(&mut self.user),
+            "root" => self.root = one_line(value),
+            "user" => self.user = one_line(value),
             "time" => *time = Some(number(answer)?),
             "current" => self.current = Some(release(answer, value)?),
             "odd" => self.current_odd = Some(value.to_owned()),
             // Written by hand or by a later version: worth nothing, and no reason to refuse a deploy.
             "previous" => self.previous = ReleaseId::parse(value),
-            "behind" => self.behind = Some(value.to_owned()),
+            "behind" => self.behind = Some(one_line(value)),
             "unknown" => self.unknown = number(answer)?,
             "release" => {
                 let mut words = value.splitn(3, ' ');
                 let id = release(answer, words.next().unwrap_or_default())?;
                 let state = ReleaseState::parse(words.next().unwrap_or_default());
-                let revision = words.next().map(str::trim).filter(|r| !r.is_empty()).map(|r| Revision(r.to_owned()));
+                let revision = words.next().map(str::trim).filter(|r| !r.is_empty()).map(|r| Revision(one_line(r)));
                 self.releases.push(ReleaseFacts { id, revision, state });
             }
             "lock" => {

@@ -2,7 +2,11 @@
 //!
 //! Each situation runs under every shell that is installed. With `PITCREW_REQUIRE_REAL=1` a missing one fails the test.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed, and waits for processes that know nothing of tokio"
+)]
 
 #[path = "remote/server.rs"]
 mod server;
@@ -183,7 +187,6 @@ fn of_many_who_recover_one_takes_the_lock_over() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
 fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
     everywhere(|server| {
         let site = server.site();
@@ -276,8 +279,8 @@ fn half_a_lock_is_held_by_nobody_knows_whom_and_can_be_released() {
         assert!(held.owner.is_empty() && held.age.is_some_and(|age| age < 60), "{held:?}");
         server.run(&calls::unlock(&site, &RunId(String::new()))).ok();
         // Whoever died before its lock was one holds nobody up, and leaves nothing for long.
-        fs::create_dir_all(server.root().join(".pitcrew/lock.new.77.dead")).unwrap();
-        fs::create_dir_all(server.root().join(".pitcrew/released.77")).unwrap();
+        fs::create_dir_all(server.root().join(".pitcrew/lock.new.4999999.dead")).unwrap();
+        fs::create_dir_all(server.root().join(".pitcrew/released.4999999")).unwrap();
         server.run(&calls::lock(&site, &owner())).ok();
         server.run(&calls::unlock(&site, &run())).ok();
         assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
@@ -335,6 +338,38 @@ fn of_many_who_find_an_expired_freeze_one_gets_the_lock() {
             server.run(&calls::unlock(&site, &holder)).ok();
             assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
         }
+    });
+}
+
+#[test]
+fn runs_that_come_and_go_never_hold_it_together_and_are_never_told_nonsense() {
+    everywhere(|server| {
+        let site = server.site();
+        let marker = server.home().join("inside");
+        let (marker, taken) = (&marker, std::sync::atomic::AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for n in 0..6 {
+                let taken = &taken;
+                scope.spawn(move || {
+                    for round in 0..12 {
+                        let mut owner = owner();
+                        owner.run = RunId(format!("run{n}-{round}"));
+                        let ran = server.run(&calls::lock(&site, &owner).planning("p"));
+                        if ran.status != 0 {
+                            ran.refused("locked");
+                            continue;
+                        }
+                        fs::File::create_new(marker).unwrap();
+                        assert_eq!(server.read(".pitcrew/lock/plan"), "p\n");
+                        fs::remove_file(marker).unwrap();
+                        server.run(&calls::unlock(&site, &owner.run)).ok();
+                        taken.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert!(taken.load(std::sync::atomic::Ordering::Relaxed) > 6);
+        assert!(server.leftovers().is_empty(), "{:?}", server.leftovers());
     });
 }
 
@@ -810,7 +845,6 @@ fn any_login_shell_will_do() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "there is no tokio here")]
 fn a_step_leaves_word_of_how_it_ended() {
     everywhere(|server| {
         let site = server.site();
@@ -856,6 +890,52 @@ fn a_step_leaves_word_of_how_it_ended() {
         server.run(&calls::unlock(&site, &run())).ok();
         asked(&switch, &nonce).refused("lock_lost");
     });
+}
+
+/// The login shells that are installed here.
+fn login_shells() -> Vec<std::path::PathBuf> {
+    for needed in ["zsh", "tcsh"] {
+        require(needed);
+    }
+    ["tcsh", "csh", "fish", "zsh", "ksh", "mksh", "bash", "dash"].iter().filter_map(|s| server::on_path(s)).collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 6, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Through the command line, the login shell, standard input, a parameter, a list and an environment variable.
+    #[test]
+    fn any_string_survives_the_whole_way(
+        value in "\\PC*|[\\x01-\\x7f]{0,200}|(?s:.){0,40}",
+        word in "[\\x01-\\x7f]{0,60}|\\PC{0,60}",
+        files in proptest::collection::vec("[ -.0-~é日\\\\]{1,24}", 1..4),
+    ) {
+        proptest::prop_assume!(!value.contains('\0') && !word.contains('\0'));
+        let env = [("VALUE".to_owned(), value.clone())];
+        let quoted = pitcrew::remote::quote::word(&word).unwrap();
+        let run = format!("printf %s \"$VALUE\" >value; printf %s {quoted} >word");
+        everywhere(|server| {
+            let mut site = server.site();
+            site.env = &env;
+            fs::create_dir_all(server.root()).unwrap();
+            assert_eq!(server.run(&calls::command(&site, Dir::Root, &run)).status, 0);
+            assert_eq!((server.read("value"), server.read("word")), (value.clone(), word.clone()), "{}", server.shell);
+            // A name of dots is there.
+            let lacking: Vec<_> = files.iter().filter(|f| !matches!(f.as_str(), "." | "..")).cloned().collect();
+            assert_eq!(server.probe(&lacking).missing_files, lacking, "{}", server.shell);
+        });
+        let mut server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();
+        fs::create_dir_all(server.root()).unwrap();
+        for login in login_shells() {
+            server.login = Some(login.clone());
+            let mut site = server.site();
+            site.env = &env;
+            assert_eq!(server.run(&calls::command(&site, Dir::Root, &run)).status, 0, "{login:?}");
+            assert_eq!((server.read("value"), server.read("word")), (value.clone(), word.clone()), "{login:?}");
+        }
+    }
 }
 
 #[test]

@@ -33,6 +33,14 @@ impl Balancer {
         Self::Haproxy(Haproxy::new(config, links))
     }
 
+    /// Gives a balancer up that has not answered a call within this, where its own limit is longer.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::Haproxy(b) => Self::Haproxy(b.within(limit)),
+        }
+    }
+
     /// Asks every balancer about these servers and changes nothing; reports everything that would make a drain fail.
     pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
         match self {

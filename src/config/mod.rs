@@ -446,6 +446,8 @@ pub struct Timeouts {
     pub migrate: Option<Duration>,
     /// Restart with its proof.
     pub restart: Option<Duration>,
+    /// Each of pitcrew's own short steps (lock, switch, prune, …), and the most that a balancer or a channel may take to answer.
+    pub step: Duration,
     /// Without a sign of life for so long, others may take the run for dead; locks are renewed several times in that time.
     pub lease: Duration,
     /// A step that prints nothing for so long is reported; zero (`"none"`): never.

@@ -292,6 +292,7 @@ pub const TABLES: &[Table] = &[
             key("prepare", Kind::Limit),
             key("migrate", Kind::Limit),
             key("restart", Kind::Limit),
+            key("step", SOME_DURATION),
             key("quiet", Kind::Limit),
             key("lease", Kind::AtLeast(crate::lease::LEAST)),
         ]),

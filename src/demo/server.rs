@@ -251,8 +251,9 @@ async fn connection(shared: Arc<Shared>, tcp: tokio::net::TcpStream) {
         cut.cancel();
     }
     let _ = tcp.set_nodelay(true);
+    let peer = tcp.peer_addr().ok();
     let near = wire::lay(tcp, shared.options.delay, cut.clone());
-    let handler = session::Connection::new(Arc::clone(&shared), id, cut.clone());
+    let handler = session::Connection::new(Arc::clone(&shared), id, peer, cut.clone());
     let greeted =
         tokio::time::timeout(GREETING, russh::server::run_stream(Arc::clone(&shared.config), near, handler)).await;
     if let Ok(Ok(running)) = greeted {

@@ -1,6 +1,7 @@
 //! One SSH connection: who may enter, and what each request starts.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
@@ -17,6 +18,7 @@ use super::{held, stream};
 pub(super) struct Connection {
     server: Arc<Shared>,
     id: u64,
+    peer: Option<SocketAddr>,
     cut: CancellationToken,
     channels: HashMap<ChannelId, Slot>,
 }
@@ -31,8 +33,15 @@ struct Slot {
 }
 
 impl Connection {
-    pub(super) fn new(server: Arc<Shared>, id: u64, cut: CancellationToken) -> Self {
-        Self { server, id, cut, channels: HashMap::new() }
+    pub(super) fn new(server: Arc<Shared>, id: u64, peer: Option<SocketAddr>, cut: CancellationToken) -> Self {
+        Self { server, id, peer, cut, channels: HashMap::new() }
+    }
+
+    /// What sshd says of the connection in every command's environment.
+    fn named(&self) -> (String, String) {
+        let at = self.server.options.at;
+        let from = self.peer.map(|peer| format!("{} {}", peer.ip(), peer.port())).unwrap_or_default();
+        ("SSH_CONNECTION".to_owned(), format!("{from} {} {}", at.ip(), at.port()))
     }
 
     fn knows(&self, user: &str, key: &russh::keys::PublicKey) -> Auth {
@@ -159,6 +168,7 @@ impl russh::server::Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        let named = self.named();
         let Some((slot, taken)) = self.channels.get_mut(&channel).and_then(|slot| {
             let taken = slot.channel.take()?;
             Some((slot, taken))
@@ -180,7 +190,7 @@ impl russh::server::Handler for Connection {
             exec: slot.exec,
             step,
             command: command.to_vec(),
-            env: std::mem::take(&mut slot.env),
+            env: std::mem::take(&mut slot.env).into_iter().chain([named]).collect(),
             channel: taken,
             handle: session.handle(),
             group: Arc::clone(&slot.group),

@@ -18,6 +18,8 @@ use crate::{lease, machine};
 const TAIL: usize = 20;
 /// Answers a script may give; more is no script of ours.
 const ANSWERS: usize = 100_000;
+/// Bytes of them.
+const ANSWERED: usize = 16 << 20;
 
 /// A script to execute, with its limits.
 pub struct Execution<'a> {
@@ -44,6 +46,7 @@ struct Hearing<'a> {
     total: u64,
     reported: u64,
     answers: Vec<Answer>,
+    answered: usize,
     tail: VecDeque<String>,
     also: &'a mut (dyn FnMut(&str) + Send),
 }
@@ -56,8 +59,12 @@ impl Hearing<'_> {
                 if answer.is_none() || !before.is_empty() {
                     self.line(stream, before);
                 }
-                if self.answers.len() < ANSWERS {
-                    self.answers.extend(answer);
+                if let Some(answer) = answer
+                    && self.answers.len() < ANSWERS
+                    && self.answered < ANSWERED
+                {
+                    self.answered += answer.key.len() + answer.value.len();
+                    self.answers.push(answer);
                 }
             }
             Heard::Sent(done) => {
@@ -161,6 +168,8 @@ pub async fn execute_hearing(
                 {
                     Ok(Vec::new())
                 }
+                // That nobody can be reached now says nothing of the first time: it may have been done then.
+                Err(Failure { cause: Cause::Connect { detail, .. }, .. }) => Err(still_lost(&detail)),
                 other => other,
             }
         }
@@ -229,7 +238,8 @@ async fn once(
         quiet: execution.quiet,
     };
     let total = execution.payload.as_ref().map_or(0, |p| p.len);
-    let mut hearing = Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), tail: VecDeque::new(), also };
+    let mut hearing =
+        Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), answered: 0, tail: VecDeque::new(), also };
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
     let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
         "locked" => locked(&hearing.answers),

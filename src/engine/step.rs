@@ -14,21 +14,22 @@ use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
+use crate::plan::build::found_out;
 use crate::plan::journal::{Intent, Journal};
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
-/// Limit for pitcrew's own short scripts: they do a few file operations, and a server that needs longer is in trouble.
-pub const SHORT: Duration = Duration::from_secs(60);
+/// Lines of the web server's log that are shown.
+const LOG_LINES: usize = 60;
 
 /// What one call of a script needs beside the script.
 #[derive(Default)]
 pub struct How<'a> {
     /// Sent after the environment.
     pub payload: Option<Payload>,
-    /// Hard limit; `None`: [`SHORT`].
+    /// Hard limit; `None`: that of pitcrew's own steps.
     pub limit: Option<Limit>,
     /// The command as the configuration has it.
     pub command: Option<&'a str>,
@@ -168,7 +169,7 @@ impl Running {
         let execution = Execution {
             call,
             payload: how.payload,
-            limit: how.limit.map_or(Some(SHORT), |l| l.0),
+            limit: how.limit.map_or(Some(self.world.config.timeouts.step), |l| l.0),
             quiet: self.world.config.timeouts.quiet,
             command: how.command,
             stop,
@@ -217,6 +218,13 @@ impl Running {
                     // An earlier run took it out and never put it back: this one does, once it is proven.
                     found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
                 }
+                // An operator may have taken it out since the plan was made.
+                for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
+                    let warning = found_out(server, member);
+                    if !self.plan.notices.contains(&warning) {
+                        self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                    }
+                }
                 let words = Journal::drain(&found);
                 let noted = self.call(place, calls::note(&self.site(), &self.world.run, &words), How::default(), stop);
                 if let Err(failure) = noted.await {
@@ -244,7 +252,10 @@ impl Running {
     }
 
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
-    async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
         let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
         let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
@@ -288,7 +299,7 @@ impl Running {
         let limit = self.restart_limit();
         let call = calls::restart(&self.site(), &self.world.run, release, limit);
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
-        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
     }
 
@@ -299,8 +310,13 @@ impl Running {
     pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
         let call = calls::stop(&self.site(), &self.world.run, limit);
-        let how = How { limit: Some(Limit(Some(limit + Duration::from_secs(15)))), ..How::default() };
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
         self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// How much later than a script's own limit it is given up.
+    fn margin(&self) -> Duration {
+        self.world.config.timeouts.step.min(Duration::from_secs(15))
     }
 
     /// `restart = "none"` still ends: nothing waits for ever.
@@ -371,15 +387,22 @@ impl Running {
         let execution = Execution {
             call: calls::log(&self.site()),
             payload: None,
-            limit: Some(Duration::from_secs(10)),
+            limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
             quiet: Duration::ZERO,
             command: None,
             stop,
         };
         let Ok(link) = self.link(&place.server) else { return Vec::new() };
-        let mut lines = Vec::new();
-        let _ = super::remote::execute_hearing(link, execution, None, &mut |line| lines.push(line.to_owned())).await;
-        lines
+        let mut lines = std::collections::VecDeque::new();
+        let mut keep = |line: &str| {
+            // The script prints no more; what is on the other side is no reason to believe it.
+            if lines.len() == LOG_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        };
+        let _ = super::remote::execute_hearing(link, execution, None, &mut keep).await;
+        lines.into()
     }
 
     async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {

@@ -210,8 +210,15 @@ impl Running {
                 match &takeback {
                     Takeback::Drain => self.drain(server, &place, stop).await,
                     Takeback::SwitchBack(to) => self.switch(&place, Some(&self.plan.release), to.as_ref(), stop).await,
-                    Takeback::Restart(release) => self.restart(&place, release, stop).await,
-                    Takeback::Stop => self.halt(&place, stop).await,
+                    Takeback::Restart(release) => {
+                        // A balancer that cannot be asked fails the restore; the server must get its release back all the same.
+                        let _ = self.stay_out(server, &place, stop).await;
+                        self.restart(&place, release, stop).await
+                    }
+                    Takeback::Stop => {
+                        let _ = self.stay_out(server, &place, stop).await;
+                        self.halt(&place, stop).await
+                    }
                     Takeback::Check => match self.previous(name) {
                         Some(release) => self.check(server, &place, &release, stop).await,
                         None => Err(Cause::Refused {

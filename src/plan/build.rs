@@ -211,7 +211,8 @@ fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker
     Blocker { server: server.cloned(), step, failure: Failure { cause, command: None, tail: Vec::new() } }
 }
 
-fn found_out(server: &Server, member: &MemberFacts) -> Warning {
+/// Says that a member was out before the run touched it: it gets the release, and stays out.
+pub fn found_out(server: &Server, member: &MemberFacts) -> Warning {
     Warning::FoundOut {
         of: server.name.clone(),
         member: format!("{}/{} on {}", member.backend, member.member, member.at),
@@ -284,13 +285,15 @@ struct Check<'a> {
 
 /// Names everything on the servers that would make the run fail, before anything is touched.
 fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
-    let mut push = |server: &ServerName, step, cause| blockers.push(blocker(Some(server), step, cause));
-    let refused = |code: &str, detail: String| Cause::Refused { code: code.into(), detail };
     if !check.request.skip_unreachable {
         for (server, failure) in &check.facts.unreachable {
-            push(server, StepName::Connect, failure.cause.clone());
+            // Whole, with what was printed: a login that runs no command says so itself.
+            let failure = failure.clone();
+            blockers.push(Blocker { server: Some(server.clone()), step: StepName::Connect, failure });
         }
     }
+    let mut push = |server: &ServerName, step, cause| blockers.push(blocker(Some(server), step, cause));
+    let refused = |code: &str, detail: String| Cause::Refused { code: code.into(), detail };
     for server in &check.config.servers {
         let Some(f) = check.facts.servers.get(&server.name) else { continue };
         if let Some(lock) = f.lock.as_ref().filter(|l| check.request.holder.as_ref().is_none_or(|run| l.run() != run.0))

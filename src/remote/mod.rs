@@ -335,14 +335,15 @@ impl Nonce {
         let rest = rest.strip_prefix(&marker).unwrap_or_default();
         let rest = rest.strip_suffix('\r').unwrap_or(rest);
         let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
-        (before, Some(Answer { key: key.to_owned(), value: unescaped(value) }))
+        (before, Some(Answer { key: key.chars().map(tame).collect(), value: unescaped(value) }))
     }
 }
 
-/// Takes back what `say` escapes: `\n` and `\\`.
+/// Takes back what `say` escapes: `\n` and `\\`. Of control characters only newlines remain, whoever sent the others: answers
+/// are printed in many places.
 fn unescaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
-    let mut chars = value.chars();
+    let mut chars = value.chars().map(tame);
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
@@ -354,6 +355,13 @@ fn unescaped(value: &str) -> String {
         }
     }
     out
+}
+
+/// What a terminal would act on becomes `?`, as `say` itself has it.
+fn tame(c: char) -> char {
+    // Bidirectional marks, overrides and isolates move text as escapes do.
+    let moves = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    if c.is_control() || moves { '?' } else { c }
 }
 
 impl Answer {
@@ -409,6 +417,7 @@ mod tests {
         assert_eq!(read("NOISE@pitcrew:0123456789abcdef done"), pair("done", ""));
         assert_eq!(read("@pitcrew:0123456789abcdef done\r"), pair("done", ""));
         assert_eq!(read(r"@pitcrew:0123456789abcdef odd a\nb\\n"), pair("odd", "a\nb\\n"));
+        assert_eq!(read("@pitcrew:0123456789abcdef user \u{1b}[2J\u{9b}m\u{202e}x"), pair("user", "?[2J?m?x"));
         assert_eq!(read("@pitcrew:0123456789abcdee done"), None);
         assert_eq!(read("@pitcrew: done"), None);
         assert_eq!(read(""), None);

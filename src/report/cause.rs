@@ -74,7 +74,15 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
     let (what, hint) = match code {
         "no_space" => ("there is no room left on the server's disk", "free some, or lower keep_releases"),
         "no_inodes" => ("there are no inodes left on the server's disk", "free some, or lower keep_releases"),
+        "not_writable" if detail.contains("ead-only") => (
+            "nothing can be written there",
+            "a disk error may have made it read-only: `dmesg` on the server tells; then mount it writable again",
+        ),
         "not_writable" => ("the login user cannot write there", "give it the directory, or set [ssh] user"),
+        "no_shell" => (
+            "the login there does not run commands",
+            "give the user a login shell that does, as sh, bash, zsh, tcsh and fish do; the last lines may say why",
+        ),
         "bad_root" => ("deploy_to cannot be used", "write an absolute path in [app] deploy_to"),
         "bad_path" => ("a path in [shared] cannot be used", "write it relative to the release, without `..`"),
         "no_input" => ("the connection ended before the script had its input", "deploy again"),

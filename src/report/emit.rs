@@ -19,6 +19,9 @@ use crate::name::RunId;
 /// More events than this wait for the reporters, and output is left out until fewer do.
 const MOST_WAITING: usize = 50_000;
 
+/// The same for the bytes of waiting output: lines may be long.
+const MOST_BYTES: usize = 16 << 20;
+
 /// How long the end of a run waits for reporters that cannot write.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,8 @@ struct Inner {
     run: RunId,
     began: Instant,
     waiting: AtomicUsize,
+    /// Of the waiting output, [`weight`] by weight.
+    bytes: AtomicUsize,
     core: Mutex<Core>,
 }
 
@@ -59,8 +64,13 @@ impl Reporting {
         let (to, from) = channel();
         let (closing, closed) = channel();
         let core = Core { state: State::new(), redactor: Redactor::default(), to: Some(to), dropped: 0 };
-        let inner =
-            Arc::new(Inner { run, began: Instant::now(), waiting: AtomicUsize::new(0), core: Mutex::new(core) });
+        let inner = Arc::new(Inner {
+            run,
+            began: Instant::now(),
+            waiting: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            core: Mutex::new(core),
+        });
         let desk = Desk {
             // Weak, so that the thread ends with the last emitter even if nobody finishes.
             inner: Arc::downgrade(&inner),
@@ -116,7 +126,8 @@ impl Emitter {
         }
         let mut core = self.core();
         let waiting = self.inner.waiting.load(Ordering::Relaxed);
-        if waiting > MOST_WAITING {
+        let bytes = self.inner.bytes.load(Ordering::Relaxed);
+        if waiting > MOST_WAITING || bytes > MOST_BYTES {
             match event {
                 Event::Output { .. } => {
                     core.dropped = core.dropped.saturating_add(1);
@@ -125,7 +136,7 @@ impl Emitter {
                 Event::Progress { .. } => return,
                 _ => {}
             }
-        } else if waiting < MOST_WAITING / 2 {
+        } else if waiting < MOST_WAITING / 2 && bytes < MOST_BYTES / 2 {
             self.own_up(&mut core);
         }
         self.send(&mut core, event);
@@ -184,6 +195,7 @@ impl Emitter {
         let stamped = self.stamp(event);
         core.state.apply(&stamped);
         self.inner.waiting.fetch_add(1, Ordering::Relaxed);
+        self.inner.bytes.fetch_add(weight(&stamped.event), Ordering::Relaxed);
         // The thread is gone only if it could not be started.
         let _ = to.send(stamped);
     }
@@ -191,6 +203,14 @@ impl Emitter {
     fn core(&self) -> MutexGuard<'_, Core> {
         // A panic elsewhere while it was held must not silence the rest of the run.
         self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bytes that an event holds of a server's output.
+fn weight(event: &Event) -> usize {
+    match event {
+        Event::Output { line, .. } => line.len(),
+        _ => 0,
     }
 }
 
@@ -211,6 +231,7 @@ impl Desk {
                 Ok(stamped) => {
                     if let Some(inner) = self.inner.upgrade() {
                         inner.waiting.fetch_sub(1, Ordering::Relaxed);
+                        inner.bytes.fetch_sub(weight(&stamped.event), Ordering::Relaxed);
                     }
                     self.state.apply(&stamped);
                     self.tell(|reporter, state| reporter.event(&stamped, state));

@@ -64,7 +64,11 @@ impl State {
         let mut concerned = self.rolled_out().filter(|s| s.is_concerned());
         if concerned.clone().all(Server::is_new) {
             // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
-            if self.failed() { Outcome::Stuck } else { Outcome::Deployed }
+            if self.failures.iter().any(|f| f.is_fatal() && !self.is_mended(f)) {
+                Outcome::Stuck
+            } else {
+                Outcome::Deployed
+            }
         } else if self.interrupted() {
             // What was in flight is taken back; batches that had succeeded before the signal keep the release.
             Outcome::Interrupted
@@ -90,6 +94,12 @@ impl State {
         } else {
             Outcome::Reverted
         }
+    }
+
+    /// Tells whether a lock that was not released has been released after all.
+    fn is_mended(&self, failed: &Failed) -> bool {
+        let free = |s: &Server| !s.locked;
+        matches!(failed.step, StepName::Unlock | StepName::Lock) && self.server(&failed.server).is_some_and(free)
     }
 
     fn interrupted(&self) -> bool {

@@ -123,7 +123,7 @@ pub fn warning(warning: &Warning) -> String {
             seconds(*waited)
         ),
         Warning::FoundOut { member, state, .. } => {
-            format!("{} was {} when the run began and is left so", clean(member), clean(state))
+            format!("{} was {} before the run came to it, and is left so", clean(member), clean(state))
         }
         Warning::ClockSkew { of, seconds: skew } => format!(
             "the clock of {of} is {} {} this machine's",

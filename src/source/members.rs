@@ -26,18 +26,26 @@ pub struct Members<R> {
 /// One member; its content, if it has any, is read from [`Members`] before the next is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Member {
+    /// Its name, as the archive has it.
     pub path: Vec<u8>,
+    /// Permissions and the odd bits beside them.
     pub mode: u32,
     /// Seconds since the epoch; 0 when it lies before, or is not known.
     pub mtime: u64,
+    /// What it is.
     pub body: Body,
 }
 
+/// What a member is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Body {
+    /// A file of so many bytes.
     File(u64),
+    /// A directory.
     Directory,
+    /// A link to this.
     Symlink(Vec<u8>),
+    /// Another name for this member.
     HardLink(Vec<u8>),
 }
 
@@ -87,11 +95,13 @@ impl<R: Read> Read for Members<R> {
 }
 
 impl<R: Read> Members<R> {
+    /// Begins before the first member.
     pub fn new(input: R) -> Self {
         Self { input, content: 0, padding: 0 }
     }
 
     /// Returns the next member; `None` only when the end mark was read and nothing follows it.
+    #[expect(clippy::should_implement_trait, reason = "it fails, and between two members its content is read")]
     pub fn next(&mut self) -> Result<Option<Member>, Malformed> {
         let mut known = Extensions::default();
         loop {

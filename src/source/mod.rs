@@ -16,7 +16,7 @@ mod child;
 pub mod directory;
 pub mod git;
 mod gzip;
-mod members;
+pub mod members;
 pub mod pack;
 
 /// What a run's source resolved to, once.

@@ -1,11 +1,11 @@
 //! Cuts a byte stream into lines with bounded memory. Pure.
 
 /// Longest line in bytes; the rest of a longer one is dropped.
-pub(super) const LINE_LIMIT: usize = 8 * 1024;
+pub const LINE_LIMIT: usize = 8 * 1024;
 
 /// Bytes of a line that is not complete yet.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     partial: Vec<u8>,
     /// The line was cut: drop bytes up to its newline.
     dropping: bool,
@@ -13,7 +13,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Takes bytes in and gives every line that they complete, or fill, out.
-    pub(super) fn push(&mut self, mut bytes: &[u8], line: &mut dyn FnMut(&str)) {
+    pub fn push(&mut self, mut bytes: &[u8], line: &mut dyn FnMut(&str)) {
         while !bytes.is_empty() {
             let (part, rest, ends) = match bytes.iter().position(|b| *b == b'\n') {
                 Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default(), true),
@@ -42,7 +42,7 @@ impl Lines {
     }
 
     /// Gives out a last line that has no newline.
-    pub(super) fn finish(&mut self, line: &mut dyn FnMut(&str)) {
+    pub fn finish(&mut self, line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {
             self.emit(line);
         }

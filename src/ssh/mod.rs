@@ -13,7 +13,7 @@ mod forward;
 pub mod hop;
 mod keys;
 pub mod known_hosts;
-mod lines;
+pub mod lines;
 pub mod network;
 mod offers;
 mod peer;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::bastion::Bastion;
 use super::config::{Local, Question, Says, SshConfig};
@@ -58,6 +59,13 @@ impl Network {
             bastions: Mutex::default(),
             links: Mutex::default(),
         })
+    }
+
+    /// Lowers the limit on opening a channel and starting a command. Before the first link is made.
+    pub fn limit_channels(&mut self, limit: Duration) {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.channel_timeout = shared.channel_timeout.min(limit);
+        }
     }
 
     /// What ssh_config this is about, if any.

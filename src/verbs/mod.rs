@@ -11,6 +11,7 @@ pub mod recover;
 pub mod releases;
 pub mod rollout;
 pub mod scripts;
+pub mod secrets;
 pub mod stack;
 pub mod unlock;
 pub mod waiting;

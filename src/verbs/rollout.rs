@@ -86,8 +86,8 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
     };
     let mut plan = plan_anew(&facts, refused, &request);
     let mut held = Vec::new();
-    let only_locked = !plan.blockers.is_empty() && plan.blockers.iter().all(is_lock);
-    if let (Some(wait), false, true) = (wait, dry_run, only_locked) {
+    let may_help = plan.blockers.iter().any(is_lock) && plan.blockers.iter().all(may_pass);
+    if let (Some(wait), false, true) = (wait, dry_run, may_help) {
         let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
         match waiting.wait(&facts).await {
             Ok(None | Some(Waited::GivenUp(..))) => {}
@@ -203,6 +203,11 @@ fn show(global: &Global, stack: &Stack, world: &World, plan: &Plan) {
 
 fn is_lock(blocker: &Blocker) -> bool {
     matches!(blocker.failure.cause, Cause::Locked(_))
+}
+
+/// Tells whether what stands in the way may be the other run's doing: its lock, what it drained, what it is switching.
+fn may_pass(blocker: &Blocker) -> bool {
+    is_lock(blocker) || matches!(blocker.step, StepName::Drain | StepName::Switch)
 }
 
 /// A balancer's complaint, as something that makes a run impossible.

@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
-use crate::config::{self, BalancerAddress, Config, ConfigFile, SecretSource};
+use crate::config::{self, BalancerAddress, Config, ConfigFile};
 use crate::engine::remote::{Execution, execute};
-use crate::engine::step::SHORT;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
@@ -94,7 +93,8 @@ impl Stack {
     /// When keys, known hosts or secrets cannot be read.
     pub fn prepare(config: Config, global: &Global) -> Result<Self, Error> {
         crate::ssh::raise_open_files();
-        let network = network(&config, global)?;
+        let mut network = network(&config, global)?;
+        network.limit_channels(config.timeouts.step);
         let ssh = |e: ConnectError| Error::usage(e.detail).hint(e.hint);
         let asked: Vec<Question> = config.servers.iter().map(|s| question(&s.host, &s.user, s.port)).collect();
         network.prepare(&asked).map_err(ssh)?;
@@ -122,9 +122,9 @@ impl Stack {
         }
         let balancer = config.balancer.as_ref().map(|cfg| {
             let link = |address: &BalancerAddress| addresses.iter().find(|(a, _)| a == address).map(|(_, l)| l.clone());
-            Arc::new(Balancer::new(cfg, link))
+            Arc::new(Balancer::new(cfg, link).within(config.timeouts.step))
         });
-        let secrets = secrets(&config)?;
+        let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let env = config.env.clone().into_iter().chain(secrets).collect();
         Ok(Self { config: Arc::new(config), links, balancer, env, redactor, network, balancer_links })
@@ -176,7 +176,15 @@ impl Stack {
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
-        let answers = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await?;
+        let asked = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await;
+        let answers = asked.map_err(|mut failure| {
+            // The probe itself never ends so: it was not run, or not to its end.
+            if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
+                let detail = crate::report::cause::reason(&failure.cause);
+                failure.cause = Cause::Refused { code: "no_shell".into(), detail };
+            }
+            failure
+        })?;
         ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
     }
 
@@ -187,7 +195,8 @@ impl Stack {
     pub async fn ask(&self, name: &ServerName, call: Call, stop: &CancellationToken) -> Result<Vec<Answer>, Failure> {
         let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
         let quiet = std::time::Duration::ZERO;
-        execute(link, Execution { call, payload: None, limit: Some(SHORT), quiet, command: None, stop }, None).await
+        let limit = Some(self.config.timeouts.step);
+        execute(link, Execution { call, payload: None, limit, quiet, command: None, stop }, None).await
     }
 
     /// Asks a server who deployed what when: the last lines of its `revisions.log`.
@@ -278,48 +287,11 @@ pub fn owner(command: String, lease: std::time::Duration) -> Owner {
     }
 }
 
-/// Reads the values of `[secrets]`.
-fn secrets(config: &Config) -> Result<Vec<(String, String)>, Error> {
-    let read = |name: &str, source: &SecretSource| -> Result<String, Error> {
-        let wrong = |what: String| Error::usage(format!("cannot read the secret {name}: {what}"));
-        let mut value = match source {
-            SecretSource::Env(variable) => {
-                return std::env::var(variable).map_err(|_| {
-                    wrong(format!("the environment variable {variable} is not set")).hint("export it before the run")
-                });
-            }
-            SecretSource::File(path) => {
-                let path = expand(&config.base, path)?;
-                std::fs::read_to_string(&path).map_err(|e| wrong(format!("{}: {e}", path.display())))?
-            }
-            SecretSource::Command(command) => {
-                let output = std::process::Command::new("sh")
-                    .arg("-c")
-                    .arg(command)
-                    .current_dir(&config.base)
-                    .stdin(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::inherit())
-                    .output()
-                    .map_err(|e| wrong(format!("`{command}`: {e}")))?;
-                if !output.status.success() {
-                    return Err(wrong(format!("`{command}` ended with {}", output.status)));
-                }
-                String::from_utf8(output.stdout).map_err(|_| wrong(format!("`{command}` printed no UTF-8")))?
-            }
-        };
-        if value.ends_with('\n') {
-            value.pop();
-        }
-        if value.contains('\0') {
-            return Err(wrong("it holds a NUL character".into()));
-        }
-        Ok(value)
-    };
-    config.secrets.iter().map(|(name, source)| Ok((name.clone(), read(name, source)?))).collect()
-}
-
 /// Expands `~/` and makes a path absolute from the file's directory.
-fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// When there is no home to expand `~` to.
+pub fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
     match path.strip_prefix("~") {
         Ok(rest) => Ok(home()?.join(rest)),
         Err(_) => Ok(base.join(path)),

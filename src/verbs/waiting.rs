@@ -111,7 +111,7 @@ impl Waiting<'_> {
             }
             let run = whose.owner.get("run").cloned().unwrap_or_default();
             if told.insert(run) && !self.quiet {
-                let left = held::long(left.as_secs().max(1));
+                let left = held::long(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
                 out::notice(&format!("waiting up to {left} for the lock: {server} is {}", held::locked(&whose)));
             }
             tokio::select! {

@@ -2,7 +2,8 @@
 # Ends every other command of the same SSH connection with the signal in $p_signal.
 #
 # The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one
-# connection are children of one sshd, as is this shell; each leads its own process group.
+# connection are children of one sshd, as is this shell; each leads its own process group. Where one process serves several
+# connections, their commands are told apart by what sshd says of the connection in their environment.
 # Busybox takes no `--`, and dash needs it.
 p_tell() { kill -s "$p_signal" -- "-$1" 2>/dev/null || kill -s "$p_signal" "-$1" 2>/dev/null; }
 if [ -r /proc/self/stat ]; then
@@ -12,7 +13,11 @@ if [ -r /proc/self/stat ]; then
     # The second field is the name in parentheses, whatever it holds; the parent is the second one after it.
     p_rest=${p_stat##*) }
     p_rest=${p_rest#* }
-    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_tell "$p_pid"
+    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] || continue
+    p_of=$(tr '\0' '\n' <"${p_file%/stat}/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
+    case $p_of in
+    '' | "${SSH_CONNECTION-$p_of}") p_tell "$p_pid" ;;
+    esac
   done
 else
   ps -A -o pid= -o ppid= | while read -r p_pid p_parent; do

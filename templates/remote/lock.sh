@@ -43,7 +43,13 @@ stage() {
     [ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
         error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
     error=$(mkdir "$fresh" 2>&1) || refuse not_writable "$error"
-    write "$fresh" || refuse not_writable "$error"
+    write "$fresh" && return 0
+    # Gone: another run took it for a dead one's.
+    [ ! -d "$fresh" ] || refuse not_writable "$error"
+}
+whole() {
+    [ -f "$fresh/owner" ] && [ -f "$fresh/beat" ] || return 1
+    [ -z "$p_plan" ] || [ -f "$fresh/plan" ]
 }
 cleanup() { rm -rf "$fresh"; }
 trap 'cleanup; exit 71' HUP INT TERM
@@ -88,8 +94,11 @@ while [ -z "$how" ]; do
         fi
         continue
     fi
-    [ -d "$fresh" ] || stage
-    error=$(mv "$fresh" "$lock" 2>&1)
+    whole || {
+        rm -rf "$fresh"
+        stage
+    }
+    if whole; then error=$(mv "$fresh" "$lock" 2>&1); fi
     find_owner
     # Where another run was faster, it lies in that run's lock now.
     [ ! -d "$lock/${fresh##*/}" ] || rm -rf "${lock:?}/${fresh##*/}"
@@ -103,8 +112,14 @@ done
 rm -rf "$fresh"
 cleanup() { true; }
 if [ "$how" != again ]; then
-    # Of runs that ended while they asked; whoever asks now has lost anyway.
-    for stale in "$own"/lock.new.*; do [ ! -d "$stale" ] || rm -rf "$stale"; done
+    # What scripts left that were killed half way; their process is in its name.
+    for stale in "$own"/lock.new.* "$own"/released.*; do
+        [ -d "$stale" ] || continue
+        pid=${stale##*/}
+        pid=${pid#lock.new.}
+        pid=${pid#released.}
+        kill -0 "${pid%%.*}" 2>/dev/null || rm -rf "$stale"
+    done
     cleanup() { mv "$lock" "$fresh" && rm -rf "$fresh"; }
 fi
 

@@ -39,30 +39,31 @@ while [ ! -e "$near" ] && [ ! -h "$near" ]; do
     near=${near%/*}
     [ -n "$near" ] || near=/
 done
-mount=
-df -Pk "$near" 2>/dev/null | {
-    while read -r _ _ _ free _ mount; do case $free in '' | *[!0-9]*) ;; *) last=$free where=$mount ;; esac done
-    [ -n "${last-}" ] && say free_kb "$last" && say mounted "$where"
+# Releases, and what belongs to pitcrew, may lie on disks of their own: the fullest one counts.
+set -- "$near"
+for dir in "$root/releases" "$own"; do [ ! -d "$dir" ] || set -- "$@" "$dir"; done
+df -Pk "$@" 2>/dev/null | {
+    least='' mount=''
+    while read -r _ _ _ free _ where; do
+        case $free in '' | *[!0-9]*) continue ;; esac
+        [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free mount=$where
+    done
+    [ -n "$least" ] && say free_kb "$least" && say mounted "$mount"
 }
-df -Pi "$near" 2>/dev/null | {
+df -Pi "$@" 2>/dev/null | {
     # Some file systems have no fixed number of inodes and say 0.
-    while read -r _ all _ free _; do case $all$free in '' | *[!0-9]*) ;; *) some=$all last=$free ;; esac done
-    [ "${some:-0}" -gt 0 ] && say free_inodes "$last"
+    least=
+    while read -r _ all _ free _; do
+        case $all$free in '' | *[!0-9]*) continue ;; esac
+        [ "$all" -gt 0 ] || continue
+        [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free
+    done
+    [ -n "$least" ] && say free_inodes "$least"
 }
+set --
 blocked=
-for dir in "$near" "$root/releases" "$root/shared" "$own" "$own/states"; do
-    [ -e "$dir" ] || [ -h "$dir" ] || continue
-    if [ ! -d "$dir" ]; then
-        blocked="$dir is not a directory"
-    elif [ ! -w "$dir" ] || [ ! -x "$dir" ]; then
-        blocked="no permission to write in $dir"
-    else
-        continue
-    fi
-    break
-done
-if [ -z "$blocked" ] && [ -r /proc/mounts ]; then
-    # For root some shells call everything writable; the longest mount point above `near` tells.
+if [ -r /proc/mounts ]; then
+    # The longest mount point above `near` tells: shells call a read-only place a forbidden one, and for root a good one.
     physical=$(cd "$near" 2>/dev/null && pwd -P) || physical=$near
     best='' mode=
     while read -r _ mount _ options _; do
@@ -74,6 +75,15 @@ if [ -z "$blocked" ] && [ -r /proc/mounts ]; then
     done </proc/mounts
     case ,$mode, in *,ro,*) blocked="the file system at $best is read-only" ;; esac
 fi
+for dir in "$near" "$root/releases" "$root/shared" "$own" "$own/states"; do
+    [ -z "$blocked" ] || break
+    [ -e "$dir" ] || [ -h "$dir" ] || continue
+    if [ ! -d "$dir" ]; then
+        blocked="$dir is not a directory"
+    elif [ ! -w "$dir" ] || [ ! -x "$dir" ]; then
+        blocked="no permission to write in $dir"
+    fi
+done
 [ -n "$blocked" ] && say not_writable "$blocked"
 
 eval "set -- $p_files"

@@ -1,17 +1,25 @@
 # What became of a release, and of a server.
 
+# with_room COMMAND…: does it, if need be in the room that the switch set aside.
+with_room() {
+    "$@" && return 0
+    rm -f "$lock"/spare.*
+    "$@"
+}
+tell_history() { error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1); }
+
 # record: writes down what the parameters of `mark` say.
 record() {
     note mark "${p_id:--}" "${p_state:--}" || true
     if [ -n "$p_state" ]; then
-        put_state "$p_id" "$p_state" || refuse not_writable "$error"
+        with_room put_state "$p_id" "$p_state" || refuse not_writable "$error"
     fi
     if [ -n "$p_line" ]; then
-        error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1) || refuse not_writable "$error"
+        with_room tell_history || refuse not_writable "$error"
     fi
     case $p_behind in
     '') ;;
     -) rm -f "$own/behind" ;;
-    *) put "$own/behind" "$p_behind" || refuse not_writable "$error" ;;
+    *) with_room put "$own/behind" "$p_behind" || refuse not_writable "$error" ;;
     esac
 }

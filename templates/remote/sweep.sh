@@ -20,10 +20,11 @@ find_used() {
 }
 
 # discard ID: removes a release. It is renamed away first, so that half of one is never taken for a release.
+# No directory is made to put it in: that takes an inode, and a full disk may have none.
 discard() {
-    trash=$own/trash
-    error=$(mkdir -p "$trash" 2>&1 && mv "$root/releases/$1" "$trash/$1.$$" 2>&1) || return 1
-    error=$(rm -rf "$own/states/$1" "$trash" 2>&1) || empty_trash
+    empty_trash || return 1
+    error=$(mv "$root/releases/$1" "$own/trash" 2>&1) || return 1
+    error=$(rm -rf "$own/states/$1" "$own/trash" 2>&1) || empty_trash
 }
 
 # empty_trash: sets `error` and returns 1 when something cannot be removed.

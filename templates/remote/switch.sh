@@ -28,7 +28,19 @@ if [ "$state" != foreign ]; then
     first_line "$release/REVISION"
     [ -n "$line" ] || fail no_release "$release is not complete: it has no REVISION"
 fi
-# Going forward needs its journal; going back must work on a full disk.
+# keep_room: sets space and inodes aside, in the lock: going back must work on a disk that is full by then.
+keep_room() {
+    for n in 1 2 3 4; do printf '%4096s' '' >"$lock/spare.$n" || return 1; done
+}
+if [ "$state" != prepared ]; then
+    rm -f "$lock"/spare.*
+elif ! keep_room 2>/dev/null; then
+    # A shell's own error does not tell a full disk from a broken one; that of `cat` does.
+    error=$({ printf '%16384s' '' | cat >"$lock/spare.1"; } 2>&1)
+    rm -f "$lock"/spare.*
+    refuse no_space "${error:-there is no room for four small files}"
+fi
+# Going forward needs its journal.
 note switch "${p_from:--}" "$p_to" || [ "$state" != prepared ] || refuse not_writable "$error"
 
 # rename_over FROM TO: rename(2), never a move into the directory that TO points to.

@@ -5,9 +5,9 @@ if [ ! -e "$lock" ] && [ ! -h "$lock" ]; then
 fi
 find_owner
 [ "$owner_run" = "$p_token" ] || fail not_ours "the lock is held by ${owner_run:-an unknown run}"
-for gone in "$own"/released.*; do [ ! -d "$gone" ] || rm -rf "$gone"; done
 # Renamed first: nobody ever sees half a lock, and nobody's new lock is removed with it.
 gone=$own/released.$$
+[ ! -e "$gone" ] || rm -rf "$gone"
 if ! error=$(mv "$lock" "$gone" 2>&1); then
     [ -e "$lock" ] || [ -h "$lock" ] || { say released already; finish; }
     refuse not_writable "$error"
@@ -16,7 +16,7 @@ taken=$lock
 lock=$gone
 find_owner
 lock=$taken
-if [ "$owner_run" != "$p_token" ]; then
+if [ "$owner_run" != "$p_token" ] && [ -d "$gone" ]; then
     # Somebody else released it a moment before, and another run has taken it since: it is that run's.
     [ -e "$lock" ] || mv "$gone" "$lock"
     fail not_ours "the lock is held by ${owner_run:-an unknown run}"

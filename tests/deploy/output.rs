@@ -1,8 +1,11 @@
 //! What the program prints: for people, for cron, for programs; and what it never prints.
 
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
 use pitcrew::demo::{Sample, WebKind};
 
-use crate::stack::Stack;
+use crate::stack::{Ran, Stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_one_event_a_line_planned_first_finished_last_once() {
@@ -100,4 +103,116 @@ async fn secrets_reach_commands_and_appear_nowhere() {
     for record in stack.fleet.log().records() {
         assert!(!format!("{record:?}").contains(secret), "{record:?}");
     }
+}
+
+/// A build that prints what would clear a screen, rename a window, move a cursor, and bytes that are no text.
+const HOSTILE: &str = r#"build.run = ['printf "\033[2J\033[H\033]0;owned\007\033[31mred\033[0m\n"; printf "10%%\r50%%\rdone \r\n"; printf "\377\376\200 bytes \302\n"; printf "\302\2332J c1 \342\200\256 back\n"; head -c 3000000 /dev/zero | tr "\0" x; printf "\nafter the long line\n"; i=0; while [ $i -lt 3000 ]; do printf "\033[1Aline %s\007\n" $i; i=$((i+1)); done; printf "\033[2Jno newline"; exit $STATUS']
+"#;
+
+/// All of a text but its newlines is harmless to a terminal, and no line is longer than one that is cut.
+#[track_caller]
+fn assert_tame(what: &str, text: &str) {
+    let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+    assert_eq!(bad, None, "{what} holds a control character");
+    let longest = text.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest < 20_000, "{what} has a line of {longest} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_output_disturbs_neither_terminal_nor_log_nor_events() {
+    let stack = Stack::serving(2, WebKind::Reload, &format!("env.STATUS = '0'\n{HOSTILE}")).await;
+    for (status, code) in [("0", 0), ("9", 1)] {
+        stack
+            .fleet
+            .write_config(&format!("{}\nenv.STATUS = '{status}'", stack.extra.replace("env.STATUS = '0'\n", "")))
+            .unwrap();
+        for flags in [&["deploy", "-v"][..], &["deploy", "--json"]] {
+            stack.release(&Sample::good("1"));
+            let ran = stack.run(flags).await.expect(code);
+            assert_tame("stdout", &ran.stdout);
+            assert_tame("stderr", &ran.stderr);
+            if flags.contains(&"--json") {
+                let lines: Vec<String> =
+                    ran.events().iter().filter_map(|e| Some(e["line"].as_str()?.to_owned())).collect();
+                for wanted in ["red", "done ", "after the long line", "line 2999", "no newline"] {
+                    assert!(lines.iter().any(|l| l.trim_end() == wanted.trim_end()), "{wanted:?} is passed on");
+                }
+                lines.iter().for_each(|l| assert_tame("an event", l));
+            }
+            for (name, _) in crate::stack::tree(&stack.logs()) {
+                if let Ok(text) = std::fs::read_to_string(stack.logs().join(&name)) {
+                    assert_tame(&name, &text);
+                }
+            }
+        }
+    }
+    let lines: usize = std::fs::read_to_string(stack.logs().join("latest/events.jsonl")).unwrap().lines().count();
+    assert!(lines > 6000, "nothing was left out: {lines} lines");
+}
+
+/// On a terminal the live lines are redrawn, and nothing that a server prints is part of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_output_never_reaches_a_terminal_raw() {
+    let Some(script) = on_path("script") else { return };
+    let stack = Stack::serving(2, WebKind::Reload, &format!("env.STATUS = '9'\n{HOSTILE}")).await;
+    stack.release(&Sample::good("1"));
+    let typescript = stack.fleet.path().join("typescript");
+    let command = format!("{} deploy", crate::stack::PITCREW);
+    let mut on_terminal = stack.command(&[]);
+    let environment: Vec<_> =
+        on_terminal.as_std().get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
+    on_terminal = tokio::process::Command::new(script);
+    on_terminal.arg("-qec").arg(command).arg(&typescript).env_clear().envs(environment).env("TERM", "xterm");
+    on_terminal.current_dir(stack.fleet.path()).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(100), on_terminal.output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let mut seen = Vec::new();
+    std::fs::File::open(typescript).unwrap().read_to_end(&mut seen).unwrap();
+    let seen = String::from_utf8(seen).expect("no byte that is no text");
+    for hostile in ["\u{1b}]0", "\u{1b}[2J", "\u{7}", "\u{9b}", "\u{202e}", "\u{1b}[31mred"] {
+        assert!(!seen.contains(hostile), "{hostile:?} reached the terminal");
+    }
+    assert!(seen.contains("no newline"), "the last lines are shown");
+}
+
+fn on_path(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.is_file());
+    if found.is_none() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not installed");
+    }
+    found
+}
+
+/// Most memory that the process ever had, in KiB (proc(5), VmHWM).
+fn peak(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").trim().parse().ok()
+}
+
+/// Floods of long lines, with a reader that never reads: memory stays bounded, and the run ends as it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_not_kept_in_memory() {
+    let flood = "x=x; i=0; while [ $i -lt 12 ]; do x=$x$x; i=$((i+1)); done; i=0; while [ $i -lt 4000 ]; do echo $x$x; i=$((i+1)); done";
+    let stack = Stack::empty(2, WebKind::Reload, &format!("build.run = ['{flood}']")).await;
+    let mut child = stack.start(&["deploy", "--json"]);
+    let pid = child.id().unwrap();
+    let mut most = 0;
+    let ended = async {
+        loop {
+            most = most.max(peak(pid).unwrap_or_default());
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(110), ended).await.expect("it ends, read or not");
+    assert_eq!(status.code(), Some(0));
+    // 64 MiB were printed; the program itself takes some 20, and keeps 16 of what nobody reads.
+    assert!((1..60 * 1024).contains(&most), "{most} KiB");
+    let mut ran = Ran { code: 0, stdout: String::new(), stderr: String::new() };
+    use tokio::io::AsyncReadExt as _;
+    let _ = child.stdout.take().unwrap().read_to_string(&mut ran.stdout).await;
+    assert!(ran.stdout.starts_with("{\"at\""), "what was read begins with the first event");
 }

@@ -39,6 +39,11 @@ impl Ran {
         self.stdout.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}\n{self}"))).collect()
     }
 
+    /// Both streams.
+    pub fn printed(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// The last event.
     pub fn finished(&self) -> Value {
         let last = self.events().pop().unwrap_or_else(|| panic!("no events\n{self}"));

@@ -88,6 +88,35 @@ impl Balancer {
         fleet::wait_for("every member to be up", Duration::from_secs(20), || self.members().iter().all(Member::is_in));
     }
 
+    /// Reloads it: a new process takes over and knows nothing of what operators had set. `without` leaves a member out.
+    pub fn reload(&self, without: Option<&str>) {
+        let file = self.host.seen(&format!("/run/{}.cfg", self.name));
+        if let Some(member) = without {
+            let config = std::fs::read_to_string(&file).expect("its configuration");
+            let server = format!("  server {member} ");
+            let left: Vec<_> = config.lines().filter(|l| !l.starts_with(&server)).collect();
+            std::fs::write(&file, left.join("\n") + "\n").expect("its configuration can be written");
+        }
+        self.host.root_sh(&format!(
+            "haproxy -D -f /run/{0}.cfg -p /run/{0}.pid -x /run/{0}.sock -sf $(cat /run/{0}.pid)",
+            self.name
+        ));
+    }
+
+    /// Ends it and starts it again.
+    pub fn restart(&self) {
+        self.host.root_sh(&format!(
+            "kill $(cat /run/{0}.pid); while kill -0 $(cat /run/{0}.pid) 2>/dev/null; do sleep 0.02; done; \
+             haproxy -D -f /run/{0}.cfg -p /run/{0}.pid",
+            self.name
+        ));
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        self.host.root_sh(&format!("kill -{signal} $(cat /run/{}.pid)", self.name));
+    }
+
     /// Begins to watch.
     pub fn watch(&self) -> Watch {
         let (socket, stop) = (self.socket.clone(), Arc::new(AtomicBool::new(false)));
@@ -97,7 +126,11 @@ impl Balancer {
         let thread = std::thread::spawn(move || {
             let start = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
-                let members = members(&socket).expect("HAProxy answers the witness");
+                // A reload, a restart or a stop of HAProxy takes its socket away for a while.
+                let Ok(members) = members(&socket) else {
+                    std::thread::sleep(Duration::from_millis(50));
+                    continue;
+                };
                 if trace.last().is_none_or(|(_, last): &(f64, Vec<Member>)| *last != members) {
                     trace.push((start.elapsed().as_secs_f64(), members));
                 }

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Servers of the fleet: three for applications, one balancer, and two oddities.
-const SIZE: usize = 6;
+/// Servers of the fleet: three for applications, one balancer, and three oddities.
+const SIZE: usize = 7;
 /// Applications run on these.
 pub const WEB: [usize; 3] = [1, 2, 3];
 /// Balancers run here.
@@ -16,6 +16,8 @@ pub const BALANCER: usize = 4;
 pub const NOISY: usize = 5;
 /// For cases that stop its sshd.
 pub const FRAGILE: usize = 6;
+/// For the case that cuts its cable.
+pub const CUT: usize = 7;
 
 static FLEET: OnceLock<Result<Fleet, String>> = OnceLock::new();
 
@@ -38,6 +40,8 @@ pub struct Host {
     pub addr: String,
     /// Its sshd's port.
     pub port: u16,
+    /// Who logs in, where it is not the fleet's user.
+    user: Option<String>,
     index: usize,
     root: PathBuf,
     home: PathBuf,
@@ -100,6 +104,7 @@ impl Fleet {
                 name: name.to_owned(),
                 addr: addr.to_owned(),
                 port: port.parse().map_err(|_| format!("a strange port: {line}"))?,
+                user: None,
                 index: i + 1,
                 root: root.into(),
                 home: home.into(),
@@ -119,12 +124,63 @@ impl Fleet {
 impl Host {
     /// The server as `[[servers]] host` names it.
     pub fn address(&self) -> String {
-        if self.port == 22 { self.addr.clone() } else { format!("{}:{}", self.addr, self.port) }
+        let user = self.user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
+        let port = if self.port == 22 { String::new() } else { format!(":{}", self.port) };
+        format!("{user}{}{port}", self.addr)
     }
 
     /// How known_hosts names it.
     pub fn known_as(&self) -> String {
         if self.port == 22 { self.addr.clone() } else { format!("[{}]:{}", self.addr, self.port) }
+    }
+
+    /// The same server through an sshd of the case's own, which it may stop, break or configure as it likes.
+    ///
+    /// Its processes are told by its port: `sshd -p PORT`; `user` is the fleet's when empty.
+    pub fn own_sshd(&self, port: u16, user: &str, config: &str) -> &'static Self {
+        let name = format!("/run/sshd-{port}");
+        let lines = format!(
+            "HostKey /etc/ssh/ssh_host_ed25519_key\nPidFile {name}.pid\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nUsePAM no\nPort {port}\n{config}\n"
+        );
+        std::fs::write(self.seen(&format!("{name}.conf")), lines).expect("the server's /run can be written");
+        let own: &'static Self = Box::leak(Box::new(Self {
+            name: self.name.clone(),
+            addr: self.addr.clone(),
+            port,
+            user: (!user.is_empty()).then(|| user.to_owned()),
+            index: self.index,
+            root: self.root.clone(),
+            home: self.home.clone(),
+        }));
+        own.start_own_sshd();
+        own
+    }
+
+    /// Starts the case's own sshd again.
+    pub fn start_own_sshd(&self) {
+        let name = format!("/run/sshd-{}", self.port);
+        self.root_sh(&format!("/usr/sbin/sshd -f {name}.conf -E /var/log/sshd.own.log"));
+        wait_for("the second sshd", Duration::from_secs(10), || self.seen(&format!("{name}.pid")).exists());
+    }
+
+    /// Kills it with all its sessions; what they ran lives on.
+    pub fn kill_own_sshd(&self) {
+        let pid = format!("/run/sshd-{}.pid", self.port);
+        self.root_sh(&format!(
+            "l=$(cat {pid}); all=\"$l $(for p in $(pgrep -P $l); do echo $p; pgrep -P $p sshd; done)\"; kill -9 $all; rm -f {pid}"
+        ));
+    }
+
+    /// Sends a signal to the listening process of an sshd of the case's own (`sessions` false) or to its sessions.
+    pub fn signal_own_sshd(&self, signal: &str, sessions: bool) {
+        let listener = format!("$(cat /run/sshd-{}.pid)", self.port);
+        // Sessions are children of the listener, and have one child each that runs as the user.
+        let whom = match sessions {
+            false => listener,
+            true => format!("$(for p in $(pgrep -P {listener}); do echo $p; pgrep -P $p sshd; done)"),
+        };
+        self.root_sh(&format!("kill -{signal} {whom}"));
     }
 
     /// Where `deploy_to` of a stack is seen from outside.

@@ -119,6 +119,61 @@ impl Stack {
         self
     }
 
+    /// Puts it on a disk of its own on every server: a tmpfs with these options.
+    pub fn on_disks(self, options: &str) -> Self {
+        for host in &self.servers {
+            host.root_sh(&format!(
+                "mkdir -p {0} && mount -t tmpfs -o mode=755,uid=1500,gid=1500,{options} {1} {0}",
+                self.deploy_to, self.name
+            ));
+        }
+        self
+    }
+
+    /// Reaches server `index` through an sshd of the case's own, with these lines of configuration.
+    pub fn through_own_sshd(mut self, index: usize, user: &str, config: &str) -> Self {
+        let door = self.servers[index].own_sshd(self.port + 10_000, user, config);
+        let known_hosts = self.dir().join("known_hosts");
+        let known = std::fs::read_to_string(&known_hosts)
+            .or_else(|_| std::fs::read_to_string(fleet().dir.join("known_hosts")))
+            .expect("the fleet's known hosts");
+        let addr = format!("{} ", door.addr);
+        let key = known.lines().find_map(|l| l.strip_prefix(&addr)).expect("every server's key is known");
+        std::fs::write(known_hosts, format!("{known}{} {key}\n", door.known_as())).expect("a file of the case's own");
+        if self.ssh_keys.is_empty() {
+            let dir = fleet().dir.display();
+            self.ssh_keys = format!("identity_file = \"{dir}/id_ed25519\"\nknown_hosts = \"known_hosts\"\n");
+        }
+        self.servers[index] = door;
+        self
+    }
+
+    /// Adds a hook at which servers wait whose gate is closed.
+    pub fn gate(self, at: &str) -> Self {
+        let gate = format!("/tmp/{}", self.port);
+        let wait =
+            format!("test ! -e {gate}.gate || {{ : >{gate}.waits; while test -e {gate}.gate; do sleep 0.05; done; }}");
+        self.tables(&format!("[[hooks]]\nat = \"{at}\"\nrun = \"{wait}\"\non = \"each\""))
+    }
+
+    /// Closes a server's gate.
+    pub fn close_gate(&self, host: &Host) {
+        std::fs::write(host.seen(&format!("/tmp/{}.gate", self.port)), "").expect("a server with a /tmp");
+    }
+
+    /// Waits until the run waits at a server's gate.
+    pub fn wait_at_gate(&self, host: &Host) {
+        let waits = host.seen(&format!("/tmp/{}.waits", self.port));
+        fleet::wait_for("the run to reach the gate", Duration::from_secs(60), || waits.exists());
+    }
+
+    /// Opens a server's gate.
+    pub fn open_gate(&self, host: &Host) {
+        for file in ["waits", "gate"] {
+            let _ = std::fs::remove_file(host.seen(&format!("/tmp/{}.{file}", self.port)));
+        }
+    }
+
     /// The operator's directory: `pitcrew.toml`, `source/`, `home/`, `state/`.
     pub fn dir(&self) -> &Path {
         self.dir.path()

@@ -32,6 +32,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(300);
 pub struct Client {
     at: String,
     route: Route,
+    limit: Duration,
 }
 
 enum Route {
@@ -61,7 +62,13 @@ impl Client {
             BalancerAddress::Unix(path) => Route::Unix(path.clone()),
             BalancerAddress::Tcp { host, port } => Route::Tcp { host: host.clone(), port: *port },
         };
-        Self { at: address(at), route }
+        Self { at: address(at), route, limit: CALL_LIMIT }
+    }
+
+    /// Shortens the limit on one call.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: limit.min(CALL_LIMIT), ..self }
     }
 
     /// The balancer's address as configured.
@@ -111,9 +118,9 @@ impl Client {
             let wire = self.open(session.as_deref()).await?;
             exchange(wire, line).await.map_err(|e| self.unreachable(e, ""))
         };
-        match timeout(CALL_LIMIT, call).await {
+        match timeout(self.limit, call).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.unreachable(format!("it did not answer within {CALL_LIMIT:?}"), STUCK_HINT)),
+            Err(_) => Err(self.unreachable(format!("it did not answer within {:?}", self.limit), STUCK_HINT)),
         }
     }
 

@@ -47,6 +47,13 @@ impl Haproxy {
         Self { nodes: config.at.iter().map(node).collect(), config: config.clone(), gate: Mutex::new(()) }
     }
 
+    /// Shortens the limit on one call; see [`super::Balancer::within`].
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.nodes = self.nodes.into_iter().map(|node| node.within(limit)).collect();
+        self
+    }
+
     /// Asks every instance about these servers; see [`super::Balancer::facts`].
     pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
         let (mut facts, mut errors) = (Vec::new(), Vec::new());

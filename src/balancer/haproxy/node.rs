@@ -38,6 +38,12 @@ impl Node {
         Self { client, backends, changes: AtomicU64::new(0), seen: Mutex::new(None) }
     }
 
+    /// Shortens the limit on one call.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { client: self.client.within(limit), ..self }
+    }
+
     /// The instance's address as configured.
     pub fn at(&self) -> &str {
         self.client.at()

@@ -32,6 +32,9 @@ const KEEP_RELEASES: usize = 5;
 /// The SSH port.
 pub const SSH_PORT: u16 = 22;
 
+/// pitcrew's own short steps: they do a few file operations, and a server that needs longer is in trouble.
+const STEP: Duration = Duration::from_secs(60);
+
 /// The strategy as the file has it, and where.
 type Written = Option<Found<Strategy>>;
 
@@ -229,6 +232,7 @@ fn timeouts(merged: &DeTable<'_>) -> Timeouts {
         prepare: limit("prepare", Some(Duration::from_secs(30 * 60))),
         migrate: limit("migrate", None),
         restart: limit("restart", Some(Duration::from_secs(2 * 60))),
+        step: section.as_ref().and_then(|s| s.duration("step")).map_or(STEP, |d| d.value),
         lease: section.as_ref().and_then(|s| s.duration("lease")).map_or(crate::lease::DEFAULT, |d| d.value),
         quiet: limit("quiet", Some(Duration::from_secs(60))).unwrap_or(Duration::ZERO),
     }

@@ -104,10 +104,11 @@ impl Master {
 
     async fn obey(mut self, options: &Options) -> Result<(), String> {
         let mut successor: Option<Successor> = None;
+        // Asked again while one boots, which may have looked at `current` too early: it is passed on to that one.
+        let mut again = false;
         loop {
             match self.next(&mut successor).await {
-                // One at a time; the one that boots reads `current` late enough or not, as with any server.
-                Event::Reload if successor.is_some() => {}
+                Event::Reload if successor.is_some() => again = true,
                 Event::Reload => match Successor::start(&self.listener, options) {
                     Ok(started) => successor = Some(started),
                     Err(error) => note(&error),
@@ -117,8 +118,20 @@ impl Master {
                     if let Some(mut failed) = successor.take() {
                         end_failed(&mut failed.child).await;
                     }
+                    if std::mem::take(&mut again) {
+                        match Successor::start(&self.listener, options) {
+                            Ok(started) => successor = Some(started),
+                            Err(error) => note(&error),
+                        }
+                    }
                 }
-                Event::Succeeded => break,
+                Event::Succeeded => {
+                    let pid = successor.as_ref().and_then(|s| i32::try_from(s.child.id()?).ok());
+                    if let (true, Some(pid)) = (again, pid) {
+                        let _ = kill(Pid::from_raw(pid), Signal::SIGUSR2);
+                    }
+                    break;
+                }
                 Event::Leave => {
                     if let Some(mut early) = successor.take() {
                         let _ = early.child.start_kill();

@@ -1,10 +1,15 @@
 //! The cases, by what they are about.
 
+mod disks;
 mod failures;
 mod faults;
+mod hangs;
 mod interrupts;
+mod killed;
+mod meddling;
 mod oracles;
 mod output;
+mod shells;
 mod strategies;
 
 use std::time::Duration;
@@ -29,6 +34,10 @@ pub struct Case {
 const FILES: &[Need] = &[Need::Fleet, Need::Tool("git")];
 /// Servers that are really separate, too.
 const SEPARATE: &[Need] = &[Need::Fleet, Need::Tool("git"), Need::Namespaces];
+/// Servers whose files and daemons a case may change as root.
+const ROOT: &[Need] = &[Need::Root, Need::Tool("git")];
+/// The same, with Unicorn behind HAProxy.
+const ROOT_UNICORN: &[Need] = &[Need::Root, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("unicorn")];
 /// Unicorn behind HAProxy.
 const UNICORN: &[Need] = &[Need::Namespaces, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("unicorn")];
 /// Puma behind HAProxy.
@@ -39,11 +48,24 @@ const PASSENGER: &[Need] =
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    [oracles::CASES, strategies::CASES, failures::CASES, interrupts::CASES, faults::CASES, output::CASES]
-        .into_iter()
-        .flatten()
-        .map(|(name, needs, run)| Case { name, needs, run: *run })
-        .collect()
+    [
+        // Those that wait the longest begin first.
+        hangs::CASES,
+        oracles::CASES,
+        strategies::CASES,
+        failures::CASES,
+        killed::CASES,
+        interrupts::CASES,
+        faults::CASES,
+        disks::CASES,
+        meddling::CASES,
+        shells::CASES,
+        output::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, needs, run)| Case { name, needs, run: *run })
+    .collect()
 }
 
 /// A row of a list of cases.

@@ -1,0 +1,120 @@
+//! The values of `[secrets]`: from the environment, from files, and from commands, which may take only so long.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::stack::expand;
+use crate::config::{Config, SecretSource};
+use crate::error::Error;
+
+/// Limit on a command that prints a secret: time for a person to unlock a vault.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Longest secret in bytes; what is longer is something else.
+const LONGEST: u64 = 1 << 20;
+
+/// Reads them all.
+///
+/// # Errors
+/// When one cannot be read, is no UTF-8, or holds a NUL, which no environment can carry.
+pub fn read(config: &Config) -> Result<Vec<(String, String)>, Error> {
+    config.secrets.iter().map(|(name, source)| Ok((name.clone(), one(&config.base, name, source)?))).collect()
+}
+
+fn one(base: &Path, name: &str, source: &SecretSource) -> Result<String, Error> {
+    let wrong = |what: String| Error::usage(format!("cannot read the secret {name}: {what}"));
+    let mut value = match source {
+        SecretSource::Env(variable) => {
+            return std::env::var(variable).map_err(|_| {
+                wrong(format!("the environment variable {variable} is not set")).hint("export it before the run")
+            });
+        }
+        SecretSource::File(path) => {
+            let path = expand(base, path)?;
+            std::fs::read_to_string(&path).map_err(|e| wrong(format!("{}: {e}", path.display())))?
+        }
+        SecretSource::Command(command) => {
+            printed(base, command, LIMIT).map_err(|what| wrong(format!("`{command}` {what}")))?
+        }
+    };
+    if value.ends_with('\n') {
+        value.pop();
+    }
+    if value.contains('\0') {
+        return Err(wrong("it holds a NUL character".into()));
+    }
+    Ok(value)
+}
+
+/// What a command prints; the error is a fragment that goes on after the command.
+fn printed(base: &Path, command: &str, limit: Duration) -> Result<String, String> {
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .current_dir(base)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|e| format!("cannot be run: {e}"))?;
+    let pid = child.id();
+    let (done, result) = channel();
+    // A thread of its own: what the command leaves running may hold its output open for ever.
+    let reading = std::thread::Builder::new().spawn(move || {
+        let mut bytes = Vec::new();
+        let read = match child.stdout.take() {
+            Some(out) => out.take(LONGEST + 1).read_to_end(&mut bytes).map(drop),
+            None => Ok(()),
+        };
+        // What is not read any more must not keep it waiting.
+        if bytes.len() as u64 > LONGEST {
+            let _ = child.kill();
+        }
+        let ended = read.and_then(|()| child.wait());
+        // Nobody listens after the limit.
+        let _ = done.send((ended, bytes));
+    });
+    reading.map_err(|e| format!("cannot be listened to: {e}"))?;
+    let Ok((ended, bytes)) = result.recv_timeout(limit) else {
+        if let Ok(pid) = i32::try_from(pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        return Err(format!("did not end within {} s", limit.as_secs()));
+    };
+    let ended = ended.map_err(|e| format!("cannot be read: {e}"))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err("printed more than 1 MiB".into());
+    }
+    if !ended.success() {
+        return Err(format!("ended with {ended}"));
+    }
+    String::from_utf8(bytes).map_err(|_| "printed no UTF-8".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_misbehaves_is_told_as_what_it_is() {
+        let within = |command: &str, limit| printed(Path::new("/"), command, Duration::from_secs(limit));
+        assert_eq!(within("printf 'a\\nb'", 60).as_deref(), Ok("a\nb"));
+        for (command, limit, what) in [
+            ("exit 3", 60, "ended with exit status: 3"),
+            ("kill -9 $$", 60, "ended with signal: 9"),
+            ("printf '\\377'", 60, "printed no UTF-8"),
+            ("cat /dev/zero", 60, "printed more than 1 MiB"),
+            ("exec sleep 600", 1, "did not end within 1 s"),
+            // It has ended, and something that it started holds its output.
+            ("sleep 20 & echo done", 1, "did not end within 1 s"),
+        ] {
+            let error = within(command, limit).unwrap_err();
+            assert!(error.contains(what), "{command}: {error}");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The sweep: whatever fails, whenever, every server ends serving or named.
+//!
+//! Each case deploys to an embedded fleet with one thing (or two) going wrong at one of the places that a run passes:
+//! commands, transfers, forwarded connections, balancer calls; or with a signal there. The rules are in `rules`.
+//!
+//! - `PITCREW_SWEEP=all`, `=500` (runs) or `=20m` (time): how much; by default a sample of two minutes.
+//! - `PITCREW_SWEEP_SEED=7`: another sample. The seed is printed.
+//! - `PITCREW_SWEEP_CASE='serial/ahead/revert/good: s1 exec switch#0 = cut'`: just that one; several on lines of their own.
+//! - `PITCREW_SWEEP_ONLY=restart`: only cases whose name holds this.
+//! - `PITCREW_SWEEP_FLEETS=8`: how many fleets run side by side.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to a person")]
+
+mod case;
+mod choose;
+mod ground;
+mod rules;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use case::{Case, Scenario, Spot};
+use ground::{Evidence, Ground};
+
+/// The sample is the same every time, unless somebody wants another.
+const SEED: u64 = 20_261_123;
+/// Runs of a sample by default, and the most time they may take.
+const SAMPLE: (usize, Duration) = (260, Duration::from_secs(130));
+/// Each pair of harms comes after so many single ones.
+const PAIR_AFTER: usize = 5;
+/// Cases that once found a bug; always run.
+const KNOWN: &str = include_str!("known.txt");
+
+/// How much is run.
+struct Budget {
+    runs: usize,
+    until: Option<Instant>,
+}
+
+/// What the fleets work on.
+struct Work {
+    queue: Mutex<VecDeque<Case>>,
+    done: Mutex<Done>,
+    until: Option<Instant>,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Done {
+    runs: usize,
+    missed: usize,
+    starved: usize,
+    left: usize,
+    violations: Vec<(String, Vec<String>)>,
+    learnt: BTreeMap<Scenario, Vec<Spot>>,
+    codes: BTreeMap<String, usize>,
+    seconds: f64,
+    slowest: (f64, String),
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn main() -> ExitCode {
+    if std::env::args().any(|a| a == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    match runtime.map_err(|e| e.to_string()).and_then(|runtime| runtime.block_on(sweep())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sweep: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn budget(began: Instant) -> Result<Budget, String> {
+    let text = variable("PITCREW_SWEEP");
+    Ok(match text.as_deref() {
+        None => Budget { runs: SAMPLE.0, until: Some(began + SAMPLE.1) },
+        Some("all") => Budget { runs: usize::MAX, until: None },
+        Some(text) => match text.strip_suffix('m') {
+            Some(minutes) => {
+                let minutes: u64 = minutes.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no time"))?;
+                Budget { runs: usize::MAX, until: Some(began + Duration::from_secs(60 * minutes)) }
+            }
+            None => {
+                Budget { runs: text.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no number"))?, until: None }
+            }
+        },
+    })
+}
+
+async fn sweep() -> Result<bool, String> {
+    let began = Instant::now();
+    let fleets = variable("PITCREW_SWEEP_FLEETS").and_then(|n| n.parse().ok()).unwrap_or(6);
+    let seed = variable("PITCREW_SWEEP_SEED").map_or(Ok(SEED), |s| s.parse()).map_err(|e| format!("the seed: {e}"))?;
+    if let Some(names) = variable("PITCREW_SWEEP_CASE") {
+        let cases = names.lines().filter(|l| !l.trim().is_empty()).map(str::parse).collect::<Result<Vec<Case>, _>>()?;
+        let done = run(cases, fleets, None, began).await?;
+        return Ok(report(&done, began, true));
+    }
+    let budget = budget(began)?;
+    let only = variable("PITCREW_SWEEP_ONLY");
+    let wanted = |case: &Case| only.as_ref().is_none_or(|only| case.to_string().contains(only.as_str()));
+    println!("sweep: seed {seed}, {fleets} fleets side by side");
+
+    // What each scenario passes is learnt from a run in which nothing is made to fail; with that it is a case too.
+    let mut scenarios = Scenario::all();
+    scenarios.sort_by_key(|s| choose::rank(seed, s));
+    if let Some(only) = &only {
+        scenarios.retain(|s| {
+            only.contains('/') && only.starts_with(&s.to_string())
+                || !only.contains('/')
+                || s.to_string().contains(only.as_str())
+        });
+    }
+    let whole = budget.runs == usize::MAX && budget.until.is_none();
+    let minutes = budget.until.map_or(usize::MAX, |until| {
+        usize::try_from(until.saturating_duration_since(began).as_secs() / 60).unwrap_or(usize::MAX)
+    });
+    let known: Vec<Case> = KNOWN
+        .lines()
+        .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|e| format!("known.txt: {e}"))?;
+    let plain = if whole {
+        scenarios.len()
+    } else {
+        scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1)
+    };
+    let mut first: Vec<Case> = scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new() }).collect();
+    first.extend(known.into_iter().filter(|c| wanted(c)));
+    let learnt = run(first, fleets, budget.until, began).await?;
+    println!("sweep: {} scenarios and known cases in {:.0} s", learnt.runs, began.elapsed().as_secs_f64());
+
+    let places: BTreeMap<Scenario, Vec<Spot>> =
+        learnt.learnt.iter().map(|(scenario, spots)| (*scenario, choose::places(spots))).collect();
+    let mut singles = choose::singles(&places, seed).into_iter().filter(|c| wanted(c));
+    let mut cases = Vec::new();
+    let room = budget.runs.saturating_sub(learnt.runs);
+    let mut pairs = 0;
+    while cases.len() < room {
+        let Some(case) = singles.next() else { break };
+        cases.push(case);
+        if cases.len() % (PAIR_AFTER + 1) == PAIR_AFTER {
+            pairs += 1;
+            cases.extend(choose::pair(&places, seed, pairs).filter(|c| wanted(c)));
+        }
+    }
+    println!("sweep: {} cases of {} single ones and their pairs", cases.len(), cases.len() + singles.count());
+    let mut done = run(cases, fleets, budget.until, began).await?;
+    done.join(learnt);
+    Ok(report(&done, began, false))
+}
+
+impl Done {
+    fn join(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.missed += other.missed;
+        self.starved += other.starved;
+        self.left += other.left;
+        self.seconds += other.seconds;
+        self.violations.extend(other.violations);
+        for (code, count) in other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+        if other.slowest.0 > self.slowest.0 {
+            self.slowest = other.slowest;
+        }
+    }
+}
+
+/// Runs cases on several fleets side by side.
+async fn run(cases: Vec<Case>, fleets: usize, until: Option<Instant>, began: Instant) -> Result<Done, String> {
+    let fleets = fleets.min(cases.len());
+    let work = Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began });
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..fleets {
+        workers.spawn(worker(work.clone()));
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended.map_err(|e| e.to_string())??;
+    }
+    let mut done = std::mem::take(&mut *held(&work.done));
+    done.left = held(&work.queue).len();
+    Ok(done)
+}
+
+async fn worker(work: Arc<Work>) -> Result<(), String> {
+    let mut grounds: BTreeMap<usize, Ground> = BTreeMap::new();
+    loop {
+        if work.until.is_some_and(|until| Instant::now() > until) {
+            break;
+        }
+        let Some(case) = held(&work.queue).pop_front() else { break };
+        let servers = case.scenario.servers();
+        let ground = match grounds.entry(servers) {
+            Entry::Occupied(ground) => ground.into_mut(),
+            Entry::Vacant(none) => none.insert(Ground::new(servers).await?),
+        };
+        let evidence = match ground.run(&case).await {
+            Ok(evidence) => evidence,
+            Err(error) => return Err(format!("{case}: {error}")),
+        };
+        work.note(&evidence);
+    }
+    Ok(())
+}
+
+impl Work {
+    fn note(&self, evidence: &Evidence) {
+        let broken = rules::judge(evidence);
+        let name = evidence.case.to_string();
+        let mut done = held(&self.done);
+        done.runs += 1;
+        done.seconds += evidence.took;
+        if evidence.took > done.slowest.0 {
+            done.slowest = (evidence.took, name.clone());
+        }
+        done.starved += usize::from(rules::starved(evidence));
+        done.missed += usize::from(evidence.hits < evidence.case.harms.len());
+        *done.codes.entry(evidence.code.map_or("killed".into(), |c| c.to_string())).or_default() += 1;
+        self.list(evidence, &broken);
+        if evidence.case.harms.is_empty() {
+            done.learnt.insert(evidence.case.scenario, evidence.spots.clone());
+        }
+        if done.runs.is_multiple_of(100) {
+            println!("sweep: {} runs, {:.0} s", done.runs, self.began.elapsed().as_secs_f64());
+        }
+        if !broken.is_empty() {
+            println!("\nVIOLATION in {name}");
+            for rule in &broken {
+                println!("  {rule}");
+            }
+            match keep(evidence, &broken, done.violations.len()) {
+                Ok(file) => println!("  evidence: {file}"),
+                Err(error) => println!("  the evidence could not be kept: {error}"),
+            }
+            done.violations.push((name, broken));
+        }
+    }
+}
+
+impl Work {
+    /// Adds a line to the list of all runs, for whoever wants to see what came of them.
+    fn list(&self, evidence: &Evidence, broken: &[String]) {
+        use std::io::Write;
+        let directory = kept();
+        let last = evidence.stdout.lines().last().unwrap_or_default();
+        let finished: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
+        let code = evidence.code.map_or("-".into(), |c| c.to_string());
+        let line = format!(
+            "{}\t{code}\t{}\t{}\t{:.1}\t{}\t{}\n",
+            evidence.case,
+            finished["outcome"],
+            finished["servers"],
+            evidence.took,
+            evidence.hits,
+            broken.len()
+        );
+        let written = std::fs::create_dir_all(&directory).and_then(|()| {
+            let file = directory.join(format!("{}.tsv", std::process::id()));
+            std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
+        });
+        if let Err(error) = written {
+            println!("sweep: the list of runs cannot be written: {error}");
+        }
+    }
+}
+
+/// Where evidence is kept.
+fn kept() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sweep")
+}
+
+/// Writes all there is to know of a run into a file.
+fn keep(evidence: &Evidence, broken: &[String], number: usize) -> std::io::Result<String> {
+    use std::fmt::Write;
+    let directory = kept();
+    std::fs::create_dir_all(&directory)?;
+    let file = directory.join(format!("{}-{number}.txt", std::process::id()));
+    let mut text = format!(
+        "{}\n\n{}\n\nexit code {:?}, {:.1} s, {} signals, {} harms came to pass\n",
+        evidence.case,
+        broken.join("\n"),
+        evidence.code,
+        evidence.took,
+        evidence.signals,
+        evidence.hits
+    );
+    for server in &evidence.servers {
+        let _ = writeln!(text, "{server:?}");
+    }
+    for recovery in evidence.recovered.iter().flatten() {
+        let _ = writeln!(text, "\n--- recover: {:?}\n{}", recovery.code, recovery.text);
+    }
+    let _ = writeln!(text, "\n--- stdout\n{}\n--- stderr\n{}\n--- log", evidence.stdout, evidence.stderr);
+    for record in &evidence.log {
+        let mut line = format!("{:.3} {} {:?}", record.at.as_secs_f64(), record.server, record.kind);
+        line.truncate(line.char_indices().nth(300).map_or(line.len(), |(at, _)| at));
+        let _ = writeln!(text, "{line}");
+    }
+    std::fs::write(&file, text)?;
+    Ok(file.display().to_string())
+}
+
+/// Says how it went; true: no rule was broken.
+fn report(done: &Done, began: Instant, quiet: bool) -> bool {
+    let seconds = began.elapsed().as_secs_f64();
+    let codes: Vec<String> = done.codes.iter().map(|(code, count)| format!("{code}: {count}")).collect();
+    println!(
+        "\nsweep: {} runs in {seconds:.0} s, {} violations; exit codes {}",
+        done.runs,
+        done.violations.len(),
+        codes.join(", ")
+    );
+    if !quiet {
+        println!("sweep: slowest {:.0} s, {}", done.slowest.0, done.slowest.1);
+        println!("sweep: {} runs were on a machine too busy for limits to mean anything", done.starved);
+        println!("sweep: in {} runs a place was not passed again, {} cases did not fit in", done.missed, done.left);
+    }
+    for (name, broken) in &done.violations {
+        println!("PITCREW_SWEEP_CASE='{name}'\n    {}", broken.join("\n    "));
+    }
+    done.violations.is_empty()
+}

@@ -1,0 +1,385 @@
+//! What must hold after every run, whatever went wrong in it: judged from the servers' and the balancer's own account.
+//!
+//! Nothing here uses the program's code; what it says is only compared with what is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pitcrew::balancer::Admin;
+use pitcrew::demo::Record;
+use pitcrew::demo::log::{End, Kind};
+use serde_json::Value;
+
+use crate::ground::{Evidence, OLD, OLDER, Standing};
+
+/// How a run ended, as the program says.
+struct Said {
+    code: i32,
+    finished: Option<Value>,
+}
+
+/// Steps of a few file operations, which take a moment on a machine that has time for them.
+const SHORT: [&str; 5] = ["probe", "lock", "switch", "mark", "unlock"];
+/// A machine on which one of those takes so long has no time: limits run out there for no other reason.
+const STARVED: Duration = Duration::from_millis(1000);
+
+/// After a second signal a run ends at once: saying goodbye to servers that do not answer takes a moment.
+const AT_ONCE: Duration = Duration::from_secs(8);
+
+/// Tells whether the machine was too busy for limits to mean anything: then only what must hold all the same is judged.
+pub fn starved(evidence: &Evidence) -> bool {
+    let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
+    evidence.log.iter().any(|asked| {
+        let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
+        let over =
+            |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
+        let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
+        SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
+    })
+}
+
+/// Returns every rule that was broken, with what shows it; empty when all is well.
+pub fn judge(evidence: &Evidence) -> Vec<String> {
+    let mut broken = Vec::new();
+    if evidence.endless {
+        broken.push("limits: the run did not end".to_owned());
+    }
+    broken.extend(evidence.moments.iter().take(3).map(|m| format!("current: {m}")));
+    walk(evidence, &mut broken);
+    releases(evidence, &mut broken);
+    let killed = evidence.code.is_none();
+    if killed {
+        if !evidence.case.kills() && !evidence.endless {
+            broken.push("exit code: it was killed by a signal that nobody sent".to_owned());
+        }
+        recovery(evidence, &mut broken);
+        return broken;
+    }
+    let said = said(evidence, &mut broken);
+    leftovers(evidence, &mut broken);
+    standing(evidence, &said, &mut broken);
+    code(evidence, &said, &mut broken);
+    broken
+}
+
+/// One walk over the fleet's log: who is out of the balancer, and who came back proven.
+fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
+    let scenario = &evidence.case.scenario;
+    let mut members: BTreeMap<&str, (Admin, bool)> =
+        evidence.before.iter().map(|m| (m.name.as_str(), (m.admin, m.up))).collect();
+    // Since its last restart: `None`: there was none; then whether a proof succeeded.
+    let mut proven: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut running: BTreeMap<(&str, u64), &str> = BTreeMap::new();
+    for record in &evidence.log {
+        match &record.kind {
+            Kind::Exec { exec, step: Some(step), .. } => {
+                running.insert((&record.server, *exec), step);
+                if matches!(step.as_str(), "restart" | "stop") && !never_ran(&evidence.log, record, *exec) {
+                    proven.insert(&record.server, false);
+                    let ready = members.get(record.server.as_str()).is_some_and(|(admin, _)| *admin == Admin::Ready);
+                    if scenario.strategy != "parallel" && ready {
+                        broken
+                            .push(format!("in traffic: {} was restarted while it was in the balancer", record.server));
+                    }
+                }
+            }
+            Kind::ExecEnd { exec, end: End::Exit(0), .. }
+                if running.get(&(record.server.as_str(), *exec)).is_some_and(|s| *s == "prove") =>
+            {
+                if let Some(proven) = proven.get_mut(record.server.as_str()) {
+                    *proven = true;
+                }
+            }
+            Kind::Member { member, admin, up } => {
+                let name = member.rsplit('/').next().unwrap_or_default();
+                let Some((name, _)) = members.get_key_value(name).map(|(n, s)| (*n, *s)) else { continue };
+                let was = members.insert(name, (*admin, *up)).unwrap_or_default();
+                if was.0 != *admin {
+                    changed(evidence, name, was.0, &members, broken);
+                    if *admin == Admin::Ready && proven.get(name) == Some(&false) {
+                        broken.push(format!("unproven: {name} went back without a proof since its last restart"));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if scenario.strategy != "parallel" && evidence.case.harms.is_empty() && scenario.release == "good" {
+        let out = evidence.log.iter().any(|r| matches!(&r.kind, Kind::Member { admin, .. } if *admin != Admin::Ready));
+        if !out {
+            broken.push("the sweep: nobody was drained in a walk without faults".to_owned());
+        }
+    }
+}
+
+fn never_ran(log: &[Record], asked: &Record, exec: u64) -> bool {
+    let over = log.iter().find(|r| {
+        r.seq > asked.seq && r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if *e == exec)
+    });
+    matches!(over.map(|r| &r.kind), Some(Kind::ExecEnd { end: End::NotRun(_), .. }))
+}
+
+/// A member's administrative state changed: are too many out, or too few left?
+fn changed(
+    evidence: &Evidence,
+    name: &str,
+    was: Admin,
+    members: &BTreeMap<&str, (Admin, bool)>,
+    broken: &mut Vec<String>,
+) {
+    let scenario = &evidence.case.scenario;
+    let out: Vec<&str> = members.iter().filter(|(_, (admin, _))| *admin != Admin::Ready).map(|(n, _)| *n).collect();
+    if out.len() > scenario.batch() {
+        broken.push(format!("batch: {} are out at once", out.join(", ")));
+    }
+    let now = members.get(name).map(|(admin, _)| *admin);
+    let others = members.iter().filter(|(n, (admin, up))| **n != name && *admin == Admin::Ready && *up).count();
+    if was == Admin::Ready && now != Some(Admin::Ready) && others < 1 {
+        broken.push(format!("min_in_service: {name} was drained with nobody else in service"));
+    }
+}
+
+/// What lies on the servers must be whole wherever it could be used.
+fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
+    for server in &evidence.servers {
+        let name = &server.name;
+        match &server.current {
+            None => broken.push(format!("current: {name} has none any more")),
+            Some(current) => {
+                let found = server.releases.iter().find(|(id, _, _)| id == current);
+                match found {
+                    None => broken.push(format!("current: on {name} it points to {current}, which is not there")),
+                    Some((_, state, lacks)) => {
+                        if !lacks.is_empty() {
+                            broken.push(format!("current: on {name} {current} lacks {}", lacks.join(", ")));
+                        }
+                        if current != OLD
+                            && !matches!(state.as_deref(), Some("active" | "good" | "failed" | "reverted"))
+                        {
+                            broken.push(format!("current: on {name} {current} has the state {state:?}"));
+                        }
+                    }
+                }
+            }
+        }
+        for (id, state, lacks) in server.releases.iter().filter(|(id, _, _)| id != OLD && id != OLDER) {
+            let state = state.as_deref();
+            // Without a word of pitcrew's it would pass for a release of another tool's, good to return to.
+            if state.is_none() {
+                broken.push(format!("releases: on {name} {id} has no state, and passes for foreign"));
+            }
+            if matches!(state, Some("active" | "good")) && !lacks.is_empty() {
+                broken.push(format!("releases: on {name} {id} is {state:?} and lacks {}", lacks.join(", ")));
+            }
+            if lacks.iter().any(|what| what != "BUILT" && what != "log") {
+                broken
+                    .push(format!("releases: on {name} {id} ({state:?}) is half written: lacks {}", lacks.join(", ")));
+            }
+        }
+        for id in [OLD, OLDER] {
+            if !server.releases.iter().any(|(found, _, lacks)| found == id && lacks.is_empty()) {
+                broken.push(format!("releases: {id} was pruned on {name}"));
+            }
+        }
+    }
+}
+
+/// What the program printed: every line an event, `planned` first, `finished` once and last, its code the program's.
+fn said(evidence: &Evidence, broken: &mut Vec<String>) -> Said {
+    let code = evidence.code.unwrap_or(-1);
+    let mut events = Vec::new();
+    for line in evidence.stdout.lines() {
+        match serde_json::from_str::<Value>(line) {
+            Ok(event) => events.push(event),
+            Err(e) => broken.push(format!("finished: standard output holds a line that is no event ({e}): {line}")),
+        }
+    }
+    let count = events.iter().filter(|e| e["event"] == "finished").count();
+    let last = events.last().filter(|e| e["event"] == "finished").cloned();
+    if count != 1 || last.is_none() {
+        broken.push(format!(
+            "finished: {count} of them, last is {}",
+            events.last().map_or(&Value::Null, |e| &e["event"])
+        ));
+    }
+    if let Some(finished) = &last
+        && finished["exit_code"] != code
+    {
+        broken.push(format!("finished: it says {}, and the exit code is {code}", finished["exit_code"]));
+    }
+    Said { code, finished: last }
+}
+
+/// Nothing of pitcrew's may run on.
+fn leftovers(evidence: &Evidence, broken: &mut Vec<String>) {
+    for server in &evidence.servers {
+        if !server.strays.is_empty() {
+            broken.push(format!("processes: on {} there are left {}", server.name, server.strays.join("; ")));
+        }
+    }
+}
+
+fn entry<'a>(said: &'a Said, server: &Standing) -> Option<&'a Value> {
+    let servers = said.finished.as_ref()?["servers"].as_array()?;
+    servers.iter().find(|s| s["server"] == server.ip.as_str())
+}
+
+/// Every server serves and is free, or is named; and what is said of it is so.
+fn standing(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
+    for server in &evidence.servers {
+        let entry = entry(said, server);
+        let named = entry.is_some_and(|e| !e["stuck"].is_null());
+        let name = &server.name;
+        if server.serves().is_none() && !named {
+            broken.push(format!(
+                "named: {name} does not serve and is not named: current {:?}, processes in {:?}, answer {:?}, {}",
+                server.current, server.app, server.answer, server.member.status
+            ));
+        }
+        if server.locked && !named {
+            broken.push(format!("lock: it is kept on {name}, which is not named"));
+        }
+        // A run that touched nothing names whom it could not reach.
+        let unreached = said.code == 5 && entry.is_some_and(|e| e["stuck"]["why"] == "unreachable");
+        if named && said.code != 3 && !unreached {
+            broken.push(format!("named: {name} is named, and the exit code is {}", said.code));
+        }
+        let Some(entry) = entry else { continue };
+        if let Some(release) = entry["release"].as_str()
+            && server.current.as_deref() != Some(release)
+        {
+            broken.push(format!("truth: {name} is said to be on {release} and is on {:?}", server.current));
+        }
+        if let Some(said_in) = entry["in_balancer"].as_bool()
+            && said_in != (server.member.admin == Admin::Ready)
+        {
+            broken.push(format!("truth: in_balancer of {name} is {said_in}, and it is {}", server.member.status));
+        }
+    }
+}
+
+/// The exit code must be the contract's for what became of the servers.
+fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
+    let scenario = &evidence.case.scenario;
+    let servers = &evidence.servers;
+    let all_old = servers.iter().all(|s| s.serves() == Some(OLD));
+    let new = |s: &Standing| s.serves().is_some_and(|r| r != OLD);
+    let all_new = servers.iter().all(new);
+    let all_serve = servers.iter().all(|s| s.serves().is_some());
+    let free = servers.iter().all(|s| !s.locked);
+    let stuck = |s: &Standing| entry(said, s).is_some_and(|e| !e["stuck"].is_null());
+    let anybody_stuck = servers.iter().any(stuck);
+    let outcome = said.finished.as_ref().map(|f| f["outcome"].to_string()).unwrap_or_default();
+    let mut wrong = |what: &str| {
+        let all: Vec<String> =
+            servers.iter().map(|s| format!("{}: {:?}, locked {}", s.name, s.serves(), s.locked)).collect();
+        broken.push(format!("exit code: {} ({outcome}), {what}: {}", said.code, all.join("; ")));
+    };
+    match said.code {
+        0 if !(all_new && free) => wrong("and not all serve the new release, free"),
+        1 if !(all_old && free) => wrong("and not all serve the old release, free"),
+        1 if evidence.signals > 0 && evidence.case.harms.len() == 1 => wrong("after a signal and nothing else"),
+        3 if !anybody_stuck && (all_old || all_new) => wrong("and nobody is named or differs"),
+        3 if scenario.strategy == "parallel" && !anybody_stuck => wrong("and nobody is named"),
+        130 if evidence.signals == 0 => wrong("without a signal"),
+        130 if !(all_serve && free) => wrong("and not everything is taken back"),
+        5 if !(all_old && free && untouched(evidence)) => wrong("and something was changed"),
+        0 | 1 | 3 | 5 | 130 => {}
+        _ => wrong("which nothing here explains"),
+    }
+    if !starved(evidence) {
+        // Two signals that come before a busy process looks are one to it.
+        let heard = evidence.stdout.matches("\"warning\":\"interrupted\"").count();
+        if let Some(late) = evidence.after_second.filter(|late| heard > 1 && *late > AT_ONCE) {
+            wrong(&format!("and it ran on for {late:?} after the second signal"));
+        }
+        promised(evidence, said.code, anybody_stuck, &mut wrong);
+    }
+}
+
+/// What a run must come to where no limit runs out for want of time.
+fn promised(evidence: &Evidence, code: i32, anybody_stuck: bool, wrong: &mut dyn FnMut(&str)) {
+    let scenario = &evidence.case.scenario;
+    let new = |s: &Standing| s.serves().is_some_and(|r| r != OLD);
+    let servers = &evidence.servers;
+    let harms = &evidence.case.harms;
+    match scenario.release {
+        // A walk without a fault is what all the rest is measured by.
+        "good" if harms.is_empty() && code != 0 => wrong("without any fault"),
+        "sick" | "stillborn" if harms.is_empty() => match scenario.on_failure {
+            "hold" if code != 3 => wrong("for a broken release that is held"),
+            "revert" | "revert-all" if code != 1 => wrong("for a broken release that is taken back"),
+            _ => {}
+        },
+        // One thing that passes, whatever it is, leaves nobody out where the policy takes back.
+        "good"
+            if harms.len() == 1
+                && harms[0].1.passes()
+                && code != 5
+                && scenario.on_failure != "hold"
+                && anybody_stuck =>
+        {
+            wrong("and somebody is stuck after one fault that passed");
+        }
+        _ => {}
+    }
+    if scenario.release != "good" && servers.iter().any(|s| new(s) && scenario.release == "stillborn") {
+        wrong("and a release that cannot boot serves");
+    }
+    // One signal: what was in flight is taken back, whatever the policy.
+    if evidence.signals == 1
+        && harms.len() == 1
+        && evidence.case.interrupts()
+        && anybody_stuck
+        && scenario.release == "good"
+    {
+        wrong("and somebody is stuck after one signal");
+    }
+}
+
+/// Nothing was drained, switched or restarted, and no release was left.
+fn untouched(evidence: &Evidence) -> bool {
+    let changed = |r: &Record| match &r.kind {
+        Kind::Member { admin, .. } => *admin != Admin::Ready,
+        Kind::Exec { exec, step: Some(step), .. } => {
+            matches!(step.as_str(), "switch" | "restart" | "stop") && !never_ran(&evidence.log, r, *exec)
+        }
+        _ => false,
+    };
+    let left = |s: &Standing| s.releases.iter().any(|(id, _, _)| id != OLD && id != OLDER);
+    !evidence.log.iter().any(changed) && !evidence.servers.iter().any(left)
+}
+
+/// After a kill: recovering reaches what unwinding would have, and doing it again is harmless.
+fn recovery(evidence: &Evidence, broken: &mut Vec<String>) {
+    let Some([first, second]) = &evidence.recovered else { return };
+    if !matches!(first.code, Some(0 | 1)) {
+        broken.push(format!("recover: it ended with {:?}: {}", first.code, first.text));
+    }
+    if second.code != Some(0) {
+        broken.push(format!("recover: the second time it ended with {:?}: {}", second.code, second.text));
+    }
+    leftovers(evidence, broken);
+    for server in &evidence.servers {
+        if server.serves().is_none() {
+            broken.push(format!(
+                "recover: {} does not serve: current {:?}, processes in {:?}, answer {:?}, {}",
+                server.name, server.current, server.app, server.answer, server.member.status
+            ));
+        }
+        if server.locked {
+            broken.push(format!("recover: {} is still locked", server.name));
+        }
+    }
+    // A batch is wholly on one side: unwinding takes it back as a whole.
+    let scenario = &evidence.case.scenario;
+    let mut batches: BTreeMap<usize, Vec<Option<&str>>> = BTreeMap::new();
+    for (index, server) in evidence.servers.iter().enumerate() {
+        batches.entry(scenario.batch_of(index)).or_default().push(server.serves());
+    }
+    for (batch, releases) in batches {
+        if releases.windows(2).any(|pair| pair[0] != pair[1]) {
+            broken.push(format!("recover: batch {batch} is torn: {releases:?}"));
+        }
+    }
+}
