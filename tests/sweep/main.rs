@@ -16,6 +16,7 @@ mod choose;
 mod ground;
 mod rules;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -205,10 +206,10 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
         }
         let Some(case) = held(&work.queue).pop_front() else { break };
         let servers = case.scenario.servers();
-        if !grounds.contains_key(&servers) {
-            grounds.insert(servers, Ground::new(servers).await?);
-        }
-        let Some(ground) = grounds.get_mut(&servers) else { continue };
+        let ground = match grounds.entry(servers) {
+            Entry::Occupied(ground) => ground.into_mut(),
+            Entry::Vacant(none) => none.insert(Ground::new(servers).await?),
+        };
         let evidence = match ground.run(&case).await {
             Ok(evidence) => evidence,
             Err(error) => return Err(format!("{case}: {error}")),

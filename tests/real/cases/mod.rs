@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod hangs;
 mod interrupts;
+mod killed;
 mod meddling;
 mod oracles;
 mod output;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Case> {
         oracles::CASES,
         strategies::CASES,
         failures::CASES,
+        killed::CASES,
         interrupts::CASES,
         faults::CASES,
         disks::CASES,
