@@ -22,7 +22,7 @@ async fn deploys(delay: u64) -> BTreeMap<String, f64> {
     stack.settle().await;
     let mut least: BTreeMap<String, f64> = BTreeMap::new();
     for i in 1..=3 {
-        stack.release(&Sample::good(&i.to_string()));
+        stack.release(&Sample::good(i.to_string()));
         let began = std::time::Instant::now();
         let ran = stack.run(&["deploy", "--parallel", "--json"]).await.expect(0);
         let process = began.elapsed().as_secs_f64();
