@@ -83,6 +83,10 @@ impl Server {
     fn release(&self) -> std::path::PathBuf {
         self.home.path().join("app/releases").join(id().as_str())
     }
+
+    fn incoming(&self) -> std::path::PathBuf {
+        self.home.path().join(format!("app/.pitcrew/incoming.{}", id()))
+    }
 }
 
 fn id() -> ReleaseId {
@@ -139,7 +143,7 @@ fn a_payload_becomes_a_release_and_nothing_else_stays() {
         assert_eq!(server.transfer(format, &packed(format, &tar(0))), Ok(()));
         assert_eq!(fs::read(server.release().join("REVISION")).unwrap(), b"abc\n");
         assert_eq!(fs::read(server.release().join("noise")).unwrap().len(), 300_000);
-        assert!(!server.home.path().join("app/.pitcrew/incoming").exists());
+        assert!(!server.incoming().exists());
     });
 }
 
@@ -159,9 +163,9 @@ fn a_changed_byte_anywhere_is_found() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
             assert_eq!(server.transfer(format, &bytes), Err("bad_payload".into()), "{at}");
-            let incoming = server.home.path().join("app/.pitcrew/incoming");
+            let incoming = server.incoming();
             assert!(!server.release().exists(), "{at}");
-            assert!(!incoming.exists(), "{at}: {:?}", fs::read_dir(incoming.join(id().as_str())).map(Iterator::count));
+            assert!(!incoming.exists(), "{at}: {:?}", fs::read_dir(&incoming).map(Iterator::count));
         }
     });
 }

@@ -1,13 +1,14 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
 //! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back, and `recover` does so for a run that
-//! is dead; `remote` executes a script; `stop` knows of signals; `lease` keeps the locks alive.
+//! is dead; `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
 
 pub mod hooks;
 pub mod lease;
 pub mod recover;
 pub mod remote;
 pub mod run;
+pub mod standing;
 pub mod step;
 pub mod stop;
 pub mod unwind;
@@ -68,6 +69,8 @@ pub struct Running {
     pub leases: lease::Leases,
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
+    /// Execs that wait for scripts, where no script uses them this moment.
+    standing: Mutex<BTreeMap<ServerName, standing::Standing>>,
     kept_for: Mutex<Vec<(ServerName, Stuck)>>,
 }
 
@@ -80,6 +83,7 @@ impl Running {
             leases: lease::Leases::default(),
             records: Mutex::default(),
             snapshots: Mutex::default(),
+            standing: Mutex::default(),
             kept_for: Mutex::default(),
         };
         for server in &running.world.held {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
 use crate::facts::LockFacts;
 use crate::name::ServerName;
-use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, calls};
+use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, Wired, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
@@ -22,6 +22,7 @@ const ANSWERS: usize = 100_000;
 const ANSWERED: usize = 16 << 20;
 
 /// A script to execute, with its limits.
+#[derive(Clone)]
 pub struct Execution<'a> {
     /// The script and its parameters.
     pub call: Call,
@@ -40,7 +41,8 @@ pub struct Execution<'a> {
 /// Where events go, and at which place in the plan; `None`: nobody is told (probes before the plan).
 pub type Ear<'a> = Option<(&'a Emitter, &'a Place)>;
 
-struct Hearing<'a> {
+/// What is heard of one script.
+pub(super) struct Hearing<'a> {
     ear: Ear<'a>,
     nonce: &'a Nonce,
     total: u64,
@@ -51,8 +53,34 @@ struct Hearing<'a> {
     also: &'a mut (dyn FnMut(&str) + Send),
 }
 
-impl Hearing<'_> {
-    fn hear(&mut self, heard: Heard<'_>) {
+impl<'a> Hearing<'a> {
+    pub(super) fn new(
+        execution: &Execution<'_>,
+        nonce: &'a Nonce,
+        ear: Ear<'a>,
+        also: &'a mut (dyn FnMut(&str) + Send),
+    ) -> Self {
+        let total = execution.payload.as_ref().map_or(0, |p| p.len);
+        Self { ear, nonce, total, reported: 0, answers: Vec::new(), answered: 0, tail: VecDeque::new(), also }
+    }
+
+    /// Tells whether the script has told anything.
+    pub(super) fn is_silent(&self) -> bool {
+        self.answers.is_empty() && self.tail.is_empty()
+    }
+
+    /// Tells whether the script has said that it ran to its end.
+    pub(super) fn is_done(&self) -> bool {
+        Answer::is_done(&self.answers)
+    }
+
+    /// Takes an answer back.
+    pub(super) fn take(&mut self, key: &str) -> Option<Answer> {
+        let at = self.answers.iter().position(|a| a.key == key)?;
+        Some(self.answers.remove(at))
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard<'_>) {
         match heard {
             Heard::Line(stream, line) => {
                 let (before, answer) = self.nonce.split(line);
@@ -124,6 +152,17 @@ pub async fn execute_hearing(
 ) -> Result<Vec<Answer>, Failure> {
     let nonce = Nonce::random();
     let result = once(link, &execution, &nonce, ear, also).await;
+    after_loss(link, &execution, &nonce, (ear, also), result).await
+}
+
+/// The result after all, when the connection was lost: the server is asked.
+pub(super) async fn after_loss(
+    link: &Link,
+    execution: &Execution<'_>,
+    nonce: &Nonce,
+    (ear, also): (Ear<'_>, &mut (dyn FnMut(&str) + Send)),
+    result: Result<Vec<Answer>, Failure>,
+) -> Result<Vec<Answer>, Failure> {
     let Err(lost) = &result else { return result };
     let Cause::Lost { detail } = &lost.cause else { return result };
     let after = execution.call.after_loss();
@@ -142,7 +181,7 @@ pub async fn execute_hearing(
         Failure { cause: Cause::Lost { detail }, ..lost.clone() }
     };
     let found = match after {
-        AfterLoss::Ask => ask(link, &execution, &nonce).await,
+        AfterLoss::Ask => ask(link, execution, nonce).await,
         _ => Ok(Found::Never),
     };
     match found {
@@ -160,7 +199,7 @@ pub async fn execute_hearing(
         }
         Ok(Found::Never) => {
             tell(|step, _| Warning::Found { step, fate: Fate::Again }, "");
-            let again = once(link, &execution, &Nonce::random(), ear, also).await;
+            let again = once(link, execution, &Nonce::random(), ear, also).await;
             match again {
                 // Released the first time, and taken by somebody else since.
                 Err(Failure { cause: Cause::Refused { code, .. }, .. })
@@ -230,17 +269,22 @@ async fn once(
         session = link.regain() => session.map_err(|e| fail(Cause::from(e)))?,
         () = execution.stop.cancelled() => return Err(fail(Cause::Interrupted)),
     };
+    let Wired { command, head } = execution.call.wired(nonce);
     let exec = Exec {
-        command: execution.call.command(nonce),
-        head: execution.call.head(),
+        command,
+        head,
         payload: execution.payload.clone(),
+        more: None,
         limit: execution.limit,
         quiet: execution.quiet,
     };
-    let total = execution.payload.as_ref().map_or(0, |p| p.len);
-    let mut hearing =
-        Hearing { ear, nonce, total, reported: 0, answers: Vec::new(), answered: 0, tail: VecDeque::new(), also };
+    let mut hearing = Hearing::new(execution, nonce, ear, also);
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
+    conclude(ended, hearing, execution)
+}
+
+/// A script's result, from how it ended and what was heard of it.
+pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution<'_>) -> Result<Vec<Answer>, Failure> {
     let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
         "locked" => locked(&hearing.answers),
         _ => Cause::Refused { code: r.code, detail: r.detail },

@@ -64,6 +64,7 @@ impl Running {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
+                self.stand(&server.name).await;
                 let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
                 match &taken {
                     Ok(_) => self.leases.taken(&server.name),
@@ -174,7 +175,20 @@ impl Running {
             command: how.command,
             stop,
         };
-        execute(self.link(&place.server)?, execution, Some((&self.world.emitter, place))).await
+        let (link, ear) = (self.link(&place.server)?, Some((&self.world.emitter, place)));
+        if let Some(result) = self.in_standing(&place.server, link, &execution, ear).await {
+            return result;
+        }
+        let again = execution.clone();
+        let result = execute(link, execution, ear).await;
+        match &result {
+            Err(Failure { cause: Cause::Refused { code, .. }, .. })
+                if code == "channel" && self.sit(&place.server).await =>
+            {
+                execute(link, again, ear).await
+            }
+            _ => result,
+        }
     }
 
     fn link(&self, server: &ServerName) -> Result<&Arc<Link>, Failure> {

@@ -219,6 +219,12 @@ pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
         .with("end", end)
 }
 
+/// What a [`super::standing::Standing`] exec must know of the site. It is not to be executed by itself.
+pub fn all_of(site: &Site<'_>) -> Call {
+    let call = site.call(Script::Restart).web(site, &["processes", "start", "restart", "stop", "log"]);
+    Call { env: Vec::new(), ..call }
+}
+
 /// Prints the end of the web server's log on standard output.
 pub fn log(site: &Site<'_>) -> Call {
     site.call(Script::Log).web(site, &["log"])

@@ -8,6 +8,10 @@
 
 pub mod calls;
 pub mod quote;
+pub mod standing;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -221,48 +225,25 @@ impl Call {
 
     /// The command line for the server's login shell. Holds no secret: those are in [`Call::head`].
     pub fn command(&self, nonce: &Nonce) -> String {
-        let step = self.script.name();
-        // A nonce is made here, but nobody shall be able to break out of the quotes with one.
-        let nonce = quote::encode(&nonce.0);
-        match self.inline() {
-            Some(code) => format!(r#"sh -c 'eval "$(printf %b "$1")"' pitcrew-{step} '{code}' '{nonce}'"#),
-            None => {
-                format!(r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{step} stdin '{nonce}'"#)
-            }
-        }
+        self.wired(nonce).command
     }
 
     /// What standard input begins with: the environment, and before it the script when it is too long for an argument.
     pub fn head(&self) -> Bytes {
-        let mut head = String::new();
-        if self.inline().is_none() {
-            head.push_str(&quote::encode(&self.text()));
-            head.push('\n');
-        }
-        for (name, value) in &self.env {
-            match quote::line(value) {
-                Some(value) if quote::is_name(name) => {
-                    head.push_str("export ");
-                    head.push_str(name);
-                    head.push('=');
-                    head.push_str(&value);
-                    head.push_str("; ");
-                }
-                // Refused on the server, since a step must not run without a variable that it was to have.
-                _ => {
-                    let name: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '\'').collect();
-                    head.push_str(&format!(
-                        "echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "
-                    ));
-                }
-            }
-        }
-        head.push('\n');
-        Bytes::from(head)
+        self.wired(&Nonce(String::new())).head
+    }
+
+    /// Both at once.
+    pub fn wired(&self, nonce: &Nonce) -> Wired {
+        wired(self.script.name(), &encoded(&self.pieces()), &self.exports(), std::slice::from_ref(nonce))
     }
 
     /// The script as it runs, readable, without the environment's values: what `--dry-run -v` shows.
     pub fn text(&self) -> String {
+        readable(&self.pieces())
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
         let mut text = format!("# pitcrew-{}\n", self.script.name());
         if !self.env.is_empty() {
             let names: Vec<&str> =
@@ -270,6 +251,19 @@ impl Call {
             text.push_str(&format!("# environment, on standard input: {}\n", names.join(" ")));
         }
         let mut refused = Vec::new();
+        self.assign(&mut text, &mut refused);
+        let mut pieces = vec![Piece::Made(text)];
+        for (part, source) in self.script.parts().iter().enumerate() {
+            pieces.push(Piece::File(source));
+            if part == 0 {
+                pieces.push(Piece::Made(refusing(&refused)));
+            }
+        }
+        pieces
+    }
+
+    /// Writes the assignments of all that the script is given; what cannot be one is `refused`.
+    fn assign(&self, text: &mut String, refused: &mut Vec<String>) {
         let mut assign = |prefix: &str, name: &str, value: Option<String>| match value {
             Some(value) if quote::is_name(name) => text.push_str(&format!("{prefix}{name}={value}\n")),
             _ => refused.push(name.to_owned()),
@@ -287,22 +281,97 @@ impl Call {
         for (name, snippet) in &self.snippets {
             assign("s_", name.strip_prefix("web_").unwrap_or(name), quote::word(snippet));
         }
-        for (part, source) in self.script.parts().iter().enumerate() {
-            text.push_str(&stripped(source));
-            if part == 0 {
-                for name in &refused {
-                    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-                    text.push_str(&format!("fail bad_parameter '{name} holds a NUL byte or is no name'\n"));
+    }
+
+    /// The environment as one line of shell code, without its newline.
+    fn exports(&self) -> String {
+        let mut line = String::new();
+        for (name, value) in &self.env {
+            match quote::line(value) {
+                Some(value) if quote::is_name(name) => {
+                    line.push_str("export ");
+                    line.push_str(name);
+                    line.push('=');
+                    line.push_str(&value);
+                    line.push_str("; ");
+                }
+                // Refused on the server, since a step must not run without a variable that it was to have.
+                _ => {
+                    let name: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '\'').collect();
+                    line.push_str(&format!(
+                        "echo 'cannot export {name}: not a name, or a NUL in its value' >&2; exit 71; "
+                    ));
                 }
             }
         }
-        text
+        line
     }
+}
 
-    /// The script encoded for the command line, unless it is too long for one.
-    fn inline(&self) -> Option<String> {
-        let code = quote::encode(&self.text());
-        (code.len() + 512 <= COMMAND_LIMIT).then_some(code)
+/// A script as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wired {
+    /// The command line.
+    pub command: String,
+    /// What standard input begins with.
+    pub head: Bytes,
+}
+
+/// A piece of a script's text.
+enum Piece {
+    File(&'static str),
+    Made(String),
+}
+
+/// What says on the server that parameters could not be passed on.
+fn refusing(refused: &[String]) -> String {
+    let said = refused.iter().map(|name| {
+        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        format!("fail bad_parameter '{name} holds a NUL byte or is no name'\n")
+    });
+    said.collect()
+}
+
+fn readable(pieces: &[Piece]) -> String {
+    pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::File(source) => stripped(source),
+            Piece::Made(text) => text.clone(),
+        })
+        .collect()
+}
+
+/// The text in one word. What lies in files is encoded once, however many servers get it.
+fn encoded(pieces: &[Piece]) -> String {
+    static FILES: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut code = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::File(source) => {
+                code.push_str(files.entry(source).or_insert_with(|| quote::encode(&stripped(source))));
+            }
+            Piece::Made(text) => code.push_str(&quote::encode(text)),
+        }
+    }
+    code
+}
+
+/// Makes the command line and the input of a script; `exports` is its environment's line.
+fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> Wired {
+    // A nonce is made here, but nobody shall be able to break out of the quotes with one.
+    let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
+    let nonces = nonces.join(" ");
+    if code.len() + 512 <= COMMAND_LIMIT {
+        return Wired {
+            command: format!(r#"sh -c 'eval "$(printf %b "$1")"' pitcrew-{name} '{code}' {nonces}"#),
+            head: Bytes::from(format!("{exports}\n")),
+        };
+    }
+    Wired {
+        command: format!(r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{name} stdin {nonces}"#),
+        head: Bytes::from(format!("{code}\n{exports}\n")),
     }
 }
 

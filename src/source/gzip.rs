@@ -46,7 +46,7 @@ fn transcode(from: &Payload) -> io::Result<Payload> {
     io::copy(&mut tar, &mut out)?;
     let file = out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     let len = file.metadata()?.len();
-    Ok(Payload { file: Arc::new(file), len })
+    Ok(Payload::new(file, len))
 }
 
 /// Reads a file that others read as well: its own position is nobody's.

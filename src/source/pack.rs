@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::sync::Arc;
 
 use tar::{EntryType, Header};
 use zstd::stream::write::Encoder;
@@ -206,7 +205,7 @@ impl<'a> Packer<'a> {
             .map_err(|error| no_space(&error))?;
         let len = file.metadata().map_err(|error| no_space(&error))?.len();
         Ok(Package {
-            payload: Payload { file: Arc::new(file), len },
+            payload: Payload::new(file, len),
             entries: self.entries + parents + 1,
             unpacked: self.unpacked + 4096 * (parents + 1),
             gzipped: Gzipped::default(),

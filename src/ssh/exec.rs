@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lines::Lines;
 use super::session::{NotOpen, Session};
-use super::upload::{Failed, upload};
+use super::upload::{Failed, feed, upload};
 use super::{Ended, Exec, Heard};
 use crate::event::Stream;
 
@@ -79,7 +79,10 @@ async fn run_on(
     exec: Exec,
     (heard, stop): (&mut (dyn FnMut(Heard<'_>) + Send), &CancellationToken),
 ) -> Option<Ended> {
-    let _one_more = Counted::new(&session.running);
+    // One that waits for more input is in nobody's way.
+    let more = exec.more;
+    let counted = usize::from(more.is_none());
+    let _one_more = Counted::new(&session.running, counted);
     let (mut read, write) = channel.split();
     let write = Arc::new(write);
     let mut closing = Closing { write: Some(write.clone()) };
@@ -98,7 +101,8 @@ async fn run_on(
     }
     session.open_ahead();
     let (sent, mut progress) = watch::channel(0);
-    let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent)));
+    let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent, more.is_some())));
+    let mut feeding = None;
     let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet);
     let mut ending: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
 
@@ -115,8 +119,11 @@ async fn run_on(
             // Dropped, not just left alone: a lock that waits in it would stall the session's task.
             sending = None;
         }
+        if !run.may_end() {
+            feeding = None;
+        }
         if let Some(signal) = run.take_wanted()
-            && session.running.load(SeqCst) == 1
+            && session.running.load(SeqCst) == counted
         {
             ending = Some(end_all(session, signal));
         }
@@ -148,7 +155,10 @@ async fn run_on(
                     heard(Heard::Sent(*progress.borrow_and_update()));
                 }
                 match done {
-                    Ok(()) | Err(Failed::Channel) => run.sent(),
+                    Ok(()) | Err(Failed::Channel) => {
+                        run.sent();
+                        feeding = more.as_ref().map(|more| Box::pin(feed(&write, more)));
+                    }
                     Err(Failed::Local(why)) => run.end(Ended::Lost(why), &write),
                 }
             },
@@ -157,6 +167,7 @@ async fn run_on(
                 run.moved();
                 heard(Heard::Sent(bytes));
             }
+            Some(_) = async { Some(feeding.as_mut()?.await) }, if feeding.is_some() => feeding = None,
             () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => ending = None,
             () = stop.cancelled(), if run.may_end() => {}
             () = sleep_until(run.wake()) => {}
@@ -178,18 +189,18 @@ fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future
 }
 
 /// Counts the commands of a session while they run.
-struct Counted<'a>(&'a AtomicUsize);
+struct Counted<'a>(&'a AtomicUsize, usize);
 
 impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(count)
+    fn new(count: &'a AtomicUsize, by: usize) -> Self {
+        count.fetch_add(by, SeqCst);
+        Self(count, by)
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+        self.0.fetch_sub(self.1, SeqCst);
     }
 }
 

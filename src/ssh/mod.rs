@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use crate::event::Stream;
 
@@ -158,10 +159,29 @@ pub struct Exec {
     pub head: Bytes,
     /// Sent next.
     pub payload: Option<Payload>,
+    /// Sent after that, as it comes; end of file when its senders are gone. Such a command waits for its input when there is
+    /// none, which is no fault of anybody's.
+    pub more: Option<More>,
     /// Ends the command (TERM, grace, KILL) when it runs longer.
     pub limit: Option<Duration>,
     /// [`Heard::Quiet`] is reported after so much silence; zero: never.
     pub quiet: Duration,
+}
+
+/// Input that is not there yet.
+#[derive(Debug, Clone)]
+pub struct More(Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Bytes>>>);
+
+impl More {
+    /// Makes one, and what it is fed by.
+    pub fn channel() -> (mpsc::UnboundedSender<Bytes>, Self) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (sender, Self(Arc::new(tokio::sync::Mutex::new(receiver))))
+    }
+
+    async fn next(&self) -> Option<Bytes> {
+        self.0.lock().await.recv().await
+    }
 }
 
 /// A file that is sent, shared by all who send it.
@@ -171,6 +191,15 @@ pub struct Payload {
     pub file: Arc<std::fs::File>,
     /// Bytes.
     pub len: u64,
+    /// Its content, where that is little: read once for all who send it.
+    whole: Arc<tokio::sync::OnceCell<Bytes>>,
+}
+
+impl Payload {
+    /// Sends a file.
+    pub fn new(file: std::fs::File, len: u64) -> Self {
+        Self { file: Arc::new(file), len, whole: Arc::default() }
+    }
 }
 
 /// What is heard of a command while it runs.

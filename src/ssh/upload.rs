@@ -9,10 +9,12 @@ use russh::ChannelWriteHalf;
 use russh::client::Msg;
 use tokio::sync::watch;
 
-use super::Payload;
+use super::{More, Payload};
 
 /// What is read at once: large reads cost the least per byte.
 const READ: usize = 256 * 1024;
+/// What is kept in memory as a whole, once for all servers, is no larger.
+const WHOLE: u64 = 16 * 1024 * 1024;
 /// What is sent between two notes of progress.
 const SLICE: usize = 64 * 1024;
 
@@ -25,12 +27,23 @@ pub(super) enum Failed {
     Local(String),
 }
 
-/// Sends everything; `sent` counts the payload's bytes.
+/// Sends what comes, and then the end of file.
+pub(super) async fn feed(to: &ChannelWriteHalf<Msg>, more: &More) -> Result<(), Failed> {
+    while let Some(bytes) = more.next().await {
+        if !bytes.is_empty() {
+            to.data_bytes(bytes).await.map_err(|_| Failed::Channel)?;
+        }
+    }
+    to.eof().await.map_err(|_| Failed::Channel)
+}
+
+/// Sends everything; `sent` counts the payload's bytes. The end of file follows unless there is more to come.
 pub(super) async fn upload(
     to: &ChannelWriteHalf<Msg>,
     head: Bytes,
     payload: Option<Payload>,
     sent: &watch::Sender<u64>,
+    more: bool,
 ) -> Result<(), Failed> {
     // An empty write would be an error.
     if !head.is_empty() {
@@ -48,12 +61,25 @@ pub(super) async fn upload(
             }
         }
     }
+    if more {
+        return Ok(());
+    }
     to.eof().await.map_err(|_| Failed::Channel)
 }
 
+/// Reads on from `at`.
 async fn read(payload: &Payload, at: u64) -> Result<Bytes, Failed> {
+    if payload.len <= WHOLE {
+        let len = usize::try_from(payload.len).unwrap_or(usize::MAX);
+        let whole = payload.whole.get_or_try_init(|| piece(payload, 0, len)).await?;
+        return Ok(whole.slice(usize::try_from(at).unwrap_or(usize::MAX).min(whole.len())..));
+    }
+    let want = usize::try_from(payload.len - at).map_or(READ, |left| left.min(READ));
+    piece(payload, at, want).await
+}
+
+async fn piece(payload: &Payload, at: u64, want: usize) -> Result<Bytes, Failed> {
     let (file, len) = (payload.file.clone(), payload.len);
-    let want = usize::try_from(len - at).map_or(READ, |left| left.min(READ));
     let read = tokio::task::spawn_blocking(move || {
         let mut buffer = vec![0; want];
         file.read_exact_at(&mut buffer, at).map(|()| buffer)

@@ -1,4 +1,5 @@
-//! What lies below SSH: TCP that is acknowledged at once, a stream through another host, or a command. Severed on demand.
+//! What lies below SSH: TCP read in large pieces and acknowledged at once while that matters, a stream through another
+//! host, or a command. Severed on demand.
 
 use std::io;
 use std::pin::Pin;
@@ -24,25 +25,40 @@ pub(super) enum Carrier {
 pub(super) struct Wire {
     carrier: Carrier,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What was read and not taken yet: the library takes each packet's length and body apart.
+    read: Box<[u8]>,
+    from: usize,
+    to: usize,
+    /// How many reads are still acknowledged at once.
+    quick: u32,
 }
+
+/// What is read from the kernel at once.
+const READ: usize = 16 * 1024;
+/// More reads than key exchange and authentication take.
+const QUICK: u32 = 64;
 
 impl Wire {
     pub(super) fn new(carrier: Carrier, cut: CancellationToken) -> io::Result<Self> {
         if let Carrier::Tcp(tcp) = &carrier {
             tcp.set_nodelay(true)?;
         }
-        let wire = Self { carrier, cut: Box::pin(cut.cancelled_owned()) };
+        let cut = Box::pin(cut.cancelled_owned());
+        let mut wire = Self { carrier, cut, read: vec![0; READ].into(), from: 0, to: 0, quick: QUICK };
         wire.quick_ack();
         Ok(wire)
     }
 
     /// Acknowledges what was read at once: sshd has Nagle's algorithm on until a session starts, and a delayed
     /// acknowledgement there costs 40 ms per connection. The kernel forgets the option, so it is set after each read.
-    fn quick_ack(&self) {
-        #[cfg(target_os = "linux")]
-        if let Carrier::Tcp(tcp) = &self.carrier {
-            // A hint only: without it everything works, slower.
-            let _ = tcp.set_quickack(true);
+    fn quick_ack(&mut self) {
+        if self.quick > 0 {
+            self.quick -= 1;
+            #[cfg(target_os = "linux")]
+            if let Carrier::Tcp(tcp) = &self.carrier {
+                // A hint only: without it everything works, slower.
+                let _ = tcp.set_quickack(true);
+            }
         }
     }
 
@@ -57,14 +73,20 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.severed(cx)?;
-        let done = match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Carrier::Other(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        if matches!(done, Poll::Ready(Ok(()))) {
-            self.quick_ack();
+        let wire = &mut *self;
+        if wire.from == wire.to {
+            let mut fresh = ReadBuf::new(&mut wire.read);
+            std::task::ready!(match &mut wire.carrier {
+                Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut fresh),
+                Carrier::Other(stream) => Pin::new(stream).poll_read(cx, &mut fresh),
+            })?;
+            (wire.from, wire.to) = (0, fresh.filled().len());
+            wire.quick_ack();
         }
-        done
+        let count = buf.remaining().min(wire.to - wire.from);
+        buf.put_slice(&wire.read[wire.from..wire.from + count]);
+        wire.from += count;
+        Poll::Ready(Ok(()))
     }
 }
 

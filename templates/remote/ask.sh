@@ -19,6 +19,34 @@ running() {
     [ -n "$pids" ]
 }
 
+# told: answers, once the script has left word of its end; an exec that ran it may be there still, for others.
+told() {
+    first_line "$lock/step.$wanted"
+    case $line in
+    '' | begun) ;;
+    *)
+        say became "$line"
+        finish
+        ;;
+    esac
+}
+
+# wait_for_it: until nobody works on it.
+wait_for_it() {
+    while running; do
+        told
+        clock
+        [ "$now" -lt "$deadline" ] || fail still_running "it still runs after $p_limit s"
+        # Who has not begun by now waits for input that will never come.
+        if [ "$now" -gt $((asked + 2)) ] && [ ! -e "$lock/step.$wanted" ]; then
+            for pid in $pids; do kill -s TERM "$pid" 2>/dev/null; done
+        fi
+        pause
+    done
+    told
+}
+
+told
 # What waits for input that will never come is ended: its sender is gone.
 if [ "$p_end" = yes ]; then
     for signal in TERM KILL; do
@@ -31,24 +59,16 @@ if [ "$p_end" = yes ]; then
     done
 fi
 clock
+asked=$now
 deadline=$((now + p_limit))
-while running; do
-    clock
-    [ "$now" -lt "$deadline" ] || fail still_running "it still runs after $p_limit s"
-    pause
-done
+wait_for_it
 if [ ! -e "$lock/step.$wanted" ]; then
     # The server may have taken the command, and not have come round to starting it.
     sleep 1
-    while running; do
-        clock
-        [ "$now" -lt "$deadline" ] || fail still_running "it still runs after $p_limit s"
-        pause
-    done
+    wait_for_it
 fi
 if [ -e "$lock/step.$wanted" ]; then
-    first_line "$lock/step.$wanted"
-    say became "${line:-begun}"
+    say became begun
 else
     say became never
 fi

@@ -80,13 +80,18 @@ current=$root/current
 own=$root/.pitcrew
 lock=$own/lock
 p_token=${p_token-}
-# Without a subshell: every process counts when many servers share a machine's processors.
-if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
-    real=$PWD
-    cd "$real_from" 2>/dev/null || true
-else
-    real=$root
-fi
+moment=
+# find_real: sets `real`, deploy_to without links. Without a subshell: every process counts when many servers share a
+# machine's processors.
+find_real() {
+    if [ -d "$root" ] && real_from=$PWD && cd -P "$root" 2>/dev/null; then
+        real=$PWD
+        cd "$real_from" 2>/dev/null || true
+    else
+        real=$root
+    fi
+}
+find_real
 
 # The user's environment: one line of shell code on standard input. Kept as text and evaluated only where the
 # user's own commands run, so that it can neither disturb these scripts nor be seen by `mv` and `tar`.
@@ -159,8 +164,8 @@ first_line() {
 # find_state ID: sets `state`. What pitcrew has no word of is foreign.
 find_state() {
     first_line "$own/states/$1"
-    case $line in
-    prepared | active | good | failed | reverted) state=$line ;;
+    case ${line%% *} in
+    prepared | active | good | failed | reverted) state=${line%% *} ;;
     *) state=foreign ;;
     esac
 }
@@ -170,18 +175,27 @@ pour() {
     printf '%s\n' "$1" 2>/dev/null || printf '%s\n' "$1" | cat
 }
 
-# put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot.
+# put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot. What is not there yet is
+# written where it is to be: nobody could read an older text, and a rename is a process more.
 put() {
+    if [ ! -e "$1" ] && [ ! -h "$1" ]; then
+        { printf '%s\n' "$2" >"$1"; } 2>/dev/null && return 0
+        rm -f "$1" 2>/dev/null
+    fi
     { printf '%s\n' "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>/dev/null && return 0
     error=$({ pour "$2" >"$1.new.$$" && mv -f "$1.new.$$" "$1"; } 2>&1) && return 0
     rm -f "$1.new.$$" 2>/dev/null
     return 1
 }
 
-# put_state ID STATE
+# put_state ID STATE: the words are padded to one length, so that one is replaced by another where it stands, by one
+# write that needs no room: neither a reader nor a full disk ever sees half of it.
 put_state() {
     [ -d "$own/states" ] || error=$(mkdir -p "$own/states" 2>&1) || return 1
-    put "$own/states/$1" "$2"
+    case $2 in
+    ?????????*) put "$own/states/$1" "$2" ;;
+    *) { printf '%-8s\n' "$2" 1<>"$own/states/$1"; } 2>/dev/null || put "$own/states/$1" "$2" ;;
+    esac
 }
 
 # find_owner: sets `owner_run`, the token of whoever holds the lock.
@@ -209,7 +223,7 @@ holding() {
 
 # note WORDS…: writes into the journal what is about to change; sets `error` and returns 1 when it cannot.
 note() {
-    moment=$(date +%s)
+    moment=${moment:-$(date +%s)}
     { printf '%s\n' "$moment $*" >>"$lock/journal"; } 2>/dev/null && return 0
     error=$({ pour "$moment $*" >>"$lock/journal"; } 2>&1)
 }

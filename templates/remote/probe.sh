@@ -1,7 +1,7 @@
 # Tells everything that a plan depends on. Changes nothing, creates nothing.
 before=''
 say root "$root"
-say user "$(id -un 2>/dev/null || id -u)"
+say user "${LOGNAME:-$(id -un 2>/dev/null || id -u)}"
 epoch=$(date +%s)
 say time "$epoch"
 
@@ -64,7 +64,12 @@ set --
 blocked=
 if [ -r /proc/mounts ]; then
     # The longest mount point above `near` tells: shells call a read-only place a forbidden one, and for root a good one.
-    physical=$(cd "$near" 2>/dev/null && pwd -P) || physical=$near
+    if real_from=$PWD && cd -P "$near" 2>/dev/null; then
+        physical=$PWD
+        cd "$real_from" 2>/dev/null || true
+    else
+        physical=$near
+    fi
     best='' mode=
     while read -r _ mount _ options _; do
         case $physical/ in
@@ -99,16 +104,16 @@ for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep t
     say missing_tool "$tool"
 done
 command -v zstd >/dev/null 2>&1 && say zstd yes
-case $(mv -T "$own/no/such" "$own/no/place" 2>&1) in
-*nvalid\ option* | *nrecognized\ option* | *llegal\ option* | *nknown\ option*)
-    case $(mv -h "$own/no/such" "$own/no/place" 2>&1) in
+# With one of these it does not matter what `mv` can do, and it need not be tried.
+if ! { command -v perl || command -v python3 || command -v ruby; } >/dev/null 2>&1; then
+    case $(mv -T "$own/no/such" "$own/no/place" 2>&1) in
     *nvalid\ option* | *nrecognized\ option* | *llegal\ option* | *nknown\ option*)
-        command -v perl >/dev/null 2>&1 || command -v python3 >/dev/null 2>&1 || command -v ruby >/dev/null 2>&1 ||
-            say missing_tool "mv -T"
+        case $(mv -h "$own/no/such" "$own/no/place" 2>&1) in
+        *nvalid\ option* | *nrecognized\ option* | *llegal\ option* | *nknown\ option*) say missing_tool "mv -T" ;;
+        esac
         ;;
     esac
-    ;;
-esac
+fi
 
 if [ -r /proc/self/stat ]; then
     look

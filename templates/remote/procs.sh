@@ -104,19 +104,21 @@ identities() {
 # look: sets `masters` (the pids that the web server's template names), `ids` (theirs and their descendants') and
 # `left` (those of `$before` that still live).
 look() {
-    scan
-    masters=
+    masters='' ids='' left=''
     for pid in $(web_processes 2>/dev/null); do
         case $pid in '' | *[!0-9]*) continue ;; esac
         masters="$masters $pid"
     done
+    # Nobody to look for.
+    [ -n "$masters$before" ] || return 0
+    # After the names, so that whoever they name is in the table or gone.
+    scan
     # shellcheck disable=SC2086
     family $masters
     old=
     for word in $before; do old="$old ${word%%:*}"; done
     # shellcheck disable=SC2086
     identities $pids $old
-    ids='' left=''
     for word in $found; do
         case " $pids " in *" ${word%%:*} "*) ids="$ids $word" ;; esac
         case " $before " in *" $word "*) left="$left $word" ;; esac

@@ -5,15 +5,13 @@ holding
 find_current
 first_line "$own/previous"
 previous=$line
-find_used
 eval "set -- $p_spare"
-spared=" $* $now_id $previous $used "
+spared=" $* $now_id $previous " looked=
 note prune "$p_keep" || true
 empty_trash || say left trash "$error"
-for dir in "$own"/incoming/*; do
-    [ -d "$dir" ] && rm -rf "$dir"
+for dir in "$own"/incoming.*; do
+    [ ! -d "$dir" ] || rm -rf "$dir"
 done
-rmdir "$own/incoming" 2>/dev/null
 
 all=
 for dir in "$root"/releases/*; do
@@ -32,6 +30,10 @@ for id in $all; do
     *) [ "$good" -gt 0 ] || continue ;;
     esac
     case $spared in *" $id "*) continue ;; esac
+    # Not before there is something to remove: on a busy server it takes a while.
+    [ -n "$looked" ] || find_used
+    looked=yes
+    case " $used " in *" $id "*) continue ;; esac
     if discard "$id"; then
         say removed "$id"
     else

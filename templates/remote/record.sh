@@ -19,7 +19,7 @@ record() {
     fi
     case $p_behind in
     '') ;;
-    -) rm -f "$own/behind" ;;
+    -) [ ! -e "$own/behind" ] || rm -f "$own/behind" ;;
     *) with_room put "$own/behind" "$p_behind" || refuse not_writable "$error" ;;
     esac
 }

@@ -3,7 +3,7 @@ holding
 find_current
 [ "$now_id" != "$p_id" ] || fail in_use "$p_id is the current release"
 note remove "$p_id" || true
-rm -rf "$own/incoming/$p_id"
+[ ! -e "$own/incoming.$p_id" ] || rm -rf "$own/incoming.$p_id"
 if [ ! -e "$root/releases/$p_id" ]; then
     rm -f "$own/states/$p_id"
     say removed already

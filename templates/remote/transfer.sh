@@ -1,5 +1,5 @@
 # Receives a compressed tar on standard input and makes it a release, whole or not at all.
-incoming=$own/incoming/$p_id
+incoming=$own/incoming.$p_id
 release=$root/releases/$p_id
 holding
 if [ -e "$release" ] || [ -h "$release" ]; then
@@ -16,10 +16,7 @@ if [ -e "$release" ] || [ -h "$release" ]; then
     fail release_exists "$release exists already ($state${revision:+, revision $revision})"
 fi
 note transfer "$p_id" || refuse not_writable "$error"
-cleanup() {
-    rm -rf "$incoming"
-    rmdir "$own/incoming" 2>/dev/null
-}
+cleanup() { rm -rf "$incoming"; }
 trap 'cleanup; exit 71' HUP INT TERM
 if [ -e "$incoming" ] || [ -h "$incoming" ]; then rm -rf "$incoming"; fi
 error=$(mkdir -p "$incoming" "$root/releases" 2>&1) || refuse not_writable "$error"
@@ -42,7 +39,18 @@ unpack() {
         echo "unzipped 0" >&3
     fi
 }
-report=$({ unpack 2>&1 | tail -n 6 >&3; } 3>&1)
+# last_lines: the last six lines, without a process: there are none when all goes well.
+last_lines() {
+    kept='' count=0
+    while IFS= read -r line || [ -n "$line" ]; do
+        kept=$kept$line$nl
+        count=$((count + 1))
+        [ "$count" -lt 200 ] || exec tail -n 6
+        [ "$count" -le 6 ] || kept=${kept#*"$nl"}
+    done
+    printf '%s' "$kept"
+}
+report=$({ unpack 2>&1 | last_lines >&3; } 3>&1)
 # What is left unread must not keep the sender waiting.
 IFS= read -r line && cat >/dev/null
 for done in "unzipped 0" "unpacked 0"; do
@@ -56,6 +64,5 @@ if ! error=$(mv "$incoming" "$release" 2>&1); then
     rm -rf "$release"
     refuse not_writable "$error"
 fi
-rmdir "$own/incoming" 2>/dev/null
 say transferred yes
 finish

@@ -174,5 +174,5 @@ pub fn payload(len: usize) -> (Payload, String) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
     let sum = sha2::Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-    (Payload { file: Arc::new(file), len: len as u64 }, sum)
+    (Payload::new(file, len as u64), sum)
 }

@@ -1,0 +1,203 @@
+//! One exec a server that runs script after script: an exec costs a server more than what most scripts do.
+//!
+//! It is a way to execute, no more: what a script answers, how long it may take and how it ends is the same. Where there is
+//! none, or it cannot run a script, the script gets an exec of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Running;
+use super::remote::{Ear, Execution, Hearing, after_loss, conclude};
+use crate::event::{Failure, Stream};
+use crate::name::ServerName;
+use crate::remote::{Answer, Nonce, Wired, calls, standing};
+use crate::ssh::{Ended, Exec, Heard, Link, More, Session};
+
+/// Stands for no limit.
+const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Limit on going away when told to.
+const GOING: Duration = Duration::from_secs(5);
+
+/// An exec that waits for scripts.
+pub struct Standing {
+    script: standing::Standing,
+    input: mpsc::UnboundedSender<Bytes>,
+    heard: mpsc::UnboundedReceiver<Said>,
+    stop: CancellationToken,
+    /// Whoever leaves in the middle of a script ends it.
+    _stop_on_drop: DropGuard,
+}
+
+/// What is heard of it, kept until somebody listens: it is read at all times, or it would hold up its connection.
+enum Said {
+    Line(Stream, String),
+    Ended(Ended),
+}
+
+/// How a script ended.
+enum Over {
+    /// The exec stands ready for the next.
+    Ready(Ended),
+    /// With the exec.
+    Gone(Ended),
+}
+
+impl Standing {
+    fn begin(session: Arc<Session>, script: standing::Standing) -> Self {
+        let Wired { command, head } = script.wired();
+        let (input, more) = More::channel();
+        // Limits and silence are the business of whoever waits for a script.
+        let exec = Exec { command, head, more: Some(more), ..Exec::default() };
+        let (say, heard) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            let mut hear = |heard: Heard<'_>| {
+                if let Heard::Line(stream, line) = heard {
+                    let _ = say.send(Said::Line(stream, line.to_owned()));
+                }
+            };
+            let ended = session.exec(exec, &mut hear, &stopped).await;
+            let _ = say.send(Said::Ended(ended));
+        });
+        Self { script, input, heard, _stop_on_drop: stop.clone().drop_guard(), stop }
+    }
+
+    /// Listens until the script is over.
+    async fn listen(&mut self, nonce: &Nonce, hearing: &mut Hearing<'_>, execution: &Execution<'_>) -> Over {
+        let limit = execution.limit.unwrap_or(FAR).min(FAR);
+        let deadline = Instant::now() + limit;
+        let (mut told, mut last_heard, mut silences) = (None, Instant::now(), 0u32);
+        // Its end is told on both outputs, behind all else that it said there.
+        let (mut ends, mut status) = (0, 0);
+        loop {
+            let silence = execution.quiet.saturating_mul(silences + 1).min(FAR);
+            let quiet = last_heard + if execution.quiet.is_zero() { FAR } else { silence };
+            tokio::select! {
+                // A script that was done in time is done.
+                biased;
+                said = self.heard.recv() => match said {
+                    Some(Said::Line(stream, line)) => {
+                        (last_heard, silences) = (Instant::now(), 0);
+                        match nonce.split(&line) {
+                            (before, Some(Answer { key, value })) if key == "over" => {
+                                if !before.is_empty() {
+                                    hearing.hear(Heard::Line(stream, before));
+                                }
+                                ends += 1;
+                                status = value.trim().parse().unwrap_or(255);
+                            }
+                            _ => hearing.hear(Heard::Line(stream, &line)),
+                        }
+                        if ends == 2 {
+                            // What is done tells its status itself.
+                            let how = if hearing.is_done() { Ended::Exit(status) } else { ended(status) };
+                            return Over::Ready(told.take().unwrap_or(how));
+                        }
+                    }
+                    Some(Said::Ended(Ended::Stopped)) => return Over::Gone(told.take().unwrap_or(Ended::Stopped)),
+                    Some(Said::Ended(ended)) => return Over::Gone(told.take().unwrap_or(ended)),
+                    None => return Over::Gone(Ended::Lost("the connection ended".into())),
+                },
+                () = execution.stop.cancelled(), if told.is_none() => {
+                    told = Some(Ended::Stopped);
+                    self.stop.cancel();
+                }
+                () = sleep_until(deadline), if told.is_none() => {
+                    told = Some(Ended::TimedOut(limit));
+                    self.stop.cancel();
+                }
+                () = sleep_until(quiet), if told.is_none() => {
+                    silences += 1;
+                    hearing.hear(Heard::Quiet(silence));
+                }
+            }
+        }
+    }
+
+    /// Lets it end, and sees to it that it does.
+    async fn end(self) {
+        let Self { input, mut heard, .. } = self;
+        drop(input);
+        let over = async { while !matches!(heard.recv().await, Some(Said::Ended(_)) | None) {} };
+        let _ = tokio::time::timeout(GOING, over).await;
+    }
+}
+
+/// A shell's word for how a command ended.
+fn ended(status: u32) -> Ended {
+    let signal = status.checked_sub(128).and_then(|n| i32::try_from(n).ok()).and_then(|n| Signal::try_from(n).ok());
+    match signal {
+        Some(signal) => Ended::Signal(signal.as_str().trim_start_matches("SIG").to_owned()),
+        None => Ended::Exit(status),
+    }
+}
+
+impl Running {
+    /// Has an exec stand ready on the server; without one everything works as well.
+    pub async fn stand(&self, server: &ServerName) {
+        let Some(link) = self.world.links.get(server) else { return };
+        let Some(script) = standing::Standing::new(calls::all_of(&self.site())) else { return };
+        let Ok(session) = link.session().await else { return };
+        super::lock(&self.standing).insert(server.clone(), Standing::begin(session, script));
+    }
+
+    /// Executes a script in the exec that stands ready; `None`: there is none for it, and nothing was done.
+    pub(super) async fn in_standing(
+        &self,
+        server: &ServerName,
+        link: &Link,
+        execution: &Execution<'_>,
+        ear: Ear<'_>,
+    ) -> Option<Result<Vec<Answer>, Failure>> {
+        if execution.payload.is_some() || execution.stop.is_cancelled() {
+            return None;
+        }
+        let mut standing = super::lock(&self.standing).remove(server)?;
+        let Some((input, nonce)) = standing.script.ask(&execution.call, None) else {
+            super::lock(&self.standing).insert(server.clone(), standing);
+            return None;
+        };
+        // What somebody in the background of an earlier script has said since belongs to nobody.
+        while let Ok(said) = standing.heard.try_recv() {
+            if let Said::Ended(_) = said {
+                return None;
+            }
+        }
+        standing.input.send(input).ok()?;
+        let mut also = |_: &str| {};
+        let mut hearing = Hearing::new(execution, &nonce, ear, &mut also);
+        let ended = match standing.listen(&nonce, &mut hearing, execution).await {
+            Over::Ready(ended) => {
+                super::lock(&self.standing).insert(server.clone(), standing);
+                ended
+            }
+            Over::Gone(ended) => ended,
+        };
+        let went = hearing.take("go").is_some();
+        // It had ended before it came to this script.
+        if !went && hearing.is_silent() && matches!(ended, Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_)) {
+            return None;
+        }
+        let result = conclude(ended, hearing, execution);
+        Some(after_loss(link, execution, &nonce, (ear, &mut |_| {}), result).await)
+    }
+
+    /// Lets the server's exec go, for servers that allow no second one beside it. False: there is none.
+    pub(super) async fn sit(&self, server: &ServerName) -> bool {
+        let standing = super::lock(&self.standing).remove(server);
+        match standing {
+            Some(standing) => {
+                standing.end().await;
+                true
+            }
+            None => false,
+        }
+    }
+}
