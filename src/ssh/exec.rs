@@ -48,8 +48,10 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Ended {
     let ahead = tokio::select! {
-        ahead = session.take_ahead() => ahead,
+        // First: what is asked to stop before it starts must not start, though a channel is at hand.
+        biased;
         () = stop.cancelled() => return Ended::Stopped,
+        ahead = session.take_ahead() => ahead,
     };
     if let Some(channel) = ahead
         && let Some(ended) = run_on(session, channel, exec.clone(), (&mut *heard, stop)).await

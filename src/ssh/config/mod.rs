@@ -213,6 +213,10 @@ impl SshConfig {
                 files.extend(reader.read(system, Place::System)?);
             }
         }
+        // ssh looks in the home directory of the password database, whatever HOME says.
+        let of_record = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.dir);
+        let elsewhere = of_record.is_some_and(|dir| dir != home) && usual.exists();
+        let named = named.or_else(|| elsewhere.then_some(usual.as_path()));
         let ask = reader.ask.map(|because| Asking { because, answers: ask::Answers::default() });
         Ok(Self { files, named: named.map(Path::to_path_buf), home: home.to_path_buf(), ask })
     }

@@ -101,3 +101,11 @@ fn what_ssh_alone_can_evaluate_is_noticed() {
         assert_eq!(config.asks().map(|(_, k)| k), keyword, "{text:?}");
     }
 }
+
+#[test]
+fn ssh_is_asked_about_the_file_that_was_read() {
+    // Its own idea of where the home directory is may be another.
+    let home = Home::new(&[(".ssh/config", "Match host web1\n User ann\n")]);
+    assert_eq!(home.user_of("web1").unwrap(), ("ann".into(), Origin::Asked));
+    assert_eq!(home.user_of("web2"), None);
+}
