@@ -39,8 +39,9 @@ pub struct Asked {
 ///
 /// # Errors
 /// Whatever ended it before there was a plan.
-pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Error> {
+pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, Error> {
     let Asked { mut request, reference, dry_run, wait } = asked;
+    stack.stands = !dry_run;
     let owner = stack::owner(command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // A dry run leaves no trace, here either.
@@ -116,6 +117,7 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
         config: stack.config.clone(),
         facts,
         links: stack.links.clone(),
+        standings: stack.standings.clone(),
         balancer: stack.balancer.clone(),
         package,
         run: owner.run.clone(),
