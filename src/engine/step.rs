@@ -168,6 +168,21 @@ impl Running {
         how: How<'_>,
         stop: &CancellationToken,
     ) -> Result<Vec<Answer>, Failure> {
+        tokio::select! {
+            biased;
+            result = self.called(place, call, how, stop) => result,
+            // Ending a command in order takes its time; a second signal waits for nothing.
+            () = self.world.stop.hard.cancelled() => Err(Cause::Interrupted.into()),
+        }
+    }
+
+    async fn called(
+        &self,
+        place: &Place,
+        call: Call,
+        how: How<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Answer>, Failure> {
         // The server's clock, as far as it is known: a script that asks for the time costs a process more.
         let ahead = self.world.facts.servers.get(&place.server).and_then(|facts| facts.ahead);
         let moment = ahead.map(|ahead| jiff::Timestamp::now().as_second().saturating_add(ahead));

@@ -53,12 +53,14 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
     let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop));
-    let ((mut facts, refused), packed) = tokio::join!(stack.facts(&stop.soft), async {
+    let packed = async {
         match packing {
             Some(packing) => packing.end().await.map(Some),
             None => Ok(None),
         }
-    });
+    };
+    let asked = async { tokio::join!(stack.facts(&stop.soft), packed) };
+    let Some(((mut facts, refused), packed)) = stop.unless_hard(asked).await else { return Err(interrupted()) };
     if stop.asked() {
         stack.close().await;
         return Err(interrupted());
@@ -103,12 +105,12 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
             }
         }
         // Whoever held the lock may have deployed.
-        let (found, refused) = stack.facts(&stop.soft).await;
-        if stop.asked() {
+        let found = stop.unless_hard(stack.facts(&stop.soft)).await;
+        let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
             waiting.give_back(&held).await;
             stack.close().await;
             return Err(interrupted());
-        }
+        };
         facts = found;
         plan = plan_anew(&facts, refused, &request);
     }
