@@ -31,6 +31,8 @@ pub struct ServerFacts {
     pub user: String,
     /// Seconds since the epoch by the server's clock.
     pub time: i64,
+    /// Seconds by which that clock is ahead of this machine's, where somebody has looked.
+    pub ahead: Option<i64>,
     /// What `current` points to, when it is a release.
     pub current: Option<ReleaseId>,
     /// What `current` is when it is something else: a link elsewhere, a directory, a dangling link.

@@ -141,7 +141,7 @@ pub(super) async fn run(job: Job) {
     }
 }
 
-fn spawn(server: &Shared, command: &[u8], env: &[(String, String)]) -> std::io::Result<Child> {
+pub(super) fn spawn(server: &Shared, command: &[u8], env: &[(String, String)]) -> std::io::Result<Child> {
     let options = &server.options;
     let (shell, first) = options
         .shell
@@ -254,7 +254,7 @@ impl Wiring {
     }
 }
 
-fn started(group: &Group, child: &Child) {
+pub(super) fn started(group: &Group, child: &Child) {
     let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw) else { return };
     let mut life = held(group);
     if let Life::Doomed(signal) = *life {
@@ -338,7 +338,7 @@ async fn tell(handle: &Handle, id: russh::ChannelId, status: Option<&ExitStatus>
     }
 }
 
-async fn finish(handle: &Handle, id: russh::ChannelId, status: u32, stderr: &str) {
+pub(super) async fn finish(handle: &Handle, id: russh::ChannelId, status: u32, stderr: &str) {
     if !stderr.is_empty() {
         let _ = handle.extended_data(id, 1, Bytes::copy_from_slice(stderr.as_bytes())).await;
     }
@@ -347,7 +347,7 @@ async fn finish(handle: &Handle, id: russh::ChannelId, status: u32, stderr: &str
     let _ = handle.close(id).await;
 }
 
-fn end_of(status: &ExitStatus) -> End {
+pub(super) fn end_of(status: &ExitStatus) -> End {
     match (status.code(), status.signal()) {
         (Some(code), _) => End::Exit(code),
         (None, number) => End::Signal(signal_name(number.unwrap_or_default())),
@@ -381,7 +381,7 @@ pub(super) fn name_of(signal: &Sig) -> String {
     .to_owned()
 }
 
-fn signal_named(name: &str) -> Sig {
+pub(super) fn signal_named(name: &str) -> Sig {
     match name {
         "ABRT" => Sig::ABRT,
         "ALRM" => Sig::ALRM,

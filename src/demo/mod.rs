@@ -15,6 +15,7 @@ mod processes;
 pub mod server;
 mod session;
 mod stack;
+mod standing;
 mod stream;
 mod wire;
 

@@ -12,7 +12,7 @@ use super::exec::{self, Group, Job};
 use super::faults::PointKind;
 use super::log::{Kind, step_of};
 use super::server::Shared;
-use super::{held, stream};
+use super::{held, standing, stream};
 
 /// One connection's state.
 pub(super) struct Connection {
@@ -178,11 +178,15 @@ impl russh::server::Handler for Connection {
         slot.exec = self.server.next_exec();
         let text = String::from_utf8_lossy(command).into_owned();
         let step = step_of(&text).map(str::to_owned);
-        self.server.add(Kind::Exec { exec: slot.exec, command: text, step: step.clone() });
-        let label = step.clone().unwrap_or_else(|| "exec".to_owned());
-        let fault = self.server.options.faults.pass(&self.server.options.name, PointKind::Exec, &label);
-        if let Some(fault) = &fault {
-            self.server.add(Kind::Fault { label, fault: fault.clone() });
+        let stands = step.as_deref() == Some(standing::NAME);
+        let mut fault = None;
+        if !stands {
+            self.server.add(Kind::Exec { exec: slot.exec, command: text, step: step.clone() });
+            let label = step.clone().unwrap_or_else(|| "exec".to_owned());
+            fault = self.server.options.faults.pass(&self.server.options.name, PointKind::Exec, &label);
+            if let Some(fault) = &fault {
+                self.server.add(Kind::Fault { label, fault: fault.clone() });
+            }
         }
         session.channel_success(channel)?;
         let job = Job {
@@ -197,7 +201,11 @@ impl russh::server::Handler for Connection {
             cut: self.cut.clone(),
             fault,
         };
-        tokio::spawn(exec::run(job));
+        if stands {
+            tokio::spawn(standing::run(job));
+        } else {
+            tokio::spawn(exec::run(job));
+        }
         Ok(())
     }
 

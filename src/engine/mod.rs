@@ -41,6 +41,8 @@ pub struct World {
     pub facts: Facts,
     /// The connection to each server of the stack.
     pub links: BTreeMap<ServerName, Arc<Link>>,
+    /// Execs that stand ready on them.
+    pub standings: Arc<standing::Standings>,
     /// The balancer, when the stack has one.
     pub balancer: Option<Arc<Balancer>>,
     /// The packed release, for a deploy.
@@ -69,8 +71,6 @@ pub struct Running {
     pub leases: lease::Leases,
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
-    /// Execs that wait for scripts, where no script uses them this moment.
-    standing: Mutex<BTreeMap<ServerName, standing::Standing>>,
     kept_for: Mutex<Vec<(ServerName, Stuck)>>,
 }
 
@@ -83,7 +83,6 @@ impl Running {
             leases: lease::Leases::default(),
             records: Mutex::default(),
             snapshots: Mutex::default(),
-            standing: Mutex::default(),
             kept_for: Mutex::default(),
         };
         for server in &running.world.held {

@@ -3,7 +3,8 @@
 //! It is a way to execute, no more: what a script answers, how long it may take and how it ends is the same. Where there is
 //! none, or it cannot run a script, the script gets an exec of its own.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +13,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Running;
 use super::remote::{Ear, Execution, Hearing, after_loss, conclude};
 use crate::event::{Failure, Stream};
 use crate::name::ServerName;
-use crate::remote::{Answer, Nonce, Wired, calls, standing};
-use crate::ssh::{Ended, Exec, Heard, Link, More, Session};
+use crate::remote::calls::{self, Site};
+use crate::remote::{Answer, Nonce, Wired, standing};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, More, Session};
 
 /// Stands for no limit.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -139,17 +140,27 @@ fn ended(status: u32) -> Ended {
     }
 }
 
-impl Running {
-    /// Has an exec stand ready on the server; without one everything works as well.
-    pub async fn stand(&self, server: &ServerName) {
-        let Some(link) = self.world.links.get(server) else { return };
-        let Some(script) = standing::Standing::new(calls::all_of(&self.site())) else { return };
-        let Ok(session) = link.session().await else { return };
-        super::lock(&self.standing).insert(server.clone(), Standing::begin(session, script));
+/// The execs that stand ready, one a server, where no script uses them this moment.
+#[derive(Default)]
+pub struct Standings(Mutex<BTreeMap<ServerName, Standing>>);
+
+impl Standings {
+    /// Has an exec stand ready on the server, unless one does; without one everything works as well.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn begin(&self, server: &ServerName, link: &Link, site: &Site<'_>) -> Result<(), ConnectError> {
+        if super::lock(&self.0).contains_key(server) {
+            return Ok(());
+        }
+        let Some(script) = standing::Standing::new(calls::all_of(site)) else { return Ok(()) };
+        let standing = Standing::begin(link.session().await?, script);
+        super::lock(&self.0).insert(server.clone(), standing);
+        Ok(())
     }
 
     /// Executes a script in the exec that stands ready; `None`: there is none for it, and nothing was done.
-    pub(super) async fn in_standing(
+    pub async fn execute(
         &self,
         server: &ServerName,
         link: &Link,
@@ -159,9 +170,9 @@ impl Running {
         if execution.payload.is_some() || execution.stop.is_cancelled() {
             return None;
         }
-        let mut standing = super::lock(&self.standing).remove(server)?;
-        let Some((input, nonce)) = standing.script.ask(&execution.call, None) else {
-            super::lock(&self.standing).insert(server.clone(), standing);
+        let mut standing = super::lock(&self.0).remove(server)?;
+        let Some((input, nonce)) = standing.script.ask(&execution.call) else {
+            super::lock(&self.0).insert(server.clone(), standing);
             return None;
         };
         // What somebody in the background of an earlier script has said since belongs to nobody.
@@ -175,7 +186,7 @@ impl Running {
         let mut hearing = Hearing::new(execution, &nonce, ear, &mut also);
         let ended = match standing.listen(&nonce, &mut hearing, execution).await {
             Over::Ready(ended) => {
-                super::lock(&self.standing).insert(server.clone(), standing);
+                super::lock(&self.0).insert(server.clone(), standing);
                 ended
             }
             Over::Gone(ended) => ended,
@@ -190,8 +201,8 @@ impl Running {
     }
 
     /// Lets the server's exec go, for servers that allow no second one beside it. False: there is none.
-    pub(super) async fn sit(&self, server: &ServerName) -> bool {
-        let standing = super::lock(&self.standing).remove(server);
+    pub async fn end(&self, server: &ServerName) -> bool {
+        let standing = super::lock(&self.0).remove(server);
         match standing {
             Some(standing) => {
                 standing.end().await;

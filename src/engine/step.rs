@@ -64,7 +64,8 @@ impl Running {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
                 self.note(&server.name, |r| r.locked = true);
-                self.stand(&server.name).await;
+                // Without one, whoever needs the connection says why there is none.
+                let _ = self.world.standings.begin(&server.name, self.link(&server.name)?, &self.site()).await;
                 let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
                 match &taken {
                     Ok(_) => self.leases.taken(&server.name),
@@ -167,8 +168,26 @@ impl Running {
         how: How<'_>,
         stop: &CancellationToken,
     ) -> Result<Vec<Answer>, Failure> {
+        tokio::select! {
+            biased;
+            result = self.called(place, call, how, stop) => result,
+            // Ending a command in order takes its time; a second signal waits for nothing.
+            () = self.world.stop.hard.cancelled() => Err(Cause::Interrupted.into()),
+        }
+    }
+
+    async fn called(
+        &self,
+        place: &Place,
+        call: Call,
+        how: How<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Answer>, Failure> {
+        // The server's clock, as far as it is known: a script that asks for the time costs a process more.
+        let ahead = self.world.facts.servers.get(&place.server).and_then(|facts| facts.ahead);
+        let moment = ahead.map(|ahead| jiff::Timestamp::now().as_second().saturating_add(ahead));
         let execution = Execution {
-            call,
+            call: call.at(moment),
             payload: how.payload,
             limit: how.limit.map_or(Some(self.world.config.timeouts.step), |l| l.0),
             quiet: self.world.config.timeouts.quiet,
@@ -176,14 +195,14 @@ impl Running {
             stop,
         };
         let (link, ear) = (self.link(&place.server)?, Some((&self.world.emitter, place)));
-        if let Some(result) = self.in_standing(&place.server, link, &execution, ear).await {
+        if let Some(result) = self.world.standings.execute(&place.server, link, &execution, ear).await {
             return result;
         }
         let again = execution.clone();
         let result = execute(link, execution, ear).await;
         match &result {
             Err(Failure { cause: Cause::Refused { code, .. }, .. })
-                if code == "channel" && self.sit(&place.server).await =>
+                if code == "channel" && self.world.standings.end(&place.server).await =>
             {
                 execute(link, again, ear).await
             }

@@ -33,6 +33,15 @@ impl Stop {
         self.soft.is_cancelled()
     }
 
+    /// Waits for something, but not beyond the second signal.
+    pub async fn unless_hard<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = what => Some(done),
+            () = self.hard.cancelled() => None,
+        }
+    }
+
     /// Listens for INT, TERM and HUP until the process ends.
     ///
     /// # Errors

@@ -286,6 +286,15 @@ impl Call {
         self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest))
     }
 
+    /// Tells the script what time it is on the server, in seconds since the epoch, so that it need not ask.
+    #[must_use]
+    pub fn at(self, moment: Option<i64>) -> Self {
+        match moment {
+            Some(moment) => self.with("at", moment.to_string()),
+            None => self,
+        }
+    }
+
     /// Tells a [`transfer`] how its payload is compressed.
     #[must_use]
     pub fn packed(self, format: Format) -> Self {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::{Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, wired};
 
 /// Scripts that may be asked for.
-const SCRIPTS: [Script; 9] = [
+const SCRIPTS: [Script; 10] = [
+    Script::Probe,
     Script::Lock,
     Script::Link,
     Script::Switch,
@@ -55,9 +56,8 @@ impl Standing {
         readable(&self.pieces())
     }
 
-    /// The input that makes it run a script, and the nonce by which that answers; `None`: it cannot run this one. `moment`
-    /// are seconds since the epoch by the server's clock, where they are known.
-    pub fn ask(&mut self, call: &Call, moment: Option<i64>) -> Option<(Bytes, Nonce)> {
+    /// The input that makes it run a script, and the nonce by which that answers; `None`: it cannot run this one.
+    pub fn ask(&mut self, call: &Call) -> Option<(Bytes, Nonce)> {
         let fits = SCRIPTS.contains(&call.script)
             && call.text_of("root") == self.site.text_of("root")
             && call.text_of("payload").is_none()
@@ -75,7 +75,7 @@ impl Standing {
         });
         let params: String = params.collect::<Option<_>>()?;
         let nonce = self.nonces.pop()?;
-        let moment = moment.map(|m| m.to_string()).unwrap_or_default();
+        let moment = call.text_of("at").unwrap_or_default();
         let (name, exports) = (call.script.name(), call.exports());
         Some((Bytes::from(format!("{name} {} {moment}\n{params}\n{exports}\n", nonce.0)), nonce))
     }

@@ -45,6 +45,7 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
         config: stack.config.clone(),
         facts,
         links: stack.links.clone(),
+        standings: stack.standings.clone(),
         balancer: stack.balancer.clone(),
         package: None,
         run: owner.run.clone(),

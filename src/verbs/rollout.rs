@@ -39,8 +39,9 @@ pub struct Asked {
 ///
 /// # Errors
 /// Whatever ended it before there was a plan.
-pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Error> {
+pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, Error> {
     let Asked { mut request, reference, dry_run, wait } = asked;
+    stack.stands = !dry_run;
     let owner = stack::owner(command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // A dry run leaves no trace, here either.
@@ -52,12 +53,14 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
     let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop));
-    let ((mut facts, refused), packed) = tokio::join!(stack.facts(&stop.soft), async {
+    let packed = async {
         match packing {
             Some(packing) => packing.end().await.map(Some),
             None => Ok(None),
         }
-    });
+    };
+    let asked = async { tokio::join!(stack.facts(&stop.soft), packed) };
+    let Some(((mut facts, refused), packed)) = stop.unless_hard(asked).await else { return Err(interrupted()) };
     if stop.asked() {
         stack.close().await;
         return Err(interrupted());
@@ -102,12 +105,12 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
             }
         }
         // Whoever held the lock may have deployed.
-        let (found, refused) = stack.facts(&stop.soft).await;
-        if stop.asked() {
+        let found = stop.unless_hard(stack.facts(&stop.soft)).await;
+        let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
             waiting.give_back(&held).await;
             stack.close().await;
             return Err(interrupted());
-        }
+        };
         facts = found;
         plan = plan_anew(&facts, refused, &request);
     }
@@ -116,6 +119,7 @@ pub async fn run(global: &Global, stack: Stack, asked: Asked) -> Result<u8, Erro
         config: stack.config.clone(),
         facts,
         links: stack.links.clone(),
+        standings: stack.standings.clone(),
         balancer: stack.balancer.clone(),
         package,
         run: owner.run.clone(),

@@ -11,6 +11,7 @@ use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
 use crate::config::{self, BalancerAddress, Config, ConfigFile};
 use crate::engine::remote::{Execution, execute};
+use crate::engine::standing::Standings;
 use crate::error::Error;
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, ServerFacts};
@@ -37,6 +38,10 @@ pub struct Stack {
     pub redactor: Redactor,
     /// How everything is reached.
     pub network: Network,
+    /// Execs that stand ready on the servers, for verbs that run many scripts.
+    pub standings: Arc<Standings>,
+    /// Whether the first question already makes one.
+    pub stands: bool,
     balancer_links: Vec<Arc<Link>>,
 }
 
@@ -127,7 +132,9 @@ impl Stack {
         let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let env = config.env.clone().into_iter().chain(secrets).collect();
-        Ok(Self { config: Arc::new(config), links, balancer, env, redactor, network, balancer_links })
+        let standings = Arc::default();
+        let config = Arc::new(config);
+        Ok(Self { config, links, balancer, env, redactor, standings, stands: false, network, balancer_links })
     }
 
     /// What all remote scripts of the stack share.
@@ -176,6 +183,15 @@ impl Stack {
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
+        if self.stands
+            && let Some(link) = self.links.get(name)
+        {
+            let site = self.site();
+            tokio::select! {
+                begun = self.standings.begin(name, link, &site) => begun.map_err(|e| Failure::from(Cause::from(e)))?,
+                () = stop.cancelled() => return Err(Cause::Interrupted.into()),
+            }
+        }
         let asked = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await;
         let answers = asked.map_err(|mut failure| {
             // The probe itself never ends so: it was not run, or not to its end.
@@ -185,7 +201,10 @@ impl Stack {
             }
             failure
         })?;
-        ServerFacts::read(&answers).map_err(|detail| Cause::Refused { code: "odd_answer".into(), detail }.into())
+        let read = ServerFacts::read(&answers);
+        let mut found = read.map_err(|detail| Failure::from(Cause::Refused { code: "odd_answer".into(), detail }))?;
+        found.ahead = Some(found.time.saturating_sub(jiff::Timestamp::now().as_second()));
+        Ok(found)
     }
 
     /// Executes one of pitcrew's own short scripts outside a run.
@@ -196,7 +215,11 @@ impl Stack {
         let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
         let quiet = std::time::Duration::ZERO;
         let limit = Some(self.config.timeouts.step);
-        execute(link, Execution { call, payload: None, limit, quiet, command: None, stop }, None).await
+        let execution = Execution { call, payload: None, limit, quiet, command: None, stop };
+        match self.standings.execute(name, link, &execution, None).await {
+            Some(result) => result,
+            None => execute(link, execution, None).await,
+        }
     }
 
     /// Asks a server who deployed what when: the last lines of its `revisions.log`.

@@ -80,7 +80,8 @@ current=$root/current
 own=$root/.pitcrew
 lock=$own/lock
 p_token=${p_token-}
-moment=
+# What time it is here: told, or asked when it is needed.
+moment=${p_at-}
 # find_real: sets `real`, deploy_to without links. Without a subshell: every process counts when many servers share a
 # machine's processors.
 find_real() {

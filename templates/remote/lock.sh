@@ -99,7 +99,7 @@ while [ -z "$how" ]; do
         continue
     fi
     whole || {
-        rm -rf "$fresh"
+        [ ! -e "$fresh" ] || rm -rf "$fresh"
         stage
     }
     if whole; then error=$(mv "$fresh" "$lock" 2>&1); fi
@@ -113,7 +113,7 @@ while [ -z "$how" ]; do
         [ "$tries" -lt 5 ] || refuse not_writable "${error:-the lock cannot be taken}"
     fi
 done
-rm -rf "$fresh"
+[ ! -e "$fresh" ] || rm -rf "$fresh"
 cleanup() { true; }
 if [ "$how" != again ]; then
     # What scripts left that were killed half way; their process is in its name.

@@ -9,6 +9,7 @@ find_current
 [ -n "$now_id" ] && say current "$now_id"
 [ -n "$odd" ] && say odd "$odd"
 first_line "$own/previous"
+line=${line%% *}
 [ -n "$line" ] && say previous "$line"
 first_line "$own/behind"
 [ -n "$line" ] && say behind "$line"

@@ -4,7 +4,7 @@ holding
 [ "$p_mark" != yes ] || record
 find_current
 first_line "$own/previous"
-previous=$line
+previous=${line%% *}
 eval "set -- $p_spare"
 spared=" $* $now_id $previous " looked=
 note prune "$p_keep" || true

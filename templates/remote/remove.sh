@@ -14,7 +14,7 @@ case $state in
 good | foreign) fail in_use "$p_id is a $state release" ;;
 esac
 first_line "$own/previous"
-[ "$line" != "$p_id" ] || fail in_use "$p_id is the previous release"
+[ "${line%% *}" != "$p_id" ] || fail in_use "$p_id is the previous release"
 find_used
 case " $used " in *" $p_id "*) fail in_use "a process runs in $p_id" ;; esac
 discard "$p_id" || refuse not_removed "$error"

@@ -73,14 +73,16 @@ trap 'cleanup; exit 71' HUP INT TERM
 error=$(ln -s "releases/$p_to" "$link" 2>&1) || refuse not_switched "$error"
 
 # The second line of `previous` is what line one becomes when this switch is taken back.
-first_line "$own/previous"
-before=$line
-older=
-{ IFS= read -r line && IFS= read -r older; } 2>/dev/null <"$own/previous"
+before='' older=''
+{ read -r before && read -r older; } 2>/dev/null <"$own/previous"
+# Its lines have one length, so that it is replaced where it stands, by one write that needs no room.
+put_previous() {
+    { printf '%-14s\n%-14s\n' "$1" "$2" 1<>"$own/previous"; } 2>/dev/null || put "$own/previous" "$1$nl$2"
+}
 if [ "$before" = "$p_to" ]; then
-    put "$own/previous" "$older" || true
+    put_previous "$older" "" || true
 elif [ -n "$p_from" ]; then
-    put "$own/previous" "$p_from$nl$before" || [ "$state" != prepared ] || refuse not_writable "$error"
+    put_previous "$p_from" "$before" || [ "$state" != prepared ] || refuse not_writable "$error"
 fi
 # A release that was good before stays so when it is returned to.
 case $state in

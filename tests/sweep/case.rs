@@ -129,6 +129,8 @@ pub enum Harm {
         /// The second signal, so many milliseconds after the first.
         again: Option<u64>,
     },
+    /// The server's lock passes to another run.
+    Theft,
     /// `kill -9`, so many milliseconds after the place is passed.
     Kill {
         /// Milliseconds.
@@ -151,6 +153,9 @@ impl Harm {
             all.push(Self::Interrupt { after, again: Some(20) });
             all.push(Self::Interrupt { after, again: Some(400) });
         }
+        if spot.kind == "exec" {
+            all.push(Self::Theft);
+        }
         all.extend([0, 15, 60, 200].map(|after| Self::Kill { after }));
         all
     }
@@ -163,6 +168,7 @@ impl Harm {
             Self::Interrupt { after: None, again: None } => "int in mid-step",
             Self::Interrupt { after: Some(_), again: Some(_) } => "int twice",
             Self::Interrupt { after: None, again: Some(_) } => "int twice in mid-step",
+            Self::Theft => "theft",
             Self::Kill { .. } => "kill",
         }
     }
@@ -200,6 +206,7 @@ impl fmt::Display for Harm {
                 }
                 again.map_or(Ok(()), |ms| write!(f, "+{ms}"))
             }
+            Self::Theft => f.write_str("theft"),
             Self::Kill { after } => write!(f, "kill@{after}"),
         }
     }
@@ -276,6 +283,7 @@ fn harm(text: &str) -> Result<(Spot, Harm), String> {
                 again: again.map(number).transpose()?,
             }
         }
+        None if harm == "theft" => Harm::Theft,
         _ => Harm::Fault(known(harm, &[&FAULTS[..], &["garbage"]].concat())?),
     };
     Ok((spot, harm))

@@ -15,6 +15,7 @@ use pitcrew::demo::balancer::{CheckPlan, MemberState};
 use pitcrew::demo::{Fleet, FleetOptions, Record, Sample, WebKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
 use crate::case::{Case, Harm, Scenario, Spot};
 
@@ -28,8 +29,10 @@ pub const OLDER: &str = "20260101000000";
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// What is left of commands that pitcrew could not end itself may take so long.
 const LEFTOVERS: Duration = Duration::from_secs(12);
+/// How often servers are looked at while a run is on.
+const GLANCE: Duration = Duration::from_millis(3);
 /// Bytes of a file that does not compress.
-const BLOB: u64 = 1 << 20;
+const BLOB: u64 = 2 << 20;
 /// The balancer's checks may take so long to see how the servers are.
 const SETTLE: Duration = Duration::from_secs(6);
 
@@ -64,8 +67,10 @@ pub struct Evidence {
     pub log: Vec<Record>,
     /// The places that were passed.
     pub spots: Vec<Spot>,
-    /// What was wrong with a `current` while it ran.
+    /// What was wrong with a `current` or a release while it ran.
     pub moments: Vec<String>,
+    /// Servers whose lock passed to another run, and their `current` then.
+    pub stolen: Vec<(String, Option<String>)>,
     /// Each member before the run.
     pub before: Vec<MemberState>,
     /// Each server after the run.
@@ -142,8 +147,9 @@ impl Ground {
         let pid = Arc::new(AtomicI32::new(0));
         let signals = Arc::new(Mutex::new(Vec::new()));
         let hits = Arc::new(AtomicUsize::new(0));
-        let moments = Arc::new(Mutex::new(Vec::new()));
-        self.lay(case, Laid { pid: &pid, signals: &signals, hits: &hits, moments: &moments });
+        let stolen = Arc::new(Mutex::new(Vec::new()));
+        self.lay(case, Laid { pid: &pid, signals: &signals, hits: &hits, stolen: &stolen });
+        let watch = self.watch();
         let began = Instant::now();
         let child = self.command(&["deploy", "--json"]).spawn().map_err(|e| format!("cannot start pitcrew: {e}"))?;
         let number = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
@@ -164,7 +170,9 @@ impl Ground {
             recovered = Some([self.recover().await?, self.recover().await?]);
         }
         let servers = self.standings().await;
-        let moments = std::mem::take(&mut *moments.lock().map_err(|e| e.to_string())?);
+        watch.enough.cancel();
+        let moments = watch.seen.await.map_err(|e| e.to_string())?;
+        let stolen = std::mem::take(&mut *stolen.lock().map_err(|e| e.to_string())?);
         Ok(Evidence {
             case: case.clone(),
             hits: hits.load(Ordering::SeqCst),
@@ -178,6 +186,7 @@ impl Ground {
             log: self.fleet.log().since(mark),
             spots,
             moments,
+            stolen,
             before,
             servers,
             recovered,
@@ -298,21 +307,39 @@ impl Ground {
         std::fs::write(self.fleet.release_directory().join("zz_blob"), blob).map_err(|e| e.to_string())
     }
 
-    /// Lays the case's harms out in the fleet, and looks at every `current` whenever any place is passed.
+    /// The servers' names and where they are deployed to.
+    fn roots(&self) -> Vec<(String, PathBuf)> {
+        let servers = self.fleet.servers().iter().enumerate();
+        servers.map(|(index, server)| (server.name().to_owned(), self.fleet.deploy_to(index))).collect()
+    }
+
+    /// Looks at every `current` and every release again and again until told that it is enough.
+    fn watch(&self) -> Watch {
+        let (roots, enough) = (self.roots(), CancellationToken::new());
+        let until = enough.clone();
+        let seen = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while !until.is_cancelled() {
+                for (name, root) in &roots {
+                    let wrong = [wrong_current(root), half_written(root)].concat();
+                    seen.extend(wrong.into_iter().map(|what| format!("for a moment on {name}: {what}")));
+                }
+                seen.dedup();
+                seen.truncate(20);
+                tokio::time::sleep(GLANCE).await;
+            }
+            seen
+        });
+        Watch { enough, seen }
+    }
+
+    /// Lays the case's harms out in the fleet.
     fn lay(&self, case: &Case, laid: Laid<'_>) {
         let harms = case.harms.clone();
-        let (pid, signals, hits, moments) =
-            (laid.pid.clone(), laid.signals.clone(), laid.hits.clone(), laid.moments.clone());
-        let roots: Vec<(String, PathBuf)> = (0..self.fleet.servers().len())
-            .map(|i| (self.fleet.servers()[i].name().to_owned(), self.fleet.deploy_to(i)))
-            .collect();
+        let (pid, signals, hits, stolen) =
+            (laid.pid.clone(), laid.signals.clone(), laid.hits.clone(), laid.stolen.clone());
+        let roots = self.roots();
         self.fleet.faults().decide_with(move |point| {
-            for (name, root) in &roots {
-                let wrong = wrong_current(root);
-                if let (false, Ok(mut moments)) = (wrong.is_empty(), moments.lock()) {
-                    moments.push(format!("{name} when {point} was passed: {}", wrong.join(", ")));
-                }
-            }
             let spot = Spot::from(point);
             let (_, harm) = harms.iter().find(|(wanted, _)| *wanted == spot)?;
             hits.fetch_add(1, Ordering::SeqCst);
@@ -324,6 +351,14 @@ impl Ground {
                     send(&pid, Signal::SIGINT, first, Some(&signals));
                     if let Some(again) = again {
                         send(&pid, Signal::SIGINT, first + again, Some(&signals));
+                    }
+                }
+                Harm::Theft => {
+                    if let Some((name, root)) = roots.iter().find(|(name, _)| *name == spot.server)
+                        && steal(root)
+                        && let Ok(mut stolen) = stolen.lock()
+                    {
+                        stolen.push((name.clone(), current_of(root)));
                     }
                 }
                 Harm::Kill { after } => send(&pid, Signal::SIGKILL, *after, None),
@@ -412,7 +447,40 @@ struct Laid<'a> {
     pid: &'a Arc<AtomicI32>,
     signals: &'a Signals,
     hits: &'a Arc<AtomicUsize>,
-    moments: &'a Arc<Mutex<Vec<String>>>,
+    stolen: &'a Arc<Mutex<Vec<(String, Option<String>)>>>,
+}
+
+/// Somebody who keeps looking.
+struct Watch {
+    enough: CancellationToken,
+    seen: tokio::task::JoinHandle<Vec<String>>,
+}
+
+/// Makes a server's lock another run's; false: there is none.
+fn steal(root: &Path) -> bool {
+    let owner = root.join(".pitcrew/lock/owner");
+    let text = "run=20260101T000000Z-thief\nwho=ann\nhost=elsewhere\npid=1\ncommand=pitcrew deploy\nsince=2026-01-01T00:00:00Z\n";
+    owner.exists() && std::fs::write(owner, text).is_ok()
+}
+
+fn current_of(root: &Path) -> Option<String> {
+    let target = std::fs::read_link(root.join("current")).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Releases that are there without all that was sent: they appear whole and vanish whole.
+fn half_written(root: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(root.join("releases")) else { return Vec::new() };
+    let mut wrong = Vec::new();
+    for id in entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()) {
+        let path = root.join("releases").join(&id);
+        let lacks: Vec<String> = lacking(&path, &id).into_iter().filter(|w| w != "BUILT" && w != "log").collect();
+        // It may have gone while it was looked at.
+        if !lacks.is_empty() && path.exists() {
+            wrong.push(format!("{id} lacks {}", lacks.join(", ")));
+        }
+    }
+    wrong
 }
 
 /// Sends pitcrew a signal, if it still runs by then.

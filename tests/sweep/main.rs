@@ -326,10 +326,13 @@ fn report(done: &Done, began: Instant, quiet: bool) -> bool {
         done.violations.len(),
         codes.join(", ")
     );
+    if done.missed > 0 {
+        println!("sweep: in {} runs a place was not passed again", done.missed);
+    }
     if !quiet {
         println!("sweep: slowest {:.0} s, {}", done.slowest.0, done.slowest.1);
         println!("sweep: {} runs were on a machine too busy for limits to mean anything", done.starved);
-        println!("sweep: in {} runs a place was not passed again, {} cases did not fit in", done.missed, done.left);
+        println!("sweep: {} cases did not fit in", done.left);
     }
     for (name, broken) in &done.violations {
         println!("PITCREW_SWEEP_CASE='{name}'\n    {}", broken.join("\n    "));
