@@ -73,6 +73,12 @@ pub enum Verb {
     Deploy(Deploy),
     /// Returns to the last good release that all servers hold, or to RELEASE.
     Rollback(Rollback),
+    /// Shows where every server stands: release, processes, health, balancer, lock, disk. Exit code 3 on drift.
+    Status {
+        /// Which servers.
+        #[command(flatten)]
+        select: Select,
+    },
     /// Lists who deployed what when, from the servers themselves.
     Releases {
         /// Which servers.

@@ -193,7 +193,7 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
         server.run(&calls::lock(&site, &owner())).ok();
         server.release(A, Some("aaa"));
         // One ends when it is asked to, the other does not.
-        let stubborn = "trap '' TERM; echo here; while true; do sleep 0.1; done";
+        let stubborn = "trap '' TERM; n=0; while [ $n -lt 600 ]; do n=$((n + 1)); sleep 0.1; done";
         let commands = ["sleep 60", stubborn]
             .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&crate::run(), "build"));
         // Waited for by threads, as sshd waits for them.

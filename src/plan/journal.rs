@@ -312,3 +312,89 @@ fn as_if_ready(config: &Config, facts: &Facts, name: &ServerName) -> Snapshot {
     members.iter_mut().for_each(|m| (m.admin, m.bits) = (Admin::Ready, 0));
     Snapshot { members }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "20260101000000";
+    const NEW: &str = "20260102000000";
+
+    fn id(text: &str) -> ReleaseId {
+        ReleaseId::parse(text).unwrap()
+    }
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|l| format!("1795423815 {l}")).collect()
+    }
+
+    fn left(journal: &[&str], current: &str, out: Option<bool>) -> (bool, bool, Record) {
+        let name = ServerName("web1".into());
+        let intent = Intent {
+            verb: Verb::Deploy,
+            strategy: Strategy::Serial,
+            on_failure: OnFailure::Revert,
+            release: id(NEW),
+            revision: Revision("abc".into()),
+            batch: Some(0),
+            previous: Some(id(OLD)),
+            who: "ann".into(),
+        };
+        let current = id(current);
+        let journal = Journal::read(&lines(journal));
+        let left = Left { name: &name, intent, journal, current: Some(&current), proves: true, out };
+        (left.is_new(), left.is_old(), left.record(false))
+    }
+
+    #[test]
+    fn the_journal_says_how_far_a_server_got() {
+        let drain = r#"drain {"members":[]}"#;
+        let switch = format!("switch {OLD} {NEW}");
+        let (restart, proven) = (format!("restart {NEW}"), format!("proven {NEW}"));
+        let all = ["transfer x", drain, &switch, &restart, &proven];
+        assert!(left(&all, NEW, Some(false)).0, "restored");
+        assert!(!left(&all, NEW, Some(true)).0, "still out");
+        assert!(!left(&all, OLD, Some(false)).0, "somebody switched it since");
+        assert!(!left(&all[..4], NEW, Some(false)).0, "never proven");
+        let record = left(&all[..3], NEW, Some(true)).2;
+        assert!(record.prepared && record.drained && !record.restored && !record.restarted && record.locked);
+        assert_eq!(record.switched, Some(Switched { from: Some(id(OLD)), to: id(NEW) }));
+        // What nobody can tell is taken for served: it is drained before its processes are touched.
+        assert!(left(&all, NEW, None).2.restored);
+    }
+
+    #[test]
+    fn what_was_taken_back_is_left_alone_only_when_that_was_proven() {
+        let back = [
+            format!("switch {OLD} {NEW}"),
+            format!("restart {NEW}"),
+            format!("switch {NEW} {OLD}"),
+            format!("restart {OLD}"),
+            format!("proven {OLD}"),
+        ];
+        let back: Vec<&str> = back.iter().map(String::as_str).collect();
+        assert!(left(&back, OLD, None).1);
+        assert!(!left(&back[..4], OLD, None).1);
+        assert!(!left(&back, NEW, None).1);
+        assert!(!left(&back[..2], NEW, None).1);
+    }
+
+    #[test]
+    fn the_first_finding_of_a_drain_stands_and_rubbish_is_passed_over() {
+        let first = Snapshot { members: vec![MemberFacts { at: "unix:///a".into(), ..MemberFacts::default() }] };
+        let words = Journal::drain(&first);
+        let journal = Journal::read(&lines(&[&words, "drain {}", "", "switch", "what ever", "proven x"]));
+        assert_eq!(journal.drained, Some(Some(first)));
+        assert_eq!(journal.switches, [(None, None)]);
+        assert_eq!(Journal::read(&lines(&["drain {broken"])).drained, Some(None));
+        assert_eq!(Journal::read(&["".into(), "x".into()]), Journal::default());
+    }
+
+    #[test]
+    fn an_intent_is_one_line_that_reads_back() {
+        let wreck = Wreck::of_nothing(&[ServerName("web1".into())]);
+        let intent = Intent::of(&wreck.plan, &ServerName("web1".into()), "ann\n\"x\"");
+        assert!(!intent.line().contains('\n'));
+        assert_eq!(Intent::read(&["rubbish".into(), intent.line()]), Some(intent));
+    }
+}

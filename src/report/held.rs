@@ -79,7 +79,7 @@ pub fn hint(held: &Held) -> String {
             "whoever began it did not finish: `pitcrew unlock` removes it".into()
         }
         Some(Standing::Unknown) => {
-            "wait for it; if that run is dead, `pitcrew unlock --force` removes its lock".into()
+            "wait for it; if that run is dead, `pitcrew recover --force` takes back what it left".into()
         }
         _ => WAIT.into(),
     }

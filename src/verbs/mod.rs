@@ -13,6 +13,7 @@ pub mod rollout;
 pub mod scripts;
 pub mod secrets;
 pub mod stack;
+pub mod status;
 pub mod unlock;
 pub mod waiting;
 
@@ -30,6 +31,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Check { select } => check::run(global, &select).await,
         Verb::Deploy(flags) => deploy::run(global, &flags).await,
         Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
+        Verb::Status { select } => status::run(global, &select).await,
         Verb::Releases { select } => releases::run(global, &select).await,
         Verb::Recover { force } => recover::run(global, force).await,
         Verb::Lock(flags) => lock::run(global, &flags).await,

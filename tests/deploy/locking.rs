@@ -226,6 +226,23 @@ async fn nobody_waits_for_a_dead_or_stuck_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_is_known_to_be_dead_on_its_own_machine() {
+    let gated = Gated::serving(2, "").await;
+    gated.stack.release(&Sample::good("1"));
+    let mut first = gated.at_work().await;
+    first.kill().await.unwrap();
+    let ran = gated.stack.run(&["deploy"]).await.expect(4);
+    for told in ["that process has ended and left it behind", "pitcrew recover"] {
+        assert!(ran.stderr.contains(told), "{told}\n{ran}");
+    }
+    gated.open();
+    // It had only prepared: there is nothing to take back.
+    gated.stack.run(&["unlock"]).await.expect(0);
+    gated.stack.run(&["deploy"]).await.expect(0);
+    gated.stack.assert_all("1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_has_run_out_is_told_and_not_taken() {
     let stack = Stack::serving(2, WebKind::Reload, "").await;
     leave_lock(&stack, 0, "host=elsewhere\npid=7\nlease=60\n", &[("beat", "")]);

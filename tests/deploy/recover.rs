@@ -135,3 +135,25 @@ async fn what_cannot_be_reached_is_named_and_recovered_when_it_is_back() {
     stack.assert_unlocked();
     stack.assert_in_service();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_where_every_server_stands() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let ran = stack.run(&["status"]).await.expect(0);
+    assert!(ran.stdout.contains("the same") && ran.stdout.contains("last: Release"), "{ran}");
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy"], ("Exec", "s1", "restart")).await);
+    let ran = stack.run(&["status"]).await.expect(3);
+    for said in ["out of its balancer", "pitcrew recover", "is active"] {
+        assert!(ran.stdout.contains(said), "{said}\n{ran}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&stack.run(&["status", "--json"]).await.expect(3).stdout).unwrap();
+    assert_eq!(json["servers"].as_array().unwrap().len(), 2);
+    stack.run(&["recover"]).await.expect(0);
+    stack.fleet.servers()[1].kill().await;
+    let ran = stack.run(&["status"]).await.expect(3);
+    assert!(ran.stdout.contains("cannot be reached"), "{ran}");
+    stack.fleet.servers()[0].kill().await;
+    stack.run(&["status"]).await.expect(5);
+}

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use pitcrew::balancer::haproxy::protocol;
@@ -14,7 +15,9 @@ use pitcrew::config::{
     self, BatchSize, HostKeyChecking, HttpProbe, Input, Problem, Scheme, Source, SourceKind, hosts, values,
 };
 use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
+use pitcrew::lease;
 use pitcrew::name::{ReleaseId, ServerName};
+use pitcrew::plan::journal::Journal;
 use pitcrew::remote::calls::{self, Site};
 use pitcrew::remote::{Answer, Nonce, quote};
 use pitcrew::report::clean::{LIMIT, clean, clean_lines, cut};
@@ -48,10 +51,15 @@ fn assert_harmless(text: &str, newlines: bool) {
 
 /// The configuration, with and without a profile.
 pub fn config(data: &[u8]) {
+    // Parsed once: the templates have a target of their own.
+    static TEMPLATES: OnceLock<Vec<(&str, Template)>> = OnceLock::new();
+    let templates = TEMPLATES.get_or_init(|| {
+        pitcrew::web::builtin_names().into_iter().map(|name| (name, Template::builtin(name).unwrap())).collect()
+    });
     let text = String::from_utf8_lossy(data);
     let template = |name: &str| {
         let unknown = || vec![Problem::of_flag(format!("no web server template is called `{name}`"), "")];
-        Template::builtin(name).ok_or_else(unknown)
+        templates.iter().find(|(n, _)| *n == name).map(|(_, t)| t.clone()).ok_or_else(unknown)
     };
     for profile in [None, Some("staging")] {
         let file = Path::new("pitcrew.toml");
@@ -220,8 +228,12 @@ pub fn probe(data: &[u8]) {
     }
     let lock = LockFacts::read(&answers);
     assert!(lock.owner.len() <= answers.len());
-    for line in text.lines() {
-        let _ = ReleaseState::parse(line);
+    let standing = lease::judge(&lock);
+    let _ = (lease::held(&lock), lease::lease(&lock), standing);
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let _ = Journal::read(&lines);
+    for line in &lines {
+        let _ = (ReleaseState::parse(line), lease::Process::parse(line));
     }
 }
 

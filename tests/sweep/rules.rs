@@ -26,8 +26,15 @@ const STARVED: Duration = Duration::from_millis(1000);
 /// After a second signal a run ends at once: saying goodbye to servers that do not answer takes a moment.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
-/// Tells whether the machine was too busy for limits to mean anything: then only what must hold all the same is judged.
+/// Tells whether the machine was too busy for limits to mean anything, and one did run out: then only what must hold all
+/// the same is judged.
 pub fn starved(evidence: &Evidence) -> bool {
+    slow(evidence)
+        && evidence.stdout.lines().filter_map(|l| serde_json::from_str(l).ok()).any(|e| ran_out(evidence, &e))
+}
+
+/// A step that nothing was done to took far longer than it has work.
+fn slow(evidence: &Evidence) -> bool {
     let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
     evidence.log.iter().any(|asked| {
         let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
@@ -36,6 +43,23 @@ pub fn starved(evidence: &Evidence) -> bool {
         let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
         SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
     })
+}
+
+/// An event tells of a limit that ran out, where the release does not explain it.
+fn ran_out(evidence: &Evidence, event: &Value) -> bool {
+    let failure = &event["failure"];
+    let says = |text: &str| failure["detail"].as_str().is_some_and(|d| d.contains(text));
+    let expected = evidence.case.scenario.release != "good"
+        && event["event"] == "step_finished"
+        && matches!(event["step"].as_str(), Some("check" | "restart"));
+    let limit = match failure["cause"].as_str() {
+        Some("timed_out" | "unhealthy") => true,
+        Some("refused") => matches!(failure["code"].as_str(), Some("not_proven" | "still_running" | "channel")),
+        Some("balancer") => ["within", "in time", "connection"].into_iter().any(says),
+        Some("connect" | "lost") => says("within"),
+        _ => false,
+    };
+    limit && !expected
 }
 
 /// Returns every rule that was broken, with what shows it; empty when all is well.
@@ -353,7 +377,9 @@ fn untouched(evidence: &Evidence) -> bool {
 /// After a kill: recovering reaches what unwinding would have, and doing it again is harmless.
 fn recovery(evidence: &Evidence, broken: &mut Vec<String>) {
     let Some([first, second]) = &evidence.recovered else { return };
-    if !matches!(first.code, Some(0 | 1)) {
+    // Batches that had succeeded keep the release: then servers differ, and that is said.
+    let differ = evidence.servers.iter().any(|s| s.serves() != evidence.servers.first().and_then(Standing::serves));
+    if !matches!((first.code, differ), (Some(0 | 1), _) | (Some(3), true)) {
         broken.push(format!("recover: it ended with {:?}: {}", first.code, first.text));
     }
     if second.code != Some(0) {
