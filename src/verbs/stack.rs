@@ -36,12 +36,12 @@ pub struct Stack {
     pub env: Vec<(String, String)>,
     /// Masks those values.
     pub redactor: Redactor,
-    /// How everything is reached.
-    pub network: Network,
     /// Execs that stand ready on the servers, for verbs that run many scripts.
     pub standings: Arc<Standings>,
     /// Whether the first question already makes one.
     pub stands: bool,
+    /// How everything is reached.
+    pub network: Network,
     balancer_links: Vec<Arc<Link>>,
 }
 
@@ -134,7 +134,7 @@ impl Stack {
         let env = config.env.clone().into_iter().chain(secrets).collect();
         let standings = Arc::default();
         let config = Arc::new(config);
-        Ok(Self { config, links, balancer, env, redactor, standings, stands: false, network, balancer_links })
+        Ok(Self { config, links, balancer, env, redactor, network, standings, stands: false, balancer_links })
     }
 
     /// What all remote scripts of the stack share.
