@@ -69,10 +69,19 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
     for (server, failure) in &facts.unreachable {
         taking.cannot_reach(server, failure.clone());
     }
-    let servers: Vec<(ServerName, RunId)> = held.iter().map(|s| (s.clone(), dead.clone())).collect();
-    if recover::take_over(&taking, &servers).await {
-        // Asked again: what the dead run had left running may have changed something until it was ended.
-        let (mut again, _) = stack.facts(&stop.hard).await;
+    let from = |servers: Vec<ServerName>| servers.into_iter().map(|s| (s, dead.clone())).collect::<Vec<_>>();
+    let mut late = held.clone();
+    let mut found = None;
+    while !late.is_empty() && recover::take_over(&taking, &from(late)).await {
+        // Asked again: what the dead run had left running may have changed something until it was ended, or only now have
+        // come round to taking a lock.
+        let (again, _) = stack.facts(&stop.hard).await;
+        late = held_by(&stack, &again, &dead);
+        if late.is_empty() {
+            found = Some(again);
+        }
+    }
+    if let Some(mut again) = found {
         again.unreachable.retain(|s, _| held.contains(s));
         for (server, failure) in &again.unreachable {
             taking.cannot_reach(server, failure.clone());
