@@ -23,7 +23,9 @@ impl Gated {
         let mut stack = Stack::serving(servers, WebKind::Reload, "").await;
         let gate = stack.fleet.path().join("gate").display().to_string();
         // Bounded, so that nothing is left of a test that failed.
-        let wait = format!("n=0; while [ ! -e {gate} ] && [ $n -lt 2000 ]; do sleep 0.05; n=$((n + 1)); done");
+        let wait = format!(
+            "touch {gate}.$PITCREW_SERVER; n=0; while [ ! -e {gate} ] && [ $n -lt 2000 ]; do sleep 0.05; n=$((n + 1)); done"
+        );
         stack.extra = format!("{}\nbuild.run = ['''{wait}''']\n{extra}", stack.extra);
         stack.fleet.write_config(&stack.extra).unwrap();
         Self { stack }
@@ -43,14 +45,16 @@ impl Gated {
 
     /// Starts a deploy and waits until it builds on every server.
     async fn at_work(&self) -> Child {
-        let since = self.stack.now();
         let child = self.stack.start(&["deploy"]);
-        for server in self.names() {
-            let builds = |r: &pitcrew::demo::log::Record| {
-                r.server == server && matches!(&r.kind, Kind::Exec { step: Some(s), .. } if s == "command")
-            };
-            self.stack.wait(since, "a build", builds).await;
-        }
+        let building = async {
+            for server in self.stack.fleet.servers() {
+                let marker = self.stack.fleet.path().join(format!("gate.{}", server.ip()));
+                while !marker.exists() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), building).await.is_ok(), "nobody builds");
         child
     }
 
