@@ -193,6 +193,9 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
             if state.is_none() {
                 broken.push(format!("releases: on {name} {id} has no state, and passes for foreign"));
             }
+            if state == Some("good") && server.serves() != Some(id.as_str()) && evidence.code.is_some() {
+                broken.push(format!("releases: on {name} {id} is called good, and does not serve"));
+            }
             if matches!(state, Some("active" | "good")) && !lacks.is_empty() {
                 broken.push(format!("releases: on {name} {id} is {state:?} and lacks {}", lacks.join(", ")));
             }
