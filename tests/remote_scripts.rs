@@ -2,7 +2,11 @@
 //!
 //! Each situation runs under every shell that is installed. With `PITCREW_REQUIRE_REAL=1` a missing one fails the test.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed, and waits for processes that know nothing of tokio"
+)]
 
 #[path = "remote/server.rs"]
 mod server;

@@ -156,21 +156,38 @@ pub enum SourceKind {
     Archive,
 }
 
-/// `[ssh]`: defaults for every connection. (`jump` and `config_file` with a file are parsed and refused as not built yet.)
+/// `[ssh]`: what is written wins over ssh_config, which decides the rest.
 #[derive(Debug, Clone)]
 pub struct Ssh {
-    /// `user`; default: the local user's name.
+    /// `user`.
     pub user: Option<String>,
-    /// `port`; default 22.
-    pub port: u16,
-    /// `identity_file`, `~` not yet expanded; empty: the usual `~/.ssh/id_*`.
+    /// `port`.
+    pub port: Option<u16>,
+    /// `identity_file`, `~` not yet expanded; empty: not written.
     pub identity_files: Vec<PathBuf>,
-    /// `known_hosts`, `~` not yet expanded; empty: `~/.ssh/known_hosts`, `~/.ssh/known_hosts2`, `/etc/ssh/ssh_known_hosts`.
+    /// `known_hosts`, `~` not yet expanded; empty: not written.
     pub known_hosts: Vec<PathBuf>,
     /// `host_key_checking`.
-    pub host_key_checking: HostKeyChecking,
+    pub host_key_checking: Option<HostKeyChecking>,
+    /// `config_file`.
+    pub config_file: ConfigFile,
     /// `connect_timeout`: TCP, handshake and authentication, each.
-    pub connect_timeout: Duration,
+    pub connect_timeout: Option<Duration>,
+    /// `jump`: as `ProxyJump` has it.
+    pub jump: Option<String>,
+    /// `forward_agent`.
+    pub forward_agent: Option<bool>,
+}
+
+/// Which ssh_config is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigFile {
+    /// `~/.ssh/config` and `/etc/ssh/ssh_config`, as ssh does.
+    Usual,
+    /// This one alone, as with `ssh -F`; `~` not yet expanded.
+    Path(PathBuf),
+    /// None.
+    Off,
 }
 
 /// What an unknown host key means.

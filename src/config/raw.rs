@@ -305,6 +305,11 @@ impl<'a> Section<'a> {
         self.good(name)?.1.get_ref().as_bool()
     }
 
+    /// Reads a path, or `false`, which is the inner `None`.
+    pub fn path_or_false(&self, name: &str) -> Option<Option<&'a str>> {
+        Some(self.good(name)?.1.get_ref().as_str())
+    }
+
     /// Reads a duration.
     pub fn duration(&self, name: &str) -> Option<Found<Duration>> {
         let (_, value) = self.good(name)?;

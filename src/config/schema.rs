@@ -129,6 +129,14 @@ fn address(text: &str) -> Result<(), Bad> {
     values::parse_address(text).map(drop)
 }
 
+fn jump(text: &str) -> Result<(), Bad> {
+    values::line(text)?;
+    if text == "none" {
+        return Ok(());
+    }
+    text.split(',').try_for_each(|one| hosts::parse_one(one.trim()).map(drop))
+}
+
 fn hook_point(text: &str) -> Result<(), Bad> {
     values::parse_hook_point(text).map(drop)
 }
@@ -137,10 +145,6 @@ const GIT_LATER: &str = "leave `kind` out: this machine then sends the tracked f
 const FETCH_LATER: &str = "download the tarball first, and name the local file in `path`";
 const ELB_LATER: &str =
     "use kind = \"haproxy\", or leave [load_balancer] out: servers then stay in traffic while they restart";
-const JUMP_LATER: &str = "run pitcrew on the jump host, or on a machine that reaches the servers directly";
-const SSH_CONFIG_LATER: &str =
-    "leave it out, and write what the servers need as `user`, `port` and `identity_file` in [ssh]";
-const FORWARD_LATER: &str = "leave it out; servers need no key of yours, since this machine sends the release";
 const BUILD_HERE_LATER: &str =
     "build before deploying, with source kind = \"archive\" and `path` naming what was built";
 
@@ -187,10 +191,10 @@ pub const TABLES: &[Table] = &[
             key("identity_file", Kind::Texts(values::line)),
             key("known_hosts", Kind::Texts(values::line)),
             key("host_key_checking", Kind::Choice(&["strict", "accept-new"])),
-            key("config_file", Kind::PathOrFalse).later(&[("*", SSH_CONFIG_LATER)]),
+            key("config_file", Kind::PathOrFalse),
             key("connect_timeout", SOME_DURATION),
-            key("jump", Kind::Text(values::line)).later(&[("*", JUMP_LATER)]),
-            key("forward_agent", Kind::Boolean).later(&[("*", FORWARD_LATER)]),
+            key("jump", Kind::Text(jump)),
+            key("forward_agent", Kind::Boolean),
         ]),
     },
     Table {

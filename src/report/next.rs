@@ -31,11 +31,18 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
     commands.into_iter().map(own).collect()
 }
 
-/// `unlock` for those whose lock is still held; without `--only` when that is everybody.
+/// `recover` where something is left to be taken back, else `unlock` for those whose lock is still held; without `--only`
+/// when that is everybody.
 fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
     let held: Vec<&ServerName> = state.servers().iter().filter(|s| s.locked).map(|s| &s.name).collect();
     if held.is_empty() {
         return None;
+    }
+    // `unlock` would refuse: the lock holds what `recover` needs.
+    let begun =
+        |e: &ServerEnd| matches!(e.stuck, Some(Stuck::UndoFailed { .. } | Stuck::OutOfBalancer | Stuck::CutShort));
+    if ends.iter().any(begun) {
+        return Some("pitcrew recover".into());
     }
     let all = ends.iter().all(|e| held.contains(&&e.server));
     let only = |name: &&ServerName| format!(" --only {name}");

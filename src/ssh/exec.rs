@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use russh::client::Msg;
-use russh::{ChannelMsg, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelWriteHalf, Sig};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,17 @@ pub(super) async fn run(
     heard: &mut (dyn FnMut(Heard<'_>) + Send),
     stop: &CancellationToken,
 ) -> Ended {
+    let ahead = tokio::select! {
+        // First: what is asked to stop before it starts must not start, though a channel is at hand.
+        biased;
+        () = stop.cancelled() => return Ended::Stopped,
+        ahead = session.take_ahead() => ahead,
+    };
+    if let Some(channel) = ahead
+        && let Some(ended) = run_on(session, channel, exec.clone(), (&mut *heard, stop)).await
+    {
+        return ended;
+    }
     let handle = session.handle.clone();
     let open = session.open(async move { handle.channel_open_session().await });
     let opened = tokio::select! {
@@ -58,6 +69,16 @@ pub(super) async fn run(
         Err(NotOpen::Refused(why)) => return Ended::Refused(why),
         Err(NotOpen::Lost(why)) => return Ended::Lost(why),
     };
+    run_on(session, channel, exec, (heard, stop)).await.unwrap_or(Ended::NoStatus)
+}
+
+/// Runs the command on a channel. `None`: the server closed the channel before it took the command, so it did not run.
+async fn run_on(
+    session: &Session,
+    channel: Channel<Msg>,
+    exec: Exec,
+    (heard, stop): (&mut (dyn FnMut(Heard<'_>) + Send), &CancellationToken),
+) -> Option<Ended> {
     // One that waits for more input is in nobody's way.
     let more = exec.more;
     let counted = usize::from(more.is_none());
@@ -66,11 +87,19 @@ pub(super) async fn run(
     let write = Arc::new(write);
     let mut closing = Closing { write: Some(write.clone()) };
 
-    match timeout(session.channel_timeout, write.exec(true, exec.command)).await {
+    let request = async {
+        if session.lends {
+            // No answer is waited for: a server that refuses it runs the command without.
+            write.agent_forward(false).await?;
+        }
+        write.exec(true, exec.command).await
+    };
+    match timeout(session.channel_timeout, request).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Ended::Lost(session.lost()),
-        Err(_) => return Ended::Refused("the connection has no room for the command".into()),
+        Ok(Err(_)) => return Some(Ended::Lost(session.lost())),
+        Err(_) => return Some(Ended::Refused("the connection has no room for the command".into())),
     }
+    session.open_ahead();
     let (sent, mut progress) = watch::channel(0);
     let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent, more.is_some())));
     let mut feeding = None;
@@ -84,7 +113,7 @@ pub(super) async fn run(
         }
         if let Some(ended) = run.due(Instant::now(), &write, heard) {
             run.finish(heard);
-            return ended;
+            return Some(ended);
         }
         if !run.sending() {
             // Dropped, not just left alone: a lock that waits in it would stall the session's task.
@@ -103,10 +132,14 @@ pub(super) async fn run(
                 Some(message) => {
                     if matches!(message, ChannelMsg::Close) {
                         closing.write = None;
+                        // It answers in order: what it took it has confirmed.
+                        if run.starts() {
+                            return None;
+                        }
                     }
                     if let Some(ended) = run.message(message, heard) {
                         run.finish(heard);
-                        return ended;
+                        return Some(ended);
                     }
                 }
                 None => {
@@ -114,7 +147,7 @@ pub(super) async fn run(
                     run.finish(heard);
                     // The session's task drops the channel just before, or just after, it notes its end.
                     let lost = timeout(REQUEST_LIMIT, session.end.wait()).await;
-                    return run.outcome(Ended::Lost(lost.unwrap_or_else(|_| session.lost())));
+                    return Some(run.outcome(Ended::Lost(lost.unwrap_or_else(|_| session.lost()))));
                 }
             },
             Some(done) = async { Some(sending.as_mut()?.await) }, if run.sending() => {
@@ -261,6 +294,11 @@ impl Run {
     fn moved(&mut self) {
         self.last_moved = Instant::now();
         self.silences = 0;
+    }
+
+    /// Tells whether the server has not confirmed yet that it runs the command.
+    fn starts(&self) -> bool {
+        matches!(self.phase, Phase::Starting(_))
     }
 
     /// Tells whether the command may still be told to end.

@@ -1,4 +1,4 @@
-//! Key files: read once a run, unlocked once, by asking.
+//! Key files and certificates: read once a run, unlocked once, by asking.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use russh::keys::{PrivateKey, PublicKey};
+use russh::keys::{Certificate, PrivateKey, PublicKey};
 use tokio::sync::Mutex;
 
-use super::Ask;
+use super::{Shared, short_scalar};
 
 /// How often a passphrase may be typed wrongly.
 const TRIES: usize = 3;
@@ -18,8 +18,9 @@ const TRIES: usize = 3;
 #[derive(Default)]
 pub struct Keys {
     files: Mutex<HashMap<PathBuf, Stored>>,
-    /// One question at a time.
-    asking: Mutex<()>,
+    certificates: Mutex<HashMap<PathBuf, Option<Result<Certificate, String>>>>,
+    /// What was typed and accepted, by the place that asked: it connects again without asking.
+    answers: Mutex<HashMap<String, String>>,
 }
 
 /// What is known of a key file.
@@ -64,11 +65,42 @@ impl Keys {
         stored
     }
 
+    /// Reads a certificate, or remembers it; `None`: there is no such file.
+    pub(super) async fn certificate(&self, path: &Path) -> Option<Result<Certificate, String>> {
+        let mut known = self.certificates.lock().await;
+        if let Some(known) = known.get(path) {
+            return known.clone();
+        }
+        let owned = path.to_path_buf();
+        let read = tokio::task::spawn_blocking(move || match std::fs::read_to_string(&owned) {
+            Ok(text) => Some(Certificate::from_openssh(text.trim()).map_err(|e| format!("not a certificate: {e}"))),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => Some(Err(e.to_string())),
+        });
+        let read = read.await.unwrap_or_else(|e| Some(Err(e.to_string())));
+        known.insert(path.to_path_buf(), read.clone());
+        read
+    }
+
+    /// What was accepted at a place before.
+    pub(super) async fn answer(&self, place: &str) -> Option<String> {
+        self.answers.lock().await.get(place).cloned()
+    }
+
+    /// Remembers what was accepted at a place, or that it no longer is.
+    pub(super) async fn answered(&self, place: &str, answer: Option<String>) {
+        let mut answers = self.answers.lock().await;
+        match answer {
+            Some(answer) => drop(answers.insert(place.to_owned(), answer)),
+            None => drop(answers.remove(place)),
+        }
+    }
+
     /// Asks for the passphrase of a locked key. Nobody answers, or wrongly: the key is unusable for the rest of the run.
-    pub(super) async fn unlock(&self, path: &Path, ask: &Arc<dyn Ask>) {
-        let _one = self.asking.lock().await;
+    pub(super) async fn unlock(&self, path: &Path, shared: &Shared) {
+        let _one = shared.person.lock().await;
         let Stored::Locked(public) = self.get(path).await else { return };
-        let (owned, ask) = (path.to_path_buf(), ask.clone());
+        let (owned, ask) = (path.to_path_buf(), shared.ask.clone());
         let unlocked = tokio::task::spawn_blocking(move || {
             for _ in 0..TRIES {
                 let Some(passphrase) = ask.passphrase(&owned) else {
@@ -124,6 +156,9 @@ fn read(path: &Path) -> Stored {
         }
         // PKCS#8 does not say that it is encrypted, it only fails.
         Err(_) if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => Stored::Locked(beside()),
-        Err(e) => Stored::Unusable(format!("not a usable private key: {e}"), beside()),
+        Err(e) => match short_scalar::read(&text) {
+            Some(key) => Stored::Ready(Arc::new(key)),
+            None => Stored::Unusable(format!("not a usable private key: {e}"), beside()),
+        },
     }
 }

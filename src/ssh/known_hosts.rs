@@ -14,6 +14,7 @@ use std::sync::{Arc, RwLock};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
+pub(super) use self::line::wildcard;
 use self::line::{Line, Marker};
 use super::{ConnectError, ConnectErrorKind};
 use crate::config::HostKeyChecking;
@@ -21,12 +22,15 @@ use crate::config::HostKeyChecking;
 /// The lines of all known hosts files, indexed by host.
 #[derive(Debug, Default)]
 pub struct KnownHosts {
-    files: Vec<PathBuf>,
     entries: Vec<Arc<Entry>>,
     /// Lines that name hosts plainly, by each lower-case name.
     plain: HashMap<String, Vec<usize>>,
     /// Lines that must be tried: wildcards, negations, hashed names.
     tried: Vec<usize>,
+    /// Where new keys are recorded.
+    record: Option<PathBuf>,
+    /// Keys of `RevokedHostKeys`, and the file.
+    revoked: Option<(PathBuf, Vec<KeyData>)>,
     /// Keys accepted in this run.
     added: RwLock<Vec<Arc<Entry>>>,
     appending: tokio::sync::Mutex<()>,
@@ -92,7 +96,7 @@ pub enum Shown<'a> {
 impl KnownHosts {
     /// Reads the files; one that does not exist is empty, one that cannot be read is an error, a bad line is passed over.
     pub fn load(files: &[PathBuf]) -> Result<Self, ConnectError> {
-        let mut known = Self { files: files.to_vec(), ..Self::default() };
+        let mut known = Self { record: files.first().cloned(), ..Self::default() };
         for file in files {
             match std::fs::read(file) {
                 Ok(bytes) => known.read(file, &bytes),
@@ -107,6 +111,36 @@ impl KnownHosts {
             }
         }
         Ok(known)
+    }
+
+    /// Records no new keys: no file is the user's.
+    pub fn record_nowhere(&mut self) {
+        self.record = None;
+    }
+
+    /// Reads `RevokedHostKeys`: a list of public keys, none of which is trusted for any host.
+    ///
+    /// # Errors
+    /// When it cannot be read: as for ssh, no host can be trusted then.
+    pub fn revoke(&mut self, file: &Path) -> Result<(), ConnectError> {
+        let failed = |why: &str| ConnectError {
+            kind: ConnectErrorKind::Local,
+            detail: format!("cannot read the revoked host keys in {}: {why}", file.display()),
+            hint: "Make RevokedHostKeys name a readable list of public keys, one a line.".into(),
+        };
+        let bytes = std::fs::read(file).map_err(|e| failed(&e.to_string()))?;
+        if bytes.starts_with(b"SSHKRL") {
+            return Err(failed("binary revocation lists are not supported"));
+        }
+        let mut keys = Vec::new();
+        for line in String::from_utf8_lossy(&bytes).lines().map(str::trim) {
+            if !line.is_empty() && !line.starts_with('#') {
+                let key = PublicKey::from_openssh(line).map_err(|_| failed("a line is no public key"))?;
+                keys.push(key.key_data().clone());
+            }
+        }
+        self.revoked = Some((file.to_path_buf(), keys));
+        Ok(())
     }
 
     /// How many lines could not be understood.
@@ -157,7 +191,7 @@ impl KnownHosts {
         let name = HostName::new(host, port);
         let lines = self.matching(&name.written);
         let bare = if name.port == 22 { Vec::new() } else { self.matching(&name.host) };
-        Known { lines, bare, first_file: self.files.first().cloned(), name }
+        Known { lines, bare, first_file: self.record.clone(), name }
     }
 
     /// Judges what a host shows; with [`HostKeyChecking::AcceptNew`] the key of an unknown host is recorded and accepted.
@@ -168,6 +202,7 @@ impl KnownHosts {
         checking: HostKeyChecking,
     ) -> Result<(), ConnectError> {
         let known = self.of(host, port);
+        self.never(&known, shown)?;
         if !known.judge(shown)? {
             if checking == HostKeyChecking::Strict {
                 return Err(known.unknown(shown.key()));
@@ -182,11 +217,29 @@ impl KnownHosts {
         Ok(())
     }
 
+    fn never(&self, known: &Known, shown: Shown<'_>) -> Result<(), ConnectError> {
+        let Some((file, keys)) = &self.revoked else { return Ok(()) };
+        let key = shown.key();
+        let signer = match shown {
+            Shown::Certificate(c) => Some(c.signature_key()),
+            Shown::Key(_) => None,
+        };
+        if keys.iter().any(|k| k == key.key_data() || Some(k) == signer) {
+            return Err(known.is_revoked(&key, &file.display().to_string()));
+        }
+        Ok(())
+    }
+
     async fn record(&self, known: Known, key: PublicKey) -> Result<(), ConnectError> {
         let Some(file) = known.first_file.clone() else { return Err(known.unknown(key)) };
         let text =
             append::line(&known.name.written, &key).map_err(|why| append::error(&known.name.written, &file, &why))?;
-        append::append(&file, &text).await.map_err(|e| append::error(&known.name.written, &file, &e.to_string()))?;
+        // The usual way to keep nothing.
+        if file != Path::new("/dev/null") {
+            append::append(&file, &text)
+                .await
+                .map_err(|e| append::error(&known.name.written, &file, &e.to_string()))?;
+        }
         if let Ok(Some(line)) = Line::parse(&text) {
             let entry = Arc::new(Entry { line, file, number: 0 });
             self.added.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);
@@ -245,10 +298,7 @@ impl Known {
         }
         for signer in signers {
             if let Some(entry) = self.revoked(signer) {
-                return Err(self.error(
-                    format!("{} of {} is revoked by {}", describe(&key), self.name.written, entry.place()),
-                    "Do not connect until you know why: replace the server's host key, then record the new one.".into(),
-                ));
+                return Err(self.is_revoked(&key, &entry.place()));
             }
         }
         // The bare name is asked only where nothing is known of the port.
@@ -284,6 +334,13 @@ impl Known {
             ));
         }
         Ok(false)
+    }
+
+    fn is_revoked(&self, key: &PublicKey, by: &str) -> ConnectError {
+        self.error(
+            format!("{} of {} is revoked by {by}", describe(key), self.name.written),
+            "Do not connect until you know why: replace the server's host key, then record the new one.".into(),
+        )
     }
 
     fn changed(&self, key: &PublicKey, entry: &Entry, what: &str) -> ConnectError {
@@ -323,7 +380,7 @@ impl Known {
 }
 
 /// Host key algorithms by preference; RFC 8332 retires ssh-rsa with SHA-1.
-fn supported() -> Vec<Algorithm> {
+pub(super) fn supported() -> Vec<Algorithm> {
     russh::Preferred::DEFAULT.key.iter().filter(|a| !matches!(a, Algorithm::Rsa { hash: None })).cloned().collect()
 }
 

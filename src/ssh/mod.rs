@@ -3,14 +3,25 @@
 //! [`Link`] is a destination that can be (re)connected, [`Session`] one live connection. Owns authentication, host keys
 //! and the discipline of the channels; knows nothing of deploys.
 
+mod algorithms;
 pub mod auth;
+pub mod bastion;
+pub mod config;
 mod connect;
 mod exec;
+mod forward;
+pub mod hop;
 mod keys;
 pub mod known_hosts;
 pub mod lines;
+pub mod network;
+mod offers;
 mod peer;
+mod proxy;
 pub mod session;
+pub mod settings;
+mod short_scalar;
+mod signing;
 mod tunnel;
 mod upload;
 mod wire;
@@ -22,7 +33,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::config::HostKeyChecking;
 use crate::event::Stream;
 
 /// A destination, with all that is needed to connect to it.
@@ -36,74 +46,60 @@ pub struct Target {
     pub port: u16,
     /// Login user.
     pub user: String,
+    /// Everything else that was decided.
+    pub settings: Arc<settings::Settings>,
+    /// The known hosts, parsed once.
+    pub known_hosts: Arc<known_hosts::KnownHosts>,
+    /// What carries the connection.
+    pub via: Via,
+    /// The places that it leads through, itself last: two targets with the same way are one.
+    pub way: Vec<String>,
 }
 
-/// What all connections of a run share; built once, held in an `Arc`.
+/// What carries a connection.
+#[derive(Debug, Clone)]
+pub enum Via {
+    /// TCP from here.
+    Direct,
+    /// Another host.
+    Jump(Arc<bastion::Bastion>),
+    /// A command's standard input and output.
+    Command(String),
+}
+
+/// What all connections of a run share; held in an `Arc`.
 pub struct Shared {
-    /// Key files to offer, `~` expanded; a missing default one is skipped, a missing configured one is an error.
-    pub identities: Vec<Identity>,
-    /// Path of the agent's socket (`SSH_AUTH_SOCK`).
-    pub agent: Option<PathBuf>,
-    /// The known hosts, parsed once.
-    pub known_hosts: known_hosts::KnownHosts,
-    /// What an unknown key means.
-    pub checking: HostKeyChecking,
-    /// Limit on TCP, handshake and authentication, each.
-    pub connect_timeout: Duration,
     /// Limit on opening a channel and starting a command.
     pub channel_timeout: Duration,
     /// How many connections may be in their handshake at once.
     pub connecting: tokio::sync::Semaphore,
-    /// Asks for a passphrase; without a terminal it answers `None` at once.
+    /// Asks the person; without a terminal it answers `None` at once.
     pub ask: Arc<dyn Ask>,
     /// Keys read so far, so that a passphrase is asked for once.
     pub keys: auth::Keys,
+    /// One question, or one touch of a security key, at a time.
+    pub person: tokio::sync::Mutex<()>,
+    /// The shell that runs a `ProxyCommand`.
+    pub shell: Option<String>,
 }
 
 /// Limit on opening a channel and starting a command.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Handshakes at once: the key exchange is where connections cost processor time.
 const CONNECTING: usize = 64;
-/// Key files offered when none is configured, best first; a missing one is passed over.
-const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
 impl Shared {
-    /// Prepares what all connections share: expands paths and reads the known hosts. `home` and `agent` are the
-    /// environment's `HOME` and `SSH_AUTH_SOCK`.
-    pub fn new(
-        ssh: &crate::config::Ssh,
-        home: &Path,
-        agent: Option<PathBuf>,
-        ask: Arc<dyn Ask>,
-    ) -> Result<Self, ConnectError> {
-        let dot_ssh = home.join(".ssh");
-        let mut identities: Vec<_> =
-            ssh.identity_files.iter().map(|p| Identity { path: expand(p, home), configured: true }).collect();
-        if identities.is_empty() {
-            identities.extend(USUAL_KEYS.map(|name| Identity { path: dot_ssh.join(name), configured: false }));
-        }
-        let mut files: Vec<_> = ssh.known_hosts.iter().map(|p| expand(p, home)).collect();
-        if files.is_empty() {
-            files.extend(["known_hosts", "known_hosts2"].map(|name| dot_ssh.join(name)));
-            files.push("/etc/ssh/ssh_known_hosts".into());
-        }
-        Ok(Self {
-            identities,
-            agent: agent.filter(|path| !path.as_os_str().is_empty()),
-            known_hosts: known_hosts::KnownHosts::load(&files)?,
-            checking: ssh.host_key_checking,
-            connect_timeout: ssh.connect_timeout,
+    /// Prepares what all connections share; `shell` is the environment's `SHELL`.
+    pub fn new(ask: Arc<dyn Ask>, shell: Option<String>) -> Self {
+        Self {
             channel_timeout: CHANNEL_TIMEOUT,
             connecting: tokio::sync::Semaphore::new(CONNECTING),
             ask,
             keys: auth::Keys::default(),
-        })
+            person: tokio::sync::Mutex::default(),
+            shell,
+        }
     }
-}
-
-/// Replaces a leading `~/` by the home directory.
-fn expand(path: &Path, home: &Path) -> PathBuf {
-    path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home.join(rest))
 }
 
 /// Allows this process as many open files as the system lets it have: every connection takes one. A refusal changes
@@ -125,14 +121,33 @@ pub fn raise_open_files() {
 pub struct Identity {
     /// Where it is.
     pub path: PathBuf,
-    /// Whether the configuration named it, or it is one of the usual ones.
+    /// Whether a configuration named it, or it is one of the usual ones.
     pub configured: bool,
+    /// Whether it is an error when it is missing: pitcrew.toml named it. ssh passes over one that only its own names.
+    pub must: bool,
 }
 
 /// Asks the person at the terminal.
 pub trait Ask: Send + Sync {
     /// Asks for the passphrase of a key file. Blocks; `None`: nobody to ask, or nothing was typed.
     fn passphrase(&self, key: &Path) -> Option<String>;
+
+    /// Tells whether there is anybody to ask.
+    fn anybody(&self) -> bool {
+        false
+    }
+
+    /// Asks what a server wants to know, a password for example; `echo`: what is typed may be seen. Blocks; `None`: nobody
+    /// to ask.
+    fn answer(&self, question: &str, echo: bool) -> Option<String> {
+        let _ = (question, echo);
+        None
+    }
+
+    /// Tells that a security key waits to be touched.
+    fn touch(&self, key: &str) {
+        let _ = key;
+    }
 }
 
 /// A command to execute, with all its input.
@@ -241,4 +256,5 @@ pub enum ConnectErrorKind {
     Local,
 }
 
+pub use network::Network;
 pub use session::{Link, Session};

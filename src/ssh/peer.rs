@@ -1,8 +1,6 @@
 //! What the library tells of the other side: its key, its refusals, its end.
 //!
-//! Refuses every channel that a server opens; nothing here asks for one.
-
-use std::sync::Arc;
+//! Refuses every channel that a server opens but the one thing that may be asked for: the lent agent.
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
@@ -10,7 +8,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::{mpsc, watch};
 
 use super::known_hosts::Shown;
-use super::{ConnectError, Shared, Target};
+use super::{ConnectError, Target, forward};
 
 /// Longest text of a server that goes into a message.
 const SAID_LIMIT: usize = 200;
@@ -18,8 +16,9 @@ const SAID_LIMIT: usize = 200;
 /// The other side of one connection.
 pub(super) struct Peer {
     pub(super) target: Target,
-    pub(super) shared: Arc<Shared>,
     pub(super) end: End,
+    /// The agent that is lent, if it was asked for.
+    pub(super) lent: forward::Lent,
     /// Descriptions of refused channels, one each, in order.
     pub(super) refusals: mpsc::UnboundedSender<String>,
 }
@@ -111,8 +110,8 @@ impl Handler for Peer {
             PublicKeyOrCertificate::PublicKey { key, .. } => Shown::Key(key),
             PublicKeyOrCertificate::Certificate(certificate) => Shown::Certificate(certificate),
         };
-        let at = (self.target.host.as_str(), self.target.port);
-        self.shared.known_hosts.check(at, shown, self.shared.checking).await.map_err(Broken::HostKey)?;
+        let (at, checking) = (self.target.settings.known_as(), self.target.settings.checking);
+        self.target.known_hosts.check(at, shown, checking).await.map_err(Broken::HostKey)?;
         Ok(true)
     }
 
@@ -159,11 +158,14 @@ impl Handler for Peer {
 
     async fn server_channel_open_agent_forward(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        refuse(reply).await
+        let Some((agent, place)) = self.lent.place() else { return refuse(reply).await };
+        reply.accept().await;
+        tokio::spawn(forward::serve(channel, agent, place, self.end.clone()));
+        Ok(())
     }
 
     async fn server_channel_open_x11(

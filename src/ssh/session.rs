@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelOpenFailure, Disconnect};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -49,6 +50,10 @@ pub struct Session {
     pub(super) channel_timeout: Duration,
     /// Commands that run.
     pub(super) running: std::sync::atomic::AtomicUsize,
+    /// Whether commands are given the agent.
+    pub(super) lends: bool,
+    /// The channel for the next command, opened while one runs: that saves it a round trip.
+    ahead: std::sync::Mutex<Ahead>,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
     cut: CancellationToken,
     /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
@@ -100,6 +105,11 @@ impl Link {
         made
     }
 
+    /// The session, if it is there and nobody makes it anew right now.
+    pub(super) fn live(&self) -> Option<Arc<Session>> {
+        self.state.try_lock().ok()?.session.as_ref().filter(|s| s.ended().is_none()).cloned()
+    }
+
     /// The live session; one that was lost is tried for again for some seconds, once.
     ///
     /// # Errors
@@ -129,6 +139,25 @@ impl Link {
     }
 }
 
+/// Where the channel for the next command stands.
+#[derive(Default)]
+enum Ahead {
+    #[default]
+    None,
+    /// Being opened, or open.
+    Asked(oneshot::Receiver<Channel<Msg>>),
+    /// The server has refused one: it is not asked again.
+    Never,
+}
+
+/// What belongs to a connection beside its handle.
+pub(super) struct Made {
+    pub(super) end: End,
+    pub(super) refusals: mpsc::UnboundedReceiver<String>,
+    pub(super) cut: CancellationToken,
+    pub(super) lends: bool,
+}
+
 /// Why a channel could not be opened.
 pub(super) enum NotOpen {
     /// The server refused it, or did not answer.
@@ -138,16 +167,21 @@ pub(super) enum NotOpen {
 }
 
 impl Session {
-    pub(super) fn new(
-        handle: Handle<Peer>,
-        end: End,
-        refusals: mpsc::UnboundedReceiver<String>,
-        cut: CancellationToken,
-        channel_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(handle: Handle<Peer>, made: Made, channel_timeout: Duration) -> Self {
+        let Made { end, refusals, cut, lends } = made;
         let _cut_on_drop = cut.clone().drop_guard();
         let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
-        Self { handle, end, channel_timeout, running: Default::default(), refusals, cut, _cut_on_drop }
+        Self {
+            handle,
+            end,
+            channel_timeout,
+            running: Default::default(),
+            lends,
+            ahead: Default::default(),
+            refusals,
+            cut,
+            _cut_on_drop,
+        }
     }
 
     /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of
@@ -177,6 +211,61 @@ impl Session {
             Ok(channel) => Ok(Box::new(Tunnel::new(channel, self.end.clone()))),
             Err(NotOpen::Refused(why)) => Err(why),
             Err(NotOpen::Lost(why)) => Err(format!("the connection was lost: {why}")),
+        }
+    }
+
+    /// Takes the channel that was opened ahead, if there is one and the server has not closed it since.
+    pub(super) async fn take_ahead(&self) -> Option<Channel<Msg>> {
+        let asked = {
+            let mut ahead = self.ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match std::mem::take(&mut *ahead) {
+                Ahead::Asked(asked) => asked,
+                other => {
+                    *ahead = other;
+                    return None;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = timeout(self.channel_timeout, asked) => answer,
+            _ = self.end.wait() => return None,
+        };
+        match answer {
+            Ok(Ok(mut channel)) => loop {
+                match channel.wait().now_or_never() {
+                    None => return Some(channel),
+                    Some(None | Some(ChannelMsg::Close | ChannelMsg::Eof)) => return None,
+                    Some(Some(_)) => {}
+                }
+            },
+            Ok(Err(_)) => {
+                *self.ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Ahead::Never;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Opens the channel for the next command, unless that is done.
+    pub(super) fn open_ahead(&self) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if matches!(*ahead, Ahead::None) {
+            let (opened, asked) = oneshot::channel();
+            *ahead = Ahead::Asked(asked);
+            let (handle, refusals) = (self.handle.clone(), self.refusals.clone());
+            // A refusal is not waited for by anybody but the next command, which then opens its own.
+            tokio::spawn(async move {
+                match timeout(ABANDONED_LIMIT, handle.channel_open_session()).await {
+                    Ok(Ok(channel)) => {
+                        if let Err(late) = opened.send(channel) {
+                            let _ = timeout(CLOSE_LIMIT, late.close()).await;
+                        }
+                    }
+                    // Its description must not be taken for that of another.
+                    Ok(Err(_)) => drop(timeout(DESCRIPTION_LIMIT, latest(&refusals)).await),
+                    Err(_) => {}
+                }
+            });
         }
     }
 

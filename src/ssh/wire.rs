@@ -1,4 +1,5 @@
-//! The TCP connection below SSH: read in large pieces, acknowledged at once while that matters, and severed on demand.
+//! What lies below SSH: TCP read in large pieces and acknowledged at once while that matters, a stream through another
+//! host, or a command. Severed on demand.
 
 use std::io;
 use std::pin::Pin;
@@ -8,11 +9,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A TCP stream that fails all reading and writing once its token is cancelled.
+use super::session::Stream;
+
+/// What carries the connection.
+pub(super) enum Carrier {
+    /// TCP from here.
+    Tcp(TcpStream),
+    /// A stream through another connection, or a command's.
+    Other(Box<dyn Stream>),
+}
+
+/// A stream that fails all reading and writing once its token is cancelled.
 ///
 /// The library's session task has no other end while it exchanges keys or is blocked in a write.
 pub(super) struct Wire {
-    tcp: TcpStream,
+    carrier: Carrier,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// What was read and not taken yet: the library takes each packet's length and body apart.
     read: Box<[u8]>,
@@ -28,10 +39,12 @@ const READ: usize = 16 * 1024;
 const QUICK: u32 = 64;
 
 impl Wire {
-    pub(super) fn new(tcp: TcpStream, cut: CancellationToken) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
+    pub(super) fn new(carrier: Carrier, cut: CancellationToken) -> io::Result<Self> {
+        if let Carrier::Tcp(tcp) = &carrier {
+            tcp.set_nodelay(true)?;
+        }
         let cut = Box::pin(cut.cancelled_owned());
-        let mut wire = Self { tcp, cut, read: vec![0; READ].into(), from: 0, to: 0, quick: QUICK };
+        let mut wire = Self { carrier, cut, read: vec![0; READ].into(), from: 0, to: 0, quick: QUICK };
         wire.quick_ack();
         Ok(wire)
     }
@@ -42,8 +55,10 @@ impl Wire {
         if self.quick > 0 {
             self.quick -= 1;
             #[cfg(target_os = "linux")]
-            // A hint only: without it everything works, slower.
-            let _ = self.tcp.set_quickack(true);
+            if let Carrier::Tcp(tcp) = &self.carrier {
+                // A hint only: without it everything works, slower.
+                let _ = tcp.set_quickack(true);
+            }
         }
     }
 
@@ -61,7 +76,10 @@ impl AsyncRead for Wire {
         let wire = &mut *self;
         if wire.from == wire.to {
             let mut fresh = ReadBuf::new(&mut wire.read);
-            std::task::ready!(Pin::new(&mut wire.tcp).poll_read(cx, &mut fresh))?;
+            std::task::ready!(match &mut wire.carrier {
+                Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut fresh),
+                Carrier::Other(stream) => Pin::new(stream).poll_read(cx, &mut fresh),
+            })?;
             (wire.from, wire.to) = (0, fresh.filled().len());
             wire.quick_ack();
         }
@@ -75,7 +93,10 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Carrier::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -84,20 +105,33 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Carrier::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
+            Carrier::Other(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.severed(cx)?;
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Carrier::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A failure here would hide the reason for which the connection ended: the library returns it instead.
-        Pin::new(&mut self.tcp).poll_shutdown(cx).map(|_| Ok(()))
+        let done = match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Carrier::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        done.map(|_| Ok(()))
     }
 }

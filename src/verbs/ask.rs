@@ -1,6 +1,6 @@
 //! Asking the person at the terminal; nobody is asked where there is none.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,26 @@ impl Ask for Terminal {
     fn passphrase(&self, key: &Path) -> Option<String> {
         let answer = rpassword::prompt_password(format!("Passphrase for {}: ", key.display())).ok()?;
         (!answer.is_empty()).then_some(answer)
+    }
+
+    fn anybody(&self) -> bool {
+        true
+    }
+
+    fn answer(&self, question: &str, echo: bool) -> Option<String> {
+        if !echo {
+            return rpassword::prompt_password(question).ok();
+        }
+        let mut stderr = std::io::stderr();
+        stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).ok()?;
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).ok().filter(|read| *read > 0)?;
+        Some(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    fn touch(&self, key: &str) {
+        // Where nothing can be written, the light of the key says it all the same.
+        let _ = writeln!(std::io::stderr(), "Touch the security key {key} to log in.");
     }
 }
 

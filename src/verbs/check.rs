@@ -14,6 +14,7 @@ use crate::name::ServerName;
 use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
 use crate::report::{cause, clean, outcome, text};
+use crate::ssh::{Link, Target};
 
 /// Connects everywhere, asks everything, changes nothing.
 ///
@@ -73,6 +74,9 @@ impl Report<'_> {
             let mark = if problems.is_empty() { "ok" } else { "FAILS" };
             lines.push(format!("{:width$}  {mark:5}  {}", server.name, self.found(&server.name)).trim_end().to_owned());
             lines.extend(problems.iter().flat_map(|f| shown(f)));
+            if let Some(link) = self.stack.links.get(&server.name).filter(|_| global.verbose) {
+                lines.extend(reached(link));
+            }
         }
         for member in &self.facts.members {
             if !global.quiet {
@@ -85,6 +89,16 @@ impl Report<'_> {
                     member.sessions,
                     member.others_in_service
                 ));
+            }
+        }
+        if global.verbose {
+            for link in self.stack.balancer_links() {
+                lines.push(format!("balancer  at {}", link.target().name));
+                lines.extend(reached(link));
+            }
+            for bastion in self.stack.network.bastions() {
+                lines.push(format!("jump host {}", bastion.target().name));
+                lines.extend(settings(bastion.target()));
             }
         }
         for failure in self.problems(None) {
@@ -121,6 +135,7 @@ impl Report<'_> {
                     "reached": f.is_some(),
                     "release": f.and_then(|f| f.current.as_ref()),
                     "free_kb": f.and_then(|f| f.free_kb),
+                    "ssh": self.stack.links.get(&s.name).map(|l| explained(l.target())),
                 })
             }).collect::<Vec<_>>(),
         });
@@ -143,6 +158,24 @@ impl Report<'_> {
         };
         format!("{}@{}: {release}{running}{free}", f.user, f.root)
     }
+}
+
+/// Tells how a host is reached, setting by setting, and where each comes from.
+fn reached(link: &Link) -> Vec<String> {
+    let target = link.target();
+    let mut lines = vec![format!("    ssh: {}", clean::clean(&target.way_shown()))];
+    lines.extend(settings(target));
+    lines
+}
+
+fn explained(target: &Target) -> serde_json::Value {
+    let explained = target.settings.explained.iter();
+    explained.map(|e| serde_json::json!({"name": e.name, "value": e.value, "from": e.from.to_string()})).collect()
+}
+
+fn settings(target: &Target) -> Vec<String> {
+    let explained = target.settings.explained.iter();
+    explained.map(|e| format!("    {} {}  ({})", e.name, clean::clean(&e.value), e.from)).collect()
 }
 
 fn shown(failure: &Failure) -> Vec<String> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::balancer::Balancer;
 use crate::cli::{Global, Select};
-use crate::config::{self, BalancerAddress, Config};
+use crate::config::{self, BalancerAddress, Config, ConfigFile};
 use crate::engine::remote::{Execution, execute};
 use crate::engine::standing::Standings;
 use crate::error::Error;
@@ -20,7 +20,8 @@ use crate::name::{RunId, ServerName};
 use crate::remote::calls::{self, Site};
 use crate::remote::{Answer, Call, Owner};
 use crate::report::scrub::Redactor;
-use crate::ssh::{Ask, Link, Shared, Target};
+use crate::ssh::config::{Local, Question};
+use crate::ssh::{ConnectError, Link, Network};
 use crate::web::{self, Template};
 
 /// A stack that can be spoken to.
@@ -39,6 +40,8 @@ pub struct Stack {
     pub standings: Arc<Standings>,
     /// Whether the first question already makes one.
     pub stands: bool,
+    /// How everything is reached.
+    pub network: Network,
     balancer_links: Vec<Arc<Link>>,
 }
 
@@ -95,57 +98,43 @@ impl Stack {
     /// When keys, known hosts or secrets cannot be read.
     pub fn prepare(config: Config, global: &Global) -> Result<Self, Error> {
         crate::ssh::raise_open_files();
-        let home = home()?;
-        let ask: Arc<dyn Ask> = super::ask::asking(global);
-        let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from);
-        let mut ssh = config.ssh.clone();
-        for path in ssh.identity_files.iter_mut().chain(&mut ssh.known_hosts) {
-            if !path.starts_with("~") {
-                *path = config.base.join(&*path);
+        let mut network = network(&config, global)?;
+        network.limit_channels(config.timeouts.step);
+        let ssh = |e: ConnectError| Error::usage(e.detail).hint(e.hint);
+        let asked: Vec<Question> = config.servers.iter().map(|s| question(&s.host, &s.user, s.port)).collect();
+        network.prepare(&asked).map_err(ssh)?;
+        let mut links: BTreeMap<ServerName, Arc<Link>> = BTreeMap::new();
+        for (server, asked) in config.servers.iter().zip(&asked) {
+            let link = network.link(&server.name.0, asked).map_err(ssh)?;
+            if let Some((other, _)) = links.iter().find(|(_, l)| Arc::ptr_eq(l, &link)) {
+                let what = format!("{other} and {} are one server: {}", server.name, link.target().way_shown());
+                return Err(
+                    Error::usage(what).hint("remove one of the two, or correct HostName in ssh's configuration")
+                );
             }
+            links.insert(server.name.clone(), link);
         }
-        let mut shared = Shared::new(&ssh, &home, agent, ask).map_err(|e| Error::usage(e.detail).hint(e.hint))?;
-        let step = config.timeouts.step;
-        shared.channel_timeout = shared.channel_timeout.min(step);
-        let shared = Arc::new(shared);
-        let local_user = local_user();
-        let target = |name: String, host: &str, user: &Option<String>, port: Option<u16>| Target {
-            name,
-            host: host.to_owned(),
-            port: port.unwrap_or(config.ssh.port),
-            user: user.clone().or_else(|| config.ssh.user.clone()).unwrap_or_else(|| local_user.clone()),
-        };
-        let links: BTreeMap<ServerName, Arc<Link>> = config
-            .servers
-            .iter()
-            .map(|s| {
-                let target = target(s.name.0.clone(), &s.host, &s.user, s.port);
-                (s.name.clone(), Arc::new(Link::new(target, shared.clone())))
-            })
-            .collect();
-        let links_made: std::cell::RefCell<Vec<Arc<Link>>> = std::cell::RefCell::default();
+        let mut balancer_links: Vec<Arc<Link>> = Vec::new();
+        let mut addresses = Vec::new();
+        for address in config.balancer.iter().flat_map(|b| &b.at) {
+            let BalancerAddress::Ssh { user, host, port, .. } = address else { continue };
+            // A balancer that is also a server, or stands in the file twice, needs one connection only.
+            let link = network.link(host, &question(host, user, *port)).map_err(ssh)?;
+            if !links.values().chain(&balancer_links).any(|l| Arc::ptr_eq(l, &link)) {
+                balancer_links.push(link.clone());
+            }
+            addresses.push((address.clone(), link));
+        }
         let balancer = config.balancer.as_ref().map(|cfg| {
-            let made = Balancer::new(cfg, |address| {
-                let BalancerAddress::Ssh { user, host, port, .. } = address else { return None };
-                let target = target(host.clone(), host, user, *port);
-                // A balancer that is also a server, or stands in the file twice, needs one connection only.
-                let made = links_made.borrow().clone();
-                let known = links.values().chain(&made).find(|l| same(l.target(), &target)).cloned();
-                Some(known.unwrap_or_else(|| {
-                    let link = Arc::new(Link::new(target, shared.clone()));
-                    links_made.borrow_mut().push(link.clone());
-                    link
-                }))
-            });
-            Arc::new(made.within(step))
+            let link = |address: &BalancerAddress| addresses.iter().find(|(a, _)| a == address).map(|(_, l)| l.clone());
+            Arc::new(Balancer::new(cfg, link).within(config.timeouts.step))
         });
-        let balancer_links = links_made.into_inner();
         let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let env = config.env.clone().into_iter().chain(secrets).collect();
         let standings = Arc::default();
         let config = Arc::new(config);
-        Ok(Self { config, links, balancer, env, redactor, standings, stands: false, balancer_links })
+        Ok(Self { config, links, balancer, env, redactor, network, standings, stands: false, balancer_links })
     }
 
     /// What all remote scripts of the stack share.
@@ -244,7 +233,7 @@ impl Stack {
 
     /// Ends every connection.
     pub async fn close(&self) {
-        join_all(self.links.values().chain(&self.balancer_links).map(|l| l.close())).await;
+        self.network.close().await;
     }
 
     /// The servers of the run after `--only` and `--except`.
@@ -261,8 +250,30 @@ impl Stack {
     }
 }
 
-fn same(a: &Target, b: &Target) -> bool {
-    (a.host.as_str(), a.port, a.user.as_str()) == (b.host.as_str(), b.port, b.user.as_str())
+fn question(host: &str, user: &Option<String>, port: Option<u16>) -> Question {
+    Question { host: host.to_owned(), user: user.clone(), port }
+}
+
+/// Reads what decides how servers are reached.
+fn network(config: &Config, global: &Global) -> Result<Network, Error> {
+    let mut ssh = config.ssh.clone();
+    let named = match &mut ssh.config_file {
+        ConfigFile::Path(path) => Some(path),
+        ConfigFile::Usual | ConfigFile::Off => None,
+    };
+    for path in ssh.identity_files.iter_mut().chain(&mut ssh.known_hosts).chain(named) {
+        if !path.starts_with("~") {
+            *path = config.base.join(&*path);
+        }
+    }
+    let local = Local {
+        home: home()?,
+        user: local_user(),
+        uid: nix::unistd::getuid().as_raw(),
+        host: nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
+        env: Arc::new(|name| std::env::var(name).ok()),
+    };
+    Network::new(&ssh, local, super::ask::asking(global)).map_err(|e| Error::usage(e.detail).hint(e.hint))
 }
 
 /// The operator's home directory: HOME, else what the system says.

@@ -47,8 +47,14 @@ wait_for_it() {
 }
 
 told
-# What waits for input that will never come is ended: its sender is gone.
-if [ "$p_end" = yes ]; then
+# known: the step has left its last word.
+known() {
+    first_line "$lock/step.$wanted"
+    case $line in '' | begun) return 1 ;; esac
+}
+
+# finish_off: ends what works on the step.
+finish_off() {
     for signal in TERM KILL; do
         running || break
         for pid in $pids; do kill -s "$signal" "$pid" 2>/dev/null; done
@@ -57,18 +63,28 @@ if [ "$p_end" = yes ]; then
             pause
         done
     done
-fi
+}
+
+# Its word counts, and not that its shell is there yet: that may stand ready for more, on a connection that is gone.
 clock
-asked=$now
-deadline=$((now + p_limit))
-wait_for_it
-if [ ! -e "$lock/step.$wanted" ]; then
-    # The server may have taken the command, and not have come round to starting it.
-    sleep 1
-    wait_for_it
-fi
+deadline=$((now + p_limit)) begun_by=$((now + 2))
+while ! known; do
+    clock
+    if ! running; then
+        # The server may have taken the command, and not have come round to starting it.
+        if [ -e "$lock/step.$wanted" ] || [ "$now" -ge "$begun_by" ]; then break; fi
+    elif [ "$p_end" = yes ] || { [ ! -e "$lock/step.$wanted" ] && [ "$now" -ge "$begun_by" ]; }; then
+        # What waits for input waits for ever: its sender is gone.
+        finish_off
+        break
+    elif [ "$now" -ge "$deadline" ]; then
+        fail still_running "it still runs after $p_limit s"
+    fi
+    pause
+done
 if [ -e "$lock/step.$wanted" ]; then
-    say became begun
+    first_line "$lock/step.$wanted"
+    say became "${line:-begun}"
 else
     say became never
 fi

@@ -1,9 +1,9 @@
 # What became of a release, and of a server.
 
-# with_room COMMAND…: does it, if need be in the room that the switch set aside.
+# with_room COMMAND…: does it, if need be in the room that the switch set aside, and in that of what no step asks for any more.
 with_room() {
     "$@" && return 0
-    rm -f "$lock"/spare.*
+    rm -f "$lock"/spare.* "$lock"/step.* "$lock/before" "$own/start.log"
     "$@"
 }
 tell_history() { error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1); }

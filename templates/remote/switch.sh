@@ -30,15 +30,15 @@ if [ "$state" != foreign ]; then
 fi
 # keep_room: sets space and inodes aside, in the lock: going back must work on a disk that is full by then.
 keep_room() {
-    for n in 1 2 3 4; do printf '%4096s' '' >"$lock/spare.$n" || return 1; done
+    for n in 1 2 3 4 5 6 7 8; do printf '%4096s' '' >"$lock/spare.$n" || return 1; done
 }
 if [ "$state" != prepared ]; then
     rm -f "$lock"/spare.*
 elif ! keep_room 2>/dev/null; then
     # A shell's own error does not tell a full disk from a broken one; that of `cat` does.
-    error=$({ printf '%16384s' '' | cat >"$lock/spare.1"; } 2>&1)
+    error=$({ printf '%32768s' '' | cat >"$lock/spare.1"; } 2>&1)
     rm -f "$lock"/spare.*
-    refuse no_space "${error:-there is no room for four small files}"
+    refuse no_space "${error:-there is no room for a few small files}"
 fi
 # Going forward needs its journal.
 note switch "${p_from:--}" "$p_to" || [ "$state" != prepared ] || refuse not_writable "$error"

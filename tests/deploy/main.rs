@@ -11,5 +11,6 @@ mod order;
 mod output;
 mod policies;
 mod recover;
+mod rounds;
 mod stack;
 mod unwinding;

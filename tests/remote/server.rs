@@ -185,6 +185,11 @@ impl Server {
         child
     }
 
+    /// Starts a command line as sshd does, its three streams piped.
+    pub fn start(&self, command: &str) -> Child {
+        self.spawn(command)
+    }
+
     fn spawn(&self, command: &str) -> Child {
         let login = self.login.clone().unwrap_or_else(|| self.dir.path().join("bin/sh"));
         Command::new(login)

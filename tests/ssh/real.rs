@@ -17,10 +17,10 @@ use crate::support::{Answers, Client, command, payload, run, run_until};
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// A running sshd; ends with the value.
-struct Sshd {
-    dir: tempfile::TempDir,
+pub struct Sshd {
+    pub dir: tempfile::TempDir,
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Drop for Sshd {
@@ -31,7 +31,7 @@ impl Drop for Sshd {
 }
 
 /// Starts sshd; `None` where it is not installed, which is said loudly, or is a failure if the daemons are demanded.
-fn sshd(extra: &str) -> Option<Sshd> {
+pub fn sshd(extra: &str) -> Option<Sshd> {
     if !Path::new(SSHD).exists() {
         assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none_or(|v| v != "1"), "{SSHD} is not installed");
         #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
@@ -86,35 +86,35 @@ fn sshd(extra: &str) -> Option<Sshd> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "waits for a process outside of any runtime")]
-fn nap() {
+pub fn nap() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
-fn keygen(path: &Path, kind: &str, passphrase: &str) {
+pub fn keygen(path: &Path, kind: &str, passphrase: &str) {
     keygen_with(path, &["-t", kind, "-N", passphrase]);
 }
 
-fn keygen_with(path: &Path, arguments: &[&str]) {
+pub fn keygen_with(path: &Path, arguments: &[&str]) {
     let out =
         Command::new("ssh-keygen").args(["-q", "-C", "a comment", "-f"]).arg(path).args(arguments).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-fn public(path: &Path) -> String {
+pub fn public(path: &Path) -> String {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     std::fs::read_to_string(PathBuf::from(name)).unwrap()
 }
 
 impl Sshd {
-    fn authorize(&self, key: &Path) {
+    pub fn authorize(&self, key: &Path) {
         let file = self.dir.path().join("authorized_keys");
         let text = std::fs::read_to_string(&file).unwrap() + &public(key);
         std::fs::write(file, text).unwrap();
     }
 
     /// A client with one ed25519 key that the server accepts.
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         let mut client = Client::new();
         let key = client.home.path().join("key");
         keygen(&key, "ed25519", "");
@@ -123,15 +123,19 @@ impl Sshd {
         client
     }
 
-    fn host_key(&self, kind: &str) -> String {
+    pub fn host_key(&self, kind: &str) -> String {
         public(&self.dir.path().join(format!("host_{kind}"))).trim().to_owned()
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("[127.0.0.1]:{}", self.port)
     }
 
-    fn log(&self) -> String {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 }
@@ -207,9 +211,9 @@ async fn a_command_that_ignores_its_input_reports_its_own_failure() {
 async fn input_that_nobody_reads_is_not_waited_for_for_ever() {
     let Some(sshd) = sshd("") else { return };
     let client = sshd.client();
-    let mut shared = client.shared();
-    shared.channel_timeout = Duration::from_secs(3);
-    let session = client.link_with(sshd.port, shared).session().await.unwrap();
+    let mut network = client.network();
+    std::sync::Arc::get_mut(&mut network.shared).unwrap().channel_timeout = Duration::from_secs(3);
+    let session = client.link_with(sshd.port, &network).session().await.unwrap();
     let (file, _) = payload(20_000_000);
     let exec = Exec { payload: Some(file), ..command("echo $$; exec sleep 1000") };
     let (ended, heard) = run(&session, exec).await;
@@ -421,9 +425,9 @@ async fn a_passphrase_is_asked_for_once_and_only_for_a_key_that_helps() {
         sshd.authorize(&useful);
         client.ssh.identity_files = vec![useless, useful.clone()];
         client.answers = std::sync::Arc::new(Answers { passphrase: Some("secret".into()), ..Answers::default() });
-        let shared = std::sync::Arc::new(client.shared());
-        let target = client.link(sshd.port).target().clone();
-        let links = [(); 3].map(|()| pitcrew::ssh::Link::new(target.clone(), shared.clone()));
+        let network = client.network();
+        let target = client.link_with(sshd.port, &network).target().clone();
+        let links = [(); 3].map(|()| pitcrew::ssh::Link::new(target.clone(), network.shared.clone()));
         let all = futures::future::join_all(links.iter().map(|l| l.session())).await;
         assert!(
             all.iter().all(Result::is_ok),
@@ -510,9 +514,9 @@ async fn the_usual_keys_are_found_and_no_more_than_five_are_offered() {
 }
 
 /// A running ssh-agent; ends with the value.
-struct Agent {
+pub struct Agent {
     child: Child,
-    socket: PathBuf,
+    pub socket: PathBuf,
 }
 
 impl Drop for Agent {
@@ -522,7 +526,7 @@ impl Drop for Agent {
     }
 }
 
-fn agent(dir: &Path, keys: &[&Path]) -> Agent {
+pub fn agent(dir: &Path, keys: &[&Path]) -> Agent {
     let socket = dir.join("agent");
     let child = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
     let agent = Agent { child, socket };
@@ -596,7 +600,7 @@ async fn a_server_that_takes_no_keys_is_told_apart() {
 async fn host_keys_are_checked() {
     let Some(sshd) = sshd("") else { return };
     let mut client = sshd.client();
-    client.ssh.host_key_checking = HostKeyChecking::Strict;
+    client.ssh.host_key_checking = Some(HostKeyChecking::Strict);
     let e = client.link(sshd.port).session().await.err().unwrap();
     assert_eq!(e.kind, ConnectErrorKind::HostKey);
     assert!(e.detail.contains("not known"), "{}", e.detail);
@@ -611,7 +615,7 @@ async fn host_keys_are_checked() {
     assert_eq!(e.kind, ConnectErrorKind::HostKey);
     assert!(e.detail.contains("known_hosts:2 holds another key"), "{}", e.detail);
     // accept-new refuses it as well.
-    client.ssh.host_key_checking = HostKeyChecking::AcceptNew;
+    client.ssh.host_key_checking = Some(HostKeyChecking::AcceptNew);
     assert_eq!(client.link(sshd.port).session().await.err().unwrap().kind, ConnectErrorKind::HostKey);
 
     let key = sshd.host_key("ed25519");
@@ -634,7 +638,7 @@ async fn accept_new_writes_what_ssh_keygen_finds() {
     let out = Command::new("ssh-keygen").arg("-H").arg("-f").arg(client.known_hosts()).output().unwrap();
     assert!(out.status.success());
     assert!(std::fs::read_to_string(client.known_hosts()).unwrap().starts_with("|1|"));
-    client.ssh.host_key_checking = HostKeyChecking::Strict;
+    client.ssh.host_key_checking = Some(HostKeyChecking::Strict);
     client.link(sshd.port).session().await.unwrap();
 }
 
@@ -652,7 +656,7 @@ async fn a_host_certificate_is_trusted_by_its_authority() {
         };
         let Some(sshd) = sshd_with_certificate(certify) else { return };
         let mut client = sshd.client();
-        client.ssh.host_key_checking = HostKeyChecking::Strict;
+        client.ssh.host_key_checking = Some(HostKeyChecking::Strict);
         client.know(&format!("@cert-authority [127.0.0.1]:* {}", public(&ca)));
         match client.link(sshd.port).session().await {
             Ok(_) => assert!(good),

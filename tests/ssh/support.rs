@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pitcrew::config::{HostKeyChecking, Ssh};
+use pitcrew::config::{ConfigFile, HostKeyChecking, Ssh};
 use pitcrew::event::Stream;
-use pitcrew::ssh::{Ask, Ended, Exec, Heard, Link, Payload, Session, Shared, Target};
+use pitcrew::ssh::config::{Local, Question};
+use pitcrew::ssh::{Ask, Ended, Exec, Heard, Link, Network, Payload, Session};
 use tokio_util::sync::CancellationToken;
 
 /// Answers for the person at the terminal, and counts.
 #[derive(Default)]
 pub struct Answers {
     pub passphrase: Option<String>,
+    /// Answers everything that servers ask.
+    pub password: Option<String>,
     pub asked: Mutex<Vec<PathBuf>>,
 }
 
@@ -20,6 +23,19 @@ impl Ask for Answers {
     fn passphrase(&self, key: &Path) -> Option<String> {
         self.asked.lock().unwrap().push(key.to_path_buf());
         self.passphrase.clone()
+    }
+
+    fn touch(&self, key: &str) {
+        self.asked.lock().unwrap().push(format!("touch {key}").into());
+    }
+
+    fn anybody(&self) -> bool {
+        self.password.is_some()
+    }
+
+    fn answer(&self, question: &str, _: bool) -> Option<String> {
+        self.asked.lock().unwrap().push(question.into());
+        self.password.clone()
     }
 }
 
@@ -35,14 +51,35 @@ impl Client {
     pub fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let ssh = Ssh {
-            user: None,
-            port: 22,
+            user: Some(me()),
+            port: None,
             identity_files: Vec::new(),
             known_hosts: vec!["~/.ssh/known_hosts".into()],
-            host_key_checking: HostKeyChecking::AcceptNew,
-            connect_timeout: Duration::from_secs(30),
+            host_key_checking: Some(HostKeyChecking::AcceptNew),
+            config_file: ConfigFile::Off,
+            connect_timeout: Some(Duration::from_secs(30)),
+            jump: None,
+            forward_agent: None,
         };
         Self { home, answers: Arc::default(), agent: None, ssh }
+    }
+
+    /// A client that is told everything by an ssh_config.
+    pub fn configured(text: &str) -> Self {
+        let mut client = Self::new();
+        client.ssh = Ssh {
+            user: None,
+            known_hosts: Vec::new(),
+            host_key_checking: None,
+            config_file: ConfigFile::Path("~/config".into()),
+            ..client.ssh
+        };
+        client.configure(text);
+        client
+    }
+
+    pub fn configure(&self, text: &str) {
+        std::fs::write(self.home.path().join("config"), text).unwrap();
     }
 
     pub fn known_hosts(&self) -> PathBuf {
@@ -54,19 +91,39 @@ impl Client {
         std::fs::write(self.known_hosts(), text).unwrap();
     }
 
-    pub fn shared(&self) -> Shared {
-        Shared::new(&self.ssh, self.home.path(), self.agent.clone(), self.answers.clone()).unwrap()
+    pub fn local(&self) -> Local {
+        let agent = self.agent.as_ref().map(|path| path.display().to_string());
+        Local {
+            home: self.home.path().to_path_buf(),
+            user: me(),
+            uid: nix::unistd::geteuid().as_raw(),
+            host: nix::unistd::gethostname().unwrap().into_string().unwrap(),
+            env: Arc::new(move |name| if name == "SSH_AUTH_SOCK" { agent.clone() } else { None }),
+        }
     }
 
-    pub fn link(&self, port: u16) -> Link {
-        self.link_with(port, self.shared())
+    pub fn network(&self) -> Network {
+        Network::new(&self.ssh, self.local(), self.answers.clone()).unwrap()
     }
 
-    pub fn link_with(&self, port: u16, shared: Shared) -> Link {
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-        let target = Target { name: "web1".into(), host: "127.0.0.1".into(), port, user };
-        Link::new(target, Arc::new(shared))
+    pub fn link(&self, port: u16) -> Arc<Link> {
+        self.link_with(port, &self.network())
     }
+
+    pub fn link_with(&self, port: u16, network: &Network) -> Arc<Link> {
+        network.link("web1", &ask(&format!("127.0.0.1:{port}"))).unwrap()
+    }
+}
+
+/// The user that the tests run as, and log in as.
+pub fn me() -> String {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+}
+
+/// An address as pitcrew.toml has it.
+pub fn ask(address: &str) -> Question {
+    let one = pitcrew::config::hosts::parse_one(address).unwrap();
+    Question { host: one.host, user: one.user, port: one.port }
 }
 
 /// What was heard of a command.

@@ -21,8 +21,8 @@ use super::raw::{Found, Section};
 use super::schema;
 use super::words::quoted;
 use super::{
-    App, BatchSize, Config, HostKeyChecking, Migrate, MigrateWhen, OnFailure, Prepare, Source, SourceKind, Ssh,
-    Strategy, Timeouts,
+    App, BatchSize, Config, ConfigFile, HostKeyChecking, Migrate, MigrateWhen, OnFailure, Prepare, Source, SourceKind,
+    Ssh, Strategy, Timeouts,
 };
 
 /// Servers in a batch of a rolling run when nobody says how many.
@@ -31,8 +31,6 @@ const BATCH: usize = 2;
 const KEEP_RELEASES: usize = 5;
 /// The SSH port.
 pub const SSH_PORT: u16 = 22;
-/// TCP, handshake and authentication, each.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// pitcrew's own short steps: they do a few file operations, and a server that needs longer is in trouble.
 const STEP: Duration = Duration::from_secs(60);
@@ -64,7 +62,7 @@ pub fn resolve(
     let web = parameters::web(input, root, merged, problems);
     let source = source(merged, problems);
     let ssh = ssh(merged);
-    let servers = servers::servers(merged, ssh.port, problems);
+    let servers = servers::servers(merged, ssh.port.unwrap_or(SSH_PORT), problems);
     let batch = Section::one(merged, "app").and_then(|app| app.batch("batch"));
     let walk = balancer::Walk { servers: &servers, strategy, template: web.as_ref().map(|w| w.strategy), batch };
     let balancer = balancer::balancer(merged, &walk, problems);
@@ -179,13 +177,21 @@ fn ssh(merged: &DeTable<'_>) -> Ssh {
         texts.iter().map(|t| PathBuf::from(t.value)).collect()
     };
     let checking = [("strict", HostKeyChecking::Strict), ("accept-new", HostKeyChecking::AcceptNew)];
+    let config_file = match section.and_then(|s| s.path_or_false("config_file")) {
+        None => ConfigFile::Usual,
+        Some(None) => ConfigFile::Off,
+        Some(Some(path)) => ConfigFile::Path(PathBuf::from(path)),
+    };
     Ssh {
         user: section.and_then(|s| s.text("user")).map(|u| u.value.to_owned()),
-        port: section.and_then(|s| s.whole("port")).and_then(|p| p.value.try_into().ok()).unwrap_or(SSH_PORT),
+        port: section.and_then(|s| s.whole("port")).and_then(|p| p.value.try_into().ok()),
         identity_files: paths("identity_file"),
         known_hosts: paths("known_hosts"),
-        host_key_checking: word(section, "host_key_checking", &checking).map_or(HostKeyChecking::Strict, |c| c.value),
-        connect_timeout: section.and_then(|s| s.duration("connect_timeout")).map_or(CONNECT_TIMEOUT, |d| d.value),
+        host_key_checking: word(section, "host_key_checking", &checking).map(|c| c.value),
+        config_file,
+        connect_timeout: section.and_then(|s| s.duration("connect_timeout")).map(|d| d.value),
+        jump: section.and_then(|s| s.text("jump")).map(|j| j.value.to_owned()),
+        forward_agent: section.and_then(|s| s.boolean("forward_agent")),
     }
 }
 

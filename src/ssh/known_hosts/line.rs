@@ -126,7 +126,7 @@ impl Hosts {
 }
 
 /// Matches `*` and `?`; linear in time but for one restart point, so no pattern can make it crawl.
-fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+pub(in crate::ssh) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

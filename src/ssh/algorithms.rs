@@ -1,0 +1,203 @@
+//! What is negotiated: our preference, and what ssh_config makes of it.
+
+use russh::keys::Algorithm;
+use russh::{Preferred, cipher, kex, mac};
+
+use super::ConnectError;
+use super::config::{Origin, wrong};
+use super::known_hosts::{Known, supported, wildcard};
+
+/// The end of a certificate algorithm's name.
+const CERTIFICATE: &str = "-cert-v01@openssh.com";
+
+/// What ssh_config says of one kind of algorithm.
+pub(super) struct Wish {
+    pub(super) name: &'static str,
+    pub(super) text: String,
+    pub(super) from: Origin,
+}
+
+/// The algorithms that are offered, best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lists {
+    kex: Vec<kex::Name>,
+    ciphers: Vec<cipher::Name>,
+    macs: Vec<mac::Name>,
+    host_keys: HostKeys,
+}
+
+/// Kinds of host keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HostKeys {
+    plain: Vec<Algorithm>,
+    certified: Vec<Algorithm>,
+    /// Whether the order is the configuration's, and not that of the keys which are known.
+    fixed: bool,
+}
+
+impl Lists {
+    /// Decides what is offered.
+    pub(super) fn new([kex, ciphers, macs, keys]: [Option<Wish>; 4]) -> Result<Self, ConnectError> {
+        Ok(Self {
+            kex: chosen(kex.as_ref(), &exchanges(), |name| kex::Name::try_from(name).ok(), &["none"])?,
+            ciphers: chosen(ciphers.as_ref(), &CIPHERS, |name| cipher::Name::try_from(name).ok(), &["none", "clear"])?,
+            macs: chosen(macs.as_ref(), &Preferred::DEFAULT.mac, |name| mac::Name::try_from(name).ok(), &["none"])?,
+            host_keys: HostKeys::new(keys.as_ref())?,
+        })
+    }
+
+    /// What is offered to a host of which so much is known.
+    pub(super) fn preferred(&self, known: &Known) -> Preferred {
+        let (mut plain, mut certified) = (known.algorithms(), known.certificate_algorithms());
+        let keys = &self.host_keys;
+        if keys.fixed {
+            // Certificates are of use only where an authority is known.
+            certified = keys.certified.iter().filter(|a| certified.contains(a)).cloned().collect();
+            plain.clone_from(&keys.plain);
+        } else {
+            plain.retain(|a| keys.plain.contains(a));
+            plain.extend(keys.plain.iter().filter(|a| !supported().contains(a)).cloned());
+            certified.retain(|a| keys.certified.contains(a));
+        }
+        let mut kex = self.kex.clone();
+        // The names that announce extensions and the strict exchange stand in the same list.
+        kex.extend(Preferred::DEFAULT.kex.iter().filter(|k| announces(k)).copied());
+        Preferred {
+            kex: kex.into(),
+            key: plain.into(),
+            host_key_certificates: certified.into(),
+            cipher: self.ciphers.clone().into(),
+            mac: self.macs.clone().into(),
+            compression: vec![russh::compression::NONE].into(),
+        }
+    }
+}
+
+const CIPHERS: [cipher::Name; 5] =
+    [cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_128_CTR];
+
+fn announces(name: &kex::Name) -> bool {
+    name.as_ref().starts_with("ext-info-") || name.as_ref().starts_with("kex-strict-")
+}
+
+/// Key exchanges, best first.
+fn exchanges() -> Vec<kex::Name> {
+    let mut all = vec![kex::MLKEM768X25519_SHA256, kex::CURVE25519, kex::CURVE25519_PRE_RFC_8731];
+    // Servers bound to FIPS 140 have only these.
+    all.extend([kex::ECDH_SHA2_NISTP256, kex::ECDH_SHA2_NISTP384, kex::ECDH_SHA2_NISTP521]);
+    let rest: Vec<_> = Preferred::DEFAULT.kex.iter().filter(|k| !all.contains(k) && !announces(k)).copied().collect();
+    all.extend(rest);
+    all
+}
+
+/// Applies a wish to what is usual, and keeps what is spoken here.
+fn chosen<T: AsRef<str> + Copy>(
+    wish: Option<&Wish>,
+    usual: &[T],
+    known: impl Fn(&str) -> Option<T>,
+    never: &[&str],
+) -> Result<Vec<T>, ConnectError> {
+    let Some(wish) = wish else { return Ok(usual.to_vec()) };
+    let names: Vec<&str> = usual.iter().map(AsRef::as_ref).collect();
+    let wanted = apply(&wish.text, &names);
+    let found: Vec<T> = wanted.iter().filter(|n| !never.contains(&n.as_str())).filter_map(|n| known(n)).collect();
+    if found.is_empty() { Err(nothing(wish, &names)) } else { Ok(found) }
+}
+
+fn nothing(wish: &Wish, names: &[&str]) -> ConnectError {
+    let what = format!("none of its {} is supported; supported are {}", wish.name, names.join(", "));
+    wrong(&wish.from, &what)
+}
+
+/// Applies a list to the usual one: `+` appends, `-` removes, `^` puts first, otherwise it replaces.
+fn apply(text: &str, usual: &[&str]) -> Vec<String> {
+    let list = |text: &str| -> Vec<String> { text.split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect() };
+    let usual = || usual.iter().map(|n| (*n).to_owned());
+    let mut all: Vec<String> = match text.chars().next() {
+        Some('+') => usual().chain(list(&text[1..])).collect(),
+        Some('^') => list(&text[1..]).into_iter().chain(usual()).collect(),
+        Some('-') => {
+            let out = list(&text[1..]);
+            usual().filter(|n| !out.iter().any(|o| wildcard(o.as_bytes(), n.as_bytes()))).collect()
+        }
+        _ => list(text),
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|name| seen.insert(name.clone()));
+    all
+}
+
+impl HostKeys {
+    fn new(wish: Option<&Wish>) -> Result<Self, ConnectError> {
+        let all = supported();
+        let Some(wish) = wish else { return Ok(Self { certified: all.clone(), plain: all, fixed: false }) };
+        let certified = all.iter().map(|a| format!("{a}{CERTIFICATE}"));
+        let names: Vec<String> = certified.chain(all.iter().map(ToString::to_string)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut keys = Self { plain: Vec::new(), certified: Vec::new(), fixed: !wish.text.starts_with(['+', '-']) };
+        for name in apply(&wish.text, &names) {
+            let (list, bare) = match name.strip_suffix(CERTIFICATE) {
+                Some(bare) => (&mut keys.certified, bare),
+                None => (&mut keys.plain, name.as_str()),
+            };
+            // SHA-1 only where it is asked for by name.
+            let spoken = Algorithm::new(bare).ok().filter(|a| all.contains(a) || *a == Algorithm::Rsa { hash: None });
+            list.extend(spoken);
+        }
+        if keys.plain.is_empty() && keys.certified.is_empty() {
+            return Err(nothing(wish, &names));
+        }
+        Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh::known_hosts::KnownHosts;
+
+    fn wish(text: &str) -> Option<Wish> {
+        Some(Wish { name: "Test", text: text.into(), from: Origin::File("config".into(), 3) })
+    }
+
+    fn ciphers(text: &str) -> Vec<String> {
+        let lists = Lists::new([None, wish(text), None, None]).unwrap();
+        lists.ciphers.iter().map(|c| c.as_ref().to_owned()).collect()
+    }
+
+    #[test]
+    fn lists_replace_append_remove_and_put_first() {
+        assert_eq!(ciphers("aes256-ctr,unknown,aes128-ctr"), ["aes256-ctr", "aes128-ctr"]);
+        assert_eq!(ciphers("+aes192-ctr").last().unwrap(), "aes192-ctr");
+        assert_eq!(ciphers("^aes128-ctr")[0], "aes128-ctr");
+        assert_eq!(ciphers("^aes128-ctr").len(), 5);
+        assert_eq!(ciphers("-aes*"), ["chacha20-poly1305@openssh.com"]);
+        let e = Lists::new([None, wish("arcfour,none"), None, None]).unwrap_err();
+        assert!(e.detail.contains("config:3") && e.detail.contains("aes128-gcm"), "{e:?}");
+    }
+
+    #[test]
+    fn the_announcements_stay() {
+        let lists = Lists::new([wish("curve25519-sha256"), None, None, None]).unwrap();
+        let known = KnownHosts::default().of("h", 22);
+        let names: Vec<&str> =
+            lists.preferred(&known).kex.iter().map(|k| k.as_ref().to_owned().leak() as &str).collect();
+        assert_eq!(names[0], "curve25519-sha256");
+        assert!(names.contains(&"kex-strict-c-v00@openssh.com") && names.contains(&"ext-info-c"), "{names:?}");
+        assert!(!names.contains(&"mlkem768x25519-sha256"));
+    }
+
+    #[test]
+    fn host_keys_follow_what_is_known_unless_their_order_is_given() {
+        let known = KnownHosts::default().of("h", 22);
+        let first = |text: &str| {
+            let lists = Lists::new([None, None, None, wish(text)]).unwrap();
+            lists.preferred(&known).key.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(first("rsa-sha2-256,ssh-ed25519"), ["rsa-sha2-256", "ssh-ed25519"]);
+        assert_eq!(first("^rsa-sha2-512")[0], "rsa-sha2-512");
+        assert!(!first("-ecdsa*").iter().any(|n| n.starts_with("ecdsa")));
+        assert!(first("+ssh-rsa").contains(&"ssh-rsa".to_owned()));
+        assert!(!first("-x").contains(&"ssh-rsa".to_owned()));
+    }
+}

@@ -1,0 +1,195 @@
+//! Tokens (`%h`), environment variables (`${NAME}`) and `~` in the values of an ssh_config. Pure.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha1::Digest as _;
+
+/// Looks an environment variable up.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The machine and the person that connect.
+#[derive(Clone)]
+pub struct Local {
+    /// The home directory.
+    pub home: PathBuf,
+    /// The login name.
+    pub user: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The machine's name, with its domain where the system says so.
+    pub host: String,
+    /// The environment.
+    pub env: Environment,
+}
+
+/// What the tokens stand for.
+#[derive(Clone)]
+pub(crate) struct Tokens<'a> {
+    pub(crate) local: &'a Local,
+    /// `%n`: the host as it was asked for.
+    pub(crate) asked: &'a str,
+    /// `%h`: the host that is connected to.
+    pub(crate) host: &'a str,
+    /// `%p`.
+    pub(crate) port: u16,
+    /// `%r`.
+    pub(crate) user: &'a str,
+    /// `%k`, where it is set.
+    pub(crate) alias: Option<&'a str>,
+    /// `%j`: the jump hosts, or nothing.
+    pub(crate) jump: &'a str,
+}
+
+/// Which tokens a keyword takes (ssh_config(5), TOKENS).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// `HostName`: `%%`, `%h`.
+    Host,
+    /// `ProxyCommand`, `ProxyJump`: `%%`, `%h`, `%n`, `%p`, `%r`.
+    Proxy,
+    /// Paths: all that are known before connecting.
+    Path,
+}
+
+impl Takes {
+    fn letters(self) -> &'static str {
+        match self {
+            Self::Host => "h",
+            Self::Proxy => "hnpr",
+            Self::Path => "CdhijkLlnpru",
+        }
+    }
+}
+
+impl Tokens<'_> {
+    /// Replaces the tokens of a value; the error is a fragment.
+    pub(crate) fn expand(&self, text: &str, takes: Takes) -> Result<String, String> {
+        let mut out = String::new();
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            match chars.next() {
+                Some('%') => out.push('%'),
+                Some(letter) if takes.letters().contains(letter) => out.push_str(&self.value(letter)),
+                Some(letter) => return Err(format!("%{letter} means nothing there")),
+                None => return Err("ends with a %".into()),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Expands a path: `~`, tokens and environment variables.
+    pub(crate) fn path(&self, text: &str) -> Result<PathBuf, String> {
+        let text = variables(text, &self.local.env)?;
+        Ok(tilde(&self.expand(&text, Takes::Path)?, &self.local.home))
+    }
+
+    fn value(&self, letter: char) -> String {
+        let short = self.local.host.split('.').next().unwrap_or_default();
+        match letter {
+            'C' => hash(&[&self.local.host, self.host, &self.port.to_string(), self.user, self.jump]),
+            'd' => self.local.home.display().to_string(),
+            'h' => self.host.to_owned(),
+            'i' => self.local.uid.to_string(),
+            'j' => self.jump.to_owned(),
+            'k' => self.alias.unwrap_or(self.asked).to_owned(),
+            'L' => short.to_owned(),
+            'l' => self.local.host.clone(),
+            'n' => self.asked.to_owned(),
+            'p' => self.port.to_string(),
+            'r' => self.user.to_owned(),
+            'u' => self.local.user.clone(),
+            _ => String::new(),
+        }
+    }
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut sha = sha1::Sha1::new();
+    for part in parts {
+        sha.update(part.as_bytes());
+    }
+    sha.finalize().iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Replaces `${NAME}`; one that is not set is an error, as it is for ssh.
+pub(crate) fn variables(text: &str, env: &Environment) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, behind) = after.split_once('}').ok_or("has a `${` that is not closed")?;
+        let value = env(name).ok_or_else(|| format!("names the environment variable {name}, which is not set"))?;
+        out.push_str(before);
+        out.push_str(&value);
+        rest = behind;
+    }
+    Ok(out + rest)
+}
+
+/// Replaces a leading `~` or `~/` by the home directory.
+pub(crate) fn tilde(text: &str, home: &Path) -> PathBuf {
+    match Path::new(text).strip_prefix("~") {
+        Ok(rest) if rest.as_os_str().is_empty() => home.to_path_buf(),
+        Ok(rest) => home.join(rest),
+        Err(_) => PathBuf::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> Local {
+        Local {
+            home: "/home/ann".into(),
+            user: "ann".into(),
+            uid: 1000,
+            host: "desk.example.org".into(),
+            env: Arc::new(|name| (name == "DIR").then(|| "/keys".to_owned())),
+        }
+    }
+
+    #[test]
+    fn every_token_is_replaced_where_it_may_stand() {
+        let local = local();
+        let tokens = Tokens {
+            local: &local,
+            asked: "web1",
+            host: "web1.example.com",
+            port: 2222,
+            user: "deploy",
+            alias: None,
+            jump: "",
+        };
+        let all = tokens.expand("%% %d %h %i %j %k %L %l %n %p %r %u", Takes::Path).unwrap();
+        assert_eq!(all, "% /home/ann web1.example.com 1000  web1 desk desk.example.org web1 2222 deploy ann");
+        let aliased = Tokens { alias: Some("other"), ..tokens.clone() };
+        assert_eq!(aliased.expand("%k", Takes::Path).unwrap(), "other");
+        // sha1sum of "desk.example.orgweb1.example.com2222deploy"
+        assert_eq!(tokens.expand("%C", Takes::Path).unwrap(), "613de3087440d6bda63833735f92961ee9297a36");
+        assert_eq!(tokens.expand("%h:%p", Takes::Proxy).unwrap(), "web1.example.com:2222");
+        assert!(tokens.expand("%d", Takes::Proxy).is_err());
+        assert!(tokens.expand("%p", Takes::Host).is_err());
+        assert!(tokens.expand("50%", Takes::Path).is_err());
+    }
+
+    #[test]
+    fn paths_are_expanded() {
+        let local = local();
+        let tokens = Tokens { local: &local, asked: "w", host: "w", port: 22, user: "r", alias: None, jump: "" };
+        assert_eq!(tokens.path("~/.ssh/%r").unwrap(), Path::new("/home/ann/.ssh/r"));
+        assert_eq!(tokens.path("~").unwrap(), Path::new("/home/ann"));
+        assert_eq!(tokens.path("${DIR}/k").unwrap(), Path::new("/keys/k"));
+        assert_eq!(tokens.path("/a~/b").unwrap(), Path::new("/a~/b"));
+        assert!(tokens.path("${NONE}/k").unwrap_err().contains("NONE"));
+        assert!(tokens.path("${DIR").is_err());
+    }
+}

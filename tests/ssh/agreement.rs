@@ -1,0 +1,211 @@
+//! What is made of an ssh_config, beside what `ssh -G` makes of it: one case a file in `configs`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pitcrew::config::ConfigFile;
+use pitcrew::ssh::config::{Question, Says, SshConfig};
+
+use crate::support::{Client, ask};
+
+/// What is compared as it is written.
+const COMPARED: &[&str] = &[
+    "addressfamily",
+    "batchmode",
+    "bindaddress",
+    "certificatefile",
+    "ciphers",
+    "connecttimeout",
+    "forwardagent",
+    "globalknownhostsfile",
+    "hostkeyalgorithms",
+    "hostkeyalias",
+    "identitiesonly",
+    "identityagent",
+    "identityfile",
+    "kbdinteractiveauthentication",
+    "kexalgorithms",
+    "macs",
+    "numberofpasswordprompts",
+    "passwordauthentication",
+    "preferredauthentications",
+    "proxycommand",
+    "proxyjump",
+    "pubkeyauthentication",
+    "revokedhostkeys",
+    "serveralivecountmax",
+    "serveraliveinterval",
+    "stricthostkeychecking",
+];
+
+fn cases() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ssh/configs");
+    let all = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut all: Vec<PathBuf> = all.filter(|p| p.extension().is_some_and(|e| e == "conf")).collect();
+    all.sort();
+    all
+}
+
+/// A home with the files that cases include.
+fn home() -> Client {
+    let client = Client::configured("");
+    let ssh = client.home.path().join(".ssh");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ssh/configs/included"), &ssh.join("included"));
+    client
+}
+
+fn copy(from: &Path, to: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+            // ssh refuses what others may write.
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+}
+
+fn grouped(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (keyword, value) in text.lines().filter_map(|l| l.split_once(' ')) {
+        groups.entry(keyword.to_lowercase()).or_default().push(value.to_owned());
+    }
+    groups
+}
+
+fn real(file: &Path, home: &Path, question: &Question) -> BTreeMap<String, Vec<String>> {
+    let mut command = Command::new("ssh");
+    command.env("HOME", home).arg("-G").arg("-F").arg(file);
+    if let Some(user) = &question.user {
+        command.args(["-l", user]);
+    }
+    if let Some(port) = question.port {
+        command.args(["-p", &port.to_string()]);
+    }
+    let out = command.arg("--").arg(&question.host).output().unwrap();
+    assert!(out.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&out.stderr));
+    grouped(&String::from_utf8(out.stdout).unwrap())
+}
+
+/// Writes a value as `ssh -G` does.
+fn normal(keyword: &str, value: &str, dir: &Path) -> String {
+    let lower = value.to_lowercase();
+    match keyword {
+        "connecttimeout" | "serveraliveinterval" => match lower.as_str() {
+            "none" => "none".into(),
+            text => seconds(text).to_string(),
+        },
+        "stricthostkeychecking" => match lower.as_str() {
+            "yes" => "true".into(),
+            "no" | "off" => "false".into(),
+            _ => lower,
+        },
+        // ssh writes the one or the other for the same.
+        _ if ["yes", "true"].contains(&lower.as_str()) => "yes".into(),
+        _ if ["no", "false"].contains(&lower.as_str()) => "no".into(),
+        "hostkeyalias" => lower,
+        // Both are tilde-expanded by ssh only.
+        "forwardagent" | "identityagent" if value.starts_with("~/") => format!("{}{}", dir.display(), &value[1..]),
+        "proxyjump" => value.replace("ssh://", ""),
+        _ => value.to_owned(),
+    }
+}
+
+fn seconds(text: &str) -> u64 {
+    let mut total = 0;
+    let mut number = 0;
+    for c in text.chars() {
+        match c.to_digit(10) {
+            Some(digit) => number = number * 10 + u64::from(digit),
+            None => {
+                total +=
+                    number * [("s", 1), ("m", 60), ("h", 3600)].iter().find(|(u, _)| *u == c.to_string()).unwrap().1;
+                number = 0;
+            }
+        }
+    }
+    total + number
+}
+
+fn ours(says: &Says, keyword: &str) -> Option<Vec<String>> {
+    let lines = says.all(keyword);
+    let mut values: Vec<String> = lines.iter().map(|l| l.words.join(" ")).collect();
+    // What it clears is not printed.
+    values.retain(|v| v != "none" || !keyword.starts_with("proxy"));
+    (!lines.is_empty()).then_some(values)
+}
+
+#[test]
+fn ssh_config_means_what_it_means_to_ssh() {
+    let cases = cases();
+    assert!(cases.len() >= 60, "{}", cases.len());
+    let client = home();
+    let home = client.home.path();
+    let nothing = home.join("nothing");
+    std::fs::write(&nothing, "").unwrap();
+    let defaults = real(&nothing, home, &ask("default"));
+    // ssh takes `~` from the password database, and not from the environment.
+    let person = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+    let mut asked = 0;
+    let mut natively = 0;
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let text = std::fs::read_to_string(case).unwrap();
+        let mut ssh = client.ssh.clone();
+        ssh.config_file = ConfigFile::Path(case.clone());
+        let network = pitcrew::ssh::Network::new(&ssh, client.local(), client.answers.clone())
+            .unwrap_or_else(|e| panic!("{}: {e:?}", case.display()));
+        let config = SshConfig::load(Some(case), home).unwrap();
+        natively += usize::from(config.asks().is_none());
+        assert_eq!(
+            config.asks().is_some(),
+            ["Match", "CanonicalizeHostname always", "matching"].iter().any(|w| text.contains(w))
+        );
+        for address in text.lines().filter_map(|l| l.strip_prefix("# ask: ")) {
+            asked += 1;
+            // A host that is no name for pitcrew.toml can be one for ssh.
+            let question = match pitcrew::config::hosts::parse_one(address) {
+                Ok(_) => ask(address),
+                Err(_) => Question { host: address.into(), ..Question::default() },
+            };
+            let real = real(case, home, &question);
+            let says = config.says(&question).unwrap();
+            let mut compare = |keyword: &str, ours: Vec<String>, real: Vec<String>| {
+                if ours != real {
+                    let case = case.file_name().unwrap().to_string_lossy();
+                    wrong.push(format!("{case}, {address}: {keyword}: {ours:?}, but ssh has {real:?}"));
+                }
+            };
+            for keyword in COMPARED {
+                let values = |groups: &BTreeMap<String, Vec<String>>| groups.get(*keyword).cloned().unwrap_or_default();
+                // Debian's ssh means it so.
+                if *keyword == "serveraliveinterval" && real["batchmode"] == ["yes"] {
+                    continue;
+                }
+                let all =
+                    |values: Vec<String>| values.iter().map(|v| normal(keyword, v, &person.dir)).collect::<Vec<_>>();
+                let ours = ours(&says, keyword).unwrap_or_else(|| values(&defaults));
+                compare(keyword, all(ours), all(values(&real)));
+            }
+            let target = network.target("server", &question).unwrap_or_else(|e| panic!("{}: {e:?}", case.display()));
+            let one = |keyword: &str| real.get(keyword).cloned().unwrap_or_default();
+            compare("hostname", vec![target.host.clone()], one("hostname"));
+            compare("user", vec![target.user.clone()], one("user"));
+            compare("port", vec![target.port.to_string()], one("port"));
+            // Expanded by ssh too.
+            let own = target.settings.known_hosts.iter().take(target.settings.own_known_hosts);
+            let own: Vec<String> = own.map(|p| p.display().to_string()).collect();
+            let files = one("userknownhostsfile")
+                .concat()
+                .replace(&person.dir.display().to_string(), &home.display().to_string());
+            compare("userknownhostsfile", vec![own.join(" ")], vec![files.replace("none", "")]);
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(asked > 100 && natively >= 60, "{asked} {natively}");
+}

@@ -1,0 +1,242 @@
+//! Scripts one after the other in one exec that waits for them, under every shell a server's `sh` may be.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+#[path = "remote/server.rs"]
+mod server;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Child;
+
+use pitcrew::remote::calls::{self, Dir};
+use pitcrew::remote::standing::Standing;
+use pitcrew::remote::{Answer, Call, Nonce};
+
+use server::{Server, everywhere, id, owner, run, tarball};
+
+const A: &str = "20260101000001";
+const B: &str = "20260101000002";
+
+/// What was said of one script.
+#[derive(Debug)]
+struct Said {
+    nonce: Nonce,
+    answers: Vec<Answer>,
+    /// The statuses with which it was told to be over, on standard output and on standard error.
+    over: (Vec<String>, Vec<String>),
+}
+
+impl Said {
+    fn values(&self, key: &str) -> Vec<&str> {
+        self.answers.iter().filter(|a| a.key == key).map(|a| a.value.as_str()).collect()
+    }
+
+    fn ended(&self, status: &str) -> bool {
+        self.over.0 == [status] && self.over.1 == [status]
+    }
+
+    fn is_done(&self) -> bool {
+        self.values("done") == [""] && self.ended("0")
+    }
+}
+
+fn standing(server: &Server) -> Standing {
+    Standing::new(calls::all_of(&server.site())).unwrap()
+}
+
+/// Runs them all in one exec; also what else was printed.
+fn all(server: &Server, scripts: &[Call]) -> (Vec<Said>, String) {
+    let mut standing = standing(server);
+    let wired = standing.wired();
+    let mut input = wired.head.to_vec();
+    let mut nonces = Vec::new();
+    for call in scripts {
+        let (lines, nonce) = standing.ask(call).unwrap();
+        assert_eq!(lines.iter().filter(|b| **b == b'\n').count(), 3, "{lines:?}");
+        input.extend_from_slice(&lines);
+        nonces.push(nonce);
+    }
+    let ran = server.exec(&wired.command, &input, &Nonce("none".into()));
+    assert_eq!(ran.status, 0, "{}: {ran:?}", server.shell);
+    let of = |nonce: &Nonce, text: &str| -> Vec<Answer> { text.lines().filter_map(|l| nonce.split(l).1).collect() };
+    let said = nonces.into_iter().map(|nonce| {
+        let (answers, errors) = (of(&nonce, &ran.output), of(&nonce, &ran.errors));
+        let over = |all: &[Answer]| all.iter().filter(|a| a.key == "over").map(|a| a.value.clone()).collect();
+        Said { over: (over(&answers), over(&errors)), answers, nonce }
+    });
+    let said = said.collect();
+    let printed = ran.output.lines().filter(|l| !l.contains("@pitcrew:")).map(|l| format!("{l}\n")).collect();
+    (said, printed)
+}
+
+fn transferred(server: &Server, release: &str, revision: &str) {
+    let revision = pitcrew::name::Revision(revision.into());
+    let call = calls::transfer(&server.site(), &run(), &id(release), &revision);
+    let sent = server.send(&call, &tarball(&revision.0));
+    assert_eq!(sent.status, 0, "{sent:?}");
+}
+
+#[test]
+fn scripts_run_one_after_the_other_as_if_alone() {
+    everywhere(|server| {
+        let site = server.site();
+        assert_eq!(server.run(&calls::lock(&site, &owner())).status, 0);
+        transferred(server, A, "aaa");
+        transferred(server, B, "bbb");
+        let (said, _) = all(
+            server,
+            &[
+                calls::lock(&site, &owner()),
+                calls::switch(&site, &run(), None, Some(&id(A))),
+                calls::switch(&site, &run(), Some(&id(A)), Some(&id(B))),
+                calls::prune(&site, &run(), 5, &[]),
+                calls::probe(&site, &[]),
+                calls::unlock(&site, &run()),
+                calls::probe(&site, &[]),
+            ],
+        );
+        assert!(said.iter().all(Said::is_done), "{}: {said:#?}", server.shell);
+        assert_eq!(said[0].values("taken"), ["again"]);
+        assert_eq!(said[2].values("was"), [A]);
+        assert_eq!((said[4].values("current"), said[4].values("previous")), (vec![B], vec![A]));
+        assert_eq!((said[4].values("lock"), said[6].values("lock")), (vec!["held"], vec![]));
+    });
+}
+
+#[test]
+fn a_script_that_fails_is_told_and_the_next_one_runs() {
+    everywhere(|server| {
+        let site = server.site();
+        let (said, _) = all(
+            server,
+            &[
+                calls::lock(&site, &owner()),
+                calls::switch(&site, &run(), Some(&id(A)), Some(&id(B))),
+                calls::unlock(&site, &run()),
+            ],
+        );
+        assert!(said[1].values("fail")[0].starts_with("current_changed "), "{said:#?}");
+        assert!(said[1].ended("70"), "{said:#?}");
+        assert!(said[0].is_done() && said[2].is_done(), "{}: {said:#?}", server.shell);
+    });
+}
+
+/// What the first script needs may come to be only then: links on the way to a place that did not exist.
+#[test]
+fn a_first_deploy_through_a_link_finds_its_own_release() {
+    everywhere(|server| {
+        let parent = server.root().parent().unwrap();
+        let aside = parent.with_file_name("elsewhere");
+        std::fs::create_dir_all(&aside).unwrap();
+        std::os::unix::fs::symlink(&aside, parent).unwrap();
+        let site = server.site();
+        let mut standing = standing(server);
+        let wired = standing.wired();
+        let mut child = server.start(&wired.command);
+        child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
+        tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
+        transferred(server, A, "aaa");
+        tell(&mut child, &mut standing, &calls::switch(&site, &run(), None, Some(&id(A))));
+        let heard = tell(&mut child, &mut standing, &calls::probe(&site, &[]));
+        assert!(heard.contains(&format!("current {A}")), "{}: {heard}", server.shell);
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    });
+}
+
+/// Has a script run, and returns what it said once it is over.
+fn tell(child: &mut Child, standing: &mut Standing, call: &Call) -> String {
+    let (lines, nonce) = standing.ask(call).unwrap();
+    child.stdin.as_mut().unwrap().write_all(&lines).unwrap();
+    let mut heard = String::new();
+    // One byte at a time: what comes after belongs to the next script.
+    let mut out = BufReader::with_capacity(1, child.stdout.as_mut().unwrap());
+    while !heard.contains(&format!("@pitcrew:{} over", nonce.0)) || !heard.ends_with('\n') {
+        assert!(out.read_line(&mut heard).unwrap() > 0, "it ended early: {heard}");
+    }
+    heard
+}
+
+#[test]
+fn each_script_has_its_own_environment_and_parameters() {
+    everywhere(|server| {
+        let command = |text: &str, env: &[(&str, &str)]| {
+            let mut call = calls::command(&server.site(), Dir::Root, text);
+            call.env.extend(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+            call
+        };
+        let odd = "it's \"odd\"\nand $HOME `id` \\ !";
+        let (said, printed) = all(
+            server,
+            &[
+                calls::lock(&server.site(), &owner()),
+                command("printf '%s|\\n' \"$ONE\"", &[("ONE", odd)]),
+                command("echo \"<${ONE-unset}> 'x'\n# second line\"; exit 3", &[]),
+            ],
+        );
+        assert_eq!(printed, format!("{odd}|\n<unset> 'x'\n# second line\n"), "{}", server.shell);
+        assert!(said[1].is_done() && said[2].ended("3"), "{said:#?}");
+        assert_eq!(said[2].values("exit"), ["3"]);
+    });
+}
+
+/// A script that is killed cannot leave word; the exec that stands around it does, and goes on.
+#[test]
+fn a_script_that_is_killed_is_told() {
+    everywhere(|server| {
+        let site = server.site();
+        let killed = calls::command(&site, Dir::Root, "kill -9 $PPID; sleep 5").under(&run(), "build");
+        let (said, _) = all(server, &[calls::lock(&site, &owner()), killed, calls::probe(&site, &[])]);
+        assert!(said[1].ended("137") && said[1].values("done").is_empty(), "{}: {said:#?}", server.shell);
+        assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", said[1].nonce.0)), "exit 137\n");
+        assert!(said[2].is_done());
+    });
+}
+
+/// Asked after a lost connection: what has ended is told at once, and what never came is never begun.
+#[test]
+fn who_asks_does_not_wait_for_an_exec_that_waits_for_scripts() {
+    everywhere(|server| {
+        let site = server.site();
+        let mut standing = standing(server);
+        let wired = standing.wired();
+        let mut child = server.start(&wired.command);
+        child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
+        tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
+        let prune = calls::prune(&site, &run(), 5, &[]);
+        let (lines, done) = standing.ask(&prune).unwrap();
+        let (_, never) = standing.ask(&prune).unwrap();
+        child.stdin.as_mut().unwrap().write_all(&lines).unwrap();
+        let limit = std::time::Duration::from_secs(60);
+        let became = |nonce: &Nonce| {
+            let ran = server.run(&calls::ask(&prune, nonce, limit));
+            ran.answers.iter().find(|a| a.key == "became").map(|a| a.value.clone()).unwrap_or_default()
+        };
+        assert_eq!(became(&done), "done", "{}", server.shell);
+        assert!(child.try_wait().unwrap().is_none(), "it stands for others");
+        assert_eq!(became(&never), "never", "{}", server.shell);
+        // Its input is still open: it was ended, so that the script can never begin.
+        let mut rest = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(71), "{}: {rest}", server.shell);
+    });
+}
+
+#[test]
+fn what_it_does_not_know_gets_an_exec_of_its_own() {
+    let Some(server) = Server::new("dash") else { return };
+    let site = server.site();
+    let mut standing = standing(&server);
+    let revision = pitcrew::name::Revision("aaa".into());
+    assert!(standing.ask(&calls::transfer(&site, &run(), &id(A), &revision)).is_none(), "it has a payload");
+    assert!(standing.ask(&calls::history(&site)).is_none());
+    let elsewhere = pitcrew::remote::calls::Site { deploy_to: "/srv/other", ..site };
+    assert!(standing.ask(&calls::unlock(&elsewhere, &run())).is_none());
+    let nul = calls::command(&site, Dir::Root, "a\0b");
+    assert!(standing.ask(&nul).is_none());
+    // Nonces stand in the command line, so there is an end to them.
+    let mut given = 0;
+    while standing.ask(&calls::unlock(&site, &run())).is_some() {
+        given += 1;
+    }
+    assert!((20..200).contains(&given), "{given}");
+}
