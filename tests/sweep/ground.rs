@@ -69,8 +69,8 @@ pub struct Evidence {
     pub spots: Vec<Spot>,
     /// What was wrong with a `current` or a release while it ran.
     pub moments: Vec<String>,
-    /// Servers whose lock passed to another run, and their `current` then.
-    pub stolen: Vec<(String, Option<String>)>,
+    /// Servers whose lock passed to another run, and the number of the log's next record then.
+    pub stolen: Vec<(String, u64)>,
     /// Each member before the run.
     pub before: Vec<MemberState>,
     /// Each server after the run.
@@ -338,7 +338,7 @@ impl Ground {
         let harms = case.harms.clone();
         let (pid, signals, hits, stolen) =
             (laid.pid.clone(), laid.signals.clone(), laid.hits.clone(), laid.stolen.clone());
-        let roots = self.roots();
+        let (roots, log) = (self.roots(), self.fleet.log().clone());
         self.fleet.faults().decide_with(move |point| {
             let spot = Spot::from(point);
             let (_, harm) = harms.iter().find(|(wanted, _)| *wanted == spot)?;
@@ -358,7 +358,7 @@ impl Ground {
                         && steal(root)
                         && let Ok(mut stolen) = stolen.lock()
                     {
-                        stolen.push((name.clone(), current_of(root)));
+                        stolen.push((name.clone(), log.mark()));
                     }
                 }
                 Harm::Kill { after } => send(&pid, Signal::SIGKILL, *after, None),
@@ -447,7 +447,7 @@ struct Laid<'a> {
     pid: &'a Arc<AtomicI32>,
     signals: &'a Signals,
     hits: &'a Arc<AtomicUsize>,
-    stolen: &'a Arc<Mutex<Vec<(String, Option<String>)>>>,
+    stolen: &'a Arc<Mutex<Vec<(String, u64)>>>,
 }
 
 /// Somebody who keeps looking.
@@ -461,11 +461,6 @@ fn steal(root: &Path) -> bool {
     let owner = root.join(".pitcrew/lock/owner");
     let text = "run=20260101T000000Z-thief\nwho=ann\nhost=elsewhere\npid=1\ncommand=pitcrew deploy\nsince=2026-01-01T00:00:00Z\n";
     owner.exists() && std::fs::write(owner, text).is_ok()
-}
-
-fn current_of(root: &Path) -> Option<String> {
-    let target = std::fs::read_link(root.join("current")).ok()?;
-    Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Releases that are there without all that was sent: they appear whole and vanish whole.

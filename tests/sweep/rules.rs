@@ -79,12 +79,7 @@ pub fn judge(evidence: &Evidence) -> Vec<String> {
         recovery(evidence, &mut broken);
         return broken;
     }
-    for (name, then) in &evidence.stolen {
-        let now = evidence.servers.iter().find(|s| s.name == *name).and_then(|s| s.current.as_ref());
-        if now != then.as_ref() {
-            broken.push(format!("lock: {name} was switched from {then:?} to {now:?} when the lock was another run's"));
-        }
-    }
+    theft(evidence, &mut broken);
     let said = said(evidence, &mut broken);
     leftovers(evidence, &mut broken);
     standing(evidence, &said, &mut broken);
@@ -198,6 +193,9 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
             if state.is_none() {
                 broken.push(format!("releases: on {name} {id} has no state, and passes for foreign"));
             }
+            if state == Some("good") && server.serves() != Some(id.as_str()) && evidence.code.is_some() {
+                broken.push(format!("releases: on {name} {id} is called good, and does not serve"));
+            }
             if matches!(state, Some("active" | "good")) && !lacks.is_empty() {
                 broken.push(format!("releases: on {name} {id} is {state:?} and lacks {}", lacks.join(", ")));
             }
@@ -238,6 +236,22 @@ fn said(evidence: &Evidence, broken: &mut Vec<String>) -> Said {
         broken.push(format!("finished: it says {}, and the exit code is {code}", finished["exit_code"]));
     }
     Said { code, finished: last }
+}
+
+/// Steps that change what a server is or holds.
+const CHANGES: [&str; 7] = ["transfer", "link", "switch", "restart", "stop", "prune", "mark"];
+
+/// Once a server's lock is another run's, nothing is changed there.
+fn theft(evidence: &Evidence, broken: &mut Vec<String>) {
+    for (name, since) in &evidence.stolen {
+        for record in evidence.log.iter().filter(|r| r.server == *name && r.seq >= *since) {
+            let Kind::ExecEnd { exec, step: Some(step), end: End::Exit(0) } = &record.kind else { continue };
+            let asked = |r: &Record| matches!(&r.kind, Kind::Exec { exec: e, .. } if e == exec) && r.seq >= *since;
+            if CHANGES.contains(&step.as_str()) && evidence.log.iter().any(|r| r.server == *name && asked(r)) {
+                broken.push(format!("lock: {step} was done on {name} when the lock was another run's"));
+            }
+        }
+    }
 }
 
 /// Nothing of pitcrew's may run on.
