@@ -217,7 +217,7 @@ fn who_asks_does_not_wait_for_an_exec_that_waits_for_scripts() {
         // Its input is still open: it was ended, so that the script can never begin.
         let mut rest = String::new();
         child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(71), "{}: {rest}", server.shell);
+        assert!(!child.wait().unwrap().success(), "{}: {rest}", server.shell);
     });
 }
 
