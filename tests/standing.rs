@@ -19,7 +19,6 @@ const B: &str = "20260101000002";
 /// What was said of one script.
 #[derive(Debug)]
 struct Said {
-    nonce: Nonce,
     answers: Vec<Answer>,
     /// The statuses with which it was told to be over, on standard output and on standard error.
     over: (Vec<String>, Vec<String>),
@@ -61,7 +60,7 @@ fn all(server: &Server, scripts: &[Call]) -> (Vec<Said>, String) {
     let said = nonces.into_iter().map(|nonce| {
         let (answers, errors) = (of(&nonce, &ran.output), of(&nonce, &ran.errors));
         let over = |all: &[Answer]| all.iter().filter(|a| a.key == "over").map(|a| a.value.clone()).collect();
-        Said { over: (over(&answers), over(&errors)), answers, nonce }
+        Said { over: (over(&answers), over(&errors)), answers }
     });
     let said = said.collect();
     let printed = ran.output.lines().filter(|l| !l.contains("@pitcrew:")).map(|l| format!("{l}\n")).collect();
@@ -156,42 +155,6 @@ fn tell(child: &mut Child, standing: &mut Standing, call: &Call) -> String {
     heard
 }
 
-#[test]
-fn each_script_has_its_own_environment_and_parameters() {
-    everywhere(|server| {
-        let command = |text: &str, env: &[(&str, &str)]| {
-            let mut call = calls::command(&server.site(), Dir::Root, text);
-            call.env.extend(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-            call
-        };
-        let odd = "it's \"odd\"\nand $HOME `id` \\ !";
-        let (said, printed) = all(
-            server,
-            &[
-                calls::lock(&server.site(), &owner()),
-                command("printf '%s|\\n' \"$ONE\"", &[("ONE", odd)]),
-                command("echo \"<${ONE-unset}> 'x'\n# second line\"; exit 3", &[]),
-            ],
-        );
-        assert_eq!(printed, format!("{odd}|\n<unset> 'x'\n# second line\n"), "{}", server.shell);
-        assert!(said[1].is_done() && said[2].ended("3"), "{said:#?}");
-        assert_eq!(said[2].values("exit"), ["3"]);
-    });
-}
-
-/// A script that is killed cannot leave word; the exec that stands around it does, and goes on.
-#[test]
-fn a_script_that_is_killed_is_told() {
-    everywhere(|server| {
-        let site = server.site();
-        let killed = calls::command(&site, Dir::Root, "kill -9 $PPID; sleep 5").under(&run(), "build");
-        let (said, _) = all(server, &[calls::lock(&site, &owner()), killed, calls::probe(&site, &[])]);
-        assert!(said[1].ended("137") && said[1].values("done").is_empty(), "{}: {said:#?}", server.shell);
-        assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", said[1].nonce.0)), "exit 137\n");
-        assert!(said[2].is_done());
-    });
-}
-
 /// Asked after a lost connection: what has ended is told at once, and what never came is never begun.
 #[test]
 fn who_asks_does_not_wait_for_an_exec_that_waits_for_scripts() {
@@ -231,8 +194,11 @@ fn what_it_does_not_know_gets_an_exec_of_its_own() {
     assert!(standing.ask(&calls::history(&site)).is_none());
     let elsewhere = pitcrew::remote::calls::Site { deploy_to: "/srv/other", ..site };
     assert!(standing.ask(&calls::unlock(&elsewhere, &run())).is_none());
-    let nul = calls::command(&site, Dir::Root, "a\0b");
+    let nul = calls::mark(&site, &run(), &calls::Mark { line: Some("a\0b"), ..calls::Mark::default() });
     assert!(standing.ask(&nul).is_none());
+    // What a user's command leaves in the background must not end with a later script.
+    assert!(standing.ask(&calls::command(&site, Dir::Root, "true")).is_none());
+    assert!(standing.ask(&calls::restart(&site, &run(), &id(A), std::time::Duration::from_secs(1))).is_none());
     // Nonces stand in the command line, so there is an end to them.
     let mut given = 0;
     while standing.ask(&calls::unlock(&site, &run())).is_some() {

@@ -7,14 +7,13 @@ use bytes::Bytes;
 
 use super::{Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, wired};
 
-/// Scripts that may be asked for.
-const SCRIPTS: [Script; 10] = [
+/// Scripts that may be asked for: those that run nothing of the user's. What a user's command leaves in the background stays in
+/// the process group of its exec, and must not be ended with a later script.
+const SCRIPTS: [Script; 8] = [
     Script::Probe,
     Script::Lock,
     Script::Link,
     Script::Switch,
-    Script::Restart,
-    Script::Command,
     Script::Prove,
     Script::Mark,
     Script::Prune,
