@@ -4,6 +4,7 @@
 //! none, or it cannot run a script, the script gets an exec of its own.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, More, Session};
 
 /// Stands for no limit.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Lines that are kept for whoever listens next.
+const WAITING: usize = 2000;
 /// Limit on going away when told to.
 const GOING: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,8 @@ pub struct Standing {
     script: standing::Standing,
     input: mpsc::UnboundedSender<Bytes>,
     heard: mpsc::UnboundedReceiver<Said>,
+    /// How many lines wait to be heard.
+    waiting: Arc<AtomicUsize>,
     stop: CancellationToken,
     /// Whoever leaves in the middle of a script ends it.
     _stop_on_drop: DropGuard,
@@ -58,16 +63,22 @@ impl Standing {
         let (say, heard) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let count = waiting.clone();
         tokio::spawn(async move {
             let mut hear = |heard: Heard<'_>| {
-                if let Heard::Line(stream, line) = heard {
+                if let Heard::Line(stream, line) = heard
+                    // Answers are few. Of a flood that nobody listens to, the beginning will do.
+                    && (count.load(Relaxed) < WAITING || line.contains("@pitcrew:"))
+                {
+                    count.fetch_add(1, Relaxed);
                     let _ = say.send(Said::Line(stream, line.to_owned()));
                 }
             };
             let ended = session.exec(exec, &mut hear, &stopped).await;
             let _ = say.send(Said::Ended(ended));
         });
-        Self { script, input, heard, _stop_on_drop: stop.clone().drop_guard(), stop }
+        Self { script, input, heard, waiting, _stop_on_drop: stop.clone().drop_guard(), stop }
     }
 
     /// Listens until the script is over.
@@ -85,6 +96,7 @@ impl Standing {
                 biased;
                 said = self.heard.recv() => match said {
                     Some(Said::Line(stream, line)) => {
+                        self.waiting.fetch_sub(1, Relaxed);
                         (last_heard, silences) = (Instant::now(), 0);
                         match nonce.split(&line) {
                             (before, Some(Answer { key, value })) if key == "over" => {
@@ -177,8 +189,9 @@ impl Standings {
         };
         // What somebody in the background of an earlier script has said since belongs to nobody.
         while let Ok(said) = standing.heard.try_recv() {
-            if let Said::Ended(_) = said {
-                return None;
+            match said {
+                Said::Line(..) => drop(standing.waiting.fetch_sub(1, Relaxed)),
+                Said::Ended(_) => return None,
             }
         }
         standing.input.send(input).ok()?;
