@@ -491,6 +491,20 @@ pub enum Warning {
         /// Its name without SIG.
         signal: String,
     },
+    /// What a rollback returns to.
+    ReturnsTo {
+        /// The release.
+        release: ReleaseId,
+        /// Its age in seconds; `None`: its name is no date.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+        /// Who deployed it, as far as `revisions.log` knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
+        /// Later releases whose deploys ran migrations: a rollback does not undo them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        migrated: Vec<ReleaseId>,
+    },
     /// The connection was lost while a step ran.
     Lost {
         /// The step.

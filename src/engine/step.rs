@@ -16,6 +16,7 @@ use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::build::found_out;
 use crate::plan::journal::{Intent, Journal};
+use crate::plan::past::MIGRATED;
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
@@ -471,7 +472,8 @@ impl Running {
         let (who, revision, release) = (&self.world.owner.who, &self.plan.revision, &self.plan.release);
         match self.plan.verb {
             crate::plan::Verb::Deploy => {
-                format!("Release {release} (at {revision}) deployed by {who} in run {}", self.world.run)
+                let migrated = if self.plan.migrate_on.is_some() { MIGRATED } else { "" };
+                format!("Release {release} (at {revision}) deployed by {who} in run {}{migrated}", self.world.run)
             }
             crate::plan::Verb::Rollback => {
                 format!("{who} rolled back to release {release} (at {revision}) in run {}", self.world.run)

@@ -35,6 +35,9 @@ pub struct Intent {
     pub previous: Option<ReleaseId>,
     /// Who began it.
     pub who: String,
+    /// Where its migrations run.
+    #[serde(default)]
+    pub migrate_on: Option<ServerName>,
 }
 
 /// The journal of one server, read.
@@ -81,6 +84,7 @@ impl Intent {
             batch: plan.batches.iter().position(|b| b.contains(server)),
             previous: plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone()),
             who: who.to_owned(),
+            migrate_on: plan.migrate_on.clone(),
         }
     }
 
@@ -254,6 +258,7 @@ impl Wreck {
             previous: all.iter().map(|l| (l.name.clone(), l.intent.previous.clone())).collect(),
             bystanders: all.iter().filter(|l| l.intent.batch.is_none()).map(|l| l.name.clone()).collect(),
             batches,
+            migrate_on: model.migrate_on,
             ..Self::of_nothing(&held).plan
         };
         Some(Self { plan, who: Some(model.who), records, snapshots, failing, unreadable })
@@ -339,6 +344,7 @@ mod tests {
             batch: Some(0),
             previous: Some(id(OLD)),
             who: "ann".into(),
+            migrate_on: None,
         };
         let current = id(current);
         let journal = Journal::read(&lines(journal));

@@ -9,6 +9,7 @@ pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
 use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
+use crate::name::ReleaseId;
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
@@ -40,6 +41,11 @@ pub fn bytes(bytes: u64) -> String {
 /// Counts things: `1 server`, `3 servers`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Says an age: `5 days`, below two days as [`seconds`] does.
+fn days(age: u64) -> String {
+    if age < 2 * 86_400 { seconds(as_seconds(age)) } else { count(usize::try_from(age / 86_400).unwrap_or(0), "day") }
 }
 
 /// Lists names, at most `most` of them: `web1, web2 and 3 more`.
@@ -153,6 +159,16 @@ pub fn warning(warning: &Warning) -> String {
             format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
         }
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
+        Warning::ReturnsTo { release, seconds: age, who, migrated } => {
+            let age = age.map(|age| format!(", {} old", days(age))).unwrap_or_default();
+            let who = who.as_ref().map(|who| format!(", deployed by {}", clean(who))).unwrap_or_default();
+            let migrated: Vec<&str> = migrated.iter().map(ReleaseId::as_str).collect();
+            let since = match migrated.as_slice() {
+                [] => String::new(),
+                all => format!("; migrations have run since, with {}: they are not undone", names(all, 3)),
+            };
+            format!("release {release}{age}{who}{since}")
+        }
         Warning::Lost { step, detail } => {
             format!("the connection was lost during {step} ({}); asking the server what became of it", clean(detail))
         }
@@ -185,6 +201,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::NoHealthCheck
         | Warning::Quiet { .. }
         | Warning::Waited { .. }
+        | Warning::ReturnsTo { .. }
         | Warning::DrainIncomplete { .. }
         | Warning::OutputDropped { .. } => false,
     }

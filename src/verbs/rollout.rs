@@ -16,7 +16,7 @@ use crate::event::{Blocker, Cause, Event, StepName, Warning};
 use crate::facts::Facts;
 use crate::name::RunId;
 use crate::plan::build::{Request, build};
-use crate::plan::{Plan, Verb};
+use crate::plan::{Plan, Verb, past};
 use crate::report::lines::Verbosity;
 use crate::report::log::{self, RunLog};
 use crate::report::paint::Color;
@@ -113,6 +113,13 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         };
         facts = found;
         plan = plan_anew(&facts, refused, &request);
+    }
+    if request.verb == Verb::Rollback
+        && plan.blockers.is_empty()
+        && let Some((server, _)) = plan.previous.first()
+    {
+        let lines = stop.unless_hard(stack.history(server, &stop.soft)).await.and_then(Result::ok).unwrap_or_default();
+        notices.push(past::of(&plan.release, &lines, jiff::Timestamp::now()));
     }
     plan.notices.extend(notices);
     let world = World {

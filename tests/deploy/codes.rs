@@ -160,10 +160,12 @@ async fn a_dry_run_changes_nothing_anywhere_and_is_the_plan_that_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rollback_returns_to_the_last_good_release_and_releases_lists_it() {
-    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let stack = Stack::serving(2, WebKind::Restart, "migrate.run = 'true'\nmigrate.when = 'asked'").await;
     stack.release(&Sample::good("1"));
-    stack.run(&["deploy"]).await.expect(0);
+    stack.run(&["deploy", "--migrate"]).await.expect(0);
     stack.assert_all("1");
+    let plan = stack.run(&["rollback", "--dry-run"]).await.expect(0);
+    assert!(plan.stdout.contains("old, deployed by") && plan.stdout.contains("migrations have run since"), "{plan}");
     let listed = stack.run(&["releases"]).await.expect(0);
     assert_eq!(listed.stdout.lines().count(), 2, "{listed}");
     assert!(listed.stdout.lines().next().unwrap().contains("current"), "{listed}");
