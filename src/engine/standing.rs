@@ -197,18 +197,19 @@ impl Standings {
         standing.input.send(input).ok()?;
         let mut also = |_: &str| {};
         let mut hearing = Hearing::new(execution, &nonce, ear, &mut also);
-        let ended = match standing.listen(&nonce, &mut hearing, execution).await {
+        let over = standing.listen(&nonce, &mut hearing, execution).await;
+        let went = hearing.take("go").is_some();
+        let ended = match over {
             Over::Ready(ended) => {
                 super::lock(&self.0).insert(server.clone(), standing);
                 ended
             }
+            // It had ended before it came to this script.
+            Over::Gone(Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_)) if !went && hearing.is_silent() => {
+                return None;
+            }
             Over::Gone(ended) => ended,
         };
-        let went = hearing.take("go").is_some();
-        // It had ended before it came to this script.
-        if !went && hearing.is_silent() && matches!(ended, Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_)) {
-            return None;
-        }
         let result = conclude(ended, hearing, execution);
         Some(after_loss(link, execution, &nonce, (ear, &mut |_| {}), result).await)
     }

@@ -19,34 +19,6 @@ running() {
     [ -n "$pids" ]
 }
 
-# told: answers, once the script has left word of its end; an exec that ran it may be there still, for others.
-told() {
-    first_line "$lock/step.$wanted"
-    case $line in
-    '' | begun) ;;
-    *)
-        say became "$line"
-        finish
-        ;;
-    esac
-}
-
-# wait_for_it: until nobody works on it.
-wait_for_it() {
-    while running; do
-        told
-        clock
-        [ "$now" -lt "$deadline" ] || fail still_running "it still runs after $p_limit s"
-        # Who has not begun by now waits for input that will never come.
-        if [ "$now" -gt $((asked + 2)) ] && [ ! -e "$lock/step.$wanted" ]; then
-            for pid in $pids; do kill -s TERM "$pid" 2>/dev/null; done
-        fi
-        pause
-    done
-    told
-}
-
-told
 # known: the step has left its last word.
 known() {
     first_line "$lock/step.$wanted"
