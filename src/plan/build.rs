@@ -65,8 +65,13 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         _ => config.app.prepare,
     };
     let migrate_on = migrate_on(config, request, &servers, &mut blockers);
-    let behind: Vec<ServerName> =
-        servers.iter().filter(|s| left_behind(facts.servers.get(&s.name))).map(|s| s.name.clone()).collect();
+    // Whoever was skipped or cut off knows nothing of it: that the others are on a later release tells.
+    let newest = config.servers.iter().filter_map(|s| facts.servers.get(&s.name)?.current.as_ref()).max();
+    let is_behind = |s: &&&Server| {
+        let found = facts.servers.get(&s.name);
+        left_behind(found) || found.is_some_and(|f| f.current.is_some() && f.current.as_ref() < newest)
+    };
+    let behind: Vec<ServerName> = servers.iter().filter(is_behind).map(|s| s.name.clone()).collect();
     let walk = Walk { servers: &servers, migrate_on: migrate_on.as_ref(), behind: &behind };
     let sizes = request.batch.as_deref().unwrap_or(&config.app.batch);
     let batches = batches::split(&walk, strategy, sizes);

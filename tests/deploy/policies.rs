@@ -179,3 +179,17 @@ async fn a_halting_hook_at_the_end_leaves_a_good_release_good() {
     assert_eq!(stack.versions(), ["1", "1"]);
     stack.assert_unlocked();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_skipped_goes_first_next_time() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    stack.fleet.servers()[2].kill().await;
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy", "--skip-unreachable", "--parallel"]).await.expect(3);
+    let last = stack.fleet.servers()[2].ip().to_string();
+    assert!(ran.stdout.contains(&last), "{ran}");
+    stack.fleet.servers()[2].revive().await;
+    stack.release(&Sample::good("2"));
+    let planned = stack.run(&["deploy", "--dry-run", "--json"]).await.expect(0);
+    assert_eq!(planned.events()[0]["batches"][0][0], last.as_str(), "{planned}");
+}
