@@ -78,7 +78,9 @@ pub(super) async fn run(job: Job) {
                 match done {
                     Done::Over(status, last) => {
                         ended(End::Exit(status));
-                        client.send(last).await;
+                        if fault.is_none() {
+                            client.send(last).await;
+                        }
                     }
                     Done::Ended(end) => ended(end),
                 }

@@ -297,12 +297,17 @@ pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution
         Ended::Exit(0) => refusal.unwrap_or(Cause::NoStatus),
         Ended::Exit(status) => refusal.or(signal).unwrap_or(Cause::Exit { status }),
         Ended::Signal(signal) => Cause::Signal { signal },
-        Ended::NoStatus => Cause::NoStatus,
         // The last word was heard; only the goodbye was lost.
-        Ended::Lost(_) if done && refusal.is_none() && signal.is_none() && !execution.call.has_status() => {
+        Ended::Lost(_) | Ended::NoStatus
+            if done && refusal.is_none() && signal.is_none() && !execution.call.has_status() =>
+        {
             return Ok(hearing.answers);
         }
         Ended::Lost(detail) => refusal.unwrap_or(Cause::Lost { detail }),
+        // So ends a command whose connection is just being cut, or whose sshd is killed: the server knows more.
+        Ended::NoStatus => {
+            refusal.unwrap_or_else(|| Cause::Lost { detail: "its channel closed without an exit status".into() })
+        }
         Ended::TimedOut(limit) => Cause::TimedOut { limit: limit.as_secs_f64() },
         Ended::Stopped => Cause::Interrupted,
         Ended::Refused(detail) => Cause::Refused { code: "channel".into(), detail },
