@@ -1,7 +1,7 @@
 //! The HAProxy adapter against the real haproxy: what it reports, what it forgets, and that no request is lost.
 //!
 //! Everything listens on unix sockets in a directory of its own, but for one agent on a loopback port.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set itself up has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use pitcrew::balancer::{Admin, Balancer, BalancerError, MemberFacts, Snapshot};
-use pitcrew::config::{BalancerAddress, LoadBalancer, OnDrainTimeout};
+use pitcrew::balancer::{Admin, Around, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
+use pitcrew::config::{BalancerAddress, BalancerKind, Least, LoadBalancer, OnDrainTimeout};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -231,19 +231,38 @@ struct Shop {
 
 fn config(at: &[&Proxy]) -> LoadBalancer {
     LoadBalancer {
-        at: at.iter().map(|p| BalancerAddress::Unix(p.socket())).collect(),
-        backends: vec!["shop".into()],
+        kind: BalancerKind::Haproxy {
+            at: at.iter().map(|p| BalancerAddress::Unix(p.socket())).collect(),
+            backends: vec!["shop".into()],
+        },
         drain_timeout: Duration::from_secs(20),
         on_drain_timeout: OnDrainTimeout::Proceed,
         wait_after_drain: Duration::ZERO,
         wait_after_restore: Duration::ZERO,
         restore_timeout: Duration::from_secs(20),
-        min_in_service: 1,
+        min_healthy_time: Duration::ZERO,
+        min_in_service: Least::Count(1),
+        capacity_timeout: Duration::ZERO,
     }
 }
 
+fn backends(config: &mut LoadBalancer) -> &mut Vec<String> {
+    let BalancerKind::Haproxy { backends, .. } = &mut config.kind else { panic!("not HAProxy") };
+    backends
+}
+
+fn addresses(config: &mut LoadBalancer) -> &mut Vec<BalancerAddress> {
+    let BalancerKind::Haproxy { at, .. } = &mut config.kind else { panic!("not HAProxy") };
+    at
+}
+
+fn open(heard: &Draining) -> u64 {
+    let Draining::Open(open) = heard else { panic!("it waits: {heard:?}") };
+    *open
+}
+
 fn balancer(config: &LoadBalancer) -> Balancer {
-    Balancer::new(config, |_| None)
+    Balancer::new(config, Around::default()).unwrap()
 }
 
 /// Makes a socket that passes everything on to a proxy's own, changes of state only after a while.
@@ -307,7 +326,7 @@ impl Shop {
     }
 
     async fn drain(&self, server: &str) -> Result<u64, BalancerError> {
-        self.balancer.drain(server, &self.found, &mut |_| {}, &self.stop).await.map(|d| d.left)
+        self.balancer.drain(server, &self.found, &mut |_| {}, &self.stop).await.map(|d| d.left.unwrap())
     }
 
     async fn restore(&self, server: &str) -> Result<(), BalancerError> {
@@ -420,16 +439,16 @@ async fn what_does_not_exist_is_named_with_what_does() {
     assert!(errors[0].hint.contains("web1"), "{:?}", errors[0]);
 
     let mut wrong = config(&[&shop.proxy]);
-    wrong.backends = vec!["shop".into(), "shoop".into()];
+    *backends(&mut wrong) = vec!["shop".into(), "shoop".into()];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
     assert_eq!(errors.len(), 1);
     assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{:?}", errors[0]);
 
-    wrong.backends = vec!["shop; show info".into()];
+    *backends(&mut wrong) = vec!["shop; show info".into()];
     assert!(balancer(&wrong).facts(&names()).await.unwrap_err()[0].detail.contains("';'"));
 
-    wrong.backends = vec!["shop".into()];
-    wrong.at = vec![BalancerAddress::Unix(shop.dir.path().join("lb.user.sock"))];
+    *backends(&mut wrong) = vec!["shop".into()];
+    *addresses(&mut wrong) = vec![BalancerAddress::Unix(shop.dir.path().join("lb.user.sock"))];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
     assert!(errors[0].detail.contains("level user") && errors[0].hint.contains("level admin"), "{errors:?}");
     let error = balancer(&wrong).set("web1", Admin::Drain).await.unwrap_err();
@@ -445,7 +464,9 @@ async fn the_last_member_in_service_is_not_drained() {
     let mut shop = Shop::open(three, |_| {}).await;
     // Side by side, and slow to take effect: each would find the others still in service if nothing kept them apart.
     let slow = slow_to_change(&shop.proxy);
-    shop.balancer = balancer(&LoadBalancer { at: vec![BalancerAddress::Unix(slow)], ..config(&[&shop.proxy]) });
+    let mut through = config(&[&shop.proxy]);
+    *addresses(&mut through) = vec![BalancerAddress::Unix(slow)];
+    shop.balancer = balancer(&through);
     shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
     let results = futures::future::join_all(NAMES.map(|n| shop.drain(n))).await;
     let refused: Vec<&BalancerError> = results.iter().filter_map(|r| r.as_ref().err()).collect();
@@ -536,7 +557,7 @@ async fn a_reload_that_puts_it_back_is_noticed() {
     shop.proxy.lose_state().await;
     assert!(!shop.balancer.still_out("web1").await.unwrap());
     let again = shop.balancer.ensure_out("web1", &shop.found, &mut |_| {}, &shop.stop).await.unwrap();
-    assert_eq!(again.map(|d| d.left), Some(0));
+    assert_eq!(again.map(|d| d.left), Some(Some(0)));
     assert_eq!(shop.proxy.bits("web1").await, "1");
     shop.restore("web1").await.unwrap();
     // A reload did the work of restore: only the proof is left to do.
@@ -557,14 +578,13 @@ async fn a_reload_during_the_wait_is_made_good() {
     let patient = LoadBalancer { drain_timeout: Duration::from_secs(600), ..config(&[&shop.proxy]) };
     let (balancer, found, stop) = (balancer(&patient), shop.found.clone(), shop.stop.clone());
     let (sender, mut heard) = watch::channel(0);
-    let drain =
-        tokio::spawn(
-            async move { balancer.drain("web1", &found, &mut |open| sender.send(open).unwrap(), &stop).await },
-        );
+    let drain = tokio::spawn(async move {
+        balancer.drain("web1", &found, &mut |heard| sender.send(open(&heard)).unwrap(), &stop).await
+    });
     timeout(Duration::from_secs(20), heard.wait_for(|open| *open == 1)).await.unwrap().unwrap();
     shop.proxy.lose_state().await;
     let drained = timeout(Duration::from_secs(60), drain).await.unwrap().unwrap();
-    assert_eq!(drained.map(|d| d.left), Ok(0));
+    assert_eq!(drained.map(|d| d.left), Ok(Some(0)));
     assert_eq!(shop.proxy.bits("web1").await, "1");
     drop(request);
 }
@@ -591,8 +611,8 @@ async fn connections_that_do_not_end_are_left_killed_or_fail_the_drain() {
     shop.with(short(OnDrainTimeout::Proceed));
     let mut heard = Vec::new();
     let drained = shop.balancer.drain("web1", &shop.found, &mut |n| heard.push(n), &shop.stop).await.unwrap();
-    assert_eq!(drained.left, 1);
-    assert!(drained.waited >= Duration::from_millis(700) && heard.iter().all(|n| *n == 1) && heard.len() > 3);
+    assert_eq!(drained.left, Some(1));
+    assert!(drained.waited >= Duration::from_millis(700) && heard.iter().all(|h| open(h) == 1) && heard.len() > 3);
     assert_eq!(shop.proxy.bits("web1").await, "1");
 
     // It was not harmed by any of this.
@@ -713,8 +733,8 @@ async fn an_interrupted_drain_puts_back_and_an_interrupted_restore_stays_out() {
     let shop = Shop::open(three, |_| {}).await;
     let _request = shop.slow().await;
     let stop = CancellationToken::new();
-    let mut hear = |open| {
-        if open > 0 {
+    let mut hear = |heard| {
+        if open(&heard) > 0 {
             stop.cancel();
         }
     };

@@ -163,7 +163,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             },
             in_service: up(m),
             status,
-            sessions: 0,
+            sessions: Some(0),
             others_in_service: mates.iter().filter(|o| o.member != m.member && up(o)).count(),
             size: mates.len(),
             ..MemberFacts::default()

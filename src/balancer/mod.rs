@@ -1,21 +1,34 @@
 //! Load balancers: taking a member out with proof, and putting it back with proof.
 //!
-//! One file per kind and one arm in [`Balancer`]. Every call is idempotent and has a deadline; what was found is what is restored.
+//! Every call is idempotent and has a deadline; what was found is what is restored.
+//!
+//! # Adding an adapter
+//!
+//! One file here, and one arm in each of [`Balancer::new`] and `each!` below. A balancer that is steered by few calls
+//! (say how things stand, take out, put back) implements [`walk::Steer`] in that file and is wrapped in [`Walk`], which
+//! owns all waiting, counting, limits and undoing; one with states of its own, like HAProxy, brings all of it itself.
+//! Its keys are one variant of [`crate::config::BalancerKind`], resolved in `config/resolve/balancer.rs`.
 
 pub mod haproxy;
+pub mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{BalancerAddress, LoadBalancer};
+use crate::config::{BalancerAddress, BalancerKind, LoadBalancer, Server, SshHost};
 use crate::event::Cause;
+use crate::name::ServerName;
 use crate::ssh;
 
 pub use haproxy::Haproxy;
+pub use walk::{Steer, Walk};
 
 /// A stack's load balancer: one instance, or several that serve alike and are all drained.
 ///
@@ -25,12 +38,55 @@ pub enum Balancer {
     Haproxy(Haproxy),
 }
 
+/// Passes a call on to the adapter.
+macro_rules! each {
+    ($balancer:expr, $b:ident => $call:expr) => {
+        match $balancer {
+            Self::Haproxy($b) => $call,
+        }
+    };
+}
+
+/// What adapters may need of the stack around them.
+#[derive(Default)]
+pub struct Around {
+    /// `[app] name`.
+    pub app: String,
+    /// The directory of the configuration file.
+    pub base: PathBuf,
+    /// All servers that are behind the balancer.
+    pub servers: Vec<Server>,
+    /// `[env]` and the values of `[secrets]`.
+    pub env: Vec<(String, String)>,
+    /// Connections to the hosts of [`LoadBalancer::hosts`], made when first used.
+    pub hosts: BTreeMap<SshHost, Arc<ssh::Link>>,
+    /// Connections to the servers, made when first used.
+    pub links: BTreeMap<ServerName, Arc<ssh::Link>>,
+}
+
+/// What is heard of a drain while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Draining {
+    /// So many connections are open, over all balancers.
+    Open(u64),
+    /// It cannot begin yet: others are not in service, as the text says.
+    Waiting(String),
+}
+
 impl Balancer {
     /// Makes the adapter that the configuration asks for; connects to nothing.
     ///
-    /// `links` gives the SSH destination of an `ssh://` address.
-    pub fn new(config: &LoadBalancer, links: impl Fn(&BalancerAddress) -> Option<Arc<ssh::Link>>) -> Self {
-        Self::Haproxy(Haproxy::new(config, links))
+    /// # Errors
+    /// When this build has no adapter of that kind.
+    pub fn new(config: &LoadBalancer, around: Around) -> Result<Self, String> {
+        match &config.kind {
+            BalancerKind::Haproxy { at, backends } => {
+                let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
+                Ok(Self::Haproxy(Haproxy::new(config, at, backends, link)))
+            }
+            BalancerKind::Command(_) => Err("kind = \"command\" is not built yet".to_owned()),
+            BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Err("AWS is not built yet".to_owned()),
+        }
     }
 
     /// Gives a balancer up that has not answered a call within this, where its own limit is longer.
@@ -43,31 +99,26 @@ impl Balancer {
 
     /// Asks every balancer about these servers and changes nothing; reports everything that would make a drain fail.
     pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
-        match self {
-            Self::Haproxy(b) => b.facts(lb_names).await,
-        }
+        each!(self, b => b.facts(lb_names).await)
     }
 
     /// Takes a server out of every balancer and waits until its connections have ended, or `drain_timeout`.
     ///
-    /// `on` hears how many are open. An error leaves the server as it was found before the call, unless it says otherwise.
+    /// Before that it waits for others to be in service, no longer than `capacity_timeout`. `on` hears how it goes. An
+    /// error leaves the server as it was found before the call, unless it says otherwise.
     pub async fn drain(
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send + Sync),
+        on: &mut (dyn FnMut(Draining) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Drained, BalancerError> {
-        match self {
-            Self::Haproxy(b) => b.drain(lb_name, found, on, stop).await,
-        }
+        each!(self, b => b.drain(lb_name, found, on, stop).await)
     }
 
     /// Tells whether no balancer sends the server traffic; a reload of a balancer silently puts it back.
     pub async fn still_out(&self, lb_name: &str) -> Result<bool, BalancerError> {
-        match self {
-            Self::Haproxy(b) => b.still_out(lb_name).await,
-        }
+        each!(self, b => b.still_out(lb_name).await)
     }
 
     /// Takes a server out again where it is not; tells what that took, or `None` when it was still out.
@@ -77,12 +128,10 @@ impl Balancer {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send + Sync),
+        on: &mut (dyn FnMut(Draining) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Option<Drained>, BalancerError> {
-        match self {
-            Self::Haproxy(b) => b.ensure_out(lb_name, found, on, stop).await,
-        }
+        each!(self, b => b.ensure_out(lb_name, found, on, stop).await)
     }
 
     /// Puts a server back as it was found, with proof where it took traffic; `on` hears how it stands.
@@ -95,17 +144,51 @@ impl Balancer {
         on: &mut (dyn FnMut(String) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<(), BalancerError> {
-        match self {
-            Self::Haproxy(b) => b.restore(lb_name, found, on, stop).await,
-        }
+        each!(self, b => b.restore(lb_name, found, on, stop).await)
     }
 
     /// Sets a server's administrative state in every balancer, without waiting for anything.
     pub async fn set(&self, lb_name: &str, to: Admin) -> Result<(), BalancerError> {
-        match self {
-            Self::Haproxy(b) => b.set(lb_name, to).await,
-        }
+        each!(self, b => b.set(lb_name, to).await)
     }
+}
+
+/// Waits for something, or for the end of all waiting.
+async fn unless<T>(stop: &CancellationToken, what: impl Future<Output = T>) -> Result<T, BalancerError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(BalancerError {
+            detail: "the wait was interrupted".to_owned(),
+            stopped: true,
+            ..BalancerError::default()
+        }),
+        done = what => Ok(done),
+    }
+}
+
+/// Sleeps; ends early with an error when asked to stop.
+async fn pause(stop: &CancellationToken, time: Duration) -> Result<(), BalancerError> {
+    unless(stop, tokio::time::sleep(time)).await
+}
+
+/// Makes one error of several: the first, with the others named in it.
+fn together(errors: Vec<BalancerError>) -> Result<(), BalancerError> {
+    let mut errors = errors.into_iter();
+    let Some(mut first) = errors.next() else { return Ok(()) };
+    for other in errors.filter(|e| !e.stopped) {
+        first.detail = format!("{}; also {other}", first.detail);
+    }
+    Err(first)
+}
+
+/// Says why a drain would leave too few.
+fn too_few(others: usize, least: usize, config: &LoadBalancer) -> (String, &'static str) {
+    let written = config.min_in_service;
+    let asked = if written.to_string() == least.to_string() { String::new() } else { format!(" ({least} here)") };
+    (
+        format!("draining it would leave {others} other members in service, and min_in_service is {written}{asked}"),
+        "bring other members back, use smaller batches or --parallel, or lower `min_in_service`",
+    )
 }
 
 /// Writes a balancer's address as the configuration does; it is the `at` of facts and errors.
@@ -122,7 +205,7 @@ pub fn address(at: &BalancerAddress) -> String {
     }
 }
 
-/// One place in one balancer where a server receives traffic.
+/// One place in one balancer where a server receives traffic: `at`, `backend` and `member` together name it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemberFacts {
     /// The balancer, as configured.
@@ -137,8 +220,9 @@ pub struct MemberFacts {
     pub in_service: bool,
     /// Its status as the balancer prints it.
     pub status: String,
-    /// Sessions and queued requests now.
-    pub sessions: u64,
+    /// Sessions and queued requests now; `None`: the balancer does not tell.
+    #[serde(default)]
+    pub sessions: Option<u64>,
     /// Other non-backup members of the backend that are in service.
     pub others_in_service: usize,
     /// Members of the backend.
@@ -149,6 +233,20 @@ pub struct MemberFacts {
     /// An agent on the server may change its state: it is silenced while drained, and restored with it.
     #[serde(default)]
     pub agent: bool,
+    /// What the adapter itself must know to put it back exactly; empty where the other fields are enough.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub own: String,
+    /// Seconds that taking it out is expected to take at least, whatever its connections do; 0: no longer than they do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub out_takes: u64,
+    /// Seconds that putting it back is expected to take, from its being healthy; 0: a few.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub back_takes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Administrative state of a member.
@@ -181,8 +279,8 @@ impl Snapshot {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections left when the limit ran out; 0: none.
-    pub left: u64,
+    /// Connections left when the limit ran out; 0: none; `None`: there may be, and the balancer does not tell.
+    pub left: Option<u64>,
     /// How long was waited for them.
     pub waited: Duration,
 }
@@ -251,18 +349,12 @@ mod tests {
     #[test]
     fn futures_travel_between_threads() {
         fn sendable<T: Send>(_: T) {}
-        let config = LoadBalancer {
-            at: Vec::new(),
-            backends: Vec::new(),
-            drain_timeout: Duration::ZERO,
-            on_drain_timeout: crate::config::OnDrainTimeout::Proceed,
-            wait_after_drain: Duration::ZERO,
-            wait_after_restore: Duration::ZERO,
-            restore_timeout: Duration::ZERO,
-            min_in_service: 1,
-        };
-        let (b, found, stop) =
-            (Balancer::new(&config, |_| None), Snapshot { members: Vec::new() }, CancellationToken::new());
+        let config = walk::tests::config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new() });
+        let (b, found, stop) = (
+            Balancer::new(&config, Around::default()).unwrap(),
+            Snapshot { members: Vec::new() },
+            CancellationToken::new(),
+        );
         sendable(b.facts(&[]));
         sendable(b.drain("a", &found, &mut |_| {}, &stop));
         sendable(b.still_out("a"));

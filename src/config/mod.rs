@@ -225,13 +225,11 @@ impl Server {
     }
 }
 
-/// `[load_balancer]`. (kinds other than haproxy are parsed and refused as not built yet.)
+/// `[load_balancer]`.
 #[derive(Debug, Clone)]
 pub struct LoadBalancer {
-    /// `at`: every one of them is drained.
-    pub at: Vec<BalancerAddress>,
-    /// `backends`, at least one.
-    pub backends: Vec<String>,
+    /// `kind`, with the keys that belong to it alone.
+    pub kind: BalancerKind,
     /// `drain_timeout`.
     pub drain_timeout: Duration,
     /// `on_drain_timeout`.
@@ -242,8 +240,107 @@ pub struct LoadBalancer {
     pub wait_after_restore: Duration,
     /// `restore_timeout`.
     pub restore_timeout: Duration,
+    /// `min_healthy_time`: for how long without a break the balancer must report a restored member up.
+    pub min_healthy_time: Duration,
     /// `min_in_service`: other members that must be up before one is drained.
-    pub min_in_service: usize,
+    pub min_in_service: Least,
+    /// `capacity_timeout`: how long a drain waits for others to be up.
+    pub capacity_timeout: Duration,
+}
+
+/// `[load_balancer] kind`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BalancerKind {
+    /// HAProxy.
+    Haproxy {
+        /// `at`: every one of them is drained.
+        at: Vec<BalancerAddress>,
+        /// `backends`, at least one.
+        backends: Vec<String>,
+    },
+    /// Commands of the user's own.
+    Command(SteeringCommands),
+    /// Target groups of AWS's application and network load balancers.
+    Elb {
+        /// `target_groups`, at least one.
+        target_groups: Vec<String>,
+        /// `region`, else AWS's own settings.
+        region: Option<String>,
+        /// `profile`, else AWS's own settings.
+        profile: Option<String>,
+    },
+    /// AWS's classic load balancers.
+    ElbClassic {
+        /// `names`, at least one.
+        names: Vec<String>,
+        /// `region`, else AWS's own settings.
+        region: Option<String>,
+        /// `profile`, else AWS's own settings.
+        profile: Option<String>,
+    },
+}
+
+/// `drain`, `status`, `restore` and `run_on`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SteeringCommands {
+    /// Takes a server out.
+    pub drain: String,
+    /// Says by its exit status how a server stands.
+    pub status: String,
+    /// Puts a server back.
+    pub restore: String,
+    /// Where they run; `None`: on the operator's machine.
+    pub run_on: Option<SshHost>,
+}
+
+/// A host that is reached through SSH and is no server of the stack, or need not be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SshHost {
+    /// Login user, else `[ssh] user`.
+    pub user: Option<String>,
+    /// Host.
+    pub host: String,
+    /// Port, else `[ssh] port`.
+    pub port: Option<u16>,
+}
+
+impl LoadBalancer {
+    /// The hosts that the balancer is reached through.
+    pub fn hosts(&self) -> Vec<SshHost> {
+        match &self.kind {
+            BalancerKind::Haproxy { at, .. } => at.iter().filter_map(BalancerAddress::host).collect(),
+            BalancerKind::Command(commands) => commands.run_on.iter().cloned().collect(),
+            BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Vec::new(),
+        }
+    }
+}
+
+/// How many must stay in service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Least {
+    /// So many.
+    Count(usize),
+    /// A share of all, rounded up; 0 to 100.
+    Percent(u8),
+}
+
+impl Least {
+    /// Says how many of `all` that are.
+    pub fn of(self, all: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => all.saturating_mul(usize::from(percent)).div_ceil(100),
+        }
+    }
+}
+
+impl std::fmt::Display for Least {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// Where a balancer's runtime API is reached.
@@ -269,6 +366,16 @@ pub enum BalancerAddress {
         /// Port.
         port: u16,
     },
+}
+
+impl BalancerAddress {
+    /// The host that an `ssh://` address is reached through.
+    pub fn host(&self) -> Option<SshHost> {
+        match self {
+            Self::Ssh { user, host, port, .. } => Some(SshHost { user: user.clone(), host: host.clone(), port: *port }),
+            Self::Unix(_) | Self::Tcp { .. } => None,
+        }
+    }
 }
 
 /// What happens when connections are left at the end of `drain_timeout`.

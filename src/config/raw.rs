@@ -8,11 +8,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::BatchSize;
 use super::problem::Problems;
 use super::schema::{self, Key, Kind};
 use super::values::{self, Bad};
 use super::words::{alternatives, nearest, quoted};
+use super::{BatchSize, Least};
 
 /// A value with the byte offset of where it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,7 @@ pub fn validate(kind: Kind, value: &Spanned<DeValue<'_>>) -> Vec<Wrong> {
             bad
         })),
         Kind::Batch => batch_of(value).err().into_iter().collect(),
+        Kind::Least => checked(least_of(written).map(drop)),
         Kind::Statuses => statuses_of(value).err().unwrap_or_default(),
         Kind::PathOrFalse => match written {
             DeValue::Boolean(false) => Vec::new(),
@@ -167,6 +168,24 @@ fn batch_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<BatchSize>, Wrong> {
         }
         DeValue::Array(items) => items.iter().map(one).collect::<Result<Vec<_>, _>>().map(|sizes| sizes.concat()),
         _ => one(value),
+    }
+}
+
+fn least_of(value: &DeValue<'_>) -> Result<Least, Bad> {
+    let hint = "write a whole number from 0 to 10000, or a share like \"50%\"";
+    match value {
+        DeValue::String(text) => {
+            let percent = text.strip_suffix('%').and_then(|p| p.parse::<u8>().ok()).filter(|p| *p <= 100);
+            percent.map(Least::Percent).ok_or_else(|| match text.parse::<usize>() {
+                Ok(_) => wrong_type("a whole number or a percentage", value, "write it without quotes"),
+                Err(_) => Bad::new(format!("cannot be {}", quoted(text)), hint),
+            })
+        }
+        DeValue::Integer(number) => match whole(value).and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= 10_000) {
+            Some(count) => Ok(Least::Count(count)),
+            None => Err(Bad::new(format!("cannot be {number}"), hint)),
+        },
+        other => Err(wrong_type("a whole number or a percentage", other, hint)),
     }
 }
 
@@ -298,6 +317,12 @@ impl<'a> Section<'a> {
     pub fn whole(&self, name: &str) -> Option<Found<i64>> {
         let (_, value) = self.good(name)?;
         Some(Found { value: whole(value.get_ref())?, at: value.span().start })
+    }
+
+    /// Reads how many must stay in service.
+    pub fn least(&self, name: &str) -> Option<Found<Least>> {
+        let (_, value) = self.good(name)?;
+        Some(Found { value: least_of(value.get_ref()).ok()?, at: value.span().start })
     }
 
     /// Reads `true` or `false`.

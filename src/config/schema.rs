@@ -40,6 +40,8 @@ pub enum Kind {
     Limit,
     /// Batch sizes.
     Batch,
+    /// A whole number from 0, or a share of all like `"50%"`.
+    Least,
     /// HTTP statuses and ranges of them.
     Statuses,
     /// A path, or `false`.
@@ -127,6 +129,10 @@ fn host(text: &str) -> Result<(), Bad> {
 
 fn address(text: &str) -> Result<(), Bad> {
     values::parse_address(text).map(drop)
+}
+
+fn run_on(text: &str) -> Result<(), Bad> {
+    values::parse_run_on(text).map(drop)
 }
 
 fn jump(text: &str) -> Result<(), Bad> {
@@ -220,7 +226,9 @@ pub const TABLES: &[Table] = &[
             key("wait_after_drain", ANY_DURATION),
             key("wait_after_restore", ANY_DURATION),
             key("restore_timeout", SOME_DURATION),
-            key("min_in_service", Kind::Whole { least: 0, most: 10_000 }),
+            key("min_healthy_time", ANY_DURATION),
+            key("min_in_service", Kind::Least),
+            key("capacity_timeout", ANY_DURATION),
             key("target_groups", Kind::Texts(values::line)),
             key("region", Kind::Text(values::line)),
             key("profile", Kind::Text(values::line)),
@@ -228,7 +236,7 @@ pub const TABLES: &[Table] = &[
             key("drain", Kind::Text(values::command)),
             key("status", Kind::Text(values::command)),
             key("restore", Kind::Text(values::command)),
-            key("run_on", Kind::Text(values::line)),
+            key("run_on", Kind::Text(run_on)),
         ]),
     },
     Table {

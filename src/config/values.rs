@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::hosts;
 use super::words::{alternatives, nearest, quoted};
-use super::{BalancerAddress, BatchSize, HookPoint, HookStep};
+use super::{BalancerAddress, BatchSize, HookPoint, HookStep, SshHost};
 
 /// What is wrong with a value: a fragment that follows the key's name, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +148,19 @@ pub fn parse_address(text: &str) -> Result<BalancerAddress, Bad> {
         }
         _ => Err(cannot("whose scheme is unknown")),
     }
+}
+
+/// Reads where a balancer's commands run: `here`, which is `None`, or `ssh://[user@]host[:port]`.
+pub fn parse_run_on(text: &str) -> Result<Option<SshHost>, Bad> {
+    let hint = "write \"here\" or \"ssh://lb1.example.com\"";
+    if text == "here" {
+        return Ok(None);
+    }
+    let cannot = |why: &str| Bad::new(format!("cannot be {}{why}", quoted(text)), hint);
+    let rest = text.strip_prefix("ssh://").ok_or_else(|| cannot(""))?;
+    let spec = hosts::parse_one(rest.strip_suffix('/').unwrap_or(rest))
+        .map_err(|bad| cannot(&format!(", {}", relative(&bad))))?;
+    Ok(Some(SshHost { user: spec.user, host: spec.host, port: spec.port }))
 }
 
 fn relative(bad: &Bad) -> String {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute, no_link};
 use super::{Running, hooks};
-use crate::balancer::{Admin, Snapshot};
+use crate::balancer::{Admin, Draining, Snapshot};
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
 use crate::facts::{ReleaseState, ServerFacts};
@@ -281,15 +281,33 @@ impl Running {
             }
         };
         let emitter = &self.world.emitter;
-        let mut on = |open: u64| {
-            emitter.emit(Event::Progress { place: place.clone(), progress: Progress::Sessions { open } });
+        let mut waiting = String::new();
+        let mut on = |heard: Draining| match heard {
+            Draining::Open(open) => {
+                emitter.emit(Event::Progress { place: place.clone(), progress: Progress::Sessions { open } });
+            }
+            Draining::Waiting(text) if text == waiting => {}
+            Draining::Waiting(text) => {
+                let shown = format!("the drain waits for others to be in service: {text}");
+                let warning = Warning::Note { text: shown };
+                emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                waiting = text;
+            }
         };
         let drained =
             balancer.drain(&server.lb, &found, &mut on, stop).await.map_err(|e| Failure::from(Cause::from(e)))?;
-        if drained.left > 0 {
-            let warning = Warning::DrainIncomplete { open: drained.left, waited: drained.waited.as_secs_f64() };
-            emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
-        }
+        let waited = drained.waited.as_secs_f64();
+        let warning = match drained.left {
+            Some(0) => return Ok(()),
+            Some(open) => Warning::DrainIncomplete { open, waited },
+            None => {
+                let text = format!(
+                    "it was still being drained after {waited:.0} s, and the balancer does not tell how many connections are open"
+                );
+                Warning::Note { text }
+            }
+        };
+        emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
         Ok(())
     }
 

@@ -364,7 +364,7 @@ fn refuse_what_cannot_drain(
             let in_batch = out.iter().filter(|m| m.in_service).count();
             let up = first.others_in_service + 1;
             let left = up.saturating_sub(in_batch);
-            if left < balancer.min_in_service {
+            if left < balancer.min_in_service.of(first.size) {
                 let names: Vec<&str> = batch.iter().map(ServerName::as_str).collect();
                 let detail = format!(
                     "draining {} would leave {left} of {} members in service, and min_in_service is {}",

@@ -81,12 +81,12 @@ impl Report<'_> {
         for member in &self.facts.members {
             if !global.quiet {
                 lines.push(format!(
-                    "balancer  {}/{} on {}: {}, {} sessions, {} others in service",
+                    "balancer  {}/{} on {}: {}, {}{} others in service",
                     member.backend,
                     member.member,
                     member.at,
                     clean::clean(&member.status),
-                    member.sessions,
+                    member.sessions.map(|n| format!("{n} sessions, ")).unwrap_or_default(),
                     member.others_in_service
                 ));
             }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::Balancer;
+use crate::balancer::{Around, Balancer};
 use crate::cli::{Global, Select};
-use crate::config::{self, BalancerAddress, Config, ConfigFile};
+use crate::config::{self, Config, ConfigFile, LoadBalancer};
 use crate::engine::remote::{Execution, execute};
 use crate::engine::standing::Standings;
 use crate::error::Error;
@@ -115,23 +115,33 @@ impl Stack {
             links.insert(server.name.clone(), link);
         }
         let mut balancer_links: Vec<Arc<Link>> = Vec::new();
-        let mut addresses = Vec::new();
-        for address in config.balancer.iter().flat_map(|b| &b.at) {
-            let BalancerAddress::Ssh { user, host, port, .. } = address else { continue };
+        let mut hosts = BTreeMap::new();
+        for host in config.balancer.iter().flat_map(LoadBalancer::hosts) {
             // A balancer that is also a server, or stands in the file twice, needs one connection only.
-            let link = network.link(host, &question(host, user, *port)).map_err(ssh)?;
+            let link = network.link(&host.host, &question(&host.host, &host.user, host.port)).map_err(ssh)?;
             if !links.values().chain(&balancer_links).any(|l| Arc::ptr_eq(l, &link)) {
                 balancer_links.push(link.clone());
             }
-            addresses.push((address.clone(), link));
+            hosts.insert(host, link);
         }
-        let balancer = config.balancer.as_ref().map(|cfg| {
-            let link = |address: &BalancerAddress| addresses.iter().find(|(a, _)| a == address).map(|(_, l)| l.clone());
-            Arc::new(Balancer::new(cfg, link).within(config.timeouts.step))
-        });
         let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
-        let env = config.env.clone().into_iter().chain(secrets).collect();
+        let env: Vec<(String, String)> = config.env.clone().into_iter().chain(secrets).collect();
+        let balancer = match &config.balancer {
+            Some(balancer) => {
+                let around = Around {
+                    app: config.app.name.clone(),
+                    base: config.base.clone(),
+                    servers: config.servers.iter().filter(|s| s.is_web()).cloned().collect(),
+                    env: env.clone(),
+                    hosts,
+                    links: links.clone(),
+                };
+                let made = Balancer::new(balancer, around).map_err(Error::usage)?;
+                Some(Arc::new(made.within(config.timeouts.step)))
+            }
+            None => None,
+        };
         let standings = Arc::default();
         let config = Arc::new(config);
         Ok(Self { config, links, balancer, env, redactor, network, standings, stands: false, balancer_links })

@@ -6,10 +6,10 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Node, others_in_service};
+use super::node::{Node, of_backend, others_in_service};
 use super::protocol::Change;
-use super::{AGE, Haproxy, TICK, pause, together, unless};
-use crate::balancer::{Admin, BalancerError, Drained, Snapshot};
+use super::{AGE, Haproxy, TICK};
+use crate::balancer::{Admin, BalancerError, Drained, Draining, Snapshot, pause, together, too_few, unless};
 use crate::config::OnDrainTimeout;
 
 /// How long connections may take to end once maint or a kill has cut their supply.
@@ -35,7 +35,7 @@ impl Haproxy {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send + Sync),
+        on: &mut (dyn FnMut(Draining) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Drained, BalancerError> {
         let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
@@ -55,7 +55,7 @@ impl Haproxy {
         &self,
         lb_name: &str,
         found: &Snapshot,
-        on: &mut (dyn FnMut(u64) + Send + Sync),
+        on: &mut (dyn FnMut(Draining) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Option<Drained>, BalancerError> {
         if unless(stop, self.still_out(lb_name)).await?? {
@@ -71,7 +71,7 @@ struct Out<'a> {
     all: &'a Haproxy,
     server: &'a str,
     taken: Vec<Taken<'a>>,
-    on: &'a mut (dyn FnMut(u64) + Send + Sync),
+    on: &'a mut (dyn FnMut(Draining) + Send + Sync),
     stop: &'a CancellationToken,
 }
 
@@ -96,7 +96,7 @@ impl Out<'_> {
                 "raise `drain_timeout`, or set `on_drain_timeout` to \"proceed\" or \"kill\"",
             ));
         }
-        let drained = Drained { left, waited: began.elapsed() };
+        let drained = Drained { left: Some(left), waited: began.elapsed() };
         pause(self.stop, config.wait_after_drain).await?;
         if !unless(self.stop, self.all.still_out(self.server)).await?? {
             let detail = "something put it back into service while it was drained (a reload of haproxy, an operator)";
@@ -108,7 +108,7 @@ impl Out<'_> {
     /// What was not asked about could not be restored either.
     fn covered(&self, found: &Snapshot) -> Result<(), BalancerError> {
         for node in &self.all.nodes {
-            for backend in &self.all.config.backends {
+            for backend in &self.all.backends {
                 let known = |m: &crate::balancer::MemberFacts| {
                     m.at == node.at() && m.backend == *backend && m.member == self.server
                 };
@@ -128,17 +128,14 @@ impl Out<'_> {
         // Everything is counted before anything is changed.
         let mut planned = Vec::new();
         for (node, table) in all.nodes.iter().zip(&tables) {
-            for backend in &all.config.backends {
+            for backend in &all.backends {
                 let member = node.member(table, backend, self.server)?;
                 let ready = member.admin() == Admin::Ready;
                 let others = others_in_service(table, backend, self.server);
                 // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
-                if member.in_service() && others < all.config.min_in_service {
-                    let detail = format!(
-                        "draining it would leave {others} other members in service, and min_in_service is {}",
-                        all.config.min_in_service
-                    );
-                    let hint = "bring other members back, use smaller batches or --parallel, or lower `min_in_service`";
+                let least = all.config.min_in_service.of(of_backend(table, backend));
+                if member.in_service() && others < least {
+                    let (detail, hint) = too_few(others, least, &all.config);
                     return Err(node.error(backend, self.server, detail, hint));
                 }
                 if ready || (member.admin() == Admin::Drain && member.set_drain()) {
@@ -169,7 +166,7 @@ impl Out<'_> {
         }
         let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
         for (node, table) in all.nodes.iter().zip(&tables) {
-            for backend in &all.config.backends {
+            for backend in &all.backends {
                 let member = node.member(table, backend, self.server)?;
                 if member.admin() == Admin::Ready {
                     let detail = format!("it accepted the drain and did not do it: {}", member.status);
@@ -187,7 +184,7 @@ impl Out<'_> {
             let (mut open, mut lost) = (0u64, false);
             for (node, table) in self.all.nodes.iter().zip(&tables) {
                 let mut again = Vec::new();
-                for backend in &self.all.config.backends {
+                for backend in &self.all.backends {
                     let member = node.member(table, backend, self.server)?;
                     open = open.saturating_add(member.sessions);
                     if member.admin() == Admin::Ready {
@@ -198,7 +195,7 @@ impl Out<'_> {
                 lost |= !again.is_empty();
                 node.change(self.server, &again).await?;
             }
-            (self.on)(open);
+            (self.on)(Draining::Open(open));
             if (open == 0 && !lost) || Instant::now() >= deadline {
                 return Ok(open);
             }
@@ -219,7 +216,7 @@ impl Out<'_> {
         let at: Vec<&str> = self.all.nodes.iter().map(Node::at).collect();
         BalancerError {
             at: at.join(", "),
-            member: Some(format!("{}/{}", self.all.config.backends.join(","), self.server)),
+            member: Some(format!("{}/{}", self.all.backends.join(","), self.server)),
             detail,
             hint: hint.to_owned(),
             ..BalancerError::default()

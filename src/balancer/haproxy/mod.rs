@@ -11,16 +11,13 @@ pub mod node;
 pub mod protocol;
 mod restore;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use super::{Admin, BalancerError, MemberFacts};
+use super::{Admin, BalancerError, MemberFacts, together};
 use crate::config::{BalancerAddress, LoadBalancer};
 use crate::ssh;
 use client::Client;
@@ -35,6 +32,7 @@ const AGE: Duration = Duration::from_millis(200);
 /// All HAProxy instances of a stack.
 pub struct Haproxy {
     config: LoadBalancer,
+    backends: Vec<String>,
     nodes: Vec<Node>,
     /// Held from counting who is left to taking one out, so that two lanes cannot both count on each other.
     gate: Mutex<()>,
@@ -42,9 +40,15 @@ pub struct Haproxy {
 
 impl Haproxy {
     /// Makes the adapter; connects to nothing. `links` gives the SSH destination of an `ssh://` address.
-    pub fn new(config: &LoadBalancer, links: impl Fn(&BalancerAddress) -> Option<Arc<ssh::Link>>) -> Self {
-        let node = |at| Node::new(Client::new(at, links(at)), config.backends.clone());
-        Self { nodes: config.at.iter().map(node).collect(), config: config.clone(), gate: Mutex::new(()) }
+    pub fn new(
+        config: &LoadBalancer,
+        at: &[BalancerAddress],
+        backends: &[String],
+        links: impl Fn(&BalancerAddress) -> Option<Arc<ssh::Link>>,
+    ) -> Self {
+        let node = |at| Node::new(Client::new(at, links(at)), backends.to_vec());
+        let nodes = at.iter().map(node).collect();
+        Self { nodes, backends: backends.to_vec(), config: config.clone(), gate: Mutex::new(()) }
     }
 
     /// Shortens the limit on one call; see [`super::Balancer::within`].
@@ -66,7 +70,7 @@ impl Haproxy {
                     continue;
                 }
             };
-            for backend in &self.config.backends {
+            for backend in &self.backends {
                 for name in lb_names {
                     match node.facts(&table, backend, name) {
                         Ok(member) => facts.push(member),
@@ -82,7 +86,7 @@ impl Haproxy {
     pub async fn still_out(&self, lb_name: &str) -> Result<bool, BalancerError> {
         let tables = self.look(Duration::ZERO).await?;
         for (node, table) in self.nodes.iter().zip(&tables) {
-            for backend in &self.config.backends {
+            for backend in &self.backends {
                 if node.member(table, backend, lb_name)?.admin() == Admin::Ready {
                     return Ok(false);
                 }
@@ -98,7 +102,7 @@ impl Haproxy {
             Admin::Drain => Change::Drain,
             Admin::Maint => Change::Maint,
         };
-        let changes: Vec<(Change, &str)> = self.config.backends.iter().map(|b| (change, b.as_str())).collect();
+        let changes: Vec<(Change, &str)> = self.backends.iter().map(|b| (change, b.as_str())).collect();
         let results = join_all(self.nodes.iter().map(|n| n.change(lb_name, &changes))).await;
         together(results.into_iter().filter_map(Result::err).collect())
     }
@@ -107,32 +111,4 @@ impl Haproxy {
     async fn look(&self, age: Duration) -> Result<Vec<Arc<Table>>, BalancerError> {
         try_join_all(self.nodes.iter().map(|n| n.look(age))).await
     }
-}
-
-/// Waits for something, or for the end of all waiting.
-async fn unless<T>(stop: &CancellationToken, what: impl Future<Output = T>) -> Result<T, BalancerError> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => Err(BalancerError {
-            detail: "the wait was interrupted".to_owned(),
-            stopped: true,
-            ..BalancerError::default()
-        }),
-        done = what => Ok(done),
-    }
-}
-
-/// Sleeps; ends early with an error when asked to stop.
-async fn pause(stop: &CancellationToken, time: Duration) -> Result<(), BalancerError> {
-    unless(stop, sleep(time)).await
-}
-
-/// Makes one error of several: the first, with the others named in it.
-fn together(errors: Vec<BalancerError>) -> Result<(), BalancerError> {
-    let mut errors = errors.into_iter();
-    let Some(mut first) = errors.next() else { return Ok(()) };
-    for other in errors.filter(|e| !e.stopped) {
-        first.detail = format!("{}; also {other}", first.detail);
-    }
-    Err(first)
 }

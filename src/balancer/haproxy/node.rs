@@ -137,11 +137,12 @@ impl Node {
             admin: member.admin(),
             in_service: member.in_service(),
             status: member.status.clone(),
-            sessions: member.sessions,
+            sessions: Some(member.sessions),
             others_in_service: others_in_service(table, backend, server),
-            size: table.iter().find(|(b, _)| b == backend).map_or(0, |(_, m)| m.len()),
+            size: of_backend(table, backend),
             bits: member.bits,
             agent: member.agent_enabled(),
+            ..MemberFacts::default()
         })
     }
 
@@ -169,6 +170,12 @@ impl Node {
 pub fn others_in_service(table: &Table, backend: &str, server: &str) -> usize {
     let members = table.iter().find(|(b, _)| b == backend).map(|(_, m)| m.as_slice()).unwrap_or_default();
     members.iter().filter(|m| m.name != server && !m.backup && m.in_service()).count()
+}
+
+/// Counts the members of a backend that serve in normal operation.
+pub fn of_backend(table: &Table, backend: &str) -> usize {
+    let members = table.iter().find(|(b, _)| b == backend).map(|(_, m)| m.as_slice()).unwrap_or_default();
+    members.iter().filter(|m| !m.backup).count()
 }
 
 /// Names what exists, the nearest first.

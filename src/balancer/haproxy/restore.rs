@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::member::{Member, Origin, origin};
 use super::node::{Node, Table};
 use super::protocol::Change;
-use super::{AGE, Haproxy, TICK, pause, together, unless};
-use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
+use super::{AGE, Haproxy, TICK};
+use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot, pause, together, unless};
 
 impl Haproxy {
     /// Puts a server back as it was found; see [`crate::balancer::Balancer::restore`].

@@ -9,7 +9,9 @@ use super::{BATCH, word};
 use crate::config::problem::Problems;
 use crate::config::raw::{Found, Section};
 use crate::config::words::quoted;
-use crate::config::{BatchSize, LoadBalancer, OnDrainTimeout, Server, Strategy, values};
+use crate::config::{
+    BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy, schema, values,
+};
 
 /// How the file's servers would be walked.
 pub struct Walk<'a> {
@@ -34,32 +36,88 @@ pub const OF_KIND: [(&str, &[&str]); 4] = [
 /// Resolves the balancer; reports what no drain could ever satisfy.
 pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
     let section = Section::one(merged, "load_balancer")?;
-    if section.text("kind")?.value != "haproxy" {
+    let word_of_kind = section.text("kind")?.value;
+    if schema_refuses(word_of_kind) {
         return None;
     }
     foreign_keys(&section, problems);
-    let at = list(&section, "at", "add at = [\"ssh://lb1.example.com/run/haproxy/admin.sock\"]", problems);
-    let backends =
-        list(&section, "backends", "add backends = [\"shop\"], as HAProxy's configuration names them", problems);
-    let whole =
-        |key: &str| section.whole(key).and_then(|n| Some(Found { value: usize::try_from(n.value).ok()?, at: n.at }));
-    let min_in_service = whole("min_in_service");
-    members(walk.servers, &Section::many(merged, "servers"), problems);
+    let kind = kind(word_of_kind, &section, problems);
+    let aws = matches!(kind, BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. });
+    let min_in_service = section.least("min_in_service");
+    members(walk.servers, &Section::many(merged, "servers"), &kind, problems);
     capacity(&section, walk, min_in_service, problems);
     let seconds = |key: &str, default: u64| section.duration(key).map_or(Duration::from_secs(default), |d| d.value);
     let endings =
         [("proceed", OnDrainTimeout::Proceed), ("kill", OnDrainTimeout::Kill), ("fail", OnDrainTimeout::Fail)];
+    let ending = word(Some(&section), "on_drain_timeout", &endings);
+    if let Some(found) =
+        ending.filter(|e| e.value == OnDrainTimeout::Kill && !matches!(kind, BalancerKind::Haproxy { .. }))
+    {
+        let what =
+            format!("`on_drain_timeout` cannot be \"kill\" with kind = \"{word_of_kind}\", which ends no connections");
+        problems.at(found.at, what, "write \"proceed\" or \"fail\"");
+    }
     Some(LoadBalancer {
-        at: at.iter().filter_map(|a| values::parse_address(a.value).ok()).collect(),
-        backends: backends.iter().map(|b| b.value.to_owned()).collect(),
-        drain_timeout: seconds("drain_timeout", 30),
-        on_drain_timeout: word(Some(&section), "on_drain_timeout", &endings)
-            .map_or(OnDrainTimeout::Proceed, |e| e.value),
+        kind,
+        // A target group's own delay is 300 s where nobody changed it, and less than that proves nothing.
+        drain_timeout: seconds("drain_timeout", if aws { 330 } else { 30 }),
+        on_drain_timeout: ending.map_or(OnDrainTimeout::Proceed, |e| e.value),
         wait_after_drain: seconds("wait_after_drain", 0),
         wait_after_restore: seconds("wait_after_restore", 0),
-        restore_timeout: seconds("restore_timeout", 120),
-        min_in_service: min_in_service.map_or(1, |n| n.value),
+        restore_timeout: seconds("restore_timeout", if aws { 600 } else { 120 }),
+        min_healthy_time: seconds("min_healthy_time", 0),
+        min_in_service: min_in_service.map_or(Least::Count(1), |n| n.value),
+        capacity_timeout: seconds("capacity_timeout", 30),
     })
+}
+
+/// Tells whether a kind is reported as not built yet already.
+fn schema_refuses(kind: &str) -> bool {
+    let keys = schema::table("load_balancer").map(|t| t.keys()).unwrap_or_default();
+    keys.iter().any(|key| key.name == "kind" && key.later.iter().any(|(word, _)| *word == kind))
+}
+
+/// Resolves what belongs to one kind only.
+fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> BalancerKind {
+    let text = |key: &str| section.text(key).map(|t| t.value.to_owned());
+    let texts = |key: &str, hint: &str, problems: &mut Problems<'_>| -> Vec<String> {
+        list(section, key, hint, problems).iter().map(|t| t.value.to_owned()).collect()
+    };
+    match word {
+        "elb" => BalancerKind::Elb {
+            target_groups: texts("target_groups", "add target_groups = [\"arn:…\"], one for each group", problems),
+            region: text("region"),
+            profile: text("profile"),
+        },
+        "elb-classic" => BalancerKind::ElbClassic {
+            names: texts("names", "add names = [\"shop-elb\"], as AWS lists them", problems),
+            region: text("region"),
+            profile: text("profile"),
+        },
+        "command" => {
+            let mut needed = |key: &str| {
+                if section.wrote(key).is_none() {
+                    let what = format!("`{key}` is missing in {}", section.title);
+                    problems.at(section.at, what, format!("add {key} = \"lb-ctl {key}\", a command"));
+                }
+                text(key).unwrap_or_default()
+            };
+            BalancerKind::Command(SteeringCommands {
+                drain: needed("drain"),
+                status: needed("status"),
+                restore: needed("restore"),
+                run_on: section.text("run_on").and_then(|t| values::parse_run_on(t.value).ok()).flatten(),
+            })
+        }
+        _ => {
+            let at = list(section, "at", "add at = [\"ssh://lb1.example.com/run/haproxy/admin.sock\"]", problems);
+            let hint = "add backends = [\"shop\"], as HAProxy's configuration names them";
+            BalancerKind::Haproxy {
+                at: at.iter().filter_map(|a| values::parse_address(a.value).ok()).collect(),
+                backends: texts("backends", hint, problems),
+            }
+        }
+    }
 }
 
 fn foreign_keys(section: &Section<'_>, problems: &mut Problems<'_>) {
@@ -98,7 +156,7 @@ fn list<'a>(section: &Section<'a>, key: &str, hint: &str, problems: &mut Problem
 }
 
 /// Reports balancer names that HAProxy cannot have, and those that two servers share: draining one would drain both.
-fn members(servers: &[Server], sections: &[Section<'_>], problems: &mut Problems<'_>) {
+fn members(servers: &[Server], sections: &[Section<'_>], kind: &BalancerKind, problems: &mut Problems<'_>) {
     let written: BTreeMap<usize, usize> = sections
         .iter()
         .filter_map(|section| {
@@ -109,7 +167,9 @@ fn members(servers: &[Server], sections: &[Section<'_>], problems: &mut Problems
     let mut seen: BTreeMap<&str, &Server> = BTreeMap::new();
     for server in servers.iter().filter(|s| s.is_web()) {
         let at = written.get(&server.line).copied().unwrap_or_default();
-        if let Err(bad) = values::haproxy_name(&server.lb) {
+        if matches!(kind, BalancerKind::Haproxy { .. })
+            && let Err(bad) = values::haproxy_name(&server.lb)
+        {
             problems.at(at, format!("`lb` of {} {}", quoted(server.name.as_str()), bad.what), bad.hint);
         }
         if let Some(first) = seen.insert(&server.lb, server) {
@@ -119,13 +179,22 @@ fn members(servers: &[Server], sections: &[Section<'_>], problems: &mut Problems
                 quoted(server.name.as_str()),
                 quoted(&server.lb)
             );
-            problems.at(at, what, "give each an `lb` of its own, as HAProxy's configuration names them");
+            problems.at(
+                at,
+                what,
+                match kind {
+                    BalancerKind::Haproxy { .. } => {
+                        "give each an `lb` of its own, as HAProxy's configuration names them"
+                    }
+                    _ => "give each an `lb` of its own",
+                },
+            );
         }
     }
 }
 
 /// Reports batches that would leave fewer servers in service than must be.
-fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<usize>>, problems: &mut Problems<'_>) {
+fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<Least>>, problems: &mut Problems<'_>) {
     // Without proper servers there is nothing to count; that is reported already.
     if walk.servers.is_empty() || (section.wrote("min_in_service").is_some() && least.is_none()) {
         return;
@@ -135,12 +204,14 @@ fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<usize>>,
         let what = format!("{} has nothing to drain: no server has the role \"web\"", section.title);
         return problems.at(section.at, what, "add roles = [\"web\"] to the servers behind it, or leave it out");
     }
-    let needed = least.map_or(1, |n| n.value);
+    let written = least.map_or(Least::Count(1), |n| n.value);
+    // The balancer may have more members than the stack has servers, but never fewer.
+    let needed = written.of(web);
     let strategy = walk.strategy.map(|s| s.value).or(walk.template);
     let drains = matches!(strategy, Some(Strategy::Serial | Strategy::Rolling));
     if needed >= web && (least.is_some() || drains) {
         let (at, why) = match least {
-            Some(found) => (found.at, format!("min_in_service = {needed} in {}", section.title)),
+            Some(found) => (found.at, format!("min_in_service = {written} in {}", section.title)),
             None => (section.at, format!("min_in_service = 1, the default in {},", section.title)),
         };
         let drained = if web == 1 { "the only web server".to_owned() } else { format!("one of {web} web servers") };
@@ -168,7 +239,7 @@ fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<usize>>,
             0 | 1 => "write batch = 1, or strategy = \"serial\"".to_owned(),
             most => format!("write a `batch` of at most {most}, or a lower `min_in_service`"),
         };
-        problems.at(at, format!("{what}, and min_in_service = {needed} must stay"), hint);
+        problems.at(at, format!("{what}, and min_in_service = {written} must stay"), hint);
     }
 }
 
