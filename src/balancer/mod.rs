@@ -4,11 +4,12 @@
 //!
 //! # Adding an adapter
 //!
-//! One file here, and one arm in each of [`Balancer::new`] and `each!` below. A balancer that is steered by few calls
+//! One file here, and one arm each in [`Balancer::new`], [`Balancer::within`] and `each!`. A balancer that is steered by few calls
 //! (say how things stand, take out, put back) implements [`walk::Steer`] in that file and is wrapped in [`Walk`], which
 //! owns all waiting, counting, limits and undoing; one with states of its own, like HAProxy, brings all of it itself.
 //! Its keys are one variant of [`crate::config::BalancerKind`], resolved in `config/resolve/balancer.rs`.
 
+pub mod command;
 pub mod haproxy;
 pub mod walk;
 
@@ -27,6 +28,7 @@ use crate::event::Cause;
 use crate::name::ServerName;
 use crate::ssh;
 
+pub use command::Command;
 pub use haproxy::Haproxy;
 pub use walk::{Steer, Walk};
 
@@ -36,6 +38,8 @@ pub use walk::{Steer, Walk};
 pub enum Balancer {
     /// HAProxy, through its Runtime API.
     Haproxy(Haproxy),
+    /// Commands of the user's own.
+    Command(Walk<Command>),
 }
 
 /// Passes a call on to the adapter.
@@ -43,6 +47,7 @@ macro_rules! each {
     ($balancer:expr, $b:ident => $call:expr) => {
         match $balancer {
             Self::Haproxy($b) => $call,
+            Self::Command($b) => $call,
         }
     };
 }
@@ -84,7 +89,10 @@ impl Balancer {
                 let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
                 Ok(Self::Haproxy(Haproxy::new(config, at, backends, link)))
             }
-            BalancerKind::Command(_) => Err("kind = \"command\" is not built yet".to_owned()),
+            BalancerKind::Command(commands) => {
+                let names = around.servers.iter().map(|s| s.lb.clone()).collect();
+                Ok(Self::Command(Walk::new(Command::new(commands, around), config, names)))
+            }
             BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Err("AWS is not built yet".to_owned()),
         }
     }
@@ -94,6 +102,7 @@ impl Balancer {
     pub fn within(self, limit: Duration) -> Self {
         match self {
             Self::Haproxy(b) => Self::Haproxy(b.within(limit)),
+            Self::Command(b) => Self::Command(b.within(limit)),
         }
     }
 
