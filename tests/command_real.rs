@@ -58,9 +58,66 @@ fn nginx(dir: &Path) -> Daemon {
     Daemon(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
 }
 
-fn balancer(dir: &Path, program: &str, env: &[(&str, String)]) -> Balancer {
+fn caddy(dir: &Path) -> Daemon {
+    let at = dir.display();
+    let upstreams = NAMES.map(|n| format!("{{\"dial\": \"unix/{at}/{n}\"}}")).join(", ");
+    let conf = format!(
+        "{{\"admin\": {{\"listen\": \"unix/{at}/admin\", \"origins\": [\"localhost:2019\"]}}, \"apps\": {{\"http\": {{\"grace_period\": \"30s\", \"servers\": {{\"shop\": {{\
+         \"listen\": [\"unix/{at}/front\"], \"automatic_https\": {{\"disable\": true}}, \"routes\": [{{\"handle\": [{{\
+         \"@id\": \"shop\", \"handler\": \"reverse_proxy\", \"upstreams\": [{upstreams}]}}]}}]}}}}}}}}}}"
+    );
+    std::fs::write(dir.join("caddy.json"), conf).unwrap();
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let mut command = Command::new(binary("caddy"));
+    command.args(["run", "--config"]).arg(dir.join("caddy.json")).env("HOME", dir).env_remove("XDG_CONFIG_HOME");
+    command.env_remove("XDG_DATA_HOME").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    Daemon(command.spawn().unwrap())
+}
+
+/// Waits until a daemon answers at its front.
+async fn answers(front: &Path) {
+    let up = async {
+        while UnixStream::connect(front).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), up).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn caddy_loses_no_request_when_servers_restart_one_by_one() {
+    if !is_here("caddy", "version") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let apps: Vec<App> = NAMES.iter().map(|n| App::start(at.join(n), Mode::Up)).collect();
+    let _caddy = caddy(at);
+    answers(&at.join("front")).await;
+    let balancer = balancer(
+        at,
+        "caddy-lb",
+        &format!("unix/{}/", at.display()),
+        &[("CADDY_LB_SOCKET", at.join("admin").display().to_string())],
+    );
+    let found = Snapshot { members: balancer.facts(&NAMES.map(str::to_owned)).await.unwrap() };
+    assert!(found.members.iter().all(|m| m.in_service && m.others_in_service == 2));
+    let stop = CancellationToken::new();
+    let (end, requests) = load(at.join("front"));
+    for (app, name) in apps.iter().zip(NAMES) {
+        assert_eq!(balancer.drain(name, &found, &mut |_| {}, &stop).await.unwrap().left, Some(0));
+        app.restart().await;
+        balancer.restore(name, &found, &mut |_| {}, &stop).await.unwrap();
+    }
+    end.cancel();
+    let (made, bad) = requests.await.unwrap();
+    assert!(bad.is_empty(), "{} of {made} requests failed: {:?}", bad.len(), bad.first());
+    assert!(made > 100, "only {made} requests were made");
+}
+
+fn balancer(dir: &Path, program: &str, prefix: &str, env: &[(&str, String)]) -> Balancer {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lb").join(program);
-    let command = |action: &str| format!("{} {action} \"$PITCREW_LB\"", script.display());
+    let command = |action: &str| format!("{} {action} \"{prefix}$PITCREW_LB\"", script.display());
     let commands = SteeringCommands {
         drain: command("drain"),
         status: command("status"),
@@ -71,7 +128,7 @@ fn balancer(dir: &Path, program: &str, env: &[(&str, String)]) -> Balancer {
         kind: BalancerKind::Command(commands),
         drain_timeout: Duration::from_secs(20),
         on_drain_timeout: OnDrainTimeout::Fail,
-        wait_after_drain: Duration::ZERO,
+        wait_after_drain: Duration::from_secs(1),
         wait_after_restore: Duration::ZERO,
         restore_timeout: Duration::from_secs(20),
         min_healthy_time: Duration::ZERO,
@@ -103,16 +160,11 @@ async fn nginx_loses_no_request_when_servers_restart_one_by_one() {
     let apps: Vec<App> = NAMES.iter().map(|n| App::start(at.join(n), Mode::Up)).collect();
     let _nginx = nginx(at);
     let front = at.join("front");
-    let up = async {
-        while UnixStream::connect(&front).await.is_err() {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), up).await.unwrap();
+    answers(&front).await;
     let file = |name: &str| at.join(name).display().to_string();
     let env =
         [("NGINX_LB_DIR", file("shop.d")), ("NGINX_LB_PID", file("nginx.pid")), ("NGINX_LB_CONF", file("nginx.conf"))];
-    let balancer = balancer(at, "nginx-lb", &env);
+    let balancer = balancer(at, "nginx-lb", "", &env);
     let found = Snapshot { members: balancer.facts(&NAMES.map(str::to_owned)).await.unwrap() };
     assert!(found.members.iter().all(|m| m.in_service && m.others_in_service == 2));
     let stop = CancellationToken::new();
