@@ -232,6 +232,9 @@ pub struct MemberFacts {
     /// Sessions and queued requests now; `None`: the balancer does not tell.
     #[serde(default)]
     pub sessions: Option<u64>,
+    /// Seconds since its state changed last, where the balancer tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
     /// Other non-backup members of the backend that are in service.
     pub others_in_service: usize,
     /// Members of the backend.
