@@ -37,9 +37,9 @@ pub use walk::{Steer, Walk};
 /// A name (`lb_name`) is a server's name in the balancer, [`crate::config::Server::lb`].
 pub enum Balancer {
     /// HAProxy, through its Runtime API.
-    Haproxy(Haproxy),
+    Haproxy(Box<Haproxy>),
     /// Commands of the user's own.
-    Command(Walk<Command>),
+    Command(Box<Walk<Command>>),
 }
 
 /// Passes a call on to the adapter.
@@ -87,11 +87,11 @@ impl Balancer {
         match &config.kind {
             BalancerKind::Haproxy { at, backends } => {
                 let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
-                Ok(Self::Haproxy(Haproxy::new(config, at, backends, link)))
+                Ok(Self::Haproxy(Box::new(Haproxy::new(config, at, backends, link))))
             }
             BalancerKind::Command(commands) => {
                 let names = around.servers.iter().map(|s| s.lb.clone()).collect();
-                Ok(Self::Command(Walk::new(Command::new(commands, around), config, names)))
+                Ok(Self::Command(Box::new(Walk::new(Command::new(commands, around), config, names))))
             }
             BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Err("AWS is not built yet".to_owned()),
         }
@@ -101,8 +101,8 @@ impl Balancer {
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
         match self {
-            Self::Haproxy(b) => Self::Haproxy(b.within(limit)),
-            Self::Command(b) => Self::Command(b.within(limit)),
+            Self::Haproxy(b) => Self::Haproxy(Box::new(b.within(limit))),
+            Self::Command(b) => Self::Command(Box::new(b.within(limit))),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The balancer by hand: what `lb status` tells, and what `lb drain` and `lb restore` refuse.
 
-use pitcrew::demo::WebKind;
+use pitcrew::balancer::Admin;
+use pitcrew::demo::{Sample, WebKind};
 use serde_json::Value;
 
-use crate::stack::Stack;
+use crate::stack::{Ran, Stack};
 
 fn server(stack: &Stack, at: usize) -> String {
     stack.fleet.servers()[at].ip().to_string()
@@ -39,6 +40,41 @@ async fn a_server_goes_out_and_comes_back_by_hand() {
     stack.run(&["lb", "drain", "nobody"]).await.expect(2);
 }
 
+/// Waits until the second server is being built, and so the first is back.
+async fn second_builds(stack: &Stack) {
+    let marker = stack.fleet.path().join(format!("building.{}", server(stack, 1)));
+    let building = async {
+        while !marker.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), building).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_balancer_has_the_last_word() {
+    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
+    let marker = stack.fleet.path().join("building").display().to_string();
+    stack.extra = format!("{}\nbuild.run = [\"touch {marker}.$PITCREW_SERVER; sleep 1\"]\n", stack.extra);
+    stack.fleet.write_config(&stack.extra).unwrap();
+    let member = stack.fleet.balancers()[0].snapshot()[0].name.clone();
+    stack.release(&Sample::good("1"));
+    let child = stack.start(&["deploy", "--serial", "--json"]);
+    second_builds(&stack).await;
+    // Somebody takes the first one out, after it had been put back.
+    stack.fleet.balancers()[0].set(&member, Admin::Maint);
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
+    assert!(stack.versions().iter().all(|v| v == "1"));
+    stack.assert_unlocked();
+    let finished = ran.finished();
+    assert_eq!(finished["outcome"], "stuck", "{finished}");
+    assert_eq!(finished["servers"][0]["stuck"]["why"], "balancer_differs", "{finished}");
+    assert!(finished["servers"][1].get("stuck").is_none(), "{finished}");
+    assert!(finished["next"].as_array().unwrap().contains(&Value::from("pitcrew lb status")), "{finished}");
+    let warned = ran.events().into_iter().find(|e| e["warning"] == "balancer_differs").unwrap();
+    assert_eq!((&warned["was"], &warned["now"]), (&Value::from("UP"), &Value::from("MAINT")), "{warned}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_its_health_check_is_put_back_only_when_forced() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;
@@ -58,7 +94,7 @@ async fn what_fails_its_health_check_is_put_back_only_when_forced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_at_work_has_the_balancer_to_itself() {
     let stack = Stack::serving(2, WebKind::Restart, "build.run = [\"touch ../../building; sleep 4\"]\n").await;
-    stack.release(&pitcrew::demo::Sample::good("1"));
+    stack.release(&Sample::good("1"));
     let mut child = stack.start(&["deploy", "--serial"]);
     let first = server(&stack, 0);
     let mut refused = None;
