@@ -5,14 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::balancer::Admin;
 use pitcrew::demo::balancer::{CheckPlan, MemberState};
-use pitcrew::demo::{Fleet, FleetOptions, Record, Sample, WebKind};
+use pitcrew::demo::{Fleet, FleetOptions, Process, Record, Sample, WebKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -29,10 +29,15 @@ pub const OLDER: &str = "20260101000000";
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// What is left of commands that pitcrew could not end itself may take so long.
 const LEFTOVERS: Duration = Duration::from_secs(12);
-/// How often servers are looked at while a run is on.
-const GLANCE: Duration = Duration::from_millis(3);
+/// How often servers are looked at while a run is on: at the least sign of change, and thoroughly after some glances.
+const GLANCE: Duration = Duration::from_millis(4);
+/// See [`GLANCE`].
+const THOROUGH: usize = 12;
 /// Bytes of a file that does not compress.
-const BLOB: u64 = 2 << 20;
+const BLOB: u64 = 1 << 20;
+/// The file: long enough to be cut off in the middle, and last in the archive.
+static LAST: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..BLOB / 8).flat_map(|n| crate::choose::rank(0, n).to_le_bytes()).collect());
 /// The balancer's checks may take so long to see how the servers are.
 const SETTLE: Duration = Duration::from_secs(6);
 
@@ -232,9 +237,9 @@ impl Ground {
             server.revive().await;
         }
         let _ = std::fs::remove_dir_all(self.home.path().join("state"));
-        for index in 0..fleet.servers().len() {
-            self.reset_server(index).await?;
-        }
+        let processes = fleet.all_processes();
+        let servers = processes.into_iter().enumerate().map(|(index, processes)| self.reset_server(index, processes));
+        futures::future::try_join_all(servers).await?;
         for balancer in fleet.balancers() {
             balancer.reload();
         }
@@ -248,22 +253,23 @@ impl Ground {
         Ok(true)
     }
 
-    async fn reset_server(&self, index: usize) -> Result<(), String> {
+    async fn reset_server(&self, index: usize, mut processes: Vec<Process>) -> Result<(), String> {
         let fleet = &self.fleet;
         let root = fleet.deploy_to(index);
-        let app = self.app(index);
+        let app = releases_of(&processes);
         let whole = app.len() == 2 && app.iter().all(|(_, release)| release == OLD);
         let well = whole && matches!(self.answer(index).await, Some((200, release)) if release == OLD);
         let keep: Vec<i32> = if well { app.iter().map(|(pid, _)| *pid).collect() } else { Vec::new() };
         loop {
-            let left: Vec<_> = fleet.processes(index).into_iter().filter(|p| !keep.contains(&p.pid)).collect();
-            if left.is_empty() {
+            processes.retain(|p| !keep.contains(&p.pid));
+            if processes.is_empty() {
                 break;
             }
-            for process in left {
+            for process in processes {
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+            processes = fleet.processes(index);
         }
         for file in ["revisions.log", "current.new"] {
             let _ = std::fs::remove_file(root.join(file));
@@ -302,9 +308,11 @@ impl Ground {
         self.fleet.write_config(&text).map_err(|e| e.to_string())?;
         let sample = Sample { version: "new".into(), broken: *release == "sick", broken_boot: *release == "stillborn" };
         self.fleet.next_release(&sample).map_err(|e| e.to_string())?;
-        // Long enough to be cut off in the middle, and last in the archive.
-        let blob: Vec<u8> = (0..BLOB / 8).flat_map(|n| crate::choose::rank(0, n).to_le_bytes()).collect();
-        std::fs::write(self.fleet.release_directory().join("zz_blob"), blob).map_err(|e| e.to_string())
+        let last = self.fleet.release_directory().join("zz_blob");
+        match std::fs::metadata(&last) {
+            Ok(found) if found.len() == BLOB => Ok(()),
+            _ => std::fs::write(last, &*LAST).map_err(|e| e.to_string()),
+        }
     }
 
     /// The servers' names and where they are deployed to.
@@ -319,8 +327,17 @@ impl Ground {
         let until = enough.clone();
         let seen = tokio::spawn(async move {
             let mut seen = Vec::new();
-            while !until.is_cancelled() {
-                for (name, root) in &roots {
+            let mut known = vec![None; roots.len()];
+            for glance in 0.. {
+                if until.is_cancelled() {
+                    break;
+                }
+                for ((name, root), known) in roots.iter().zip(&mut known) {
+                    let now = Some(signs(root));
+                    if *known == now && glance % THOROUGH != 0 {
+                        continue;
+                    }
+                    *known = now;
                     let wrong = [wrong_current(root), half_written(root)].concat();
                     seen.extend(wrong.into_iter().map(|what| format!("for a moment on {name}: {what}")));
                 }
@@ -371,9 +388,8 @@ impl Ground {
         let began = Instant::now();
         loop {
             let mut all = Vec::new();
-            let members = self.members();
-            for (index, member) in members.iter().enumerate().take(self.fleet.servers().len()) {
-                all.push(self.standing(index, member.clone()).await);
+            for (index, (member, processes)) in self.members().into_iter().zip(self.fleet.all_processes()).enumerate() {
+                all.push(self.standing(index, member, processes).await);
             }
             // Balancers notice by their next checks, and old processes leave when their requests are answered.
             let calm = all.iter().all(|s| {
@@ -391,7 +407,7 @@ impl Ground {
         }
     }
 
-    async fn standing(&self, index: usize, member: MemberState) -> Standing {
+    async fn standing(&self, index: usize, member: MemberState, processes: Vec<Process>) -> Standing {
         let fleet = &self.fleet;
         let server = &fleet.servers()[index];
         let root = fleet.deploy_to(index);
@@ -400,7 +416,8 @@ impl Ground {
             let lacks = lacking(&root.join("releases").join(&id), &id);
             (id.clone(), state(&id).map(|s| s.trim().to_owned()), lacks)
         });
-        let strays = fleet.processes(index).into_iter().filter(|p| !p.command.contains("demo-app"));
+        let app = releases_of(&processes).into_iter().map(|(_, release)| release).collect();
+        let strays = processes.into_iter().filter(|p| !p.command.contains("demo-app"));
         Standing {
             name: server.name().to_owned(),
             ip: server.ip().to_string(),
@@ -408,20 +425,10 @@ impl Ground {
             releases: releases.collect(),
             locked: fleet.lock_present(index),
             answer: self.answer(index).await,
-            app: self.app(index).into_iter().map(|(_, release)| release).collect(),
+            app,
             strays: strays.map(|p| format!("{} {}", p.pid, p.command.chars().take(120).collect::<String>())).collect(),
             member,
         }
-    }
-
-    /// The application's processes, and the release that each runs in.
-    fn app(&self, index: usize) -> Vec<(i32, String)> {
-        let app = self.fleet.processes(index).into_iter().filter(|p| p.command.contains("demo-app"));
-        app.map(|p| {
-            let place = std::fs::read_link(format!("/proc/{}/cwd", p.pid)).unwrap_or_default();
-            (p.pid, place.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
-        })
-        .collect()
     }
 
     /// Asks the application itself, past everything else.
@@ -438,6 +445,12 @@ impl Ground {
         };
         tokio::time::timeout(Duration::from_secs(2), ask).await.ok().flatten()
     }
+}
+
+/// The application's processes, and the release that each runs in.
+fn releases_of(processes: &[Process]) -> Vec<(i32, String)> {
+    let app = processes.iter().filter(|p| p.command.contains("demo-app"));
+    app.map(|p| (p.pid, p.directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())).collect()
 }
 
 /// When each was sent.
@@ -461,6 +474,12 @@ fn steal(root: &Path) -> bool {
     let owner = root.join(".pitcrew/lock/owner");
     let text = "run=20260101T000000Z-thief\nwho=ann\nhost=elsewhere\npid=1\ncommand=pitcrew deploy\nsince=2026-01-01T00:00:00Z\n";
     owner.exists() && std::fs::write(owner, text).is_ok()
+}
+
+/// What changes whenever `current` or the list of releases does.
+fn signs(root: &Path) -> (Option<PathBuf>, Option<SystemTime>) {
+    let releases = std::fs::metadata(root.join("releases")).and_then(|m| m.modified());
+    (std::fs::read_link(root.join("current")).ok(), releases.ok())
 }
 
 /// Releases that are there without all that was sent: they appear whole and vanish whole.

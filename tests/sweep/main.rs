@@ -29,6 +29,8 @@ use ground::{Evidence, Ground};
 const SEED: u64 = 20_261_123;
 /// Runs of a sample by default, and the most time they may take.
 const SAMPLE: (usize, Duration) = (260, Duration::from_secs(90));
+/// Fleets side by side: most of a case is waiting.
+const FLEETS: usize = 16;
 /// Each pair of harms comes after so many single ones.
 const PAIR_AFTER: usize = 5;
 /// Cases that once found a bug; always run.
@@ -103,7 +105,7 @@ fn budget(began: Instant) -> Result<Budget, String> {
 
 async fn sweep() -> Result<bool, String> {
     let began = Instant::now();
-    let fleets = variable("PITCREW_SWEEP_FLEETS").and_then(|n| n.parse().ok()).unwrap_or(6);
+    let fleets = variable("PITCREW_SWEEP_FLEETS").and_then(|n| n.parse().ok()).unwrap_or(FLEETS);
     let seed = variable("PITCREW_SWEEP_SEED").map_or(Ok(SEED), |s| s.parse()).map_err(|e| format!("the seed: {e}"))?;
     if let Some(names) = variable("PITCREW_SWEEP_CASE") {
         let cases = names.lines().filter(|l| !l.trim().is_empty()).map(str::parse).collect::<Result<Vec<Case>, _>>()?;
@@ -316,6 +318,23 @@ fn keep(evidence: &Evidence, broken: &[String], number: usize) -> std::io::Resul
     Ok(file.display().to_string())
 }
 
+/// What a run costs. What the applications' processes used is not in it: they have no parent here.
+fn spent(runs: usize, seconds: f64) -> String {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let of = |who| {
+        let usage = getrusage(who).map(|u| (u.user_time(), u.system_time()));
+        usage.map_or(0.0, |(u, s)| (u.num_microseconds() + s.num_microseconds()) as f64 / 1e6)
+    };
+    let runs = runs.max(1) as f64;
+    format!(
+        "{:.1} runs a second; a run takes {:.2} s of processor time here and {:.2} s in what it starts",
+        runs / seconds,
+        of(UsageWho::RUSAGE_SELF) / runs,
+        of(UsageWho::RUSAGE_CHILDREN) / runs
+    )
+}
+
 /// Says how it went; true: no rule was broken.
 fn report(done: &Done, began: Instant, quiet: bool) -> bool {
     let seconds = began.elapsed().as_secs_f64();
@@ -326,6 +345,7 @@ fn report(done: &Done, began: Instant, quiet: bool) -> bool {
         done.violations.len(),
         codes.join(", ")
     );
+    println!("sweep: {}", spent(done.runs, seconds));
     if done.missed > 0 {
         println!("sweep: in {} runs a place was not passed again", done.missed);
     }
