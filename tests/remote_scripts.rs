@@ -21,7 +21,7 @@ use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
 use pitcrew::remote::calls::{self, Behind, Dir, Expected, Mark};
 use pitcrew::remote::{COMMAND_LIMIT, Call, Nonce, Param, Script};
-use server::{Server, everywhere, id, owner, require, run, tarball};
+use server::{Server, everywhere, id, owner, packed, require, run, tarball};
 
 const A: &str = "20260101000000";
 const B: &str = "20260102000000";
@@ -432,6 +432,8 @@ fn a_transfer_is_whole_or_nothing() {
             ("half", &whole[..whole.len() / 2]),
             ("no gzip", b"hello, this is no archive"),
             ("another revision", &tarball("abc124")),
+            // All else is there, REVISION too: only tar itself tells that one file is not, as on a disk that is full.
+            ("a file that cannot be unpacked", &packed(&[("REVISION", "abc123\n"), ("a", ""), ("a/b", "")])),
         ] {
             let refused = server.send(&call, payload).refused("bad_payload");
             assert!(!refused.value("fail").unwrap().is_empty(), "{what}");

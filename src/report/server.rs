@@ -146,7 +146,6 @@ impl Server {
         self.undo_failed.is_none()
             && !self.is_half_done()
             && self.switch == Change::Made
-            && self.restart != Change::Begun
             && self.rollout_done >= self.rollout_planned
             && !self.is_out()
     }

@@ -105,7 +105,7 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
             }
         }
         // Whoever held the lock may have deployed.
-        let found = stop.unless_hard(stack.facts(&stop.soft)).await;
+        let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
         let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
             waiting.give_back(&held).await;
             stack.close().await;

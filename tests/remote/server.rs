@@ -96,14 +96,19 @@ pub fn id(text: &str) -> ReleaseId {
 
 /// A small release, packed.
 pub fn tarball(revision: &str) -> Vec<u8> {
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     let noise: String = (0u32..4000).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 28) as u8)).collect();
-    for (path, content) in [
-        ("REVISION", format!("{revision}\n")),
-        ("app/odd 'name'\nhere", "hello\n".to_owned()),
-        ("app/noise", noise),
-        ("tmp/.keep", String::new()),
-    ] {
+    packed(&[
+        ("REVISION", &format!("{revision}\n")),
+        ("app/odd 'name'\nhere", "hello\n"),
+        ("app/noise", &noise),
+        ("tmp/.keep", ""),
+    ])
+}
+
+/// A gzipped tar of these files, in this order.
+pub fn packed(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (path, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
