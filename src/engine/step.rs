@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute, no_link};
 use super::{Running, hooks};
-use crate::balancer::{Admin, Snapshot};
+use crate::balancer::{Admin, Balancer, Snapshot};
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
 use crate::facts::{ReleaseState, ServerFacts};
@@ -306,8 +306,34 @@ impl Running {
     /// # Errors
     /// What the balancer said; the server is out then.
     pub async fn restore(&self, server: &Server, _place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
-        let (Some(balancer), Some(found)) = (&self.world.balancer, self.snapshot(&server.name)) else { return Ok(()) };
+        let Some(balancer) = &self.world.balancer else { return Ok(()) };
+        let Some(found) = self.snapshot(&server.name) else {
+            self.tell_where(server, balancer).await;
+            return Ok(());
+        };
         balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
+    }
+
+    /// Says of a server that the run never came to take out where it is by now: it may have been removed meanwhile.
+    async fn tell_where(&self, server: &Server, balancer: &Balancer) {
+        let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
+        let all: Vec<Warning> = match asked {
+            Some(Ok(members)) => {
+                members.iter().filter(|m| m.admin != Admin::Ready).map(|m| found_out(server, m)).collect()
+            }
+            Some(Err(errors)) => errors
+                .into_iter()
+                .map(|e| {
+                    let state = if e.unreachable { "out of reach" } else { "not to be found" };
+                    let member = e.member.map_or_else(|| e.at.clone(), |member| format!("{member} on {}", e.at));
+                    Warning::FoundOut { of: server.name.clone(), member, state: state.into() }
+                })
+                .collect(),
+            None => Vec::new(),
+        };
+        for warning in all {
+            self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        }
     }
 
     /// Points `current` from one release to another.

@@ -95,6 +95,8 @@ pub struct Evidence {
     pub hooks: Vec<Vec<String>>,
     /// What became of the traffic, where there was some.
     pub load: Option<LoadReport>,
+    /// The longest time between two looks at the servers, which should be a moment: how busy the machine was.
+    pub late: Duration,
 }
 
 /// What a recovery meets.
@@ -245,7 +247,7 @@ impl Ground {
         };
         let servers = self.standings().await;
         watch.enough.cancel();
-        let moments = watch.seen.await.map_err(|e| e.to_string())?;
+        let (moments, late) = watch.seen.await.map_err(|e| e.to_string())?;
         let Launched { code, endless, took, stdout, stderr, signals, after_second, hits, spots, stolen } = ran;
         let (log, hooks, case) = (self.fleet.log().since(mark), self.hooks(), case.clone());
         Ok(Evidence {
@@ -267,6 +269,7 @@ impl Ground {
             recovered,
             hooks,
             load,
+            late,
         })
     }
 
@@ -496,6 +499,7 @@ impl Ground {
         let seen = tokio::spawn(async move {
             let mut seen = Vec::new();
             let mut known = vec![None; roots.len()];
+            let (mut last, mut late) = (Instant::now(), Duration::ZERO);
             for glance in 0.. {
                 if until.is_cancelled() {
                     break;
@@ -512,8 +516,10 @@ impl Ground {
                 seen.dedup();
                 seen.truncate(20);
                 tokio::time::sleep(GLANCE).await;
+                late = late.max(last.elapsed());
+                last = Instant::now();
             }
-            seen
+            (seen, late)
         });
         Watch { enough, seen }
     }
@@ -635,7 +641,8 @@ struct Laid<'a> {
 /// Somebody who keeps looking.
 struct Watch {
     enough: CancellationToken,
-    seen: tokio::task::JoinHandle<Vec<String>>,
+    /// What was seen, and the longest time between two looks.
+    seen: tokio::task::JoinHandle<(Vec<String>, Duration)>,
 }
 
 /// Makes a server's lock another run's; false: there is none.

@@ -239,7 +239,7 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
         if ground.as_ref().is_some_and(|(found, _)| *found != size)
             && let Some((_, old)) = ground.take()
         {
-            old.end().await?;
+            leave(old).await;
         }
         let (_, ground) = match &mut ground {
             Some(ground) => ground,
@@ -251,9 +251,16 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
         };
         work.note(&evidence);
     }
-    match ground {
-        Some((_, ground)) => ground.end().await,
-        None => Ok(()),
+    if let Some((_, ground)) = ground {
+        leave(ground).await;
+    }
+    Ok(())
+}
+
+/// Ends a fleet. That a machine has no time for that says nothing of a run.
+async fn leave(ground: Ground) {
+    if let Err(error) = ground.end().await {
+        println!("sweep: {error}");
     }
 }
 

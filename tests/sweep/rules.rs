@@ -24,6 +24,9 @@ const SHORT: [&str; 5] = ["probe", "lock", "switch", "mark", "unlock"];
 /// A machine on which one of those takes so long has no time: limits run out there for no other reason.
 const STARVED: Duration = Duration::from_millis(1000);
 
+/// The sweep itself looks at the servers every few milliseconds, where it has the time.
+const LATE: Duration = Duration::from_millis(400);
+
 /// After a second signal a run ends at once: saying goodbye to servers that do not answer takes a moment.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
@@ -34,10 +37,10 @@ pub fn starved(evidence: &Evidence) -> bool {
         && evidence.stdout.lines().filter_map(|l| serde_json::from_str(l).ok()).any(|e| ran_out(evidence, &e))
 }
 
-/// A step that nothing was done to took far longer than it has work.
+/// The sweep itself had no time, or a step that nothing was done to took far longer than it has work.
 fn slow(evidence: &Evidence) -> bool {
     let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
-    evidence.log.iter().any(|asked| {
+    evidence.late > LATE || evidence.log.iter().any(|asked| {
         let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
         let over =
             |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
