@@ -236,6 +236,9 @@ impl ServerFacts {
     }
 }
 
+/// The key of a lock's owner that says whose work it guards, where that is another's.
+pub const ORIGIN: &str = "recovers";
+
 impl LockFacts {
     /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`, or only looked.
     pub fn read(answers: &[Answer]) -> Self {
@@ -250,6 +253,11 @@ impl LockFacts {
     /// The run that holds it; empty when it does not say.
     pub fn run(&self) -> &str {
         self.owner.get("run").map(String::as_str).unwrap_or_default()
+    }
+
+    /// The run whose work it guards: its own, or that of the dead run which it began to recover.
+    pub fn origin(&self) -> &str {
+        self.owner.get(ORIGIN).map_or_else(|| self.run(), String::as_str)
     }
 
     fn take(&mut self, answer: &Answer) -> Result<(), ()> {

@@ -168,7 +168,7 @@ fn of_many_who_recover_one_takes_the_lock_over() {
                         let mut owner = owner();
                         owner.run = RunId(format!("recovery{n}"));
                         scope.spawn(move || {
-                            (server.run(&calls::takeover(&site, &owner, from)).status == 0).then_some(owner.run)
+                            (server.run(&calls::takeover(&site, &owner, from, from)).status == 0).then_some(owner.run)
                         })
                     })
                     .collect();
@@ -181,7 +181,7 @@ fn of_many_who_recover_one_takes_the_lock_over() {
             assert_eq!(server.probe(&[]).journal.len(), 1);
             server.run(&calls::renew(&site, from, "")).refused("lock_lost");
             server.run(&calls::unlock(&site, &winners[0])).ok();
-            assert_eq!(server.run(&calls::takeover(&site, &owner(), from)).ok().value("lock"), Some("free"));
+            assert_eq!(server.run(&calls::takeover(&site, &owner(), from, from)).ok().value("lock"), Some("free"));
         }
     });
 }
@@ -210,7 +210,7 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
         }
         let mut other = owner();
         other.run = RunId("recovery".into());
-        let taken = server.run(&calls::takeover(&site, &other, &run())).ok();
+        let taken = server.run(&calls::takeover(&site, &other, &run(), &run())).ok();
         assert_eq!(taken.value("taken"), Some("over"), "{taken:?}");
         for ended in left {
             let ended = ended.join().unwrap();
@@ -966,7 +966,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::history(&site),
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
-        calls::takeover(&site, &owner(), &run),
+        calls::takeover(&site, &owner(), &run, &run),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();

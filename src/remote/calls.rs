@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Call, Nonce, Owner, Param, Script};
 use crate::config::Shared;
+use crate::facts::ORIGIN;
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, Revision, RunId};
 use crate::web::Web;
@@ -125,10 +126,12 @@ pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
 }
 
 /// Makes the lock that `from` left behind this run's own, and ends what `from` left running; the journal stays.
+/// `origin` is the run whose work the journal tells of: `from` may have died in recovering it.
 ///
 /// Answers `taken over`, or `lock free`. Refuses with `locked_anew`, `still_running`, `not_writable`, `no_space`.
-pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId) -> Call {
-    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", owner.lines())
+pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId, origin: &RunId) -> Call {
+    let lines = format!("{}\n{ORIGIN}={}", owner.lines(), super::one_line(origin.as_str()));
+    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", lines)
 }
 
 /// Writes a line into the journal before something is done from elsewhere. Refuses with `lock_lost`, `no_space`, `not_writable`.

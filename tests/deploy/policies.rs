@@ -1,8 +1,8 @@
 //! Policies at their edges: what `hold` holds, what a rollback may say of a release, who is left out and who returns.
 
 use pitcrew::balancer::Admin;
-use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::faults::PointKind;
+use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Fault, Sample, WebKind};
 
 use crate::stack::Stack;

@@ -84,9 +84,8 @@ impl Scenario {
             for on_failure in ["revert", "revert-all", "hold"] {
                 for release in ["good", "sick", "stillborn"] {
                     let twists = std::iter::once(Twist::None).chain(Twist::ALL.map(|(twist, _)| twist));
-                    let fitting = twists.filter(|t| {
-                        *t == Twist::None || t.fits(strategy, prepare, on_failure, release)
-                    });
+                    let fitting =
+                        twists.filter(|t| *t == Twist::None || t.fits(strategy, prepare, on_failure, release));
                     all.extend(fitting.map(|twist| Self { strategy, prepare, on_failure, release, twist }));
                 }
             }

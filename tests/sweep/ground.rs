@@ -320,6 +320,14 @@ impl Ground {
             all.push(self.recover(Meets::Absence, &[]).await?);
             futures::future::join_all(hosts().map(SshServer::revive)).await;
         }
+        if self.fleet.balancers().iter().any(|b| !b.socket().exists()) {
+            // A balancer that is gone for good: nobody can put anybody back.
+            return Ok(all);
+        }
+        if !case.then.is_empty() {
+            // Nobody comes again in the same instant, while scripts still end.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         all.push(self.recover(Meets::Nothing, &[]).await?);
         all.push(self.recover(Meets::Done, &[]).await?);
         Ok(all)
@@ -563,7 +571,8 @@ impl Ground {
         loop {
             let mut all = Vec::new();
             for (index, processes) in self.fleet.all_processes().into_iter().enumerate() {
-                let members = self.fleet.balancers().iter().filter_map(|b| b.snapshot().into_iter().nth(index)).collect();
+                let members =
+                    self.fleet.balancers().iter().filter_map(|b| b.snapshot().into_iter().nth(index)).collect();
                 all.push(self.standing(index, members, processes).await);
             }
             // Balancers notice by their next checks, and old processes leave when their requests are answered.
@@ -625,7 +634,8 @@ impl Ground {
 /// The application's processes, and the release that each runs in.
 fn releases_of(processes: &[Process]) -> Vec<(i32, String)> {
     let app = processes.iter().filter(|p| p.command.contains("demo-app"));
-    app.map(|p| (p.pid, p.directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())).collect()
+    app.map(|p| (p.pid, p.directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()))
+        .collect()
 }
 
 /// When each was sent.

@@ -18,6 +18,7 @@ mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,9 @@ const PAIR_AFTER: usize = 5;
 const RECOVERIES: usize = 1;
 /// Cases that once found a bug; always run.
 const KNOWN: &str = include_str!("known.txt");
+
+/// Counts files with evidence.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// How much is run.
 struct Budget {
@@ -148,7 +152,8 @@ async fn sweep() -> Result<bool, String> {
     } else {
         scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1)
     };
-    let mut first: Vec<Case> = scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new(), then: Vec::new() }).collect();
+    let mut first: Vec<Case> =
+        scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new(), then: Vec::new() }).collect();
     first.extend(known.into_iter().filter(|c| wanted(c)));
     let learnt = run(first, fleets, (budget.until, began), None).await?;
     println!("sweep: {} scenarios and known cases in {:.0} s", learnt.runs, began.elapsed().as_secs_f64());
@@ -313,7 +318,7 @@ impl Work {
             for rule in &broken {
                 println!("  {rule}");
             }
-            match keep(evidence, &broken, done.violations.len()) {
+            match keep(evidence, &broken, NUMBER.fetch_add(1, Ordering::Relaxed)) {
                 Ok(file) => println!("  evidence: {file}"),
                 Err(error) => println!("  the evidence could not be kept: {error}"),
             }

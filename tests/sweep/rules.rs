@@ -40,13 +40,14 @@ pub fn starved(evidence: &Evidence) -> bool {
 /// The sweep itself had no time, or a step that nothing was done to took far longer than it has work.
 fn slow(evidence: &Evidence) -> bool {
     let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
-    evidence.late > LATE || evidence.log.iter().any(|asked| {
-        let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
-        let over =
-            |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
-        let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
-        SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
-    })
+    evidence.late > LATE
+        || evidence.log.iter().any(|asked| {
+            let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
+            let over =
+                |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
+            let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
+            SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
+        })
 }
 
 /// An event tells of a limit that ran out, where the release does not explain it.
@@ -114,7 +115,8 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
                 running.insert((&record.server, *exec), step);
                 if matches!(step.as_str(), "restart" | "stop") && !never_ran(&evidence.log, record, *exec) {
                     proven.insert(&record.server, false);
-                    let is_in = |m: &Members<'_>| m.get(record.server.as_str()).is_some_and(|(a, _)| *a == Admin::Ready);
+                    let is_in =
+                        |m: &Members<'_>| m.get(record.server.as_str()).is_some_and(|(a, _)| *a == Admin::Ready);
                     let ready = balancers.values().any(is_in);
                     if scenario.strategy != "parallel" && ready {
                         broken
@@ -144,7 +146,10 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
             _ => {}
         }
     }
-    if scenario.strategy != "parallel" && evidence.case.harms.is_empty() && scenario.release == "good" && evidence.code == Some(0)
+    if scenario.strategy != "parallel"
+        && evidence.case.harms.is_empty()
+        && scenario.release == "good"
+        && evidence.code == Some(0)
     {
         let out = evidence.log.iter().any(|r| matches!(&r.kind, Kind::Member { admin, .. } if *admin != Admin::Ready));
         if !out {
@@ -161,13 +166,7 @@ fn never_ran(log: &[Record], asked: &Record, exec: u64) -> bool {
 }
 
 /// A member's administrative state changed: are too many out, or too few left?
-fn changed(
-    evidence: &Evidence,
-    name: &str,
-    was: (Admin, bool),
-    members: &Members<'_>,
-    broken: &mut Vec<String>,
-) {
+fn changed(evidence: &Evidence, name: &str, was: (Admin, bool), members: &Members<'_>, broken: &mut Vec<String>) {
     let scenario = &evidence.case.scenario;
     let out: Vec<&str> = members.iter().filter(|(_, (admin, _))| *admin != Admin::Ready).map(|(n, _)| *n).collect();
     if out.len() > scenario.batch() {
@@ -367,6 +366,8 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         0 if !(all_new && free) => wrong("and not all serve the new release, free"),
         1 if !(all_old && free) => wrong("and not all serve the old release, free"),
         1 if evidence.signals > 0 && evidence.case.harms.len() == 1 => wrong("after a signal and nothing else"),
+        // All serve, and a hook after that has failed: that is what a person must look at.
+        3 if !anybody_stuck && all_new && scenario.twist == Twist::Hooks => {}
         3 if !anybody_stuck && (all_old || all_new) => wrong("and nobody is named or differs"),
         3 if scenario.strategy == "parallel" && !anybody_stuck => wrong("and nobody is named"),
         130 if evidence.signals == 0 => wrong("without a signal"),
@@ -575,7 +576,8 @@ fn interrupted_recovery(evidence: &Evidence, recovery: &Recovery, broken: &mut V
     }
     let before = broken.len();
     // Without a dead run's lock among those that answer there is nothing to tell of.
-    if matches!(recovery.meets, Meets::Harm | Meets::Absence) && recovery.code.is_some() && !recovery.stdout.is_empty() {
+    if matches!(recovery.meets, Meets::Harm | Meets::Absence) && recovery.code.is_some() && !recovery.stdout.is_empty()
+    {
         let said = said(&recovery.stdout, recovery.code, broken);
         standing(evidence, (&recovery.servers, &said), broken);
         let fine = recovery.servers.iter().all(|s| evidence.is_fine(s) && !s.locked);
