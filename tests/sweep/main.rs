@@ -1,7 +1,8 @@
 //! The sweep: whatever fails, whenever, every server ends serving or named.
 //!
 //! Each case deploys to an embedded fleet with one thing (or two) going wrong at one of the places that a run passes:
-//! commands, transfers, forwarded connections, balancer calls; or with a signal there. The rules are in `rules`.
+//! commands, transfers, forwarded connections, balancer calls; or with a signal there. A killed run is recovered, and each
+//! kill of a sample is followed by one where something goes wrong in the recovery, too. The rules are in `rules`.
 //!
 //! - `PITCREW_SWEEP=all`, `=500` (runs) or `=20m` (time): how much; by default a sample of a minute and a half.
 //! - `PITCREW_SWEEP_SEED=7`: another sample. The seed is printed.
