@@ -222,7 +222,6 @@ async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is
     let blind = stack.fleet.path().join("blind.toml");
     let wrong = format!("{}:{}\"", first.trim_end_matches('"'), port.wrapping_add(1));
     std::fs::write(&blind, text.replace(&first, &wrong)).unwrap();
-    let mut lost = 0;
     for round in 0..3 {
         stack.release(&Sample::good(format!("{round}")));
         let one = stack.start(&["deploy", "--skip-unreachable", "--no-migrate"]);
@@ -231,7 +230,8 @@ async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is
         match (one.code, other.code) {
             // One after the other: slow enough for both.
             (0, 4) | (4, 3) | (0, 3) => {}
-            (4, 4) => lost += 1,
+            // Each began with a server that the other did not, and met it at the rest.
+            (4, 4) => {}
             // A plan that the faster one has overtaken is refused before anything is changed.
             (1, 3) | (0, 1) => assert!(one.printed().contains("current was") || other.printed().contains("was")),
             _ => panic!("round {round}\n{one}\n{other}"),
@@ -239,7 +239,6 @@ async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is
         stack.assert_unlocked();
         assert_no_half_lock(&stack);
     }
-    println!("both lost in {lost} of 3 rounds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
