@@ -151,7 +151,7 @@ async fn sweep() -> Result<bool, String> {
     let plain = if whole {
         scenarios.len()
     } else {
-        scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1)
+        scenarios.len().min(budget.runs / 12).min(minutes.saturating_mul(8)).max(1)
     };
     let mut first: Vec<Case> =
         scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new(), then: Vec::new() }).collect();
