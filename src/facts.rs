@@ -67,6 +67,17 @@ pub struct ServerFacts {
     pub no_proc: bool,
     /// It can unpack zstd; otherwise releases are sent with gzip.
     pub zstd: bool,
+    /// The tree that was pushed last, where it is kept.
+    pub cache: Option<CacheFacts>,
+}
+
+/// A tree that a server keeps: what the next one is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFacts {
+    /// The digest of its listing.
+    pub tree: String,
+    /// Kilobytes that it takes; 0 when nobody wrote it down.
+    pub kb: u64,
 }
 
 /// A release directory on a server.
@@ -230,6 +241,12 @@ impl ServerFacts {
             }
             "no_proc" => self.no_proc = true,
             "zstd" => self.zstd = true,
+            // What cannot be read is no cache: it is made anew.
+            "cache" => {
+                let (tree, kb) = value.split_once(' ').unwrap_or((value, ""));
+                let fit = tree.len() == 64 && tree.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                self.cache = fit.then(|| CacheFacts { tree: tree.to_owned(), kb: kb.trim().parse().unwrap_or(0) });
+            }
             _ => {}
         }
         Ok(())

@@ -336,6 +336,7 @@ pub fn readable(call: &Call) -> String {
         "probe" => &["lib", "procs", "web", "tell"],
         "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
         "lock" => &["lib", "tell"],
+        "transfer" => &["lib", "tree"],
         "prune" | "remove" => &["lib", "sweep"],
         _ => &["lib"],
     };
