@@ -237,3 +237,249 @@ fn what_differs_is_enough() {
         }
     }
 }
+
+#[test]
+fn a_cache_that_is_not_what_it_says_is_refused_and_goes() {
+    let (first, second) = (first(), second());
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 14] = [
+        ("deleted", |c| fs::remove_dir_all(c).unwrap()),
+        ("without its tree", |c| fs::remove_dir_all(c.join("tree")).unwrap()),
+        ("without its names", |c| fs::remove_file(c.join("names")).unwrap()),
+        ("truncated content", |c| fs::write(c.join("tree/app/b"), "sa").unwrap()),
+        ("altered content", |c| fs::write(c.join("tree/app/b"), "SAME\n").unwrap()),
+        ("other permissions", |c| {
+            fs::set_permissions(c.join("tree/app/b"), Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("other permissions of a directory", |c| {
+            fs::set_permissions(c.join("tree/app"), Permissions::from_mode(0o711)).unwrap();
+        }),
+        ("a file more", |c| fs::write(c.join("tree/more"), "").unwrap()),
+        ("an odd file more", |c| fs::write(c.join("tree/more\nlines"), "").unwrap()),
+        ("a file less", |c| fs::remove_file(c.join("tree/app/b")).unwrap()),
+        ("a link instead of a file", |c| {
+            fs::remove_file(c.join("tree/app/b")).unwrap();
+            symlink("a", c.join("tree/app/b")).unwrap();
+        }),
+        ("a link instead of a directory", |c| {
+            fs::remove_dir_all(c.join("tree/app")).unwrap();
+            fs::create_dir(c.join("../../../elsewhere")).unwrap();
+            fs::write(c.join("../../../elsewhere/a"), "theirs").unwrap();
+            symlink(c.join("../../../elsewhere"), c.join("tree/app")).unwrap();
+        }),
+        ("a link that leads elsewhere", |c| {
+            fs::remove_file(c.join("tree/link")).unwrap();
+            symlink("app/b", c.join("tree/link")).unwrap();
+        }),
+        ("altered names", |c| fs::write(c.join("names"), b"./x\0").unwrap()),
+    ];
+    // One shell a damage is enough; each has its turn.
+    for (n, (what, damage)) in damages.into_iter().enumerate() {
+        for same in [false, true] {
+            let shell = SHELLS[n % SHELLS.len()];
+            let Some(server) = held(shell) else { continue };
+            whole(&server, 1, &first, true).ok();
+            let release = if same { &first } else { &second };
+            // What is only swapped for something that the difference replaces does no harm, and need not be found.
+            let harmless = what == "a link that leads elsewhere" && !same;
+            damage(&server.root().join(".pitcrew/cache").join(first.name()));
+            let ran = differing(&server, 2, release, &first, Format::Zstd);
+            if harmless {
+                ran.ok();
+            } else {
+                ran.refused("stale_base");
+                assert!(!server.root().join("releases").join(id(2).as_str()).exists(), "{what}");
+                assert_eq!(kept(&server), None, "{what}");
+                nothing_half(&server);
+                whole(&server, 2, release, true).ok();
+            }
+            assert_eq!(made(&server, 2), release.tree, "{what} under {shell}");
+            assert_eq!(kept(&server).as_deref(), Some(release.name()), "{what} under {shell}");
+            let theirs = server.root().join("elsewhere/a");
+            assert!(!theirs.exists() || fs::read(theirs).unwrap() == b"theirs", "{what} wrote through a link");
+            // And it is good for the next one.
+            let next = if same { &second } else { &first };
+            differing(&server, 3, next, release, Format::Zstd).ok();
+            assert_eq!(made(&server, 3), next.tree, "{what} under {shell}");
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_short_costs_neither_the_cache_nor_a_release() {
+    let (first, second) = (first(), second());
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        whole(server, 1, &first, true).ok();
+        let delta = second.since(&first, Packed::Gzip).unwrap();
+        let payload = bytes(delta.payload.as_ref());
+        let base = Base { tree: first.name(), gone: delta.gone, size: payload.len() as u64 };
+        let call = calls::transfer(&server.site(), &run(), &id(2), &second.revision).wanting(&second.wanted(true));
+        server.send(&call.clone().onto(&base), &payload[..payload.len() - 1]).refused("bad_payload");
+        assert_eq!(kept(server).as_deref(), Some(first.name()));
+        nothing_half(server);
+        // Damage on the way is found as well, and costs the cache.
+        let mut damaged = payload.clone();
+        let at = damaged.len() - 20;
+        damaged[at] ^= 1;
+        server.send(&call.clone().onto(&base), &damaged).refused("stale_base");
+        assert!(!server.root().join("releases").join(id(2).as_str()).exists());
+        nothing_half(server);
+        whole(server, 2, &second, true).ok();
+        assert_eq!(made(server, 2), second.tree);
+    });
+}
+
+#[test]
+fn a_release_is_not_what_was_sent_unless_it_is_exactly_that() {
+    let first = first();
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        let wrong = "0".repeat(64);
+        let wanted = Wanted { tree: &wrong, loose: &wrong, keep: true, kb: 4 };
+        let call = calls::transfer(&server.site(), &run(), &id(1), &first.revision).packed(Format::Zstd);
+        server.send(&call.clone().wanting(&wanted), &bytes(Some(&first.package.payload))).refused("bad_payload");
+        assert!(!server.root().join("releases").join(id(1).as_str()).exists());
+        // Where only permissions are lost, the release is good, and no base.
+        let wanted = Wanted { loose: first.wanted(true).loose, ..wanted };
+        let ran = server.send(&call.wanting(&wanted), &bytes(Some(&first.package.payload))).ok();
+        assert_eq!((ran.value("modes"), ran.value("cached")), (Some("lost"), None));
+        assert_eq!(kept(server), None);
+        nothing_half(server);
+    });
+}
+
+#[test]
+fn a_server_without_the_tools_or_the_room_is_sent_all() {
+    let (first, second) = (first(), second());
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        // No room: nothing is kept, and what was kept goes.
+        whole(server, 1, &first, true).ok();
+        assert_eq!(whole(server, 2, &second, false).ok().value("cached"), None);
+        assert_eq!(kept(server), None);
+        // A `sort` that knows no `-z`.
+        whole(server, 3, &first, true).ok();
+        server.tool("sort", "#!/bin/sh\necho 'sort: unknown option' >&2\nexit 2\n");
+        differing(server, 4, &second, &first, Format::Gzip).refused("stale_base");
+        whole(server, 4, &second, true).ok();
+        assert_eq!(made(server, 4), second.tree);
+        assert_eq!(kept(server), None);
+        // A `cp` that knows no `--reflink`.
+        fs::remove_file(server.home().join("../bin/sort")).unwrap();
+        if server.shell == "busybox" {
+            symlink(server::on_path("busybox").unwrap(), server.home().join("../bin/sort")).unwrap();
+        }
+        let cp = "case $* in *reflink*) echo \"cp: unrecognized option '--reflink=auto'\" >&2; exit 1;; esac";
+        server.tool("cp", &format!("#!/bin/sh\n{cp}\nexec /bin/cp \"$@\"\n"));
+        whole(server, 5, &first, true).ok();
+        assert_eq!(kept(server).as_deref(), Some(first.name()));
+        differing(server, 6, &second, &first, Format::Gzip).ok();
+        assert_eq!(made(server, 6), second.tree);
+        // A `cp` that fails in the middle: no cache, but a release; and no release from the cache.
+        server.tool("cp", "#!/bin/sh\necho 'cp: No space left on device' >&2\nexit 1\n");
+        differing(server, 7, &first, &second, Format::Gzip).refused("no_space");
+        assert_eq!(kept(server), None);
+        nothing_half(server);
+        whole(server, 7, &first, true).ok();
+        assert_eq!((made(server, 7), kept(server)), (first.tree.clone(), None));
+        nothing_half(server);
+    });
+}
+
+#[test]
+fn another_machine_learns_from_the_server_what_it_keeps() {
+    let (first, second) = (first(), second());
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        server.run(&calls::listing(&server.site(), first.name())).refused("no_cache");
+        whole(server, 1, &first, true).ok();
+        let text = server.run(&calls::listing(&server.site(), first.name())).ok().values("listing").concat();
+        let packed = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap();
+        let mut listing = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut listing).unwrap();
+        assert_eq!(listing, first.listing());
+        // Also what was made from a difference.
+        differing(server, 2, &second, &first, Format::Gzip).ok();
+        let text = server.run(&calls::listing(&server.site(), second.name())).ok().values("listing").concat();
+        assert!(!text.is_empty());
+    });
+}
+
+#[test]
+fn pruning_keeps_the_cache_of_those_who_push_and_what_dead_runs_left_goes() {
+    let first = first();
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        whole(server, 1, &first, true).ok();
+        server.write(".pitcrew/delta.20250101000000/cache/tree/x", "half");
+        server.run(&calls::prune(&server.site(), &run(), 5, &[]).keeping_cache()).ok();
+        assert_eq!(kept(server).as_deref(), Some(first.name()));
+        nothing_half(server);
+        server.run(&calls::prune(&server.site(), &run(), 5, &[])).ok();
+        assert!(!server.root().join(".pitcrew/cache").exists());
+    });
+}
+
+const NAMES: [&[u8]; 14] = [
+    b"a",
+    b"a-b",
+    b"a.b",
+    b"-n",
+    b"sp ace ",
+    b"quo'te\"s",
+    b"new\nline",
+    b"back\\slash",
+    b"\xff\xfe",
+    b"*",
+    b".dot",
+    b"$(x)`y`",
+    b"\xc3\xa9",
+    b"\ttab\r",
+];
+
+/// A tree of few names, so that two of them have many in common.
+fn trees() -> impl Strategy<Value = Tree> {
+    let node = prop_oneof![
+        4 => (0..3_usize, prop_oneof![Just(0o644), Just(0o755), Just(0o400), Just(0o700)])
+            .prop_map(|(n, mode)| Node::File([&b"x\n"[..], b"", b"\0\xff"][n].to_vec(), mode)),
+        1 => (0..4_usize).prop_map(|n| Node::Link([&b"a"[..], b"/no/such/place", b"../\nx", b"\xff -> y"][n].to_vec())),
+        3 => prop_oneof![Just(0o755), Just(0o700), Just(0o711)].prop_map(Node::Directory),
+    ];
+    let place = proptest::collection::vec(0..NAMES.len(), 1..4);
+    proptest::collection::vec((place, node), 0..25).prop_map(|wanted| {
+        let mut tree = Tree::new();
+        for (place, node) in wanted {
+            let mut at = Vec::new();
+            for name in &place[..place.len() - 1] {
+                at.extend_from_slice(NAMES[*name]);
+                tree.entry(at.clone()).or_insert(Node::Directory(0o755));
+                if !matches!(tree[&at], Node::Directory(_)) {
+                    break;
+                }
+                at.push(b'/');
+            }
+            if at.is_empty() || at.ends_with(b"/") {
+                at.extend_from_slice(NAMES[place[place.len() - 1]]);
+                tree.entry(at).or_insert(node);
+            }
+        }
+        ballast(tree)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tree_becomes_any_other(a in trees(), b in trees(), shell in 0..SHELLS.len(), zstd: bool) {
+        let (first, second) = (Release::of(&a), Release::of(&b));
+        let Some(server) = held(SHELLS[shell]) else { return Ok(()) };
+        whole(&server, 1, &first, true).ok();
+        prop_assert_eq!(made(&server, 1), first.tree.clone());
+        let format = if zstd { Format::Zstd } else { Format::Gzip };
+        differing(&server, 2, &second, &first, format).ok();
+        prop_assert_eq!(made(&server, 2), second.tree.clone());
+        prop_assert_eq!(kept(&server), Some(second.name().to_owned()));
+    }
+}

@@ -43,8 +43,6 @@ is_wanted() {
 
 # apply: makes the cached tree, now in $work/cache, what is wanted.
 apply() {
-    sum "$work/cache/names" "$work/cache/modes" "$work/cache/content"
-    [ "$sum" = "$p_base" ] || fail stale_base "what the cache says of itself is damaged"
     # Only the shape: nothing is to be written through a link that does not belong there. Content is looked at in the end.
     error=$(shape "$work/cache/tree" "$work" 2>&1)
     sum "$work/cache/names" "$work/cache/modes"
@@ -63,15 +61,19 @@ apply() {
 if [ -n "$p_base" ]; then
     base=$own/cache/$p_base
     [ -n "$listed" ] || fail stale_base "the server lacks what it takes to compare trees"
+    # stale WHY: what cannot be used is no base for the next one either.
+    stale() {
+        rm -rf "$base"
+        refuse stale_base "$*"
+    }
     for file in tree names modes content; do
-        [ -e "$base/$file" ] && [ ! -h "$base/$file" ] || fail stale_base "the cached tree is gone"
+        [ -e "$base/$file" ] && [ ! -h "$base/$file" ] || stale "the cached tree is gone"
     done
+    sum "$base/names" "$base/modes" "$base/content"
+    [ "$sum" = "$p_base" ] || stale "what the cache says of itself is damaged"
     if [ "$p_size" = 0 ]; then
         copy "$base/tree" "$incoming" || refuse not_writable "$error"
-        if ! is_wanted; then
-            rm -rf "$base"
-            refuse stale_base "the cached tree has been changed${error:+: $error}"
-        fi
+        is_wanted || stale "the cached tree has been changed${error:+: $error}"
     else
         # Whole before the cache is touched: a connection that is lost costs no more than this.
         error=$(cat 2>&1 >"$work/sent") || refuse bad_payload "$error"
