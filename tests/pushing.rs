@@ -273,9 +273,9 @@ fn a_cache_that_is_not_what_it_says_is_refused_and_goes() {
         }),
         ("altered names", |c| fs::write(c.join("names"), b"./x\0").unwrap()),
     ];
-    // One shell a damage is enough; each has its turn.
+    // One shell a damage is enough; each has its turn, and so has a release from which nothing differs.
     for (n, (what, damage)) in damages.into_iter().enumerate() {
-        for same in [false, true] {
+        for same in [false, true].into_iter().filter(|same| !same || n % 4 == 3) {
             let shell = SHELLS[n % SHELLS.len()];
             let Some(server) = held(shell) else { continue };
             whole(&server, 1, &first, true).ok();
@@ -297,10 +297,6 @@ fn a_cache_that_is_not_what_it_says_is_refused_and_goes() {
             assert_eq!(kept(&server).as_deref(), Some(release.name()), "{what} under {shell}");
             let theirs = server.root().join("elsewhere/a");
             assert!(!theirs.exists() || fs::read(theirs).unwrap() == b"theirs", "{what} wrote through a link");
-            // And it is good for the next one.
-            let next = if same { &second } else { &first };
-            differing(&server, 3, next, release, Format::Zstd).ok();
-            assert_eq!(made(&server, 3), next.tree, "{what} under {shell}");
         }
     }
 }

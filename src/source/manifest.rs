@@ -149,26 +149,26 @@ impl Manifest {
     }
 
     /// What must be done to `base` to make it this tree.
+    ///
+    /// What has changed goes first and comes anew, a directory with all that it holds: tars do not agree whether a
+    /// directory that exists gets other permissions.
     pub fn since(&self, base: &Self) -> Difference {
-        let mut difference = Difference::default();
-        let is_directory = |entry: &Entry| entry.what == What::Directory;
-        let mut gone = BTreeSet::new();
+        let mut gone: Vec<Vec<u8>> = Vec::new();
+        let mut directories = BTreeSet::new();
         // A directory comes before what it holds, so what goes with it is known by then.
         for (path, old) in &base.0 {
-            let goes = match self.0.get(path) {
-                None => true,
-                Some(new) => new != old && !(is_directory(new) && is_directory(old)),
-            };
-            if goes && !parents(path).any(|parent| gone.contains(parent)) {
-                if is_directory(old) {
-                    gone.insert(path.as_slice());
+            if self.0.get(path) != Some(old) && !parents(path).any(|parent| directories.contains(parent)) {
+                if old.what == What::Directory {
+                    directories.insert(path.as_slice());
                 }
-                difference.gone.push(path.clone());
+                gone.push(path.clone());
             }
         }
-        let changed = self.0.iter().filter(|(path, new)| base.0.get(*path) != Some(new));
-        difference.sent = changed.map(|(path, _)| path.clone()).collect();
-        difference
+        let comes = |path: &[u8], new: &Entry| {
+            base.0.get(path) != Some(new) || parents(path).any(|parent| directories.contains(parent))
+        };
+        let sent = self.0.iter().filter(|(path, new)| comes(path, new)).map(|(path, _)| path.clone()).collect();
+        Difference { gone, sent }
     }
 }
 
@@ -250,10 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_only_changes_its_permissions_stays() {
-        let base = tree(&[("a", 0o755, What::Directory), ("a/b", 0o644, file(2))]);
-        let now = tree(&[("a", 0o700, What::Directory), ("a/b", 0o644, file(2))]);
-        assert_eq!(now.since(&base), Difference { gone: Vec::new(), sent: vec![b"a".to_vec()] });
+    fn a_directory_of_other_permissions_comes_anew() {
+        let base = tree(&[("a", 0o755, What::Directory), ("a/b", 0o644, file(2)), ("c", 0o644, file(3))]);
+        let now = tree(&[("a", 0o700, What::Directory), ("a/b", 0o644, file(2)), ("c", 0o644, file(3))]);
+        let anew = Difference { gone: vec![b"a".to_vec()], sent: vec![b"a".to_vec(), b"a/b".to_vec()] };
+        assert_eq!(now.since(&base), anew);
     }
 
     #[test]

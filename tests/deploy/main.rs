@@ -10,6 +10,7 @@ mod lost;
 mod order;
 mod output;
 mod policies;
+mod pushing;
 mod recover;
 mod rounds;
 mod stack;
