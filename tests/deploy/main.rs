@@ -7,6 +7,7 @@
 mod codes;
 mod locking;
 mod lost;
+mod many;
 mod order;
 mod output;
 mod policies;
