@@ -1,7 +1,7 @@
 # Tells what the cached tree holds, in the bytes that its digest is made of: compressed, and as text.
 cache=$own/cache/$p_tree
 for file in names modes content; do
-    [ -f "$cache/$file" ] && [ -r "$cache/$file" ] || fail no_cache "$cache/$file does not exist"
+    [ -r "$cache/$file" ] || fail no_cache "$cache/$file cannot be read"
 done
 for tool in gzip base64 fold; do
     command -v "$tool" >/dev/null 2>&1 || fail no_cache "$tool is not installed"

@@ -30,7 +30,7 @@ say unknown "$unknown"
 for dir in "$own"/cache/*; do
     id=${dir##*/}
     case $id in *[!0-9a-f]*) continue ;; esac
-    [ "${#id}" = 64 ] && [ -d "$dir/tree" ] || continue
+    if [ "${#id}" != 64 ] || [ ! -d "$dir/tree" ]; then continue; fi
     first_line "$dir/kb"
     say cache "$id" "$line"
 done

@@ -67,7 +67,7 @@ if [ -n "$p_base" ]; then
         refuse stale_base "$*"
     }
     for file in tree names modes content; do
-        [ -e "$base/$file" ] && [ ! -h "$base/$file" ] || stale "the cached tree is gone"
+        if [ ! -e "$base/$file" ] || [ -h "$base/$file" ]; then stale "the cached tree is gone"; fi
     done
     sum "$base/names" "$base/modes" "$base/content"
     [ "$sum" = "$p_base" ] || stale "what the cache says of itself is damaged"
