@@ -352,6 +352,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_that_cannot_be_read_is_none() {
+        let tree = "0123456789abcdef".repeat(4);
+        let cache = |value: &str| with(&[("cache", value)]).unwrap().cache;
+        assert_eq!(cache(&format!("{tree} 512")), Some(CacheFacts { tree: tree.clone(), kb: 512 }));
+        assert_eq!(cache(&format!("{tree} lots")), Some(CacheFacts { tree: tree.clone(), kb: 0 }));
+        for odd in ["", "0123", &tree.to_uppercase(), "../../../etc 1"] {
+            assert_eq!(cache(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn a_strange_answer_names_itself() {
         for (key, value) in
             [("time", "noon"), ("current", "../../etc"), ("release", "x good y"), ("process", "-1 x"), ("age", "-3")]

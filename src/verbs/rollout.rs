@@ -123,6 +123,10 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         notices.push(past::of(&plan.release, &lines, jiff::Timestamp::now()));
     }
     plan.notices.extend(notices);
+    if let (true, Some(package)) = (dry_run, &package) {
+        let said = super::sending::foreseen(package, &facts, &request.servers).await;
+        plan.notices.extend(said.map(note));
+    }
     let world = World {
         config: stack.config.clone(),
         facts,

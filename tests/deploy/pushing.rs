@@ -102,6 +102,9 @@ async fn one_file_of_five_hundred_is_little() {
     let stack = pushing(2, 500).await;
     exactly_right(&stack);
     edit(&stack, "d3/f3.rb", "changed\n");
+    let dry = stack.run(&["deploy", "--dry-run"]).await.expect(0);
+    let said = dry.stdout.lines().find(|line| line.contains("would be sent")).unwrap_or_else(|| panic!("{dry}"));
+    assert!(said.contains(": 1 file, 1") && said.ends_with(" B of 1.2 MB to 2 servers"), "{said}");
     let (since, before) = (stack.now(), stack.fleet.servers().iter().map(|s| s.received()).collect::<Vec<_>>());
     for (n, sent) in deploy(&stack).await.iter().enumerate() {
         assert_eq!((sent["files"].as_u64(), sent["removed"].as_u64()), (Some(1), Some(0)), "{sent}");
