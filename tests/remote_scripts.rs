@@ -953,6 +953,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::lock(&site, &owner()),
         calls::unlock(&site, &run),
         calls::transfer(&site, &run, &a, &Revision("x".into())),
+        calls::listing(&site, "0"),
         calls::link(&site, &run, &a, &shared),
         calls::command(&site, Dir::Current, "true"),
         calls::switch(&site, &run, None, Some(&a)),

@@ -74,7 +74,13 @@ impl Running {
             Ok(_) => (StepOutcome::Ok, None),
             Err(failure) => (StepOutcome::Failed, Some(Box::new(failure))),
         };
-        emitter.emit(Event::StepFinished { place, outcome, seconds: began.elapsed().as_secs_f64(), failure });
+        emitter.emit(Event::StepFinished {
+            place,
+            outcome,
+            seconds: began.elapsed().as_secs_f64(),
+            failure,
+            sent: None,
+        });
         outcome == StepOutcome::Ok
     }
 
@@ -84,7 +90,7 @@ impl Running {
         let emitter = &self.world.emitter;
         emitter.emit(Event::StepStarted { place: place.clone() });
         let failure = Some(Box::new(failure));
-        emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds: 0.0, failure });
+        emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds: 0.0, failure, sent: None });
     }
 
     /// Says what a person should read.

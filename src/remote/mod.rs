@@ -28,6 +28,7 @@ pub enum Script {
     Lock,
     Unlock,
     Transfer,
+    Listing,
     Link,
     Command,
     Switch,
@@ -113,11 +114,12 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
         Self::Transfer,
+        Self::Listing,
         Self::Link,
         Self::Command,
         Self::Switch,
@@ -141,6 +143,7 @@ impl Script {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Transfer => "transfer",
+            Self::Listing => "listing",
             Self::Link => "link",
             Self::Command => "command",
             Self::Switch => "switch",
@@ -173,7 +176,8 @@ impl Script {
             Self::Note => shell!("lib", "note"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
-            Self::Transfer => shell!("lib", "transfer"),
+            Self::Transfer => shell!("lib", "tree", "transfer"),
+            Self::Listing => shell!("lib", "listing"),
             Self::Link => shell!("lib", "link"),
             Self::Command => shell!("lib", "command"),
             Self::Switch => shell!("lib", "switch"),
@@ -204,7 +208,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask | Script::Takeover => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover | Script::Listing => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }

@@ -137,7 +137,7 @@ impl State {
             Event::StepFinished { place, seconds, failure, .. } if is_refusal(place) => {
                 self.fail(&place.server, (Some(place), place.step), failure.as_deref(), *seconds);
             }
-            Event::StepFinished { place, outcome, seconds, failure } => {
+            Event::StepFinished { place, outcome, seconds, failure, .. } => {
                 let failed_before = self.failed();
                 let cause = failure.as_ref().map(|f| &f.cause);
                 // What is skipped once something has failed was not reached; before that it was not needed.

@@ -5,6 +5,7 @@
 //! on a blocking thread.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Source, SourceKind};
 use crate::name::Revision;
@@ -13,11 +14,14 @@ use gzip::Gzipped;
 
 pub mod archive;
 mod child;
+pub mod delta;
 pub mod directory;
 pub mod git;
 mod gzip;
+pub mod manifest;
 pub mod members;
 pub mod pack;
+pub mod store;
 
 /// What a run's source resolved to, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,10 @@ pub struct Package {
     pub unpacked: u64,
     /// The same tar with gzip, for servers without zstd; [`Package::gzipped`] makes it.
     gzipped: Gzipped,
+    /// What it holds, where it can be sent by difference.
+    pub tree: Option<Arc<delta::Tree>>,
+    /// What was made for servers that have another tree.
+    deltas: delta::Deltas,
 }
 
 /// Why a source cannot be used.
@@ -115,6 +123,9 @@ pub fn resolve(source: &Source, base: &Path, reference: Option<&str>) -> Result<
 pub fn pack(source: &Source, base: &Path, resolved: &Resolved, stop: Stop<'_>) -> Result<Package, SourceError> {
     let path = locate(source, base)?;
     let mut packer = pack::Packer::new(stop)?;
+    if source.kind == SourceKind::Push {
+        packer = packer.listing();
+    }
     match resolved.origin {
         Origin::Git => git::pack(&path, &resolved.revision, &mut packer, stop)?,
         Origin::Directory => directory::pack(&path, &resolved.revision, &mut packer)?,

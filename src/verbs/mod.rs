@@ -12,6 +12,7 @@ pub mod releases;
 pub mod rollout;
 pub mod scripts;
 pub mod secrets;
+mod sending;
 pub mod stack;
 pub mod status;
 pub mod unlock;

@@ -11,6 +11,7 @@ mod many;
 mod order;
 mod output;
 mod policies;
+mod pushing;
 mod recover;
 mod rounds;
 mod stack;

@@ -143,7 +143,9 @@ impl Server {
     /// Puts a script of the test's own before everything else on the PATH.
     pub fn tool(&self, name: &str, script: &str) {
         let path = self.dir.path().join("bin").join(name);
-        fs::write(&path, script).unwrap();
+        // What lies there may be a link to the machine's own program, and writing would follow it.
+        let _ = fs::remove_file(&path);
+        fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap().write_all(script.as_bytes()).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 
@@ -341,6 +343,7 @@ pub fn readable(call: &Call) -> String {
         "probe" => &["lib", "procs", "web", "tell"],
         "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
         "lock" => &["lib", "tell"],
+        "transfer" => &["lib", "tree"],
         "prune" | "remove" => &["lib", "sweep"],
         _ => &["lib"],
     };
