@@ -176,6 +176,7 @@ impl Running {
         let moment = ahead.map(|ahead| jiff::Timestamp::now().as_second().saturating_add(ahead));
         let execution = Execution {
             call: call.at(moment),
+            kept: self.world.standings.kept(&place.server),
             payload: how.payload,
             limit: how.limit.map_or(Some(self.world.config.timeouts.step), |l| l.0),
             quiet: self.world.config.timeouts.quiet,
@@ -438,6 +439,7 @@ impl Running {
     async fn log_tail(&self, place: &Place, stop: &CancellationToken) -> Vec<String> {
         let execution = Execution {
             call: calls::log(&self.site()),
+            kept: None,
             payload: None,
             limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
             quiet: Duration::ZERO,

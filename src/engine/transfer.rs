@@ -139,6 +139,7 @@ impl Running {
         let link = self.world.links.get(&place.server)?;
         let execution = Execution {
             call: calls::listing(&self.site(), tree),
+            kept: None,
             payload: None,
             limit: Some(self.world.config.timeouts.step),
             quiet: Duration::ZERO,

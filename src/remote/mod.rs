@@ -7,6 +7,7 @@
 //! standard input ([`Call::head`]), so it is in no command line and no process list; what follows it is the script's payload.
 
 pub mod calls;
+pub mod kept;
 pub mod quote;
 pub mod standing;
 
@@ -367,14 +368,21 @@ fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> Wired {
     // A nonce is made here, but nobody shall be able to break out of the quotes with one.
     let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
     let nonces = nonces.join(" ");
+    // What waits for scripts leaves its own text on the server.
+    let (take, run) = match name {
+        "standing" => ("full=", "script=standing; eval \"$full\""),
+        _ => ("code=", "eval \"$code\""),
+    };
     if code.len() + 512 <= COMMAND_LIMIT {
         return Wired {
-            command: format!(r#"sh -c 'eval "$(printf %b "$1")"' pitcrew-{name} '{code}' {nonces}"#),
+            command: format!(r#"sh -c '{take}$(printf %b "$1"); {run}' pitcrew-{name} '{code}' {nonces}"#),
             head: Bytes::from(format!("{exports}\n")),
         };
     }
     Wired {
-        command: format!(r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{name} stdin {nonces}"#),
+        command: format!(
+            r#"sh -c 'IFS= read -r code && {take}$(printf %b "$code") && {run}' pitcrew-{name} stdin {nonces}"#
+        ),
         head: Bytes::from(format!("{code}\n{exports}\n")),
     }
 }
@@ -402,7 +410,7 @@ impl Nonce {
 
     /// What a script's last line holds, however it ends by itself.
     pub fn last_words(&self) -> Vec<String> {
-        ["done", "fail "].iter().map(|word| format!("@pitcrew:{} {word}", self.0)).collect()
+        ["done", "fail ", "unkept"].iter().map(|word| format!("@pitcrew:{} {word}", self.0)).collect()
     }
 
     /// Parts a line into what a command or a login shell printed without a newline, and the answer that follows.

@@ -215,7 +215,7 @@ impl Stack {
         let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
         let quiet = std::time::Duration::ZERO;
         let limit = Some(self.config.timeouts.step);
-        let execution = Execution { call, payload: None, limit, quiet, command: None, stop };
+        let execution = Execution { call, kept: None, payload: None, limit, quiet, command: None, stop };
         match self.standings.execute(name, link, &execution, None).await {
             Some(result) => result,
             None => execute(link, execution, None).await,

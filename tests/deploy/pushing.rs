@@ -110,17 +110,9 @@ async fn one_file_of_five_hundred_is_little() {
         assert_eq!((sent["files"].as_u64(), sent["removed"].as_u64()), (Some(1), Some(0)), "{sent}");
         let (bytes, whole) = (sent["bytes"].as_u64().unwrap(), sent["whole"].as_u64().unwrap());
         assert!(bytes < 1_000 && whole > 1_000_000, "{sent}");
-        // With the script that makes the release of it.
-        let records = stack.fleet.log().since(since);
-        let scripts =
-            records.iter().filter(|r| r.server == stack.fleet.servers()[n].name()).filter_map(|r| match &r.kind {
-                Kind::Exec { step: Some(step), command, .. } if step == "transfer" => Some(command.len() as u64),
-                _ => None,
-            });
-        assert!(scripts.sum::<u64>() + bytes < 20_000);
-        // And with everything that a run says to a server.
+        // With everything that a run says to a server: the scripts are there already.
         let all = stack.fleet.servers()[n].received() - before[n];
-        assert!(all < 100_000, "{all} bytes");
+        assert!(all < 15_000, "{all} bytes");
     }
     assert_eq!(asked(&stack, since), 0, "this machine knows what it has sent");
 }
