@@ -78,6 +78,9 @@ impl Running {
             }
             Act::Transfer => {
                 self.note(&server.name, |r| r.prepared = true);
+                if let Some(fetch) = &self.world.fetch {
+                    return self.fetch(fetch, place, stop).await;
+                }
                 let (format, payload) = self.payload(&server.name, stop).await?;
                 let how = How { payload: Some(payload), limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
                 let call = calls::transfer(&self.site(), run, release, &self.plan.revision).packed(format);

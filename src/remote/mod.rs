@@ -28,6 +28,8 @@ pub enum Script {
     Lock,
     Unlock,
     Transfer,
+    Fetch,
+    Download,
     Link,
     Command,
     Switch,
@@ -113,11 +115,13 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
         Self::Transfer,
+        Self::Fetch,
+        Self::Download,
         Self::Link,
         Self::Command,
         Self::Switch,
@@ -141,6 +145,8 @@ impl Script {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Transfer => "transfer",
+            Self::Fetch => "fetch",
+            Self::Download => "download",
             Self::Link => "link",
             Self::Command => "command",
             Self::Switch => "switch",
@@ -174,6 +180,8 @@ impl Script {
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
+            Self::Fetch => shell!("lib", "receive", "fetch"),
+            Self::Download => shell!("lib", "receive", "download"),
             Self::Link => shell!("lib", "link"),
             Self::Command => shell!("lib", "command"),
             Self::Switch => shell!("lib", "switch"),
