@@ -68,10 +68,12 @@ pub fn render_all(problems: &[Problem]) -> String {
 /// Puts stars for a URL's password and query, so that its secrets are not shown with a mistake; as long as before.
 fn starred(text: &str) -> String {
     let mut out: Vec<char> = text.chars().collect();
-    let find = |out: &[char], from: usize| out[from..].windows(3).position(|w| w == [':', '/', '/']).map(|i| from + i + 3);
+    let find =
+        |out: &[char], from: usize| out[from..].windows(3).position(|w| w == [':', '/', '/']).map(|i| from + i + 3);
     let mut at = 0;
     while let Some(start) = find(&out, at) {
-        let end = out[start..].iter().position(|c| c.is_whitespace() || "\"'".contains(*c)).map_or(out.len(), |i| start + i);
+        let end =
+            out[start..].iter().position(|c| c.is_whitespace() || "\"'".contains(*c)).map_or(out.len(), |i| start + i);
         let host = out[start..end].iter().position(|c| *c == '/').map_or(end, |i| start + i);
         let login = out[start..host].iter().rposition(|c| *c == '@').map_or(start, |i| start + i);
         let password = out[start..login].iter().position(|c| *c == ':').map_or(login, |i| start + i + 1);

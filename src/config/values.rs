@@ -333,7 +333,8 @@ pub fn git_ref(text: &str) -> Result<(), Bad> {
 /// Accepts what git fetches from, over the transports that need no program beside git and ssh.
 pub fn repository(text: &str) -> Result<(), Bad> {
     let hint = "write \"git@github.com:acme/shop.git\", \"https://…\", \"ssh://…\", or an absolute path on the servers";
-    let plain = !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    let plain =
+        !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c.is_whitespace());
     let known = match text.split_once("://") {
         Some((scheme, rest)) => ["https", "http", "ssh", "git", "file"].contains(&scheme) && !rest.starts_with('-'),
         // `ext::…` and the like run programs.

@@ -38,8 +38,7 @@ impl Running {
             turn = fetch.places.acquire() => turn,
             () = stop.cancelled() => return Err(Cause::Interrupted.into()),
         };
-        let (site, run, release, revision) =
-            (self.site(), &self.world.run, &self.plan.release, &self.plan.revision);
+        let (site, run, release, revision) = (self.site(), &self.world.run, &self.plan.release, &self.plan.revision);
         let call = match &fetch.delivery {
             Delivery::Fetched(remote) => {
                 let from = Mirrored {

@@ -95,9 +95,10 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
             "the server does not trust the git host's key",
             "compare it, and write its line into host_keys of [source], or into known_hosts on the server",
         ),
-        "no_deploy_key" => {
-            ("the server cannot read its deploy key", "put it there, readable for the login user; or correct deploy_key")
-        }
+        "no_deploy_key" => (
+            "the server cannot read its deploy key",
+            "put it there, readable for the login user; or correct deploy_key",
+        ),
         "git_lfs" => ("servers cannot fetch it", "set kind = \"push\" in [source], or release a built tarball"),
         "submodules" => (
             "git archive leaves submodules empty",

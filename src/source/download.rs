@@ -48,7 +48,9 @@ impl Link {
         if let Some((_, query)) = self.url.split_once('?') {
             secrets.push(query.to_owned());
             // Short ones are dates and names of algorithms.
-            secrets.extend(query.split('&').filter_map(|p| p.split_once('=')).map(|(_, v)| v.to_owned()).filter(|v| v.len() >= 16));
+            secrets.extend(
+                query.split('&').filter_map(|p| p.split_once('=')).map(|(_, v)| v.to_owned()).filter(|v| v.len() >= 16),
+            );
         }
         if let Some((_, rest)) = self.url.split_once("://")
             && let Some((login, _)) = rest.split('/').next().unwrap_or_default().rsplit_once('@')
@@ -111,7 +113,8 @@ pub fn resolve(
     let stored = url.starts_with("s3://");
     let url = match stored {
         true => {
-            let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+            let variables =
+                std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
             store::sign(&url, download, variables)?
         }
         false => url,

@@ -142,7 +142,8 @@ fn commit(path: &Path, reference: &str) -> Result<(String, String), SourceError>
 
 /// Finds a commit in the clone around `path` by the beginning of its SHA; `None`: there is no clone, or no one such commit.
 pub(super) fn expand(path: &Path, sha: &str) -> Option<String> {
-    let (answer, ended) = run(path, &["rev-parse", "--verify", "--quiet", &format!("{sha}^{{commit}}")], ADVICE).ok()?;
+    let (answer, ended) =
+        run(path, &["rev-parse", "--verify", "--quiet", &format!("{sha}^{{commit}}")], ADVICE).ok()?;
     let found = answer.trim();
     (ended.status.success() && found.starts_with(&sha.to_ascii_lowercase())).then(|| found.to_owned())
 }

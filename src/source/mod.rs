@@ -131,7 +131,8 @@ pub fn deliver(
         if wanted.by == Fetcher::Servers {
             return Ok((resolved, Delivery::Downloaded(link)));
         }
-        let directory = tempfile::Builder::new().prefix("pitcrew-archive-").tempdir().map_err(|e| pack::no_space(&e))?;
+        let directory =
+            tempfile::Builder::new().prefix("pitcrew-archive-").tempdir().map_err(|e| pack::no_space(&e))?;
         let file = directory.path().join("archive");
         download::fetch(&link, &file, stop)?;
         let mut packer = pack::Packer::new(stop)?;

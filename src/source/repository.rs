@@ -99,8 +99,14 @@ impl Remote {
 /// When the ref does not exist or is ambiguous, the repository cannot be reached, or the commit cannot be released.
 pub fn resolve(remote: &Remote, base: &Path, reference: &str, stop: Stop<'_>) -> Result<Resolved, SourceError> {
     let named = quote(reference.as_bytes());
-    if reference.is_empty() || reference.starts_with('-') || reference.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(SourceError::new(format!("cannot resolve {named}: it is no ref"), "Name a branch, a tag or a SHA."));
+    if reference.is_empty()
+        || reference.starts_with('-')
+        || reference.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
+        return Err(SourceError::new(
+            format!("cannot resolve {named}: it is no ref"),
+            "Name a branch, a tag or a SHA.",
+        ));
     }
     let full = matches!(reference.len(), 40 | 64) && is_hex(reference);
     let sha = match full {
@@ -158,7 +164,9 @@ fn asked(remote: &Remote, base: &Path, reference: &str, stop: Stop<'_>) -> Resul
             return Ok(sha);
         }
         return Err(SourceError::new(
-            format!("cannot resolve {named}: no branch and no tag of {url} is called so, and no clone here has such a commit"),
+            format!(
+                "cannot resolve {named}: no branch and no tag of {url} is called so, and no clone here has such a commit"
+            ),
             "Write the whole SHA.",
         ));
     }
@@ -194,7 +202,8 @@ fn look(remote: &Remote, base: &Path, sha: &str, stop: Stop<'_>) -> Result<Optio
     let path = directory.path();
     let url = remote.repository.url.as_str();
     // The commit's trees alone, where the host can leave the rest out.
-    let fetch = ["fetch", "-q", "--depth=1", "--filter=blob:none", "--no-tags", "--no-recurse-submodules", "origin", sha];
+    let fetch =
+        ["fetch", "-q", "--depth=1", "--filter=blob:none", "--no-tags", "--no-recurse-submodules", "origin", sha];
     for args in [&["init", "-q", "--bare", "."][..], &["remote", "add", "origin", url], &fetch] {
         if run(remote, Some(path), args, LOOK, stop).is_err() {
             return if stop() { Err(SourceError::stopped()) } else { Ok(None) };
@@ -217,7 +226,8 @@ fn inside(remote: &Remote, path: &Path, sha: &str, stop: Stop<'_>) -> Result<Opt
         !attributes.is_empty() && ask(&args).is_some_and(|found| !found.trim().is_empty())
     };
     let refused = |what: String| {
-        let hint = "Release it with kind = \"push\" from a clone that has them, or a built tarball with kind = \"archive\".";
+        let hint =
+            "Release it with kind = \"push\" from a clone that has them, or a built tarball with kind = \"archive\".";
         Err(SourceError::new(format!("cannot release {sha} of {}: {what}", remote.repository.url), hint))
     };
     if says("filter=lfs") {
@@ -304,14 +314,7 @@ mod tests {
     use crate::config::source::Hidden;
 
     fn repository(url: &str) -> Repository {
-        Repository {
-            url: url.into(),
-            user: None,
-            password: None,
-            deploy_key: None,
-            host_keys: Vec::new(),
-            at_once: 1,
-        }
+        Repository { url: url.into(), user: None, password: None, deploy_key: None, host_keys: Vec::new(), at_once: 1 }
     }
 
     #[test]

@@ -113,7 +113,12 @@ impl Build {
                 let kind = if failure.cause == Cause::Interrupted { Kind::Interrupted } else { Kind::Failed };
                 let shown = cause::lines(&failure);
                 let shown = shown.iter().map(|line| self.redactor.line(line)).collect::<Vec<_>>().join("\n  ");
-                Error { kind, ..Error::failed(format!("the build on this machine failed; nothing was changed on any server\n  {shown}")) }
+                Error {
+                    kind,
+                    ..Error::failed(format!(
+                        "the build on this machine failed; nothing was changed on any server\n  {shown}"
+                    ))
+                }
             })?;
         }
         Ok(())

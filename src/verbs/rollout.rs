@@ -54,7 +54,8 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     emitter.flags(&flags(global));
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
-    let building = if dry_run { Building::Left } else { Building::Done { run: &owner.run, quiet: global.quiet || global.json } };
+    let building =
+        if dry_run { Building::Left } else { Building::Done { run: &owner.run, quiet: global.quiet || global.json } };
     let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop, building));
     let packed = async {
         match packing {

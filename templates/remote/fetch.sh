@@ -13,7 +13,7 @@ if [ $# -gt 0 ]; then
     error=$(printf '%s\n' "$@" 2>&1 >"$hosts") || refuse not_writable "$error"
     # A path in ssh's options: quoted, and a percent sign begins a token there.
     quoted_hosts=\"$(printf '%s\n' "$hosts" | sed 's/%/%%/g')\"
-    # shellcheck disable=SC2016 # for the shell that git starts
+    # shellcheck disable=SC2016,SC2089 # for the shell that git starts
     ssh=$ssh' -o GlobalKnownHostsFile=/dev/null -o "UserKnownHostsFile=$pitcrew_hosts"'
 fi
 case $p_deploy_key in
@@ -24,7 +24,7 @@ case $p_deploy_key in
 esac
 if [ -n "$key" ]; then
     [ -r "$key" ] || fail no_deploy_key "cannot read the deploy key $key"
-    # shellcheck disable=SC2016 # likewise
+    # shellcheck disable=SC2016,SC2089 # likewise
     ssh=$ssh' -o IdentitiesOnly=yes -i "$pitcrew_key"'
 fi
 
@@ -35,7 +35,9 @@ run_git() {
     LC_ALL=C GIT_TERMINAL_PROMPT=0 GIT_ASKPASS='' SSH_ASKPASS='' GIT_NO_REPLACE_OBJECTS=1
     GIT_SSH_COMMAND=$ssh GIT_SSH_VARIANT=ssh GIT_ALLOW_PROTOCOL=https:http:ssh:git:file
     pitcrew_hosts=$quoted_hosts pitcrew_key=$key
+    # shellcheck disable=SC2090 # likewise
     export LC_ALL GIT_TERMINAL_PROMPT GIT_ASKPASS SSH_ASKPASS GIT_NO_REPLACE_OBJECTS
+    # shellcheck disable=SC2090 # likewise
     export GIT_SSH_COMMAND GIT_SSH_VARIANT GIT_ALLOW_PROTOCOL pitcrew_hosts pitcrew_key
     if [ -n "$p_origin" ]; then
         # shellcheck disable=SC2016 # for the shell that git starts
@@ -118,6 +120,8 @@ unpack() {
     }
 }
 
+reported() { case $nl$report$nl in *"$nl$1$nl"*) ;; *) return 1 ;; esac }
+
 # attempt: everything but the last step; returns 1 with `damage` set when the mirror is no good.
 attempt() {
     damage='' fresh=''
@@ -141,16 +145,13 @@ attempt() {
     refuse_what_archives_lack || return 1
     empty_incoming
     report=$({ unpack 2>&1 | tail -n 6 >&3; } 3>&1)
-    case $nl$report$nl in
-    *"${nl}packed 0$nl"*"${nl}unpacked 0$nl"* | *"${nl}unpacked 0$nl"*"${nl}packed 0$nl"*) ;;
-    *"${nl}packed 0$nl"*) refuse not_unpacked "$report" ;;
-    *"$nl"*'No space left'* | *'uota exceeded'*) refuse no_space "$report" ;;
-    *)
+    if ! reported 'packed 0'; then
+        # Where tar has ended first, for want of room, it says so.
         error=$report
         judge
         return 1
-        ;;
-    esac
+    fi
+    reported 'unpacked 0' || refuse not_unpacked "$report"
     lacking=$(refuse_submodules)
     [ -z "$lacking" ] ||
         fail submodules "$lacking"

@@ -97,7 +97,11 @@ impl<'a> Reading<'a, '_, '_> {
     fn repository(&mut self) -> Option<Repository> {
         let secret = self.secret("password").map(|s| s.value.to_owned());
         if self.section.wrote("repo").is_none() {
-            self.missing("repo", "with kind = \"git\"", "name what the servers fetch: repo = \"git@github.com:acme/shop.git\"");
+            self.missing(
+                "repo",
+                "with kind = \"git\"",
+                "name what the servers fetch: repo = \"git@github.com:acme/shop.git\"",
+            );
         }
         let written = self.section.text("repo")?;
         let (url, user, embedded) = parted(written.value);
@@ -107,7 +111,11 @@ impl<'a> Reading<'a, '_, '_> {
         }
         if secret.is_some() && !url.starts_with("https://") && !url.starts_with("http://") {
             let what = format!("`password` in {} has no meaning for this `repo`", self.section.title);
-            self.problems.at(written.at, what, "passwords are for https://; ssh uses `deploy_key` or a forwarded agent");
+            self.problems.at(
+                written.at,
+                what,
+                "passwords are for https://; ssh uses `deploy_key` or a forwarded agent",
+            );
         }
         let keys = self.section.texts("host_keys").unwrap_or_default();
         Some(Repository {
