@@ -66,6 +66,8 @@ pub(super) struct Shared {
     listening: watch::Sender<bool>,
     connected: AtomicU64,
     execs: AtomicU64,
+    /// Bytes that clients have sent on channels.
+    pub(super) received: AtomicU64,
     /// False once the server is gone; held while a process is started, so that none slips past the fleet's end.
     pub(super) may_spawn: Mutex<bool>,
 }
@@ -105,6 +107,7 @@ impl SshServer {
             listening: watch::channel(true).0,
             connected: AtomicU64::new(0),
             execs: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             may_spawn: Mutex::new(true),
         });
         let listening = tokio::spawn(listen(Arc::clone(&shared), listener));
@@ -124,6 +127,11 @@ impl SshServer {
     /// Returns its address.
     pub fn ip(&self) -> IpAddr {
         self.shared.options.at.ip()
+    }
+
+    /// Returns how many bytes clients have sent it as input of commands and on forwarded connections.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
     }
 
     /// Returns the root of its directory tree.

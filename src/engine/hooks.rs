@@ -39,7 +39,8 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
         running.call(place, call, How { limit, command: Some(&hook.run), payload: None }, stop).await.map(drop)
     };
     match result {
-        Err(failure) if !hook.halt && failure.cause != Cause::Interrupted => {
+        // All is done by then: a notification has nothing left to stop.
+        Err(failure) if (!hook.halt || hook.at == HookPoint::OnSuccess) && failure.cause != Cause::Interrupted => {
             let warning = Warning::Hook { command: hook.run.clone(), failure: Box::new(failure) };
             running.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
             Ok(())
@@ -50,9 +51,18 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
 
 /// Runs the `on failure` hooks; nothing that happens to them changes how the run ends.
 pub async fn on_failure(running: &Running) {
+    let all = running.plan.batches.concat();
+    tell_failure(running, &all).await;
+}
+
+/// Runs those on the operator's machine alone: of a run that came to nothing, the servers are somebody else's.
+pub async fn on_refusal(running: &Running) {
+    tell_failure(running, &[]).await;
+}
+
+async fn tell_failure(running: &Running, all: &[ServerName]) {
     let stop = &running.world.stop;
     let stop = if stop.asked() { &stop.hard } else { &stop.soft };
-    let all = running.plan.batches.concat();
     for (index, hook) in running.world.config.hooks.iter().enumerate() {
         if hook.at != HookPoint::OnFailure {
             continue;
@@ -60,7 +70,7 @@ pub async fn on_failure(running: &Running) {
         let servers = match hook.on {
             HookPlace::Here => vec![ServerName(HERE.into())],
             HookPlace::One => all.iter().take(1).cloned().collect(),
-            HookPlace::Each => all.clone(),
+            HookPlace::Each => all.to_vec(),
         };
         for server in servers {
             let place = Place { stage: StageName::Finish, batch: 0, server, step: StepName::Hook };

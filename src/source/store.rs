@@ -2,11 +2,13 @@
 //!
 //! Credentials come from the environment, as AWS's own tools read it; nothing is asked of the store.
 
-use std::sync::Arc;
+use std::pin::Pin;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{ClientOptions, HttpClient, HttpConnector};
+use object_store::client::{
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
 use object_store::path::Path;
 use object_store::signer::Signer as _;
 
@@ -16,14 +18,26 @@ use crate::config::source::Download;
 /// How long a link is good: for the longest of walks, and not for the next day.
 const GOOD_FOR: Duration = Duration::from_secs(12 * 3600);
 
-/// Nobody is asked for credentials over the network.
+/// Nobody is asked for credentials over the network, nor for anything else.
 #[derive(Debug)]
 struct Nobody;
 
 impl HttpConnector for Nobody {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let source = "credentials are read from the environment alone".into();
-        Err(object_store::Error::NotSupported { source })
+        Ok(HttpClient::new(Self))
+    }
+}
+
+impl HttpService for Nobody {
+    fn call<'a, 'b>(
+        &'a self,
+        _: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+    {
+        let refused = std::io::Error::other("credentials are read from the environment alone");
+        Box::pin(std::future::ready(Err(HttpError::new(HttpErrorKind::Connect, refused))))
     }
 }
 
@@ -72,12 +86,42 @@ pub fn sign(
     }
     let failed = |why: String| SourceError::new(format!("cannot sign a link to s3://{bucket}/{key}: {why}"), "");
     let path = Path::parse(key).map_err(|e| failed(e.to_string()))?;
-    let store = Arc::new(builder.build().map_err(|e| failed(e.to_string()))?);
+    let store = builder.build().map_err(|e| failed(e.to_string()))?;
     // With static credentials nothing of it waits.
-    let signed = futures::executor::block_on(store.signed_url(http(), &path, GOOD_FOR));
+    let signed = futures::executor::block_on(store.signed_url(hyper::Method::GET, &path, GOOD_FOR));
     signed.map(String::from).map_err(|e| failed(e.to_string()))
 }
 
-fn http() -> hyper::Method {
-    hyper::Method::GET
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::{Address, Fetcher, Hidden};
+
+    fn download() -> Download {
+        Download {
+            from: Address::Written(Hidden("s3://builds/shop/a b.tgz".into())),
+            sha256: None,
+            by: Fetcher::Servers,
+            endpoint: None,
+            region: Some("eu-west-1".into()),
+        }
+    }
+
+    fn signed(variables: &[(&str, &str)], download: &Download) -> Result<String, SourceError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        sign("s3://builds/shop/a.tgz", download, variables)
+    }
+
+    #[test]
+    fn a_link_is_signed_with_what_the_environment_says_and_holds_no_key() {
+        let variables = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")];
+        let link = signed(&variables, &download()).unwrap();
+        assert!(link.starts_with("https://s3.eu-west-1.amazonaws.com/builds/shop/a.tgz?"), "{link}");
+        assert!(link.contains("X-Amz-Signature=") && link.contains("X-Amz-Expires=43200"), "{link}");
+        assert!(!link.contains("wJalrXUtnFEMI"), "{link}");
+        let own = Download { endpoint: Some("http://127.0.0.1:9".into()), ..download() };
+        assert!(signed(&variables, &own).unwrap().starts_with("http://127.0.0.1:9/builds/shop/a.tgz?"));
+        let error = signed(&variables[..1], &download()).unwrap_err();
+        assert!(error.hint.contains("AWS_SECRET_ACCESS_KEY"), "{error:?}");
+    }
 }

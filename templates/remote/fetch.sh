@@ -12,6 +12,7 @@ eval "set -- $p_host_keys"
 if [ $# -gt 0 ]; then
     error=$(printf '%s\n' "$@" 2>&1 >"$hosts") || refuse not_writable "$error"
     # A path in ssh's options: quoted, and a percent sign begins a token there.
+    # shellcheck disable=SC2089 # ssh reads the quotes
     quoted_hosts=\"$(printf '%s\n' "$hosts" | sed 's/%/%%/g')\"
     # shellcheck disable=SC2016,SC2089 # for the shell that git starts
     ssh=$ssh' -o GlobalKnownHostsFile=/dev/null -o "UserKnownHostsFile=$pitcrew_hosts"'

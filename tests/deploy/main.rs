@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+#[path = "../fetching/hosts.rs"]
+mod hosts;
 mod locking;
 mod lost;
 mod order;
@@ -12,5 +14,7 @@ mod output;
 mod policies;
 mod recover;
 mod rounds;
+mod silence;
+mod sources;
 mod stack;
 mod unwinding;
