@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+mod hooks;
 #[path = "../fetching/hosts.rs"]
 mod hosts;
 mod locking;

@@ -101,7 +101,13 @@ async fn no_secret_is_anywhere_but_where_it_was_asked_for() {
     let asked_for = ["token", "key", "pitcrew.toml", "asked"];
     for (status, code) in [(0, 0), (6, 1)] {
         configure(&stack, &source, &extra(status));
-        for flags in [&["deploy", "-v"][..], &["deploy", "--json"], &["deploy", "-q"], &["check", "-v"], &["deploy", "--dry-run", "-v"]] {
+        for flags in [
+            &["deploy", "-v"][..],
+            &["deploy", "--json"],
+            &["deploy", "-q"],
+            &["check", "-v"],
+            &["deploy", "--dry-run", "-v"],
+        ] {
             let watch = Watch::start();
             let ran: Ran = stack.run(flags).await;
             let (lines, scripts) = watch.end();
