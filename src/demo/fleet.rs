@@ -134,7 +134,8 @@ impl Fleet {
                 "cannot start more than {MOST_SERVERS} servers and {MOST_BALANCERS} balancers"
             )));
         }
-        let place = Place::claim().map_err(FleetError::with("cannot find a free network in 127.0.0.0/8"))?;
+        let place =
+            Place::claim(options.servers).map_err(FleetError::with("cannot find a free network in 127.0.0.0/8"))?;
         let directory = directory()?;
         let id = directory.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let own: Vec<_> = (0..options.servers).map(|index| place.server(index)).collect();

@@ -5,51 +5,49 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-/// Servers a fleet may have; the rest of the 254 is for balancers and the claim.
-pub(super) const MOST_SERVERS: usize = 180;
+/// Servers a fleet may have.
+pub(super) const MOST_SERVERS: usize = 8 * PER_NET;
+/// Servers of one network; the rest of the 254 is for balancers and the claim.
+const PER_NET: usize = 180;
 /// Balancers a fleet may have.
 pub(super) const MOST_BALANCERS: usize = 4;
 /// Where the claim listens: outside the range that Linux hands out for port 0.
 const CLAIM: u16 = 20_254;
 
-/// A 127.x.y.0/24 that no other fleet on this machine uses while this value lives.
+/// As many 127.x.y.0/24 as so many servers need, which no other fleet on this machine uses while this value lives.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Place(Vec<Net>);
+
+#[derive(Debug)]
+struct Net {
     net: [u8; 2],
     _claim: TcpListener,
 }
 
 impl Place {
-    /// Claims a network.
+    /// Claims networks for so many servers.
     ///
     /// # Errors
     ///
     /// The last failure to listen, when no claim could be made: without 127.0.0.0/8 (not Linux) every attempt fails.
-    pub(super) fn claim() -> io::Result<Self> {
-        let mut last = None;
-        for _ in 0..32 {
-            // Not 127.0.x.y, where other programs listen, and not 127.53.x.y of systemd-resolved fame.
-            let net = [rand::random_range(64..=250), rand::random_range(1..=250)];
-            match TcpListener::bind((Ipv4Addr::new(127, net[0], net[1], 254), CLAIM)) {
-                Ok(claim) => return Ok(Self { net, _claim: claim }),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| io::Error::other("no attempt was made")))
+    pub(super) fn claim(servers: usize) -> io::Result<Self> {
+        (0..servers.div_ceil(PER_NET).max(1)).map(|_| Net::claim()).collect::<Result<_, _>>().map(Self)
     }
 
     /// Returns the address of the server with this index, from 0.
     pub(super) fn server(&self, index: usize) -> IpAddr {
-        self.host(1 + index)
+        self.host(index / PER_NET, 1 + index % PER_NET)
     }
 
     /// Returns the address of the balancer with this index, from 0.
     pub(super) fn balancer(&self, index: usize) -> IpAddr {
-        self.host(200 + index)
+        self.host(0, 200 + index)
     }
 
-    fn host(&self, last: usize) -> IpAddr {
-        Ipv4Addr::new(127, self.net[0], self.net[1], u8::try_from(last).unwrap_or(u8::MAX)).into()
+    fn host(&self, net: usize, last: usize) -> IpAddr {
+        // More servers than claimed never get here.
+        let [x, y] = self.0.get(net).map_or([0, 0], |net| net.net);
+        Ipv4Addr::new(127, x, y, u8::try_from(last).unwrap_or(u8::MAX)).into()
     }
 
     /// Finds a port that is free on all these addresses, outside the range of port 0 so that nobody takes it meanwhile.
@@ -73,6 +71,21 @@ impl Place {
     }
 }
 
+impl Net {
+    fn claim() -> io::Result<Self> {
+        let mut last = None;
+        for _ in 0..32 {
+            // Not 127.0.x.y, where other programs listen, and not 127.53.x.y of systemd-resolved fame.
+            let net = [rand::random_range(64..=250), rand::random_range(1..=250)];
+            match TcpListener::bind((Ipv4Addr::new(127, net[0], net[1], 254), CLAIM)) {
+                Ok(claim) => return Ok(Self { net, _claim: claim }),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::Error::other("no attempt was made")))
+    }
+}
+
 /// Tells where a server's loopback really is: its own address for `localhost`, 127.0.0.1 and ::1, itself for another
 /// loopback address, and nowhere for the rest of the world.
 pub fn place_of(host: &str, own: IpAddr) -> Option<IpAddr> {
@@ -88,8 +101,10 @@ mod tests {
 
     #[test]
     fn two_places_never_share_a_network() {
-        let (one, two) = (Place::claim().unwrap(), Place::claim().unwrap());
-        assert_ne!(one.net, two.net);
+        let (one, two) = (Place::claim(300).unwrap(), Place::claim(3).unwrap());
+        assert_eq!((one.0.len(), two.0.len()), (2, 1));
+        assert!(one.0.iter().all(|net| net.net != two.0[0].net) && one.0[0].net != one.0[1].net);
+        assert_ne!(one.server(0), one.server(PER_NET));
         assert_ne!(one.server(0), one.balancer(0));
     }
 

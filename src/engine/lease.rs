@@ -15,7 +15,8 @@ use super::{Running, lock};
 use crate::event::{Cause, Event, Failure, Warning};
 use crate::lease::RENEWALS;
 use crate::name::ServerName;
-use crate::remote::calls;
+use crate::remote::{Answer, calls};
+use crate::ssh::Link;
 
 /// The locks that a run holds.
 #[derive(Debug, Default)]
@@ -121,6 +122,19 @@ pub async fn keep(running: Arc<Running>) {
 }
 
 impl Running {
+    /// In the exec that stands ready, where no step uses it this moment.
+    async fn one_more(
+        &self,
+        server: &ServerName,
+        link: &Link,
+        execution: Execution<'_>,
+    ) -> Result<Vec<Answer>, Failure> {
+        match self.world.standings.execute(server, link, &execution, None).await {
+            Some(result) => result,
+            None => execute(link, execution, None).await,
+        }
+    }
+
     async fn renew(&self, server: &ServerName, length: Duration) {
         let began = Instant::now();
         let limit = length / RENEWALS;
@@ -135,7 +149,7 @@ impl Running {
         };
         let end = match self.world.links.get(server) {
             // Connecting anew has limits of its own, which may be longer than a lease.
-            Some(link) => match timeout(limit, execute(link, execution, None)).await {
+            Some(link) => match timeout(limit, self.one_more(server, link, execution)).await {
                 Ok(end) => end.map(drop),
                 Err(_) => Err(Cause::TimedOut { limit: limit.as_secs_f64() }.into()),
             },

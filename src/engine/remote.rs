@@ -277,6 +277,7 @@ async fn once(
         more: None,
         limit: execution.limit,
         quiet: execution.quiet,
+        last_words: nonce.last_words(),
     };
     let mut hearing = Hearing::new(execution, nonce, ear, also);
     let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;

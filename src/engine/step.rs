@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute, no_link};
@@ -22,6 +23,8 @@ use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
+/// How long a server that refuses one more session is asked again.
+const ONE_SESSION: Duration = Duration::from_secs(5);
 /// Lines of the web server's log that are shown.
 const LOG_LINES: usize = 60;
 
@@ -202,15 +205,20 @@ impl Running {
         if let Some(result) = self.world.standings.execute(&place.server, link, &execution, ear).await {
             return result;
         }
-        let again = execution.clone();
-        let result = execute(link, execution, ear).await;
-        match &result {
-            Err(Failure { cause: Cause::Refused { code, .. }, .. })
-                if code == "channel" && self.world.standings.end(&place.server).await =>
-            {
-                execute(link, again, ear).await
+        let began = Instant::now();
+        loop {
+            let result = execute(link, execution.clone(), ear).await;
+            match &result {
+                // A server that allows one session at a time: the exec that stands ready is it, or the lock's renewal.
+                Err(Failure { cause: Cause::Refused { code, .. }, .. })
+                    if code == "channel" && began.elapsed() < ONE_SESSION && !stop.is_cancelled() =>
+                {
+                    if !self.world.standings.end(&place.server).await {
+                        sleep(ONE_SESSION / 20).await;
+                    }
+                }
+                _ => return result,
             }
-            _ => result,
         }
     }
 

@@ -404,6 +404,11 @@ impl Nonce {
         self.split(line).1
     }
 
+    /// What a script's last line holds, however it ends by itself.
+    pub fn last_words(&self) -> Vec<String> {
+        ["done", "fail "].iter().map(|word| format!("@pitcrew:{} {word}", self.0)).collect()
+    }
+
     /// Parts a line into what a command or a login shell printed without a newline, and the answer that follows.
     pub fn split<'a>(&self, line: &'a str) -> (&'a str, Option<Answer>) {
         let marker = format!("@pitcrew:{} ", self.0);

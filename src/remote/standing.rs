@@ -1,11 +1,11 @@
 //! One exec that waits for scripts: what a run does to a server by short scripts costs it one login, not one each.
 //!
-//! The scripts and all that they share lie in the command line, and so do the nonces that they will be given; what differs
+//! The scripts and all that they share lie in the command line, and so do the nonces of those that change something; what differs
 //! from one script to the next, its parameters and the environment, arrives on standard input, three lines a script.
 
 use bytes::Bytes;
 
-use super::{Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, wired};
+use super::{AfterLoss, Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, wired};
 
 /// Scripts that may be asked for: those that run nothing of the user's. What a user's command leaves in the background stays in
 /// the process group of its exec, and must not be ended with a later script.
@@ -19,7 +19,7 @@ const SCRIPTS: [Script; 8] = [
     Script::Prune,
     Script::Unlock,
 ];
-/// How many scripts one exec runs at most; what comes after them gets an exec of its own.
+/// How many scripts that change something one exec runs at most; what comes after them gets an exec of its own.
 const NONCES: usize = 48;
 /// What stands in the loop before the first script, and after the last.
 const BEGIN: &str = "while IFS=' ' read -r name nonce moment && IFS= read -r params && IFS= read -r user_env; do\n\
@@ -31,7 +31,7 @@ const END: &str = "esac </dev/null\nover $?\ndone\nexit 0\n";
 pub struct Standing {
     /// What it knows of the site: `root`, the web server's snippets and parameters.
     site: Call,
-    /// Nonces not yet given to a script; all of them stand in the command line.
+    /// Nonces not yet given to a script; all of them stand in the command line, by which a lost script is found.
     nonces: Vec<Nonce>,
 }
 
@@ -73,7 +73,11 @@ impl Standing {
             value.map(|value| format!("p_{name}={value} "))
         });
         let params: String = params.collect::<Option<_>>()?;
-        let nonce = self.nonces.pop()?;
+        let nonce = match call.after_loss() {
+            // Nobody will ask what became of it.
+            AfterLoss::Again => Nonce::random(),
+            AfterLoss::Ask | AfterLoss::Fail => self.nonces.pop()?,
+        };
         let moment = call.text_of("at").unwrap_or_default();
         let (name, exports) = (call.script.name(), call.exports());
         Some((Bytes::from(format!("{name} {} {moment}\n{params}\n{exports}\n", nonce.0)), nonce))

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use futures::FutureExt;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelWriteHalf, Sig};
 use tokio::sync::watch;
@@ -23,14 +24,16 @@ use crate::event::Stream;
 
 /// How long an exit status waits for the last output: background children may hold the output open for ever.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
-/// The same, while output keeps coming.
-const AFTER_EXIT_AT_MOST: Duration = Duration::from_secs(10);
+/// The same, while output keeps coming, or its last line is missing: a busy server may take that long.
+const AFTER_EXIT_AT_MOST: Duration = Duration::from_secs(20);
 /// Between TERM as a channel request and TERM by `end.sh`, for servers that do not pass it on.
 const AFTER_REQUEST: Duration = Duration::from_secs(2);
 /// Between that and KILL.
 const AFTER_TERM: Duration = Duration::from_secs(3);
 /// Between KILL and giving up.
 const AFTER_KILL: Duration = Duration::from_secs(3);
+/// Messages that are taken in at most before a limit that has run out counts: the client may have been the slow one.
+const LATE: usize = 1000;
 /// How many times the channel's limit input may not move while some is left.
 const STALL_LIMITS: u32 = 2;
 /// How often to look again when nothing is due.
@@ -103,7 +106,8 @@ async fn run_on(
     let (sent, mut progress) = watch::channel(0);
     let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent, more.is_some())));
     let mut feeding = None;
-    let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet);
+    let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet, exec.last_words);
+    let mut late = 0;
     let mut ending: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
 
     loop {
@@ -111,9 +115,16 @@ async fn run_on(
         if stop.is_cancelled() {
             run.end(Ended::Stopped, &write);
         }
-        if let Some(ended) = run.due(Instant::now(), &write, heard) {
-            run.finish(heard);
-            return Some(ended);
+        let now = Instant::now();
+        let ready = if now >= run.wake() && late < LATE { read.wait().now_or_never() } else { None };
+        if ready.is_some() {
+            late += 1;
+        } else {
+            late = 0;
+            if let Some(ended) = run.due(now, &write, heard) {
+                run.finish(heard);
+                return Some(ended);
+            }
         }
         if !run.sending() {
             // Dropped, not just left alone: a lock that waits in it would stall the session's task.
@@ -127,50 +138,64 @@ async fn run_on(
         {
             ending = Some(end_all(session, signal));
         }
-        tokio::select! {
-            message = read.wait() => match message {
-                Some(message) => {
-                    if matches!(message, ChannelMsg::Close) {
-                        closing.write = None;
-                        // It answers in order: what it took it has confirmed.
-                        if run.starts() {
-                            return None;
+        let message = if ready.is_some() {
+            ready
+        } else {
+            tokio::select! {
+                message = read.wait() => Some(message),
+                Some(done) = async { Some(sending.as_mut()?.await) }, if run.sending() => {
+                    if progress.has_changed().is_ok_and(|changed| changed) {
+                        heard(Heard::Sent(*progress.borrow_and_update()));
+                    }
+                    match done {
+                        Ok(()) | Err(Failed::Channel) => {
+                            run.sent();
+                            feeding = more.as_ref().map(|more| Box::pin(feed(&write, more)));
                         }
+                        Err(Failed::Local(why)) => run.end(Ended::Lost(why), &write),
                     }
-                    if let Some(ended) = run.message(message, heard) {
-                        run.finish(heard);
-                        return Some(ended);
-                    }
+                    None
+                },
+                Ok(()) = progress.changed(), if run.sending() => {
+                    let bytes = *progress.borrow_and_update();
+                    run.moved();
+                    heard(Heard::Sent(bytes));
+                    None
                 }
-                None => {
-                    closing.write = None;
-                    run.finish(heard);
-                    // The session's task drops the channel just before, or just after, it notes its end.
-                    let lost = timeout(REQUEST_LIMIT, session.end.wait()).await;
-                    return Some(run.outcome(Ended::Lost(lost.unwrap_or_else(|_| session.lost()))));
+                Some(_) = async { Some(feeding.as_mut()?.await) }, if feeding.is_some() => {
+                    feeding = None;
+                    None
                 }
-            },
-            Some(done) = async { Some(sending.as_mut()?.await) }, if run.sending() => {
-                if progress.has_changed().is_ok_and(|changed| changed) {
-                    heard(Heard::Sent(*progress.borrow_and_update()));
+                () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => {
+                    ending = None;
+                    None
                 }
-                match done {
-                    Ok(()) | Err(Failed::Channel) => {
-                        run.sent();
-                        feeding = more.as_ref().map(|more| Box::pin(feed(&write, more)));
-                    }
-                    Err(Failed::Local(why)) => run.end(Ended::Lost(why), &write),
-                }
-            },
-            Ok(()) = progress.changed(), if run.sending() => {
-                let bytes = *progress.borrow_and_update();
-                run.moved();
-                heard(Heard::Sent(bytes));
+                () = stop.cancelled(), if run.may_end() => None,
+                () = sleep_until(run.wake()) => None,
             }
-            Some(_) = async { Some(feeding.as_mut()?.await) }, if feeding.is_some() => feeding = None,
-            () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => ending = None,
-            () = stop.cancelled(), if run.may_end() => {}
-            () = sleep_until(run.wake()) => {}
+        };
+        match message {
+            Some(Some(message)) => {
+                if matches!(message, ChannelMsg::Close) {
+                    closing.write = None;
+                    // It answers in order: what it took it has confirmed.
+                    if run.starts() {
+                        return None;
+                    }
+                }
+                if let Some(ended) = run.message(message, heard) {
+                    run.finish(heard);
+                    return Some(ended);
+                }
+            }
+            Some(None) => {
+                closing.write = None;
+                run.finish(heard);
+                // The session's task drops the channel just before, or just after, it notes its end.
+                let lost = timeout(REQUEST_LIMIT, session.end.wait()).await;
+                return Some(run.outcome(Ended::Lost(lost.unwrap_or_else(|_| session.lost()))));
+            }
+            None => {}
         }
     }
 }
@@ -253,6 +278,7 @@ struct Run {
     stall: Duration,
     stdout: Lines,
     stderr: Lines,
+    last_words: Vec<String>,
     limit: Option<(Duration, Instant)>,
     quiet: Duration,
     last_moved: Instant,
@@ -261,7 +287,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(start: Duration, limit: Option<Duration>, quiet: Duration) -> Self {
+    fn new(start: Duration, limit: Option<Duration>, quiet: Duration, last_words: Vec<String>) -> Self {
         let now = Instant::now();
         Self {
             phase: Phase::Starting(now + start),
@@ -270,6 +296,7 @@ impl Run {
             stall: start.saturating_mul(STALL_LIMITS),
             stdout: Lines::default(),
             stderr: Lines::default(),
+            last_words,
             // A limit beyond what the clock can count is none.
             limit: limit.and_then(|l| Some((l, now.checked_add(l)?))),
             quiet,
@@ -414,21 +441,32 @@ impl Run {
                 (*told, *until) = (Told::Killed, now + AFTER_EXIT);
             }
             Phase::Starting(_) | Phase::Running => {
-                self.phase = Phase::Exited { status, until: now + AFTER_EXIT, at_most: now + AFTER_EXIT_AT_MOST };
+                let at_most = now + AFTER_EXIT_AT_MOST;
+                let until = if self.last_words.is_empty() { now + AFTER_EXIT } else { at_most };
+                self.phase = Phase::Exited { status, until, at_most };
             }
         }
     }
 
     fn output(&mut self, stream: Stream, data: &[u8], heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
         self.moved();
-        if let Phase::Exited { until, at_most, .. } = &mut self.phase {
-            *until = (Instant::now() + AFTER_EXIT).min(*at_most);
-        }
         let lines = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        lines.push(data, &mut |line| heard(Heard::Line(stream, line)));
+        let mut over = false;
+        lines.push(data, &mut |line| {
+            over |= self.last_words.iter().any(|words| line.contains(words));
+            heard(Heard::Line(stream, line));
+        });
+        if over {
+            self.last_words.clear();
+        }
+        if let Phase::Exited { until, at_most, .. } = &mut self.phase
+            && self.last_words.is_empty()
+        {
+            *until = (Instant::now() + AFTER_EXIT).min(*at_most);
+        }
     }
 
     /// Gives out last lines without a newline.

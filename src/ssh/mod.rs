@@ -166,6 +166,9 @@ pub struct Exec {
     pub limit: Option<Duration>,
     /// [`Heard::Quiet`] is reported after so much silence; zero: never.
     pub quiet: Duration,
+    /// What the last line of its output holds, one of these: servers tell an exit status before the output that came first,
+    /// and without that line more of it is waited for. Empty: nobody knows.
+    pub last_words: Vec<String>,
 }
 
 /// Input that is not there yet.

@@ -18,8 +18,13 @@ pub mod status;
 pub mod unlock;
 pub mod waiting;
 
+use tokio::runtime::Builder;
+
 use crate::cli::{Cli, Verb};
 use crate::error::Error;
+
+/// Servers that one thread serves; more may keep every processor busy.
+const ONE_THREAD: usize = 64;
 
 /// Carries out what the command line asks for; returns the exit code.
 ///
@@ -43,8 +48,16 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
 
 /// Runs the program to its exit code; what ended it before there was a run is printed.
 pub fn start(cli: Cli) -> u8 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = match runtime {
+    // A run waits far more than it works: threads that hand a few connections to each other cost more than they share.
+    let many = || stack::read(&cli.global).is_ok_and(|config| config.servers.len() > ONE_THREAD);
+    // The demo plays the servers as well.
+    let mut runtime = match cli.verb {
+        Verb::Init { .. } => Builder::new_current_thread(),
+        Verb::Demo(_) => Builder::new_multi_thread(),
+        _ if many() => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let result = match runtime.enable_all().build() {
         Ok(runtime) => {
             let result = runtime.block_on(run(cli));
             // Threads that wait for a name server or a disk must not keep the process.

@@ -10,6 +10,7 @@ mod hooks;
 mod hosts;
 mod locking;
 mod lost;
+mod many;
 mod order;
 mod output;
 mod policies;

@@ -161,3 +161,23 @@ async fn hooks_run_at_their_points_where_they_should() {
     let here = std::fs::read_to_string(stack.home().join("hooks")).unwrap();
     assert_eq!(here, "on success here\non failure here\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_allows_one_session_at_a_time_is_deployed_to() {
+    let mut options = FleetOptions::new(PITCREW);
+    options.web = WebKind::Restart;
+    options.max_sessions = 1;
+    let hook = "[[hooks]]\nat = \"before switch\"\nrun = \"sleep 1\"\non = \"each\"\n";
+    // So short a lease that renewals come between the steps, and while the one session is in use.
+    let stack = Stack::with(options, &format!("timeouts.lease = \"15s\"\n{MIGRATE}{hook}")).await;
+    stack.settle().await;
+    for (release, flag) in [("1", "--serial"), ("2", "--parallel")] {
+        stack.release(&Sample::good(release));
+        let ran = stack.run(&["deploy", flag]).await.expect(0);
+        stack.assert_all(release);
+        assert!(!ran.printed().contains("not renewed"), "{ran}");
+    }
+    stack.release(&Sample { broken_boot: true, ..Sample::good("3") });
+    stack.run(&["deploy", "--serial"]).await.expect(1);
+    stack.assert_all("2");
+}

@@ -283,6 +283,18 @@ async fn a_background_child_does_not_hold_the_command_up() {
 }
 
 #[tokio::test]
+async fn a_last_line_that_comes_later_than_the_exit_status_is_waited_for() {
+    let Some(sshd) = sshd("") else { return };
+    let session = sshd.client().link(sshd.port).session().await.unwrap();
+    let late = "(sleep 3; echo so: done; sleep 1000) & echo $!; exit 0";
+    let exec = Exec { last_words: vec!["so: done".into(), "so: fail ".into()], ..command(late) };
+    let (ended, heard) = run(&session, exec).await;
+    assert_eq!((ended, heard.out[1].as_str()), (Ended::Exit(0), "so: done"));
+    let (ended, _) = run(&session, command(&format!("pkill -9 -P {}; kill -9 {0}", heard.out[0]))).await;
+    assert_eq!(ended, Ended::Exit(0));
+}
+
+#[tokio::test]
 async fn silence_is_reported_again_and_again() {
     let Some(sshd) = sshd("") else { return };
     let session = sshd.client().link(sshd.port).session().await.unwrap();
