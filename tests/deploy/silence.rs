@@ -14,6 +14,11 @@ use crate::stack::{Ran, Stack};
 
 const SECRETS: [&str; 3] = ["correct-horse-battery", "hunter-twenty-two", "line-two-of-a-key"];
 
+#[expect(clippy::disallowed_methods, reason = "a thread of its own: the runtime is busy with servers")]
+fn nap() {
+    std::thread::sleep(Duration::from_millis(2));
+}
+
 /// Looks at the command lines of all processes until it is dropped; every one that held a secret is kept.
 struct Watch {
     over: Arc<AtomicBool>,
@@ -39,7 +44,7 @@ impl Watch {
                         found.0.insert(line);
                     }
                 }
-                std::thread::sleep(Duration::from_millis(2));
+                nap();
             }
         });
         Self { over, seen, thread: Some(thread) }
@@ -48,8 +53,16 @@ impl Watch {
     /// The command lines with a secret; and how often a script was seen, without which that says nothing.
     fn end(mut self) -> (BTreeSet<String>, usize) {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.take().map(|t| t.join().unwrap());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
         self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 

@@ -95,7 +95,7 @@ async fn what_cannot_be_released_from_a_repository_is_refused_before_anything_is
     configure(&stack, &source("main"), "");
     let ran = stack.run(&["deploy", &with_module]).await.expect(2);
     assert!(ran.stderr.contains("submodules"), "{ran}");
-    configure(&stack, &format!("kind = 'git'\nrepo = 'file:///nowhere/shop.git'"), "");
+    configure(&stack, "kind = 'git'\nrepo = 'file:///nowhere/shop.git'", "");
     let ran = stack.run(&["deploy"]).await.expect(5);
     assert!(ran.stderr.contains("cannot ask file:///nowhere/shop.git"), "{ran}");
     let ran = stack.run(&["deploy", &with_module]).await.expect(1);

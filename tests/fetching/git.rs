@@ -254,6 +254,11 @@ fn over_ssh_the_host_key_is_checked_and_the_deploy_key_used() {
     });
 }
 
+#[expect(clippy::disallowed_methods, reason = "waits for a process outside of any runtime")]
+fn nap() {
+    std::thread::sleep(std::time::Duration::from_millis(10));
+}
+
 struct Sshd {
     dir: tempfile::TempDir,
     port: u16,
@@ -299,7 +304,7 @@ impl Sshd {
                 if child.try_wait().unwrap().is_some() {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                nap();
             }
             let _ = child.kill();
             let _ = child.wait();
