@@ -1,6 +1,6 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back, and `recover` does so for a run that
+//! `run` walks stages, batches and phases; `step` does one act, `transfer` the longest; `unwind` takes back, and `recover` does so for a run that
 //! is dead; `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
 
 pub mod fetch;
@@ -13,6 +13,7 @@ pub mod run;
 pub mod standing;
 pub mod step;
 pub mod stop;
+pub mod transfer;
 pub mod unwind;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::balancer::{Balancer, Snapshot};
 use crate::config::{Config, Server};
-use crate::event::{Place, Stuck};
+use crate::event::{Place, Sent, Stuck};
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::plan::Plan;
@@ -76,6 +77,7 @@ pub struct Running {
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
     kept_for: Mutex<Vec<(ServerName, Stuck)>>,
+    sent: Mutex<BTreeMap<ServerName, Sent>>,
 }
 
 impl Running {
@@ -88,6 +90,7 @@ impl Running {
             records: Mutex::default(),
             snapshots: Mutex::default(),
             kept_for: Mutex::default(),
+            sent: Mutex::default(),
         };
         for server in &running.world.held {
             running.note(server, |r| r.locked = true);
@@ -142,6 +145,11 @@ impl Running {
     /// Keeps how the server was found; the first finding stands.
     pub fn found(&self, server: &ServerName, snapshot: Snapshot) {
         lock(&self.snapshots).entry(server.clone()).or_insert(snapshot);
+    }
+
+    /// Keeps what was sent to the server until its step is told of.
+    fn sent(&self, server: &ServerName, sent: Sent) {
+        lock(&self.sent).insert(server.clone(), sent);
     }
 
     fn place(&self, of: (crate::event::StageName, usize), server: &ServerName, step: crate::event::StepName) -> Place {

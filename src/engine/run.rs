@@ -117,6 +117,7 @@ impl Running {
                 outcome: StepOutcome::Failed,
                 seconds: 0.0,
                 failure: Some(Box::new(failure.clone())),
+                sent: None,
             });
         }
     }
@@ -207,21 +208,28 @@ impl Running {
         let seconds = began.elapsed().as_secs_f64();
         match result {
             Ok(()) => {
-                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Ok, seconds, failure: None });
+                let sent = if *act == Act::Transfer { super::lock(&self.sent).remove(server) } else { None };
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Ok, seconds, failure: None, sent });
                 true
             }
             Err(failure) if place.step == StepName::Prune => {
                 // The release serves: what is left over on a disk does not undo that.
                 let warning = Warning::Prune { failure: Box::new(failure) };
                 emitter.emit(Event::Warning { server: Some(server.clone()), warning });
-                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Skipped, seconds, failure: None });
+                emitter.emit(Event::StepFinished {
+                    place,
+                    outcome: StepOutcome::Skipped,
+                    seconds,
+                    failure: None,
+                    sent: None,
+                });
                 true
             }
             Err(failure) => {
                 // Left behind on request: named, and no reason to stop.
                 let skipped = place.step == StepName::Connect && self.plan.skipped.contains(server);
                 let failure = Some(Box::new(failure));
-                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds, failure });
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds, failure, sent: None });
                 skipped
             }
         }

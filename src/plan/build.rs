@@ -334,9 +334,10 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             push(&server.name, StepName::Link, refused("missing_files", f.missing_files.join(", ")));
         }
         if let Some((bytes, entries)) = check.request.size {
-            // Twice the release: one copy while it is unpacked, and room for the build to work in.
-            let need_kb = bytes.div_ceil(1024) * 2;
-            if let Some(free) = f.free_kb.filter(|free| *free < need_kb) {
+            let need_kb = needed_kb(bytes);
+            // The cached tree makes room where there is none.
+            let cached = f.cache.as_ref().map_or(0, |cache| cache.kb);
+            if let Some(free) = f.free_kb.filter(|free| free.saturating_add(cached) < need_kb) {
                 let detail = format!("{need_kb} KB are needed (twice the release), {free} KB are free in {}", f.root);
                 push(&server.name, StepName::Transfer, refused("no_space", detail));
             }
@@ -346,6 +347,12 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             }
         }
     }
+}
+
+/// Kilobytes that must be free for a release of so many bytes: twice its size, one copy of it and room for the build to
+/// work in. A tree that is cached for the next time comes on top, where there is room for it.
+pub fn needed_kb(unpacked: u64) -> u64 {
+    unpacked.div_ceil(1024) * 2
 }
 
 /// Refuses a walk that would leave a backend with fewer members in service than `min_in_service`.

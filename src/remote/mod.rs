@@ -30,6 +30,7 @@ pub enum Script {
     Transfer,
     Fetch,
     Download,
+    Listing,
     Link,
     Command,
     Switch,
@@ -115,13 +116,14 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
         Self::Transfer,
         Self::Fetch,
         Self::Download,
+        Self::Listing,
         Self::Link,
         Self::Command,
         Self::Switch,
@@ -147,6 +149,7 @@ impl Script {
             Self::Transfer => "transfer",
             Self::Fetch => "fetch",
             Self::Download => "download",
+            Self::Listing => "listing",
             Self::Link => "link",
             Self::Command => "command",
             Self::Switch => "switch",
@@ -179,9 +182,10 @@ impl Script {
             Self::Note => shell!("lib", "note"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
-            Self::Transfer => shell!("lib", "transfer"),
             Self::Fetch => shell!("lib", "receive", "fetch"),
             Self::Download => shell!("lib", "receive", "download"),
+            Self::Transfer => shell!("lib", "tree", "transfer"),
+            Self::Listing => shell!("lib", "listing"),
             Self::Link => shell!("lib", "link"),
             Self::Command => shell!("lib", "command"),
             Self::Switch => shell!("lib", "switch"),
@@ -212,7 +216,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask | Script::Takeover => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover | Script::Listing => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }

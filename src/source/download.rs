@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::pack::no_space;
-use super::{Origin, Resolved, SourceError, Stop, quote, store};
+use super::{Origin, Resolved, SourceError, Stop, quote, s3};
 use crate::config::source::{Address, Download, may_be_secret};
 use crate::config::values;
 use crate::name::Revision;
@@ -115,7 +115,7 @@ pub fn resolve(
         true => {
             let variables =
                 std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-            store::sign(&url, download, variables)?
+            s3::sign(&url, download, variables)?
         }
         false => url,
     };

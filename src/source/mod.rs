@@ -5,6 +5,7 @@
 //! on a blocking thread.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::source::Fetcher;
 use crate::config::{Source, SourceKind};
@@ -14,13 +15,16 @@ use gzip::Gzipped;
 
 pub mod archive;
 mod child;
+pub mod delta;
 pub mod directory;
 pub mod download;
 pub mod git;
 mod gzip;
+pub mod manifest;
 pub mod members;
 pub mod pack;
 pub mod repository;
+pub mod s3;
 pub mod store;
 
 /// What a run's source resolved to, once.
@@ -74,6 +78,15 @@ impl Delivery {
         }
     }
 
+    /// Keeps listings of trees here, where something is sent.
+    #[must_use]
+    pub fn remembering(self, trees: Option<PathBuf>) -> Self {
+        match self {
+            Self::Packed(package) => Self::Packed(package.remembering(trees)),
+            other => other,
+        }
+    }
+
     /// The package, where there is one.
     pub fn package(&self) -> Option<&Package> {
         match self {
@@ -94,6 +107,10 @@ pub struct Package {
     pub unpacked: u64,
     /// The same tar with gzip, for servers without zstd; [`Package::gzipped`] makes it.
     gzipped: Gzipped,
+    /// What it holds, where it can be sent by difference.
+    pub tree: Option<Arc<delta::Tree>>,
+    /// What was made for servers that have another tree.
+    deltas: delta::Deltas,
 }
 
 /// Why a source cannot be used.
@@ -201,6 +218,9 @@ pub fn resolve(source: &Source, base: &Path, reference: Option<&str>) -> Result<
 pub fn pack(source: &Source, base: &Path, resolved: &Resolved, stop: Stop<'_>) -> Result<Package, SourceError> {
     let path = locate(source, base)?;
     let mut packer = pack::Packer::new(stop)?;
+    if source.kind == SourceKind::Push {
+        packer = packer.listing();
+    }
     match resolved.origin {
         Origin::Git => git::pack(&path, &resolved.revision, &mut packer, stop)?,
         Origin::Directory => directory::pack(&path, &resolved.revision, &mut packer)?,

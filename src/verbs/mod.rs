@@ -13,6 +13,7 @@ pub mod releases;
 pub mod rollout;
 pub mod scripts;
 pub mod secrets;
+mod sending;
 pub mod stack;
 pub mod status;
 pub mod unlock;

@@ -75,6 +75,7 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         Ok(Some((resolved, delivery))) => {
             request.revision = Some(resolved.revision);
             request.size = delivery.package().map(|p| (p.unpacked, p.entries));
+            let delivery = delivery.remembering(trees());
             notices.extend(resolved.notes.into_iter().map(note));
             emitter.redact(stack.redactor.and(&delivery.secrets()));
             Some(delivery)
@@ -110,7 +111,7 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
             }
         }
         // Whoever held the lock may have deployed.
-        let found = stop.unless_hard(stack.facts(&stop.soft)).await;
+        let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
         let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
             waiting.give_back(&held).await;
             stack.close().await;
@@ -127,6 +128,10 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         notices.push(past::of(&plan.release, &lines, jiff::Timestamp::now()));
     }
     plan.notices.extend(notices);
+    if let (true, Some(package)) = (dry_run, delivery.as_ref().and_then(Delivery::package)) {
+        let said = super::sending::foreseen(package, &facts, &request.servers).await;
+        plan.notices.extend(said.map(note));
+    }
     let world = World {
         config: stack.config.clone(),
         facts,
@@ -151,6 +156,14 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     stack.close().await;
     let finished = spawn_blocking(move || reporting.finish()).await;
     finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the run ended: {e}")))
+}
+
+/// Where listings of trees are kept that were sent: `$XDG_CACHE_HOME/pitcrew/trees`.
+fn trees() -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute);
+    let cache = cache.or_else(|| stack::home().ok().filter(absolute).map(|home| home.join(".cache")))?;
+    Some(cache.join("pitcrew/trees"))
 }
 
 fn interrupted() -> Error {

@@ -27,6 +27,13 @@ for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
     say release "$id" "$state" "$line"
 done
 say unknown "$unknown"
+for dir in "$own"/cache/*; do
+    id=${dir##*/}
+    case $id in *[!0-9a-f]*) continue ;; esac
+    if [ "${#id}" != 64 ] || [ ! -d "$dir/tree" ]; then continue; fi
+    first_line "$dir/kb"
+    say cache "$id" "$line"
+done
 
 if [ -d "$lock" ]; then
     tell_lock

@@ -14,6 +14,7 @@ mod many;
 mod order;
 mod output;
 mod policies;
+mod pushing;
 mod recover;
 mod rounds;
 mod silence;
