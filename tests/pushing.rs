@@ -97,7 +97,7 @@ impl Release {
     fn of(tree: &Tree) -> Self {
         let at = TempDir::new().unwrap();
         plant(at.path(), tree);
-        let source = Source { kind: SourceKind::Push, path: at.path().into(), reference: "HEAD".into() };
+        let source = Source::local(SourceKind::Push, at.path());
         let resolved = resolve(&source, Path::new("/"), None).unwrap();
         let package = pack(&source, Path::new("/"), &resolved, &|| false).unwrap();
         let mut tree = tree.clone();

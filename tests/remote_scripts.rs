@@ -948,11 +948,15 @@ fn shellcheck_has_nothing_to_say() {
     let limit = Duration::from_secs(60);
     let (a, run) = (id(A), run());
     let shared = Shared { dirs: vec!["log".into()], files: vec![".env".into()] };
+    let fetched = calls::Mirrored { url: "u", origin: "", login: None, deploy_key: "", host_keys: &[] };
+    let linked = calls::Linked { url: "u", sha256: "x", secret: true };
     let calls = [
         calls::probe(&site, &[".env".into()]),
         calls::lock(&site, &owner()),
         calls::unlock(&site, &run),
         calls::transfer(&site, &run, &a, &Revision("x".into())),
+        calls::fetch(&site, &run, &a, &Revision("x".into()), &fetched),
+        calls::download(&site, &run, &a, &Revision("x".into()), &linked),
         calls::listing(&site, "0"),
         calls::link(&site, &run, &a, &shared),
         calls::command(&site, Dir::Current, "true"),

@@ -3,8 +3,10 @@
 //! `run` walks stages, batches and phases; `step` does one act, `transfer` the longest; `unwind` takes back, and `recover` does so for a run that
 //! is dead; `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
 
+pub mod fetch;
 pub mod hooks;
 pub mod lease;
+pub mod local;
 pub mod recover;
 pub mod remote;
 pub mod run;
@@ -46,8 +48,10 @@ pub struct World {
     pub standings: Arc<standing::Standings>,
     /// The balancer, when the stack has one.
     pub balancer: Option<Arc<Balancer>>,
-    /// The packed release, for a deploy.
+    /// The packed release, for a deploy that sends one.
     pub package: Option<Package>,
+    /// What servers fetch instead.
+    pub fetch: Option<fetch::Fetch>,
     /// The run.
     pub run: RunId,
     /// What is written into locks.

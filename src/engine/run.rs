@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::{Running, World, lease, unwind};
+use super::{Running, World, hooks, lease, unwind};
 use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
@@ -26,6 +26,9 @@ pub async fn run(world: World, plan: Plan) {
     if !running.plan.blockers.is_empty() || running.plan.unchanged {
         // What was taken before there was a plan is no step's to release.
         unwind::unlock(&running).await;
+    }
+    if !running.plan.blockers.is_empty() {
+        hooks::on_refusal(&running).await;
     }
     keeping.abort();
     close(&running).await;
@@ -79,6 +82,7 @@ async fn walk(running: &Arc<Running>) {
                 // The release serves everywhere: what failed is named, and nothing is taken back.
                 unwind::settle(running).await;
                 unwind::unlock(running).await;
+                hooks::on_failure(running).await;
                 return;
             }
             // A batch that has succeeded is not in flight any more.

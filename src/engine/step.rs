@@ -80,6 +80,10 @@ impl Running {
                 taken.map(drop)
             }
             Act::Transfer => {
+                if let Some(fetch) = &self.world.fetch {
+                    self.note(&server.name, |r| r.prepared = true);
+                    return self.fetch(fetch, place, stop).await;
+                }
                 let sent = self.transfer(place, stop).await?;
                 self.sent(&server.name, sent);
                 Ok(())

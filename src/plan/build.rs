@@ -318,8 +318,14 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
         if let Some(odd) = &f.current_odd {
             push(&server.name, StepName::Switch, refused("current_odd", odd.clone()));
         }
-        if !f.missing_tools.is_empty() {
-            push(&server.name, StepName::Restart, refused("missing_tools", f.missing_tools.join(", ")));
+        let of_source = check.config.source.tools();
+        let (for_source, others): (Vec<&str>, Vec<&str>) =
+            f.missing_tools.iter().map(String::as_str).partition(|tool| of_source.contains(tool));
+        if !others.is_empty() {
+            push(&server.name, StepName::Restart, refused("missing_tools", others.join(", ")));
+        }
+        if !for_source.is_empty() && check.request.verb == Verb::Deploy {
+            push(&server.name, StepName::Transfer, refused("missing_tools", for_source.join(", ")));
         }
         if check.request.verb != Verb::Deploy {
             continue;

@@ -1,7 +1,7 @@
 //! The stages of a plan: which steps each server goes through, in which order, behind which barriers.
 
 use super::{Act, Batch, Lane, Phase, Plan, Stage, Step, Undo, Verb};
-use crate::config::{Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
+use crate::config::{BuildPlace, Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
 use crate::event::StageName;
 use crate::name::{ReleaseId, ServerName};
 
@@ -86,7 +86,7 @@ impl Builder<'_> {
             if !self.config.shared.dirs.is_empty() || !self.config.shared.files.is_empty() {
                 steps.push(step(Act::Link, None));
             }
-            if !self.config.build.is_empty() {
+            if !self.config.build.is_empty() && self.config.build_on == BuildPlace::Each {
                 steps.push(step(Act::Build, None));
             }
             steps

@@ -179,6 +179,66 @@ pub fn listing(site: &Site<'_>, tree: &str) -> Call {
     site.call(Script::Listing).with("tree", tree)
 }
 
+/// What a server fetches a commit from.
+#[derive(Debug, Clone, Copy)]
+pub struct Mirrored<'a> {
+    /// The URL, without a password.
+    pub url: &'a str,
+    /// The scheme and host that may be told the login; empty: there is none.
+    pub origin: &'a str,
+    /// User and password.
+    pub login: Option<(&'a str, &'a str)>,
+    /// A path on the server; empty: ssh's usual keys, or a lent agent.
+    pub deploy_key: &'a str,
+    /// The git host's lines of a known_hosts file; empty: the server knows them.
+    pub host_keys: &'a [String],
+}
+
+/// Fetches a commit into the mirror and makes it a release in state `prepared`; the login travels with the environment.
+///
+/// Answers `notice TEXT`. Refuses with `not_fetched`, `no_commit`, `git_host_key`, `no_deploy_key`, `git_lfs`, `submodules`,
+/// `repo_odd`, `not_unpacked` and as [`transfer`], and leaves nothing behind but the mirror.
+pub fn fetch(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Mirrored<'_>) -> Call {
+    let mut call = site
+        .call(Script::Fetch)
+        .token(run)
+        .id(id)
+        .with("revision", &revision.0)
+        .with("repo", from.url)
+        .with("origin", if from.login.is_some() { from.origin } else { "" })
+        .with("deploy_key", from.deploy_key)
+        .list("host_keys", from.host_keys.to_vec())
+        .env(site);
+    if let Some((user, password)) = from.login {
+        let login = [("PITCREW_GIT_USER", user), ("PITCREW_GIT_PASSWORD", password)];
+        call.env.extend(login.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    call
+}
+
+/// Downloads an archive and makes it a release in state `prepared`; the URL travels with the environment.
+///
+/// `secret`: the URL must be in no process list of the server. Refuses with `not_downloaded`, `bad_checksum` and as
+/// [`transfer`], and leaves nothing behind.
+pub fn download(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Linked<'_>) -> Call {
+    let secret = if from.secret { "yes" } else { "" };
+    let call = site.call(Script::Download).token(run).id(id).with("revision", &revision.0);
+    let mut call = call.with("sha256", from.sha256).with("secret", secret).env(site);
+    call.env.push(("PITCREW_ARCHIVE_URL".to_owned(), from.url.to_owned()));
+    call
+}
+
+/// Where a server downloads an archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Linked<'a> {
+    /// The URL.
+    pub url: &'a str,
+    /// What the archive must be.
+    pub sha256: &'a str,
+    /// Whether nobody else may see the URL.
+    pub secret: bool,
+}
+
 /// Links shared directories and files into a release.
 ///
 /// Refuses with `missing_files` (answers `missing_file`), `bad_path`, `no_release`, `no_space`, `not_writable`, `lock_lost`.
@@ -339,6 +399,17 @@ impl Call {
             Format::Zstd => "zstd",
         };
         self.with("format", word)
+    }
+
+    /// Makes a [`probe`] look for these tools as well.
+    #[must_use]
+    pub fn needing(mut self, tools: &[&str]) -> Self {
+        for (name, param) in &mut self.params {
+            if let (&mut "tools", Param::List(list)) = (name, param) {
+                list.extend(tools.iter().map(|t| (*t).to_owned()));
+            }
+        }
+        self
     }
 
     /// Makes a [`transfer`] compare what came out with this.

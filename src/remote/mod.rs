@@ -29,6 +29,8 @@ pub enum Script {
     Lock,
     Unlock,
     Transfer,
+    Fetch,
+    Download,
     Listing,
     Link,
     Command,
@@ -115,11 +117,13 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
         Self::Transfer,
+        Self::Fetch,
+        Self::Download,
         Self::Listing,
         Self::Link,
         Self::Command,
@@ -144,6 +148,8 @@ impl Script {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Transfer => "transfer",
+            Self::Fetch => "fetch",
+            Self::Download => "download",
             Self::Listing => "listing",
             Self::Link => "link",
             Self::Command => "command",
@@ -177,6 +183,8 @@ impl Script {
             Self::Note => shell!("lib", "note"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Unlock => shell!("lib", "unlock"),
+            Self::Fetch => shell!("lib", "receive", "fetch"),
+            Self::Download => shell!("lib", "receive", "download"),
             Self::Transfer => shell!("lib", "tree", "transfer"),
             Self::Listing => shell!("lib", "listing"),
             Self::Link => shell!("lib", "link"),

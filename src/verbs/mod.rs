@@ -7,6 +7,7 @@ pub mod deploy;
 pub mod init;
 pub mod lock;
 pub mod out;
+mod packing;
 pub mod recover;
 pub mod releases;
 pub mod rollout;

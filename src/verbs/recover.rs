@@ -49,6 +49,7 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
         standings: stack.standings.clone(),
         balancer: stack.balancer.clone(),
         package: None,
+        fetch: None,
         run: owner.run.clone(),
         owner,
         held: Vec::new(),

@@ -345,6 +345,7 @@ pub fn readable(call: &Call) -> String {
         "lock" => &["lib", "tell"],
         "transfer" => &["lib", "tree"],
         "prune" | "remove" => &["lib", "sweep"],
+        "fetch" | "download" => &["lib", "receive"],
         _ => &["lib"],
     };
     let mut all = assignments;
