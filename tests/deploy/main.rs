@@ -5,6 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+mod hooks;
+#[path = "../fetching/hosts.rs"]
+mod hosts;
 mod lb;
 mod locking;
 mod lost;
@@ -12,7 +15,10 @@ mod many;
 mod order;
 mod output;
 mod policies;
+mod pushing;
 mod recover;
 mod rounds;
+mod silence;
+mod sources;
 mod stack;
 mod unwinding;
