@@ -9,6 +9,12 @@
 //! owns all waiting, counting, limits and undoing; one with states of its own, like HAProxy, brings all of it itself.
 //! Its keys are one variant of [`crate::config::BalancerKind`], resolved in `config/resolve/balancer.rs`.
 
+#[cfg(feature = "elb")]
+pub mod aws;
+#[cfg(feature = "elb")]
+pub mod elb;
+#[cfg(feature = "elb")]
+pub mod elb_classic;
 pub mod haproxy;
 pub mod walk;
 
@@ -36,6 +42,12 @@ pub use walk::{Steer, Walk};
 pub enum Balancer {
     /// HAProxy, through its Runtime API.
     Haproxy(Haproxy),
+    /// Target groups of AWS's load balancers.
+    #[cfg(feature = "elb")]
+    Elb(Walk<elb::Elb>),
+    /// AWS's classic load balancers.
+    #[cfg(feature = "elb")]
+    ElbClassic(Walk<elb_classic::ElbClassic>),
 }
 
 /// Passes a call on to the adapter.
@@ -43,6 +55,10 @@ macro_rules! each {
     ($balancer:expr, $b:ident => $call:expr) => {
         match $balancer {
             Self::Haproxy($b) => $call,
+            #[cfg(feature = "elb")]
+            Self::Elb($b) => $call,
+            #[cfg(feature = "elb")]
+            Self::ElbClassic($b) => $call,
         }
     };
 }
@@ -62,6 +78,13 @@ pub struct Around {
     pub hosts: BTreeMap<SshHost, Arc<ssh::Link>>,
     /// Connections to the servers, made when first used.
     pub links: BTreeMap<ServerName, Arc<ssh::Link>>,
+}
+
+impl Around {
+    /// The servers' names in the balancer.
+    pub fn names(&self) -> Vec<String> {
+        self.servers.iter().map(|s| s.lb.clone()).collect()
+    }
 }
 
 /// What is heard of a drain while it goes on.
@@ -85,7 +108,21 @@ impl Balancer {
                 Ok(Self::Haproxy(Haproxy::new(config, at, backends, link)))
             }
             BalancerKind::Command(_) => Err("kind = \"command\" is not built yet".to_owned()),
-            BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Err("AWS is not built yet".to_owned()),
+            #[cfg(feature = "elb")]
+            BalancerKind::Elb { target_groups, aws } => {
+                let steer = elb::Elb::new(target_groups, aws, aws::Access::new(aws), &around);
+                Ok(Self::Elb(Walk::new(steer, config, around.names())))
+            }
+            #[cfg(feature = "elb")]
+            BalancerKind::ElbClassic { names, aws } => {
+                let steer = elb_classic::ElbClassic::new(names, aws, aws::Access::new(aws), &around);
+                Ok(Self::ElbClassic(Walk::new(steer, config, around.names())))
+            }
+            #[cfg(not(feature = "elb"))]
+            BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => {
+                Err("this build of pitcrew speaks to no load balancers of AWS: it was made without the feature `elb`"
+                    .to_owned())
+            }
         }
     }
 
@@ -94,6 +131,10 @@ impl Balancer {
     pub fn within(self, limit: Duration) -> Self {
         match self {
             Self::Haproxy(b) => Self::Haproxy(b.within(limit)),
+            #[cfg(feature = "elb")]
+            Self::Elb(b) => Self::Elb(b.within(limit)),
+            #[cfg(feature = "elb")]
+            Self::ElbClassic(b) => Self::ElbClassic(b.within(limit)),
         }
     }
 

@@ -214,11 +214,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "load_balancer",
         form: Form::One(&[
-            key("kind", Kind::Choice(BALANCERS)).required().later(&[
-                ("elb", ELB_LATER),
-                ("elb-classic", ELB_LATER),
-                ("command", ELB_LATER),
-            ]),
+            key("kind", Kind::Choice(BALANCERS)).required().later(&[("command", ELB_LATER)]),
             key("at", Kind::Texts(address)),
             key("backends", Kind::Texts(values::haproxy_name)),
             key("drain_timeout", ANY_DURATION),
@@ -233,6 +229,8 @@ pub const TABLES: &[Table] = &[
             key("region", Kind::Text(values::line)),
             key("profile", Kind::Text(values::line)),
             key("names", Kind::Texts(values::line)),
+            key("min_drain", ANY_DURATION),
+            key("poll", SOME_DURATION),
             key("drain", Kind::Text(values::command)),
             key("status", Kind::Text(values::command)),
             key("restore", Kind::Text(values::command)),

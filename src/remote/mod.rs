@@ -42,6 +42,7 @@ pub enum Script {
     Ask,
     Note,
     Takeover,
+    Identity,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -113,7 +114,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -132,6 +133,7 @@ impl Script {
         Self::Ask,
         Self::Note,
         Self::Takeover,
+        Self::Identity,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -155,6 +157,7 @@ impl Script {
             Self::Ask => "ask",
             Self::Note => "note",
             Self::Takeover => "takeover",
+            Self::Identity => "identity",
         }
     }
 
@@ -172,6 +175,7 @@ impl Script {
             Self::Ask => shell!("lib", "ask"),
             Self::Note => shell!("lib", "note"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
+            Self::Identity => shell!("lib", "identity"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Transfer => shell!("lib", "transfer"),
             Self::Link => shell!("lib", "link"),
@@ -204,7 +208,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask | Script::Takeover => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover | Script::Identity => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }
