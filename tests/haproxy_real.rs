@@ -6,9 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod apps;
+
+use apps::{App, Mode, binary, get, is_here, load};
 use pitcrew::balancer::{Admin, Around, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
 use pitcrew::config::{BalancerAddress, BalancerKind, Least, LoadBalancer, OnDrainTimeout};
 use tempfile::TempDir;
@@ -18,104 +21,6 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-/// Tells whether haproxy is here; says loudly when it is not.
-#[expect(clippy::print_stderr, reason = "a skipped test must be heard")]
-fn haproxy_is_here() -> bool {
-    if Command::new(binary()).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-    {
-        return true;
-    }
-    assert!(
-        std::env::var_os("PITCREW_REQUIRE_REAL").is_none_or(|v| v != "1"),
-        "haproxy is required, and is not installed"
-    );
-    eprintln!("SKIPPED: haproxy is not installed");
-    false
-}
-
-fn binary() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    places.map(|p| p.join("haproxy")).find(|p| p.is_file()).unwrap_or_else(|| "haproxy".into())
-}
-
-/// How an application answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Up,
-    Unavailable,
-    /// Its socket is gone.
-    Refusing,
-}
-
-/// A tiny application on a unix socket; `/slow` is answered once released.
-struct App {
-    mode: watch::Sender<Mode>,
-    release: Arc<Notify>,
-    slow: Arc<AtomicU64>,
-    task: JoinHandle<()>,
-}
-
-impl App {
-    fn start(path: PathBuf, mode: Mode) -> Self {
-        let (sender, mut mode) = watch::channel(mode);
-        let release = Arc::new(Notify::new());
-        let slow = Arc::new(AtomicU64::new(0));
-        let (released, counted) = (release.clone(), slow.clone());
-        let task = tokio::spawn(async move {
-            loop {
-                mode.wait_for(|m| *m != Mode::Refusing).await.unwrap();
-                let listener = UnixListener::bind(&path).unwrap();
-                loop {
-                    let stream = tokio::select! {
-                        stream = listener.accept() => stream.unwrap().0,
-                        _ = mode.wait_for(|m| *m == Mode::Refusing) => break,
-                    };
-                    tokio::spawn(answer(stream, *mode.borrow(), released.clone(), counted.clone()));
-                }
-                std::fs::remove_file(&path).unwrap();
-            }
-        });
-        Self { mode: sender, release, slow, task }
-    }
-
-    fn set(&self, mode: Mode) {
-        self.mode.send(mode).unwrap();
-    }
-
-    /// Is what a restart looks like from outside: gone, then not ready for a while, then up.
-    async fn restart(&self) {
-        self.set(Mode::Refusing);
-        sleep(Duration::from_millis(500)).await;
-        self.set(Mode::Unavailable);
-        sleep(Duration::from_millis(500)).await;
-        self.set(Mode::Up);
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn answer(mut stream: UnixStream, mode: Mode, release: Arc<Notify>, slow: Arc<AtomicU64>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    if head.starts_with(b"GET /slow") {
-        slow.fetch_add(1, Ordering::SeqCst);
-        release.notified().await;
-    }
-    let status = if mode == Mode::Up { "200 OK" } else { "503 Booting" };
-    let text = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    let _ = stream.write_all(text.as_bytes()).await;
-}
 
 /// A haproxy in the foreground; killed when dropped.
 struct Proxy {
@@ -144,7 +49,7 @@ impl Proxy {
 
     fn spawn(dir: &Path, name: &str) -> Child {
         let log = std::fs::File::create(dir.join(format!("{name}.log"))).unwrap();
-        let mut command = Command::new(binary());
+        let mut command = Command::new(binary("haproxy"));
         command.arg("-db").arg("-f").arg(dir.join(format!("{name}.cfg")));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
@@ -357,54 +262,9 @@ impl Shop {
     }
 }
 
-/// Makes one request and returns the status line, or what went wrong.
-async fn get(front: PathBuf, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
-    let mut answer = Vec::new();
-    let asking = async {
-        let mut stream = UnixStream::connect(front).await?;
-        stream.write_all(request.as_bytes()).await?;
-        stream.read_to_end(&mut answer).await
-    };
-    match timeout(Duration::from_secs(30), asking).await {
-        Ok(Ok(_)) => String::from_utf8_lossy(&answer).lines().next().unwrap_or("nothing").to_owned(),
-        Ok(Err(e)) => e.to_string(),
-        Err(_) => "no answer".to_owned(),
-    }
-}
-
-/// Asks without pause, from several clients, until told to stop; returns how many requests were made, and the bad ones.
-fn load(front: PathBuf) -> (CancellationToken, JoinHandle<(u64, Vec<String>)>) {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move {
-        let client = |stop: CancellationToken, front: PathBuf| async move {
-            let (mut made, mut bad) = (0, Vec::new());
-            while !stop.is_cancelled() {
-                let answer = get(front.clone(), "/").await;
-                made += 1;
-                if answer != "HTTP/1.1 200 OK" {
-                    bad.push(answer);
-                }
-                sleep(Duration::from_millis(3)).await;
-            }
-            (made, bad)
-        };
-        let clients: Vec<_> = (0..4).map(|_| tokio::spawn(client(stopped.clone(), front.clone()))).collect();
-        let (mut made, mut bad) = (0, Vec::new());
-        for c in clients {
-            let (m, b) = c.await.unwrap();
-            made += m;
-            bad.extend(b);
-        }
-        (made, bad)
-    });
-    (stop, task)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_no_request() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let shop = Shop::open(three, |_| {}).await;
@@ -429,7 +289,7 @@ async fn a_rolling_restart_loses_no_request() {
 
 #[tokio::test]
 async fn what_does_not_exist_is_named_with_what_does() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let shop = Shop::open(three, |_| {}).await;
@@ -458,7 +318,7 @@ async fn what_does_not_exist_is_named_with_what_does() {
 
 #[tokio::test]
 async fn the_last_member_in_service_is_not_drained() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let mut shop = Shop::open(three, |_| {}).await;
@@ -481,7 +341,7 @@ async fn the_last_member_in_service_is_not_drained() {
 
 #[tokio::test]
 async fn backup_servers_do_not_count() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let backends = |dir: &Path| {
@@ -498,7 +358,7 @@ async fn backup_servers_do_not_count() {
 
 #[tokio::test]
 async fn what_was_out_stays_as_it_was() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let mut shop = Shop::open(three, |_| {}).await;
@@ -518,7 +378,7 @@ async fn what_was_out_stays_as_it_was() {
 
 #[tokio::test]
 async fn a_tracking_server_is_left_to_the_one_it_tracks() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let backends = |dir: &Path| {
@@ -546,7 +406,7 @@ async fn a_tracking_server_is_left_to_the_one_it_tracks() {
 
 #[tokio::test]
 async fn a_reload_that_puts_it_back_is_noticed() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let mut shop = Shop::open(three, |_| {}).await;
@@ -569,7 +429,7 @@ async fn a_reload_that_puts_it_back_is_noticed() {
 
 #[tokio::test]
 async fn a_reload_during_the_wait_is_made_good() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let mut shop = Shop::open(three, |_| {}).await;
@@ -591,7 +451,7 @@ async fn a_reload_during_the_wait_is_made_good() {
 
 #[tokio::test]
 async fn connections_that_do_not_end_are_left_killed_or_fail_the_drain() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let short = |policy| {
@@ -630,7 +490,7 @@ async fn connections_that_do_not_end_are_left_killed_or_fail_the_drain() {
 
 #[tokio::test]
 async fn a_pair_is_drained_and_restored_together() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let mut shop = Shop::open(three, |_| {}).await;
@@ -676,7 +536,7 @@ async fn a_pair_is_drained_and_restored_together() {
 
 #[tokio::test]
 async fn servers_without_checks_are_restored_without_waiting_for_any() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let shop = Shop::open(|dir| servers(dir, ""), |c| c.restore_timeout = Duration::from_secs(5)).await;
@@ -689,7 +549,7 @@ async fn servers_without_checks_are_restored_without_waiting_for_any() {
 
 #[tokio::test]
 async fn what_fails_its_checks_stays_out() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     // With `fall 1` a server that leaves maint has full health before any check: that must not pass for proof.
@@ -712,7 +572,7 @@ async fn what_fails_its_checks_stays_out() {
 
 #[tokio::test]
 async fn a_server_of_weight_0_is_restored_to_that() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let mut shop = Shop::open(three, |c| c.restore_timeout = Duration::from_secs(10)).await;
@@ -727,7 +587,7 @@ async fn a_server_of_weight_0_is_restored_to_that() {
 
 #[tokio::test]
 async fn an_interrupted_drain_puts_back_and_an_interrupted_restore_stays_out() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let shop = Shop::open(three, |_| {}).await;
@@ -759,7 +619,7 @@ async fn an_interrupted_drain_puts_back_and_an_interrupted_restore_stays_out() {
 
 #[tokio::test]
 async fn a_server_that_was_down_is_not_put_back_as_up() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let fail = |c: &mut LoadBalancer| {
@@ -781,7 +641,7 @@ async fn a_server_that_was_down_is_not_put_back_as_up() {
 
 #[tokio::test]
 async fn an_agent_does_not_end_a_drain() {
-    if !haproxy_is_here() {
+    if !is_here("haproxy", "-v") {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

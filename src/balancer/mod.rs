@@ -4,13 +4,14 @@
 //!
 //! # Adding an adapter
 //!
-//! One file here, and one arm in each of [`Balancer::new`] and `each!` below. A balancer that is steered by few calls
+//! One file here, and one arm each in [`Balancer::new`], [`Balancer::within`] and `each!`. A balancer that is steered by few calls
 //! (say how things stand, take out, put back) implements [`walk::Steer`] in that file and is wrapped in [`Walk`], which
 //! owns all waiting, counting, limits and undoing; one with states of its own, like HAProxy, brings all of it itself.
 //! Its keys are one variant of [`crate::config::BalancerKind`], resolved in `config/resolve/balancer.rs`.
 
 #[cfg(feature = "elb")]
 pub mod aws;
+pub mod command;
 #[cfg(feature = "elb")]
 pub mod elb;
 #[cfg(feature = "elb")]
@@ -33,6 +34,7 @@ use crate::event::Cause;
 use crate::name::ServerName;
 use crate::ssh;
 
+pub use command::Command;
 pub use haproxy::Haproxy;
 pub use walk::{Steer, Walk};
 
@@ -48,6 +50,8 @@ pub enum Balancer {
     /// AWS's classic load balancers.
     #[cfg(feature = "elb")]
     ElbClassic(Walk<elb_classic::ElbClassic>),
+    /// Commands of the user's own.
+    Command(Walk<Command>),
 }
 
 /// Passes a call on to the adapter.
@@ -59,6 +63,7 @@ macro_rules! each {
             Self::Elb($b) => $call,
             #[cfg(feature = "elb")]
             Self::ElbClassic($b) => $call,
+            Self::Command($b) => $call,
         }
     };
 }
@@ -107,7 +112,10 @@ impl Balancer {
                 let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
                 Ok(Self::Haproxy(Haproxy::new(config, at, backends, link)))
             }
-            BalancerKind::Command(_) => Err("kind = \"command\" is not built yet".to_owned()),
+            BalancerKind::Command(commands) => {
+                let names = around.names();
+                Ok(Self::Command(Walk::new(Command::new(commands, around), config, names)))
+            }
             #[cfg(feature = "elb")]
             BalancerKind::Elb { target_groups, aws } => {
                 let steer = elb::Elb::new(target_groups, aws, aws::Access::new(aws), &around);
@@ -135,6 +143,7 @@ impl Balancer {
             Self::Elb(b) => Self::Elb(b.within(limit)),
             #[cfg(feature = "elb")]
             Self::ElbClassic(b) => Self::ElbClassic(b.within(limit)),
+            Self::Command(b) => Self::Command(b.within(limit)),
         }
     }
 

@@ -149,8 +149,6 @@ fn hook_point(text: &str) -> Result<(), Bad> {
 
 const GIT_LATER: &str = "leave `kind` out: this machine then sends the tracked files of `ref` itself";
 const FETCH_LATER: &str = "download the tarball first, and name the local file in `path`";
-const ELB_LATER: &str =
-    "use kind = \"haproxy\", or leave [load_balancer] out: servers then stay in traffic while they restart";
 const BUILD_HERE_LATER: &str =
     "build before deploying, with source kind = \"archive\" and `path` naming what was built";
 
@@ -214,7 +212,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "load_balancer",
         form: Form::One(&[
-            key("kind", Kind::Choice(BALANCERS)).required().later(&[("command", ELB_LATER)]),
+            key("kind", Kind::Choice(BALANCERS)).required(),
             key("at", Kind::Texts(address)),
             key("backends", Kind::Texts(values::haproxy_name)),
             key("drain_timeout", ANY_DURATION),

@@ -10,7 +10,7 @@ use crate::config::problem::Problems;
 use crate::config::raw::{Found, Section};
 use crate::config::words::quoted;
 use crate::config::{
-    Aws, BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy, schema,
+    Aws, BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy,
     values,
 };
 
@@ -38,9 +38,6 @@ pub const OF_KIND: [(&str, &[&str]); 4] = [
 pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
     let section = Section::one(merged, "load_balancer")?;
     let word_of_kind = section.text("kind")?.value;
-    if schema_refuses(word_of_kind) {
-        return None;
-    }
     foreign_keys(&section, problems);
     let kind = kind(word_of_kind, &section, problems);
     let aws = matches!(kind, BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. });
@@ -70,12 +67,6 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
         min_in_service: min_in_service.map_or(Least::Count(1), |n| n.value),
         capacity_timeout: seconds("capacity_timeout", 30),
     })
-}
-
-/// Tells whether a kind is reported as not built yet already.
-fn schema_refuses(kind: &str) -> bool {
-    let keys = schema::table("load_balancer").map(|t| t.keys()).unwrap_or_default();
-    keys.iter().any(|key| key.name == "kind" && key.later.iter().any(|(word, _)| *word == kind))
 }
 
 /// Resolves what belongs to one kind only.

@@ -1,0 +1,300 @@
+//! Runs commands for several servers: side by side on this machine, or one after another in one exec on a host.
+//!
+//! No value is ever part of a command line, and nothing that is started outlives the one who asked for it. What the
+//! commands mean is the adapter's.
+
+use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::remote::{Nonce, quote};
+use crate::ssh::{Ended, Exec, Heard, Link};
+
+/// What a host's shell gets before the jobs.
+const SCRIPT: &str = include_str!("../../../templates/remote/balancer.sh");
+/// Commands at once on this machine.
+const AT_ONCE: usize = 16;
+/// Lines kept of a command's output.
+const LINES: usize = 20;
+/// Bytes kept of a command's output.
+const BYTES: usize = 8 << 10;
+/// The most that any command may take: whoever asks has given up before.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Where commands run.
+pub enum Place {
+    /// On this machine, in this directory.
+    Here(PathBuf),
+    /// On a host, in the login's home.
+    Host(Option<Arc<Link>>),
+}
+
+/// Runs commands at one place.
+pub struct Runner {
+    /// Where.
+    pub place: Place,
+    /// `[env]` and the values of `[secrets]`.
+    pub env: Vec<(String, String)>,
+}
+
+/// One command for one server.
+pub struct Job {
+    /// For `sh -c`.
+    pub command: String,
+    /// In its environment.
+    pub facts: Vec<(String, String)>,
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub end: End,
+    /// The last lines that it printed on either output, as they came.
+    pub output: String,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// With this status; a shell on a host tells of a signal as 128 and more.
+    Exit(i32),
+    /// By this signal, without SIG.
+    Signal(String),
+    /// It was not run, or not to its end: a fragment that goes on after "its command".
+    Cut(String),
+}
+
+impl Runner {
+    /// Runs jobs and returns what became of each, in order; the error, with its hint, is about all of them.
+    ///
+    /// Who stops waiting for this ends what it started.
+    pub async fn run(self: &Arc<Self>, jobs: Vec<Job>) -> Result<Vec<Ran>, (String, String)> {
+        let stop = CancellationToken::new();
+        let _ends = stop.clone().drop_guard();
+        let runner = self.clone();
+        // A task of its own: ending a command in order takes longer than being dropped.
+        let running = tokio::spawn(async move {
+            match &runner.place {
+                Place::Here(dir) => {
+                    let jobs = jobs.into_iter().map(|job| runner.here(dir.clone(), job, stop.clone()));
+                    Ok(futures::stream::iter(jobs).buffered(AT_ONCE).collect().await)
+                }
+                Place::Host(Some(link)) => runner.there(link, &jobs, &stop).await,
+                Place::Host(None) => Err(("no SSH connection was set up for it".to_owned(), String::new())),
+            }
+        });
+        running.await.unwrap_or_else(|e| Err((format!("its commands could not be waited for: {e}"), String::new())))
+    }
+
+    async fn here(&self, dir: PathBuf, job: Job, stop: CancellationToken) -> Ran {
+        let cut = |why: String| Ran { end: End::Cut(why), output: String::new() };
+        if stop.is_cancelled() {
+            return cut("was not run any more".to_owned());
+        }
+        let spawned = tokio::process::Command::new("sh")
+            .arg("-c")
+            .arg(&job.command)
+            .current_dir(dir)
+            .envs(self.env.iter().chain(&job.facts).map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C at the terminal is for pitcrew, which then decides.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(e) => return cut(format!("cannot be run: {e}")),
+        };
+        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (heard, complaints) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let listening = async { tokio::join!(listen(out, &heard), listen(err, &complaints)) };
+        tokio::pin!(listening);
+        let mut heard_all = false;
+        let end = {
+            let waiting = end_of(&mut child, &group, &stop);
+            tokio::pin!(waiting);
+            loop {
+                tokio::select! {
+                    end = &mut waiting => break end,
+                    _ = &mut listening, if !heard_all => heard_all = true,
+                }
+            }
+        };
+        if !heard_all {
+            // Something that it left in the background may hold its output open for ever.
+            let _ = tokio::time::timeout(Duration::from_secs(1), listening).await;
+        }
+        let text = |from: &Mutex<Vec<u8>>| {
+            from.lock().map(|kept| String::from_utf8_lossy(&kept).trim_end().to_owned()).unwrap_or_default()
+        };
+        // Standard output last: a count printed there is the last line.
+        let output = format!("{}\n{}", text(&complaints), text(&heard));
+        Ran { end, output: output.trim().to_owned() }
+    }
+
+    async fn there(&self, link: &Link, jobs: &[Job], stop: &CancellationToken) -> Result<Vec<Ran>, (String, String)> {
+        let nonce = Nonce::random();
+        let text = script(&nonce, &self.env, jobs)
+            .ok_or_else(|| ("a NUL in a value cannot be passed on to its commands".to_owned(), String::new()))?;
+        let session = tokio::select! {
+            session = link.regain() => session.map_err(|e| (e.detail, e.hint))?,
+            () = stop.cancelled() => return Err(("the wait was interrupted".to_owned(), String::new())),
+        };
+        let exec = Exec {
+            command: "exec sh -s".to_owned(),
+            head: text.into(),
+            limit: Some(LIMIT),
+            last_words: vec![format!("@pitcrew:{} done", nonce.0)],
+            ..Exec::default()
+        };
+        let mut ran: Vec<Ran> = Vec::new();
+        let mut lines: VecDeque<String> = VecDeque::new();
+        let ended = session
+            .exec(
+                exec,
+                &mut |heard| {
+                    let Heard::Line(_, line) = heard else { return };
+                    let Some(answer) = nonce.read(line) else {
+                        if lines.len() == LINES {
+                            lines.pop_front();
+                        }
+                        return lines.push_back(line.to_owned());
+                    };
+                    if let Ok(code) = answer.key.parse() {
+                        let output = lines.drain(..).collect::<Vec<_>>().join("\n").trim().to_owned();
+                        ran.push(Ran { end: End::Exit(code), output });
+                    }
+                },
+                stop,
+            )
+            .await;
+        let why = match ended {
+            Ended::Exit(_) | Ended::NoStatus if ran.len() == jobs.len() => return Ok(ran),
+            Ended::Exit(status) => format!("was not run to its end: its shell ended with exit status {status}"),
+            Ended::Signal(signal) => format!("was not run to its end: its shell was ended by signal {signal}"),
+            Ended::NoStatus => "was not run to its end: the channel closed".to_owned(),
+            Ended::Lost(why) => return Err((format!("the connection was lost: {why}"), String::new())),
+            Ended::Refused(why) => return Err((format!("it runs no command: {why}"), String::new())),
+            Ended::TimedOut(limit) => format!("did not end within {} s", limit.as_secs()),
+            Ended::Stopped => "was ended".to_owned(),
+        };
+        let output = lines.into_iter().collect::<Vec<_>>().join("\n").trim().to_owned();
+        ran.truncate(jobs.len());
+        ran.resize(jobs.len(), Ran { end: End::Cut(why), output });
+        Ok(ran)
+    }
+}
+
+/// Writes what a host's shell reads; `None` when something in it cannot be said to a shell.
+fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[Job]) -> Option<String> {
+    let mut text = format!("nonce={}\n", quote::word(&nonce.0)?);
+    for (name, value) in env.iter().filter(|(name, _)| quote::is_name(name)) {
+        text.push_str(&format!("export {name}={}\n", quote::word(value)?));
+    }
+    text.push_str(SCRIPT);
+    for job in jobs {
+        let facts: Vec<String> = job.facts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        text.push_str(&format!("one {} {}\n", quote::word(&job.command)?, quote::words(&facts)?));
+    }
+    text.push_str(&format!("printf '@pitcrew:%s done\\n' {}\nexit 0\n", quote::word(&nonce.0)?));
+    Some(text)
+}
+
+/// A process group that ends with whoever holds this.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // Gone already is as good.
+            let _ = killpg(group, signal);
+        }
+    }
+}
+
+/// Waits for a child's end; ends its whole group when asked to, or after the limit.
+async fn end_of(child: &mut tokio::process::Child, group: &Group, stop: &CancellationToken) -> End {
+    let why = tokio::select! {
+        status = child.wait() => return match status {
+            Ok(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => End::Exit(code),
+                (None, Some(signal)) => End::Signal(name_of(signal)),
+                (None, None) => End::Cut("ended without a status".to_owned()),
+            },
+            Err(e) => End::Cut(format!("cannot be waited for: {e}")),
+        },
+        () = stop.cancelled() => "was ended".to_owned(),
+        () = tokio::time::sleep(LIMIT) => format!("did not end within {} s", LIMIT.as_secs()),
+    };
+    group.signal(Signal::SIGTERM);
+    let _ = tokio::time::timeout(GRACE, child.wait()).await;
+    // Whatever of the group is left, also when its leader has ended.
+    group.signal(Signal::SIGKILL);
+    let _ = tokio::time::timeout(GRACE, child.wait()).await;
+    End::Cut(why)
+}
+
+fn name_of(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |s| s.as_str().trim_start_matches("SIG").to_owned())
+}
+
+/// Reads to the end and keeps the last of it.
+async fn listen(from: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
+    let Some(mut from) = from else { return };
+    let mut piece = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        if let Ok(mut kept) = kept.lock() {
+            kept.extend(piece.iter().take(read));
+            let over = kept.len().saturating_sub(BYTES);
+            kept.drain(..over);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_hosts_shell_reads_runs_every_job() {
+        let nonce = Nonce("n".into());
+        let job = |command: &str, lb: &str| Job { command: command.into(), facts: vec![("LB".into(), lb.into())] };
+        let env = [("TOKEN".to_owned(), "a'b\nc\\".to_owned()), ("no name".to_owned(), "x".to_owned())];
+        let jobs = [
+            job("printf '%s|%s' \"$LB\" \"$TOKEN\"; exit 193", "it's $(1)"),
+            job("read x; echo \"read $?\"; exit 4", "2"),
+        ];
+        let text = script(&nonce, &env, &jobs).unwrap();
+        for shell in ["sh", "bash", "busybox"] {
+            let mut command = std::process::Command::new(shell);
+            if shell == "busybox" {
+                command.arg("sh");
+            }
+            let spawned = command.arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            let Ok(mut child) = spawned else { continue };
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+            let out = child.wait_with_output().unwrap();
+            assert_eq!(
+                String::from_utf8(out.stdout).unwrap(),
+                "it's $(1)|a'b\nc\\\n@pitcrew:n 193\nread 1\n\n@pitcrew:n 4\n@pitcrew:n done\n",
+                "{shell}"
+            );
+        }
+        assert!(script(&nonce, &[("A".into(), "\0".into())], &[]).is_none());
+    }
+}
