@@ -4,6 +4,7 @@
 //! places are the named balancers; they know instances, not ports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_elasticloadbalancing::Client;
@@ -31,6 +32,8 @@ pub struct ElbClassic {
     aws: Aws,
     identities: Identities,
     ready: OnceCell<Ready>,
+    /// Instances that were seen registered or are recorded, by their server: AWS forgets them once they are out.
+    known: Mutex<BTreeMap<String, String>>,
 }
 
 struct Ready {
@@ -65,7 +68,12 @@ impl ElbClassic {
             aws: aws.clone(),
             identities: Identities::new(AT, around),
             ready: OnceCell::new(),
+            known: Mutex::default(),
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ready(&self) -> Result<&Ready, BalancerError> {
@@ -157,7 +165,9 @@ impl ElbClassic {
         lb_names: &[String],
         errors: &mut Vec<(Option<String>, BalancerError)>,
     ) -> BTreeMap<String, String> {
-        let registered = |id: &str| listed.iter().any(|states| states.contains_key(id));
+        let registered = |id: &str| {
+            listed.iter().any(|states| states.contains_key(id)) || self.known().values().any(|known| known == id)
+        };
         let mut ids = BTreeMap::new();
         let mut asked: Vec<&str> = Vec::new();
         for name in lb_names {
@@ -178,6 +188,7 @@ impl ElbClassic {
                 Err(error) => errors.push((Some(name), error)),
             }
         }
+        self.known().extend(ids.clone());
         ids
     }
 
@@ -243,6 +254,11 @@ impl Steer for ElbClassic {
             drains_within: own,
             ..Pace::default()
         }
+    }
+
+    fn recall(&self, found: &[MemberFacts]) {
+        let recorded = found.iter().filter(|m| aws::identity::is_instance(&m.own));
+        self.known().extend(recorded.map(|m| (m.member.clone(), m.own.clone())));
     }
 
     async fn look(&self, lb_names: &[String]) -> Reading {

@@ -10,8 +10,7 @@ use crate::config::problem::Problems;
 use crate::config::raw::{Found, Section};
 use crate::config::words::quoted;
 use crate::config::{
-    Aws, BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy,
-    values,
+    Aws, BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy, values,
 };
 
 /// How the file's servers would be walked.
