@@ -104,8 +104,37 @@ pub enum Verb {
         #[command(flatten)]
         select: Select,
     },
+    /// The load balancer by hand.
+    #[command(subcommand)]
+    Lb(Lb),
     /// Shows a whole fleet on this machine, deployed to under traffic.
     Demo(Demo),
+}
+
+/// `pitcrew lb`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Lb {
+    /// Shows every member: its state, health, connections, since when, and who took it out. Exit code 3 when one is out.
+    Status {
+        /// Which servers.
+        #[command(flatten)]
+        select: Select,
+    },
+    /// Takes servers out, one after another, and waits for their connections to end.
+    Drain {
+        /// Which: a server, a range, a pattern, or @ROLE.
+        #[arg(required = true, value_name = "SERVER|@ROLE")]
+        servers: Vec<String>,
+    },
+    /// Puts servers back whose own health check passes, and waits until the balancer reports them up.
+    Restore {
+        /// Which: a server, a range, a pattern, or @ROLE.
+        #[arg(required = true, value_name = "SERVER|@ROLE")]
+        servers: Vec<String>,
+        /// Puts them back without asking them for their health.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Which servers of the stack.

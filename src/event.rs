@@ -427,6 +427,15 @@ pub enum Warning {
         /// In seconds.
         waited: f64,
     },
+    /// A member is not as it was before the run.
+    BalancerDiffers {
+        /// `backend/server`.
+        member: String,
+        /// Its status before.
+        was: String,
+        /// Its status after.
+        now: String,
+    },
     /// A member was out already when the run began, and is left so.
     FoundOut {
         /// The server.
@@ -600,6 +609,8 @@ pub enum Stuck {
     },
     /// It is out of its balancer.
     OutOfBalancer,
+    /// Its balancer does not stand to it as before.
+    BalancerDiffers,
     /// Its lock could not be released.
     LockKept,
     /// It could not be reached.

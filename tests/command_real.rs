@@ -28,7 +28,7 @@ impl Drop for Daemon {
             if !matches!(self.0.try_wait(), Ok(None)) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
         let _ = self.0.kill();
         let _ = self.0.wait();

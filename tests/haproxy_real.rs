@@ -673,3 +673,45 @@ async fn an_agent_does_not_end_a_drain() {
     assert!(enabled("web1").await && shop.look("web1").await.in_service);
     agent.abort();
 }
+
+#[tokio::test]
+async fn a_drain_waits_for_others_to_be_up_and_a_restore_for_health_that_lasts() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let change = |c: &mut LoadBalancer| {
+        c.capacity_timeout = Duration::from_secs(20);
+        c.min_in_service = Least::Percent(50);
+        c.min_healthy_time = Duration::from_secs(2);
+    };
+    let shop = Shop::open(three, change).await;
+    shop.apps[2].set(Mode::Refusing);
+    shop.proxy.status("web3", "DOWN").await;
+    let mut heard = Vec::new();
+    // Half of three is two, and one is down: it has to come up first.
+    let mut on = |d: Draining| {
+        if heard.is_empty() {
+            shop.apps[2].set(Mode::Up);
+        }
+        heard.push(d);
+    };
+    shop.balancer.drain("web1", &shop.found, &mut on, &shop.stop).await.unwrap();
+    let Some(Draining::Waiting(why)) = heard.first() else { panic!("{heard:?}") };
+    assert!(why.starts_with("shop/web1: ") && why.contains("1 other") && why.contains("50% (2 here)"), "{why}");
+    let began = tokio::time::Instant::now();
+    shop.restore("web1").await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    // It flaps: what was up for a moment is not back.
+    shop.drain("web1").await.unwrap();
+    let mut flapped = false;
+    let mut on = |text: String| {
+        if text.contains(": UP") && !flapped {
+            flapped = true;
+            shop.apps[0].set(Mode::Refusing);
+        } else if text.contains(": DOWN") && flapped {
+            shop.apps[0].set(Mode::Up);
+        }
+    };
+    shop.balancer.restore("web1", &shop.found, &mut on, &shop.stop).await.unwrap();
+    assert!(flapped && shop.look("web1").await.status == "UP");
+}

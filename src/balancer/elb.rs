@@ -339,8 +339,11 @@ impl Elb {
                 let hint = "write `lb = \"10.0.0.4\"`, the address that is to be a target, in [[servers]]";
                 return Err(error(AT, Some(format!("{}/{name}", group.name)), detail, hint));
             };
-            let port = port.map_or(group.port, i32::from);
-            spots.insert(Spot { group: group.arn.clone(), id: id.clone(), port });
+            let place = |port: i32| Spot { group: group.arn.clone(), id: id.clone(), port };
+            match port {
+                Some(port) => drop(spots.insert(place(i32::from(port)))),
+                None => spots.extend(usual_ports(group, targets, name)?.into_iter().map(place)),
+            }
         }
         Ok(spots)
     }
@@ -507,6 +510,24 @@ impl Stands {
             }
             // Registered, and whatever AWS may yet invent is no proof of anything else.
             _ => stands(Admin::Ready, false),
+        }
+    }
+}
+
+/// Tells on which ports a server would be that is not in a group: on those where all others are.
+fn usual_ports(group: &Group, targets: &[Target], name: &str) -> Result<BTreeSet<i32>, BalancerError> {
+    let mut ports: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+    for target in targets {
+        ports.entry(&target.id).or_default().insert(target.port);
+    }
+    let mut kinds: BTreeSet<BTreeSet<i32>> = ports.into_values().collect();
+    match (kinds.pop_first(), kinds.is_empty()) {
+        (None, _) => Ok([group.port].into()),
+        (Some(ports), true) => Ok(ports),
+        (Some(_), false) => {
+            let detail = "it is not in the target group, whose targets have different ports".to_owned();
+            let hint = "write its port into `lb` in [[servers]], as \"i-…:8080\"";
+            Err(error(AT, Some(format!("{}/{name}", group.name)), detail, hint))
         }
     }
 }

@@ -43,15 +43,15 @@ pub use walk::{Steer, Walk};
 /// A name (`lb_name`) is a server's name in the balancer, [`crate::config::Server::lb`].
 pub enum Balancer {
     /// HAProxy, through its Runtime API.
-    Haproxy(Haproxy),
+    Haproxy(Box<Haproxy>),
     /// Target groups of AWS's load balancers.
     #[cfg(feature = "elb")]
-    Elb(Walk<elb::Elb>),
+    Elb(Box<Walk<elb::Elb>>),
     /// AWS's classic load balancers.
     #[cfg(feature = "elb")]
-    ElbClassic(Walk<elb_classic::ElbClassic>),
+    ElbClassic(Box<Walk<elb_classic::ElbClassic>>),
     /// Commands of the user's own.
-    Command(Walk<Command>),
+    Command(Box<Walk<Command>>),
 }
 
 /// Passes a call on to the adapter.
@@ -110,21 +110,21 @@ impl Balancer {
         match &config.kind {
             BalancerKind::Haproxy { at, backends } => {
                 let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
-                Ok(Self::Haproxy(Haproxy::new(config, at, backends, link)))
+                Ok(Self::Haproxy(Box::new(Haproxy::new(config, at, backends, link))))
             }
             BalancerKind::Command(commands) => {
                 let names = around.names();
-                Ok(Self::Command(Walk::new(Command::new(commands, around), config, names)))
+                Ok(Self::Command(Box::new(Walk::new(Command::new(commands, around), config, names))))
             }
             #[cfg(feature = "elb")]
             BalancerKind::Elb { target_groups, aws } => {
                 let steer = elb::Elb::new(target_groups, aws, aws::Access::new(aws), &around);
-                Ok(Self::Elb(Walk::new(steer, config, around.names())))
+                Ok(Self::Elb(Box::new(Walk::new(steer, config, around.names()))))
             }
             #[cfg(feature = "elb")]
             BalancerKind::ElbClassic { names, aws } => {
                 let steer = elb_classic::ElbClassic::new(names, aws, aws::Access::new(aws), &around);
-                Ok(Self::ElbClassic(Walk::new(steer, config, around.names())))
+                Ok(Self::ElbClassic(Box::new(Walk::new(steer, config, around.names()))))
             }
             #[cfg(not(feature = "elb"))]
             BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => {
@@ -138,12 +138,12 @@ impl Balancer {
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
         match self {
-            Self::Haproxy(b) => Self::Haproxy(b.within(limit)),
+            Self::Haproxy(b) => Self::Haproxy(Box::new(b.within(limit))),
             #[cfg(feature = "elb")]
-            Self::Elb(b) => Self::Elb(b.within(limit)),
+            Self::Elb(b) => Self::Elb(Box::new(b.within(limit))),
             #[cfg(feature = "elb")]
-            Self::ElbClassic(b) => Self::ElbClassic(b.within(limit)),
-            Self::Command(b) => Self::Command(b.within(limit)),
+            Self::ElbClassic(b) => Self::ElbClassic(Box::new(b.within(limit))),
+            Self::Command(b) => Self::Command(Box::new(b.within(limit))),
         }
     }
 
@@ -273,6 +273,9 @@ pub struct MemberFacts {
     /// Sessions and queued requests now; `None`: the balancer does not tell.
     #[serde(default)]
     pub sessions: Option<u64>,
+    /// Seconds since its state changed last, where the balancer tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
     /// Other non-backup members of the backend that are in service.
     pub others_in_service: usize,
     /// Members of the backend.

@@ -4,6 +4,7 @@
 //! is dead; `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
 
 pub mod hooks;
+pub mod last_word;
 pub mod lease;
 pub mod recover;
 pub mod remote;
@@ -72,6 +73,8 @@ pub struct Running {
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
     kept_for: Mutex<Vec<(ServerName, Stuck)>>,
+    /// The balancers' last word has been heard.
+    spoken: std::sync::atomic::AtomicBool,
 }
 
 impl Running {
@@ -84,6 +87,7 @@ impl Running {
             records: Mutex::default(),
             snapshots: Mutex::default(),
             kept_for: Mutex::default(),
+            spoken: std::sync::atomic::AtomicBool::new(false),
         };
         for server in &running.world.held {
             running.note(server, |r| r.locked = true);

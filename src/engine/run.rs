@@ -57,6 +57,10 @@ pub fn planned(world: &World, plan: &Plan) -> Planned {
 
 async fn walk(running: &Arc<Running>) {
     for (number, stage) in running.plan.stages.iter().enumerate() {
+        if stage.name == StageName::Finish {
+            // While the locks still keep others from changing anything.
+            running.last_word().await;
+        }
         for (index, batch) in stage.batches.iter().enumerate() {
             let began = Instant::now();
             let emitter = &running.world.emitter;

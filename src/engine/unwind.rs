@@ -148,6 +148,7 @@ pub async fn settle(running: &Arc<Running>) {
 
 /// Releases every lock that the run still holds, the deciding one last.
 pub async fn unlock(running: &Arc<Running>) {
+    running.last_word().await;
     let order: Vec<ServerName> = running.world.config.servers.iter().map(|s| s.name.clone()).collect();
     let mut held: Vec<ServerName> = order.into_iter().filter(|s| running.record(s).locked).collect();
     let rest = held.split_off(held.len().min(1));

@@ -18,9 +18,12 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
         Outcome::Unreachable => commands.push("pitcrew check".into()),
         Outcome::Mixed | Outcome::Stuck => {
             commands.push("pitcrew check".into());
+            if ends.iter().any(|e| e.stuck == Some(Stuck::BalancerDiffers)) {
+                commands.push("pitcrew lb status".into());
+            }
             commands.extend(ready(state, ends));
             commands.extend(unlock(state, ends));
-            if ends.iter().any(|e| e.stuck != Some(Stuck::LockKept)) {
+            if ends.iter().any(|e| !matches!(e.stuck, Some(Stuck::LockKept | Stuck::BalancerDiffers))) {
                 commands.extend(again(state, outcome));
             }
         }

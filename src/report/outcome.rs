@@ -134,6 +134,9 @@ impl State {
                 Stuck::CutShort
             });
         }
+        if server.differs {
+            return Some(Stuck::BalancerDiffers);
+        }
         if server.locked {
             return Some(Stuck::LockKept);
         }

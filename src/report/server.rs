@@ -49,6 +49,8 @@ pub struct Server {
     found_out: bool,
     drains: bool,
     inherited: Option<Inherited>,
+    /// A member of it is not as it was before the run.
+    pub differs: bool,
 }
 
 /// What a server does now.
@@ -112,6 +114,7 @@ impl Server {
             found_out: false,
             drains: false,
             inherited: None,
+            differs: false,
         }
     }
 

@@ -189,6 +189,7 @@ impl State {
         match (warning, server) {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
             (Warning::FoundOut { of, .. }, _) => self.entry(of).found_out(),
+            (Warning::BalancerDiffers { .. }, Some(server)) => self.entry(server).differs = true,
             _ => {}
         }
         self.warnings.push(Warned { server: server.cloned(), warning: warning.clone() });

@@ -128,6 +128,9 @@ pub fn warning(warning: &Warning) -> String {
             count(usize::try_from(*open).unwrap_or(usize::MAX), "connection"),
             seconds(*waited)
         ),
+        Warning::BalancerDiffers { member, was, now } => {
+            format!("{} was {} in its balancer before the run, and is now: {}", clean(member), clean(was), clean(now))
+        }
         Warning::FoundOut { member, state, .. } => {
             format!("{} was {} before the run came to it, and is left so", clean(member), clean(state))
         }
@@ -186,6 +189,7 @@ pub fn warning(warning: &Warning) -> String {
 pub fn needs_reading(warning: &Warning) -> bool {
     match warning {
         Warning::FoundOut { .. }
+        | Warning::BalancerDiffers { .. }
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
         | Warning::Prune { .. }
@@ -213,6 +217,7 @@ pub fn stuck(stuck: &Stuck) -> String {
         Stuck::Held => "held as it failed".into(),
         Stuck::UndoFailed { step } => format!("could not {}", undo(*step)),
         Stuck::OutOfBalancer => "out of its balancer".into(),
+        Stuck::BalancerDiffers => "not in its balancer as before".into(),
         Stuck::LockKept => "its lock is kept".into(),
         Stuck::Unreachable => "could not be reached".into(),
         Stuck::CutShort => "cut short".into(),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod deploy;
 pub mod init;
+pub mod lb;
 pub mod lock;
 pub mod out;
 pub mod recover;
@@ -41,6 +42,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Recover { force } => recover::run(global, force).await,
         Verb::Lock(flags) => lock::run(global, &flags).await,
         Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
+        Verb::Lb(what) => lb::run(global, &what).await,
         Verb::Demo(flags) => demo::run(global, &flags).await,
     }
 }

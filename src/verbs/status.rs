@@ -64,7 +64,7 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
         .collect();
     let (logs, checks) = tokio::join!(
         join_all(reached.iter().map(|s| stack.history(&s.name, &never))),
-        join_all(reached.iter().map(|s| asked(&stack, s, &never))),
+        join_all(reached.iter().map(|s| once(&stack, s, &never))),
     );
     let mut seen: BTreeMap<&ServerName, Asked> = BTreeMap::new();
     for ((server, log), check) in reached.iter().zip(logs).zip(checks) {
@@ -94,13 +94,23 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
 }
 
 /// Asks a server for its health, once.
-async fn asked(stack: &Stack, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
+async fn once(stack: &Stack, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
     let health = stack.config.health.as_ref().filter(|_| server.is_web())?;
     let once = Health { within: health.timeout, interval: Duration::from_millis(1), successes: 1, ..health.clone() };
+    asked(stack, server, &once, stop).await
+}
+
+/// Asks a server for its health; `None`: it has no connection.
+pub async fn asked(
+    stack: &Stack,
+    server: &Server,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Option<Result<(), String>> {
     let checked = match &health.probe {
         Probe::Http(probe) => {
             let link = stack.links.get(&server.name)?.clone();
-            health::check(&once, health::through(link, probe.clone(), health.timeout), &mut |_| {}, stop).await
+            health::check(health, health::through(link, probe.clone(), health.timeout), &mut |_| {}, stop).await
         }
         Probe::Command(command) => {
             let ask = || async {
@@ -110,7 +120,7 @@ async fn asked(stack: &Stack, server: &Server, stop: &CancellationToken) -> Opti
                     Err(failure) => Attempt { error: Some(cause::reason(&failure.cause)), ..Attempt::default() },
                 }
             };
-            health::check(&once, ask, &mut |_| {}, stop).await
+            health::check(health, ask, &mut |_| {}, stop).await
         }
     };
     Some(checked.map_err(|e| match e {

@@ -129,6 +129,25 @@ async fn what_was_out_before_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_nowhere_is_expected_where_the_others_are() {
+    let up = || Target { zone: None, state: "healthy".into(), since: Instant::now() };
+    let mut web = Group::of(80, &[]);
+    web.targets = [((B.to_owned(), 8080), up()), ((B.to_owned(), 8081), up())].into();
+    // It is known, since it is in the other group.
+    let responder = Responder::start(state(vec![("api", Group::of(9000, &[A])), ("web", web)])).await;
+    let walk = walk_of(&responder, &["api", "web"], &[A, B]);
+    let places: Vec<String> = found(&walk, A).await.members.into_iter().map(|m| m.backend).collect();
+    assert_eq!(places, ["api", "web:8080", "web:8081"]);
+    responder.with(|s| drop(s.groups.get_mut("web").unwrap().targets.insert((C.to_owned(), 8080), up())));
+    let walk = walk_of(&responder, &["api", "web"], &[A, B]);
+    let errors = walk.facts(&[A.to_owned()]).await.unwrap_err();
+    assert!(
+        errors[0].detail.contains("different ports") && errors[0].member.as_deref() == Some("web/i-0a"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_drain_that_never_ends_is_proceeded_from_or_undone() {
     for ending in [OnDrainTimeout::Proceed, OnDrainTimeout::Fail] {
         let mut group = Group::of(80, &[A, B]);

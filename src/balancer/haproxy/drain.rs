@@ -1,12 +1,13 @@
 //! Taking a server out of every instance: drain, wait for its connections, maint.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Node, of_backend, others_in_service};
+use super::node::{Node, Table, of_backend, others_in_service};
 use super::protocol::Change;
 use super::{AGE, Haproxy, TICK};
 use crate::balancer::{Admin, BalancerError, Drained, Draining, Snapshot, pause, together, too_few, unless};
@@ -66,6 +67,14 @@ impl Haproxy {
     }
 }
 
+/// Whether a server may be taken out.
+enum Count<'a> {
+    /// Here is what there is to take out.
+    Enough(Vec<Taken<'a>>),
+    /// Others are not in service.
+    TooFew(BalancerError),
+}
+
 /// One server's way out.
 struct Out<'a> {
     all: &'a Haproxy,
@@ -75,7 +84,7 @@ struct Out<'a> {
     stop: &'a CancellationToken,
 }
 
-impl Out<'_> {
+impl<'a> Out<'a> {
     async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
         self.covered(found)?;
         self.pass_gate().await?;
@@ -123,33 +132,21 @@ impl Out<'_> {
     /// Counts who would be left, and takes the server out of new traffic, with no other lane in between.
     async fn pass_gate(&mut self) -> Result<(), BalancerError> {
         let all = self.all;
+        // The time that other lanes wait here counts.
+        let patient = Instant::now() + all.config.capacity_timeout;
         let _gate = unless(self.stop, all.gate.lock()).await?;
-        let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
-        // Everything is counted before anything is changed.
-        let mut planned = Vec::new();
-        for (node, table) in all.nodes.iter().zip(&tables) {
-            for backend in &all.backends {
-                let member = node.member(table, backend, self.server)?;
-                let ready = member.admin() == Admin::Ready;
-                let others = others_in_service(table, backend, self.server);
-                // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
-                let least = all.config.min_in_service.of(of_backend(table, backend));
-                if member.in_service() && others < least {
-                    let (detail, hint) = too_few(others, least, &all.config);
-                    return Err(node.error(backend, self.server, detail, hint));
-                }
-                if ready || (member.admin() == Admin::Drain && member.set_drain()) {
-                    planned.push(Taken {
-                        node,
-                        backend,
-                        was_drained: !ready,
-                        was_down: !member.in_service() && member.checked(),
-                        agent: member.agent_enabled(),
-                        maint: false,
-                    });
+        let planned = loop {
+            let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
+            match self.count(&tables)? {
+                Count::Enough(planned) => break planned,
+                Count::TooFew(error) if Instant::now() >= patient => return Err(error),
+                Count::TooFew(error) => {
+                    let place = error.member.unwrap_or_default();
+                    (self.on)(Draining::Waiting(format!("{place}: {}", error.detail)));
+                    pause(self.stop, TICK).await?;
                 }
             }
-        }
+        };
         for taken in planned {
             let mut changes = Vec::new();
             if taken.agent {
@@ -201,6 +198,36 @@ impl Out<'_> {
             }
             pause(self.stop, TICK).await?;
         }
+    }
+
+    /// Counts who would be left, and what there is to take out; everything is counted before anything is changed.
+    fn count(&self, tables: &[Arc<Table>]) -> Result<Count<'a>, BalancerError> {
+        let all = self.all;
+        let mut planned = Vec::new();
+        for (node, table) in all.nodes.iter().zip(tables) {
+            for backend in &all.backends {
+                let member = node.member(table, backend, self.server)?;
+                let ready = member.admin() == Admin::Ready;
+                let others = others_in_service(table, backend, self.server);
+                let least = all.config.min_in_service.of(of_backend(table, backend));
+                // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
+                if member.in_service() && others < least {
+                    let (detail, hint) = too_few(others, least, &all.config);
+                    return Ok(Count::TooFew(node.error(backend, self.server, detail, hint)));
+                }
+                if ready || (member.admin() == Admin::Drain && member.set_drain()) {
+                    planned.push(Taken {
+                        node,
+                        backend,
+                        was_drained: !ready,
+                        was_down: !member.in_service() && member.checked(),
+                        agent: member.agent_enabled(),
+                        maint: false,
+                    });
+                }
+            }
+        }
+        Ok(Count::Enough(planned))
     }
 
     async fn change_all(&mut self, change: Change) -> Result<(), BalancerError> {

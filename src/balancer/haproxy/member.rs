@@ -42,6 +42,8 @@ pub struct Member {
     pub sessions: u64,
     /// It is a backup server.
     pub backup: bool,
+    /// `lastchg`: seconds since its status changed last.
+    pub since: Option<u64>,
     /// `check_status`; starts with `* ` while a check is running.
     pub check_status: String,
     /// `check_code` and `last_chk`, for people.

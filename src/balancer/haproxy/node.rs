@@ -142,6 +142,7 @@ impl Node {
             size: of_backend(table, backend),
             bits: member.bits,
             agent: member.agent_enabled(),
+            since: member.since,
             ..MemberFacts::default()
         })
     }

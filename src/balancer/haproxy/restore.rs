@@ -34,8 +34,17 @@ impl Haproxy {
         let mut errors: Vec<BalancerError> = Vec::new();
         let mut walks = Vec::new();
         for node in &self.nodes {
-            let mut back =
-                Back { node, server: lb_name, cases: Vec::new(), errors: Vec::new(), deadline, stop, say: &say };
+            let steady = self.config.min_healthy_time;
+            let mut back = Back {
+                node,
+                server: lb_name,
+                cases: Vec::new(),
+                errors: Vec::new(),
+                deadline,
+                steady,
+                stop,
+                say: &say,
+            };
             let found: Vec<&MemberFacts> = found.clone().filter(|m| m.at == node.at()).collect();
             walks.push(async move {
                 back.walk(&found).await;
@@ -66,6 +75,8 @@ struct Case<'a> {
     floored: bool,
     /// What was last said of it.
     said: String,
+    /// Since when it is back without a break.
+    since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +96,8 @@ struct Back<'a> {
     cases: Vec<Case<'a>>,
     errors: Vec<BalancerError>,
     deadline: Instant,
+    /// For how long it must be up before it is back.
+    steady: Duration,
     stop: &'a CancellationToken,
     say: &'a (dyn Fn(String) + Sync),
 }
@@ -150,7 +163,7 @@ impl<'a> Back<'a> {
                         changes.extend([(Change::Maint, backend), (Change::Drain, backend)]);
                         Turn::Proving
                     };
-                    self.cases.push(Case { found, turn, floored: false, said: String::new() });
+                    self.cases.push(Case { found, turn, floored: false, said: String::new(), since: None });
                 }
             }
         }
@@ -165,7 +178,8 @@ impl<'a> Back<'a> {
         if self.cases.iter().all(|c| c.turn == Turn::Over) {
             return Ok(());
         }
-        if Instant::now() >= self.deadline {
+        let steady = |c: &Case<'_>| c.turn == Turn::Over || c.since.is_some();
+        if Instant::now() >= self.deadline && !self.cases.iter().all(steady) {
             self.abandon(Turn::Returning).await;
             return Ok(());
         }
@@ -198,12 +212,14 @@ impl<'a> Back<'a> {
                 self.node.change(self.server, &[(Change::Ready, backend)]).await?;
                 case.turn = Turn::Returning;
             }
-            Turn::Returning if member.is_back() => {
+            Turn::Returning if !member.is_back() => case.since = None,
+            Turn::Returning if case.since.get_or_insert_with(Instant::now).elapsed() < self.steady => {}
+            Turn::Returning => {
                 let changes: Vec<_> = agent(case.found, member).into_iter().collect();
                 case.turn = Turn::Over;
                 return self.node.change(self.server, &changes).await;
             }
-            Turn::Proving | Turn::Returning | Turn::Over => {}
+            Turn::Proving | Turn::Over => {}
         }
         Ok(())
     }

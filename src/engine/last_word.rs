@@ -1,0 +1,129 @@
+//! The balancer as the last word: at the end of a run that drained, every member is held against what it was before.
+//!
+//! Puts nothing right: it only says what differs, and a person looks.
+
+use std::time::Duration;
+
+use super::Running;
+use crate::balancer::{Admin, Balancer, BalancerError, MemberFacts};
+use crate::config::Server;
+use crate::event::{Event, Warning};
+
+/// Tries of a balancer that cannot be reached at the end.
+const TRIES: usize = 3;
+/// Pause between them.
+const PAUSE: Duration = Duration::from_millis(300);
+
+impl Running {
+    /// Asks the balancers once more, where this run drained anybody, and says of every member that is not as it was.
+    ///
+    /// Does so once, however often it is called.
+    pub async fn last_word(&self) {
+        let Some(balancer) = &self.world.balancer else { return };
+        let servers: Vec<&Server> = self.world.config.servers.iter().filter(|s| s.is_web()).collect();
+        let drained = |s: &&Server| self.record(&s.name).drained;
+        if !servers.iter().any(drained) || self.spoken.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
+        let names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
+        let asked = async {
+            match facts(balancer, &names).await {
+                Ok(now) => servers.iter().for_each(|server| self.compare(server, Ok(&now))),
+                // One server that is gone must not hide the others.
+                Err(errors) if errors.iter().all(|e| !e.unreachable) => {
+                    for server in &servers {
+                        let now = facts(balancer, std::slice::from_ref(&server.lb)).await;
+                        self.compare(server, now.as_deref().map_err(Vec::as_slice));
+                    }
+                }
+                Err(errors) => {
+                    let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                    let text = format!("the balancer could not be asked how it stands after the run: {first}");
+                    self.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+                }
+            }
+        };
+        tokio::select! {
+            () = asked => {}
+            () = self.world.stop.hard.cancelled() => {}
+        }
+    }
+
+    fn compare(&self, server: &Server, now: Result<&[MemberFacts], &[BalancerError]>) {
+        let record = self.record(&server.name);
+        // It is held out, and has been named.
+        let held_out = record.drained && !record.taken_back && (!record.restored || record.failed);
+        let was = match self.snapshot(&server.name) {
+            Some(found) => found.members,
+            None => self.world.facts.members.iter().filter(|m| m.member == server.lb).cloned().collect(),
+        };
+        let differs = |member: String, was: String, now: String| {
+            let warning = Warning::BalancerDiffers { member, was, now };
+            self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        };
+        let now = match now {
+            Ok(now) => now,
+            Err([]) => return,
+            Err([error, ..]) if error.unreachable => return,
+            Err([error, ..]) => {
+                let member = error.member.clone().unwrap_or_else(|| server.lb.clone());
+                let was = was.first().map(|m| m.status.clone()).unwrap_or_default();
+                return differs(member, was, error.detail.clone());
+            }
+        };
+        for was in &was {
+            let place = |m: &&MemberFacts| m.at == was.at && m.backend == was.backend && m.member == was.member;
+            let member = match was.backend.as_str() {
+                "" => was.member.clone(),
+                backend => format!("{backend}/{}", was.member),
+            };
+            match now.iter().find(place) {
+                None => differs(member, was.status.clone(), "not there any more".to_owned()),
+                Some(now) if held_out && now.admin != Admin::Ready => {}
+                Some(now) if differ(was, now) => differs(member, was.status.clone(), now.status.clone()),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Tells whether a member is worse off than it was, or is back although somebody had taken it out.
+fn differ(was: &MemberFacts, now: &MemberFacts) -> bool {
+    (was.admin == Admin::Ready) != (now.admin == Admin::Ready) || (was.in_service && !now.in_service)
+}
+
+/// Asks, and asks again where nobody answers.
+async fn facts(balancer: &Balancer, names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
+    let mut tries = 1;
+    loop {
+        match balancer.facts(names).await {
+            Err(errors) if tries < TRIES && errors.iter().any(|e| e.unreachable) => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_worse_or_was_out_differs() {
+        let m = |admin, in_service| MemberFacts { admin, in_service, ..MemberFacts::default() };
+        for (was, now, differs) in [
+            (m(Admin::Ready, true), m(Admin::Ready, true), false),
+            (m(Admin::Ready, true), m(Admin::Ready, false), true),
+            (m(Admin::Ready, true), m(Admin::Maint, false), true),
+            // A first deploy: nothing served before.
+            (m(Admin::Ready, false), m(Admin::Ready, true), false),
+            (m(Admin::Ready, false), m(Admin::Ready, false), false),
+            (m(Admin::Maint, false), m(Admin::Maint, false), false),
+            (m(Admin::Maint, false), m(Admin::Ready, true), true),
+        ] {
+            assert_eq!(differ(&was, &now), differs, "{was:?} {now:?}");
+        }
+    }
+}

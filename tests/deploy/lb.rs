@@ -1,0 +1,115 @@
+//! The balancer by hand: what `lb status` tells, and what `lb drain` and `lb restore` refuse.
+
+use pitcrew::balancer::Admin;
+use pitcrew::demo::{Sample, WebKind};
+use serde_json::Value;
+
+use crate::stack::{Ran, Stack};
+
+fn server(stack: &Stack, at: usize) -> String {
+    stack.fleet.servers()[at].ip().to_string()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_goes_out_and_comes_back_by_hand() {
+    let stack = Stack::serving(3, WebKind::Restart, "load_balancer.capacity_timeout = \"0s\"\n").await;
+    let told = stack.run(&["lb", "status"]).await.expect(0).stdout;
+    assert!(told.contains("3 of 3 in service") && told.contains("UP"), "{told}");
+    let (first, second) = (server(&stack, 0), server(&stack, 1));
+    let ran = stack.run(&["lb", "drain", &first]).await.expect(0);
+    assert!(ran.stderr.contains("is out, and has no connections left"), "{ran}");
+    let ran = stack.run(&["lb", "drain", &first]).await.expect(0);
+    assert!(ran.stderr.contains("was out already"), "{ran}");
+    stack.run(&["lb", "drain", &second]).await.expect(0);
+    let ran = stack.run(&["lb", "drain", &server(&stack, 2)]).await.expect(1);
+    assert!(ran.stderr.contains("min_in_service is 1"), "{ran}");
+    let ran = stack.run(&["lb", "status"]).await.expect(3);
+    assert!(ran.stdout.contains("1 of 3 in service") && ran.stdout.contains("not pitcrew"), "{ran}");
+    let value = json(&stack.run(&["lb", "status", "--json"]).await.expect(3).stdout);
+    assert_eq!((&value["ok"], value["members"].as_array().unwrap().len()), (&Value::Bool(false), 3), "{value}");
+    let member = value["members"].as_array().unwrap().iter().find(|m| m["server"] == first.as_str()).unwrap();
+    assert_eq!((&member["admin"], &member["sessions"]), (&Value::from("maint"), &Value::from(0)), "{member}");
+    assert!(member["since"].is_u64() && member["by"].is_null(), "{member}");
+    let ran = stack.run(&["lb", "restore", &first, &second]).await.expect(0);
+    assert!(ran.stderr.matches("is back in service").count() == 2, "{ran}");
+    stack.run(&["lb", "status"]).await.expect(0);
+    stack.run(&["lb", "drain", "nobody"]).await.expect(2);
+}
+
+/// Waits until the second server is being built, and so the first is back.
+async fn second_builds(stack: &Stack) {
+    let marker = stack.fleet.path().join(format!("building.{}", server(stack, 1)));
+    let building = async {
+        while !marker.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), building).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_balancer_has_the_last_word() {
+    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
+    let marker = stack.fleet.path().join("building").display().to_string();
+    stack.extra = format!("{}\nbuild.run = [\"touch {marker}.$PITCREW_SERVER; sleep 1\"]\n", stack.extra);
+    stack.fleet.write_config(&stack.extra).unwrap();
+    let member = stack.fleet.balancers()[0].snapshot()[0].name.clone();
+    stack.release(&Sample::good("1"));
+    let child = stack.start(&["deploy", "--serial", "--json"]);
+    second_builds(&stack).await;
+    // Somebody takes the first one out, after it had been put back.
+    stack.fleet.balancers()[0].set(&member, Admin::Maint);
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
+    assert!(stack.versions().iter().all(|v| v == "1"));
+    stack.assert_unlocked();
+    let finished = ran.finished();
+    assert_eq!(finished["outcome"], "stuck", "{finished}");
+    assert_eq!(finished["servers"][0]["stuck"]["why"], "balancer_differs", "{finished}");
+    assert!(finished["servers"][1].get("stuck").is_none(), "{finished}");
+    assert!(finished["next"].as_array().unwrap().contains(&Value::from("pitcrew lb status")), "{finished}");
+    let warned = ran.events().into_iter().find(|e| e["warning"] == "balancer_differs").unwrap();
+    assert_eq!((&warned["was"], &warned["now"]), (&Value::from("UP"), &Value::from("MAINT")), "{warned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_its_health_check_is_put_back_only_when_forced() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let first = server(&stack, 0);
+    stack.run(&["lb", "drain", &first]).await.expect(0);
+    let wrong = "health.accept = [\"418\"]\nhealth.within = \"1s\"\n";
+    stack.fleet.write_config(wrong).unwrap();
+    let ran = stack.run(&["lb", "restore", &first]).await.expect(3);
+    assert!(ran.stderr.contains("is not put back: it fails its health check"), "{ran}");
+    let out = |stack: &Stack| stack.fleet.balancers()[0].snapshot().iter().filter(|m| !m.in_service).count();
+    assert_eq!(out(&stack), 1);
+    let value = json(&stack.run(&["lb", "restore", &first, "--force", "--json"]).await.expect(0).stdout);
+    assert_eq!(value["servers"][0]["ok"], Value::Bool(true), "{value}");
+    assert_eq!(out(&stack), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_at_work_has_the_balancer_to_itself() {
+    let stack = Stack::serving(2, WebKind::Restart, "build.run = [\"touch ../../building; sleep 4\"]\n").await;
+    stack.release(&Sample::good("1"));
+    let mut child = stack.start(&["deploy", "--serial"]);
+    let first = server(&stack, 0);
+    let mut refused = None;
+    for _ in 0..100 {
+        let ran = stack.run(&["lb", "status", "--json"]).await;
+        let value = json(&ran.stdout);
+        let by = value["members"].as_array().unwrap().iter().find_map(|m| m["by"].as_str().map(str::to_owned));
+        if let Some(by) = by {
+            assert!(by.contains("locked by"), "{by}");
+            refused = Some(stack.run(&["lb", "restore", &first]).await.expect(4));
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert!(refused.stderr.contains("a run puts its servers back itself"), "{refused}");
+    assert!(child.wait().await.unwrap().success());
+    stack.assert_in_service();
+}
