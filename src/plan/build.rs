@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 
 use super::batches::{self, Walk};
-use super::stages;
-use super::{Plan, Verb};
+use super::{Plan, Verb, lasting, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
@@ -85,6 +84,8 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
         refuse_what_cannot_drain(config, &facts.members, &batches, &mut blockers);
+        let lasting = config.balancer.as_ref().and_then(|b| lasting::told(b, &facts.members, &servers, &batches));
+        notices.extend(lasting.map(|text| Warning::Note { text }));
         for server in servers.iter().filter(|s| s.is_web()) {
             let ours = facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained);
             let out = |m: &&MemberFacts| m.member == server.lb && m.admin != Admin::Ready && !ours;

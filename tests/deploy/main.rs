@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+#[cfg(feature = "elb")]
+mod elb;
 mod lb;
 mod locking;
 mod lost;
@@ -13,6 +15,9 @@ mod order;
 mod output;
 mod policies;
 mod recover;
+#[cfg(feature = "elb")]
+#[path = "../aws/responder.rs"]
+mod responder;
 mod rounds;
 mod stack;
 mod unwinding;

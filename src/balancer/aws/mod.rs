@@ -13,6 +13,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_elasticloadbalancingv2::config::SharedHttpClient;
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -77,8 +78,9 @@ impl Access {
                     let around = ProviderConfig::default()
                         .with_http_client(http)
                         .with_region(written.as_deref().or(region).map(|r| Region::new(r.to_owned())));
-                    let credentials =
+                    let inner =
                         ProfileFileCredentialsProvider::builder().configure(&around).profile_name(profile).build();
+                    let credentials = OfProfile { name: profile.clone(), inner };
                     loader = loader.profile_name(profile).credentials_provider(credentials);
                 }
                 loader.load().await
@@ -98,6 +100,30 @@ impl Access {
             return Err(error(at, None, "no region is set".to_owned(), hint));
         }
         Ok(loaded)
+    }
+}
+
+/// Credentials of a profile that the file names.
+#[derive(Debug)]
+struct OfProfile {
+    name: String,
+    inner: ProfileFileCredentialsProvider,
+}
+
+impl ProvideCredentials for OfProfile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.inner.provide_credentials().await.map_err(|error| match error {
+                // The provider itself does not say whose they would have been.
+                CredentialsError::CredentialsNotLoaded(_) => {
+                    CredentialsError::not_loaded(format!("there is no profile {:?}, or it holds none", self.name))
+                }
+                other => other,
+            })
+        })
     }
 }
 
@@ -211,7 +237,10 @@ fn causes(failure: &(dyn Error + 'static)) -> String {
     let mut next = Some(failure);
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !told.iter().any(|t| t.contains(&text)) {
+        // "The credential provider was not enabled" says nothing to whoever has none.
+        let hollow =
+            matches!(cause.downcast_ref(), Some(CredentialsError::CredentialsNotLoaded(_))) && cause.source().is_some();
+        if !hollow && !told.iter().any(|t| t.contains(&text)) {
             told.push(text);
         }
         next = cause.source();
