@@ -427,6 +427,13 @@ pub enum Warning {
         /// In seconds.
         waited: f64,
     },
+    /// What waiting for the balancer will cost, beside its connections and its checks.
+    WaitsForBalancer {
+        /// Seconds for all batches together.
+        seconds: u64,
+        /// Batches that are taken out.
+        batches: usize,
+    },
     /// A member is not as it was before the run.
     BalancerDiffers {
         /// `backend/server`.

@@ -76,3 +76,30 @@ fn every_file_opens_by_saying_what_it_owns() {
         assert!(text.starts_with("//! "), "{} does not open with `//!`", file.display());
     }
 }
+
+#[test]
+fn every_test_that_a_pitfall_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("tests/real/PITFALLS.md")).unwrap();
+    let rows: Vec<&str> =
+        table.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| #") && !l.starts_with("| -")).collect();
+    assert_eq!(rows.len(), 26);
+    let mut code = String::new();
+    let mut dirs = vec![root.join("src"), root.join("tests")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                code.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    for row in rows {
+        let tests = row.split('`').skip(1).step_by(2).filter(|t| t.matches('_').count() > 2);
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "there is no test {test}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::batches::{self, Walk};
-use super::{Plan, Verb, lasting, stages};
+use super::{Plan, Verb, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
@@ -84,8 +84,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
         refuse_what_cannot_drain(config, &facts.members, &batches, &mut blockers);
-        let lasting = config.balancer.as_ref().and_then(|b| lasting::told(b, &facts.members, &servers, &batches));
-        notices.extend(lasting.map(|text| Warning::Note { text }));
+        notices.extend(waits(config, &facts.members, &batches));
         for server in servers.iter().filter(|s| s.is_web()) {
             let ours = facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained);
             let out = |m: &&MemberFacts| m.member == server.lb && m.admin != Admin::Ready && !ours;
@@ -341,6 +340,23 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             }
         }
     }
+}
+
+/// Adds up what waiting for a balancer that lags will cost; nothing where it does not.
+fn waits(config: &Config, members: &[MemberFacts], batches: &[Vec<ServerName>]) -> Option<Warning> {
+    let balancer = config.balancer.as_ref()?;
+    let every = balancer.wait_after_drain + balancer.min_healthy_time + balancer.wait_after_restore;
+    let drained = |batch: &&Vec<ServerName>| config.servers.iter().any(|s| s.is_web() && batch.contains(&s.name));
+    let of = |batch: &Vec<ServerName>| {
+        let servers = config.servers.iter().filter(|s| s.is_web() && batch.contains(&s.name));
+        let own = servers.flat_map(|s| members.iter().filter(|m| m.member == s.lb));
+        // Servers of a batch, and their places, wait side by side.
+        let (out, back) = own.fold((0, 0), |(out, back), m| (m.out_takes.max(out), m.back_takes.max(back)));
+        every.as_secs().saturating_add(out).saturating_add(back)
+    };
+    let all: Vec<u64> = batches.iter().filter(drained).map(of).collect();
+    let seconds = all.iter().fold(0u64, |sum, one| sum.saturating_add(*one));
+    (seconds > 0).then_some(Warning::WaitsForBalancer { seconds, batches: all.len() })
 }
 
 /// Refuses a walk that would leave a backend with fewer members in service than `min_in_service`.

@@ -6,7 +6,6 @@
 pub mod batches;
 pub mod build;
 pub mod journal;
-pub mod lasting;
 pub mod past;
 pub mod stages;
 pub mod unwind;

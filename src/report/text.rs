@@ -128,6 +128,11 @@ pub fn warning(warning: &Warning) -> String {
             count(usize::try_from(*open).unwrap_or(usize::MAX), "connection"),
             seconds(*waited)
         ),
+        Warning::WaitsForBalancer { seconds: all, batches } => format!(
+            "waiting for the balancer to follow takes {} in all, for {}",
+            seconds(as_seconds(*all)),
+            if *batches == 1 { "1 batch".to_owned() } else { format!("{batches} batches") }
+        ),
         Warning::BalancerDiffers { member, was, now } => {
             format!("{} was {} in its balancer before the run, and is now: {}", clean(member), clean(was), clean(now))
         }
@@ -203,6 +208,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         Warning::SerialAdvised
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
+        | Warning::WaitsForBalancer { .. }
         | Warning::Quiet { .. }
         | Warning::Waited { .. }
         | Warning::ReturnsTo { .. }

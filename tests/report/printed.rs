@@ -289,6 +289,8 @@ fn every_warning() -> Vec<Warning> {
         Warning::SerialAdvised,
         Warning::StaysInTraffic,
         Warning::NoHealthCheck,
+        Warning::WaitsForBalancer { seconds: 150, batches: 3 },
+        Warning::BalancerDiffers { member: "shop/web1".into(), was: "UP".into(), now: "MAINT\u{1b}[0m".into() },
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: "Installing nokogiri".into() },
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: String::new() },
         Warning::DrainIncomplete { open: 2, waited: 30.0 },
