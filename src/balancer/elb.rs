@@ -1,37 +1,25 @@
 //! Target groups of AWS's application and network load balancers.
 //!
-//! A server's places are every port it has in every configured group. Owns what a target's state means; how long anything
-//! is waited for is the [`super::Walk`]'s. Attributes of groups are read, never changed.
+//! A server's places are every port it has in every configured group. Owns finding them, and the calls that change them;
+//! what a target's state means is [`target`]'s, and how long anything is waited for the [`super::Walk`]'s. Attributes of
+//! groups are read, never changed.
+
+pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{
-    ProtocolEnum, TargetAdministrativeOverrideStateEnum, TargetDescription, TargetHealthDescription,
-    TargetHealthReasonEnum, TargetHealthStateEnum, TargetTypeEnum,
-};
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
+use target::{AT, Group, LAG, NETWORK_LAG, Own, Spot, Stands, Target, describe, list, usual_ports};
 use tokio::sync::OnceCell;
 
 use super::aws::identity::{Identities, Told, Written};
 use super::aws::{self, Access, Asked, error};
 use super::walk::{Pace, Reading, Steer};
-use super::{Admin, Around, BalancerError, MemberFacts};
+use super::{Around, BalancerError, MemberFacts};
 use crate::config::Aws;
-
-/// How errors and records name it.
-const AT: &str = "elb";
-/// How long requests have been seen to arrive after a target was taken out (an application balancer: 17 s).
-const LAG: Duration = Duration::from_secs(20);
-/// The same of a network balancer, whose nodes learn slowly.
-const NETWORK_LAG: Duration = Duration::from_secs(120);
-/// How long a registered target waits for its first check.
-const BACK: u64 = 30;
-/// The same of a network balancer.
-const NETWORK_BACK: u64 = 180;
 
 /// Steers target groups.
 pub struct Elb {
@@ -50,28 +38,6 @@ struct Ready {
     groups: Vec<Group>,
 }
 
-/// What a target group is.
-#[derive(Debug, Clone)]
-struct Group {
-    arn: String,
-    name: String,
-    /// Targets are addresses, not instances.
-    addresses: bool,
-    port: i32,
-    network: bool,
-    /// `deregistration_delay.timeout_seconds`.
-    delay: u64,
-    back_takes: u64,
-}
-
-/// One target: the same instance may be in one group with several ports.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Spot {
-    group: String,
-    id: String,
-    port: i32,
-}
-
 #[derive(Debug, Clone, Default)]
 struct Known {
     zone: Option<String>,
@@ -79,34 +45,19 @@ struct Known {
     out: bool,
 }
 
-/// What a snapshot must hold to register the same target again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Own {
-    #[serde(flatten)]
+/// A place to be told of.
+struct Wanted<'a> {
+    name: &'a str,
+    group: &'a Group,
+    /// All targets of the group.
+    targets: &'a [Target],
     spot: Spot,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<String>,
 }
 
-/// A target as AWS lists it.
-#[derive(Debug, Clone)]
-struct Target {
-    id: String,
-    port: i32,
-    zone: Option<String>,
-    stands: Stands,
-}
-
-/// How a target stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stands {
-    admin: Admin,
-    in_service: bool,
-    /// Not even registered, which is the only proof that a drain has ended.
-    gone: bool,
-    /// Registered, but no balancer uses it.
-    idle: bool,
-    status: String,
+impl Wanted<'_> {
+    fn listed(&self) -> Option<&Target> {
+        self.targets.iter().find(|t| t.id == self.spot.id && t.port == self.spot.port)
+    }
 }
 
 impl Elb {
@@ -172,80 +123,65 @@ impl Elb {
         }
         let mut errors = Vec::new();
         let told = self.told(ready, &listed, lb_names, &mut errors).await;
-        let mut wanted: Vec<(&String, &Group, &[Target], BTreeSet<Spot>)> = Vec::new();
         let refused: Vec<Option<String>> = errors.iter().map(|(name, _)| name.clone()).collect();
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
         for name in lb_names.iter().filter(|name| !refused.contains(&Some((*name).clone()))) {
             for (group, targets) in ready.groups.iter().zip(&listed) {
                 match self.spots(name, group, targets, told.get(name)) {
-                    Ok(spots) => wanted.push((name, group, targets, spots)),
+                    Ok(spots) => wanted.extend(spots.into_iter().map(|spot| Wanted { name, group, targets, spot })),
                     Err(error) => errors.push((Some(name.clone()), error)),
                 }
             }
         }
         // What is not listed any more is asked about by name: that answer is the proof.
-        let asked: BTreeSet<&Spot> = {
-            let mut known = self.known();
-            let absent = |known: &mut BTreeMap<Spot, Known>, targets: &[Target], spot: &Spot| {
-                let found = targets.iter().find(|t| t.id == spot.id && t.port == spot.port);
-                let entry = known.entry(spot.clone()).or_default();
-                match found {
-                    Some(target) => {
-                        *entry = Known { zone: target.zone.clone(), out: target.stands.gone };
-                        false
-                    }
-                    None => !entry.out,
-                }
-            };
-            wanted
-                .iter()
-                .flat_map(|(_, _, targets, spots)| {
-                    let known = &mut known;
-                    spots.iter().filter(|spot| absent(known, targets, spot)).collect::<Vec<_>>()
-                })
-                .collect()
-        };
+        let absent: Vec<&Spot> = wanted.iter().filter(|w| self.is_to_be_proven(w)).map(|w| &w.spot).collect();
         let proofs = join_all(ready.groups.iter().map(|group| {
-            let spots: Vec<&Spot> = asked.iter().filter(|s| s.group == group.arn).copied().collect();
+            let spots: Vec<&Spot> = absent.iter().filter(|s| s.group == group.arn).copied().collect();
             async move { if spots.is_empty() { Ok(Vec::new()) } else { list(&ready.client, group, &spots).await } }
         }));
         let mut proven: BTreeMap<Spot, Stands> = BTreeMap::new();
         for (group, answer) in ready.groups.iter().zip(proofs.await) {
             match answer {
-                Ok(targets) => proven.extend(
-                    targets.into_iter().map(|t| (Spot { group: group.arn.clone(), id: t.id, port: t.port }, t.stands)),
-                ),
+                Ok(targets) => proven.extend(targets.into_iter().map(|t| (t.spot(group), t.stands))),
                 Err(error) => return Reading::failed(error),
             }
         }
         let mut members = Vec::new();
-        let mut known = self.known();
-        for (name, group, targets, spots) in wanted {
-            for spot in spots {
-                let entry = known.entry(spot.clone()).or_default();
-                let found = targets.iter().find(|t| t.id == spot.id && t.port == spot.port).map(|t| &t.stands);
-                let stands = match found.or(proven.get(&spot)) {
-                    Some(stands) => stands.clone(),
-                    None if entry.out => Stands::gone(),
-                    // Neither listed nor spoken of: nothing is proven.
-                    None => Stands {
-                        admin: Admin::Drain,
-                        in_service: false,
-                        gone: false,
-                        idle: false,
-                        status: "not listed".into(),
-                    },
-                };
-                entry.out = stands.gone;
-                if stands.idle {
-                    let detail = format!("it gets no traffic from this target group: {}", stands.status);
-                    let hint = "a listener must use the group, in the zone of the target; or take the group out of `target_groups`";
-                    errors.push((Some(name.clone()), error(AT, Some(format!("{}/{name}", group.name)), detail, hint)));
-                    continue;
-                }
-                members.push(self.facts(name, group, targets, &spot, entry.zone.clone(), stands));
+        for place in &wanted {
+            let (stands, zone) = self.learn(place, proven.get(&place.spot));
+            if stands.idle {
+                let detail = format!("it gets no traffic from this target group: {}", stands.status);
+                let hint =
+                    "a listener must use the group, in the zone of the target; or take it out of `target_groups`";
+                let member = format!("{}/{}", place.group.name, place.name);
+                errors.push((Some(place.name.to_owned()), error(AT, Some(member), detail, hint)));
+                continue;
             }
+            members.push(self.facts(place, stands, zone));
         }
         Reading { members, errors }
+    }
+
+    /// Tells whether a place is not listed, and AWS has not said why since it was.
+    fn is_to_be_proven(&self, place: &Wanted<'_>) -> bool {
+        place.listed().is_none() && !self.known().get(&place.spot).is_some_and(|known| known.out)
+    }
+
+    /// Decides how a place stands, and keeps what will not be told again; also returns its zone.
+    fn learn(&self, place: &Wanted<'_>, proof: Option<&Stands>) -> (Stands, Option<String>) {
+        let mut known = self.known();
+        let entry = known.entry(place.spot.clone()).or_default();
+        let stands = match (place.listed(), proof) {
+            (Some(target), _) => {
+                entry.zone.clone_from(&target.zone);
+                target.stands.clone()
+            }
+            (None, Some(stands)) => stands.clone(),
+            (None, None) if entry.out => Stands::gone(),
+            (None, None) => Stands::unproven(),
+        };
+        entry.out = stands.gone;
+        (stands, entry.zone.clone())
     }
 
     /// Asks those servers who they are whose targets cannot be told otherwise.
@@ -348,15 +284,8 @@ impl Elb {
         Ok(spots)
     }
 
-    fn facts(
-        &self,
-        name: &str,
-        group: &Group,
-        targets: &[Target],
-        spot: &Spot,
-        zone: Option<String>,
-        stands: Stands,
-    ) -> MemberFacts {
+    fn facts(&self, place: &Wanted<'_>, stands: Stands, zone: Option<String>) -> MemberFacts {
+        let Wanted { name, group, targets, spot } = place;
         let others: BTreeSet<&str> =
             targets.iter().filter(|t| t.id != spot.id && t.stands.in_service).map(|t| t.id.as_str()).collect();
         let mut all: BTreeSet<&str> = targets.iter().map(|t| t.id.as_str()).collect();
@@ -365,7 +294,7 @@ impl Elb {
         MemberFacts {
             at: AT.to_owned(),
             backend: if spot.port == group.port { group.name.clone() } else { format!("{}:{}", group.name, spot.port) },
-            member: name.to_owned(),
+            member: (*name).to_owned(),
             admin: stands.admin,
             in_service: stands.in_service,
             status: stands.status,
@@ -467,71 +396,6 @@ impl Steer for Elb {
     }
 }
 
-impl Own {
-    fn target(&self) -> TargetDescription {
-        let target = TargetDescription::builder().id(&self.spot.id).port(self.spot.port);
-        target.set_availability_zone(self.zone.clone()).build()
-    }
-}
-
-impl Stands {
-    fn gone() -> Self {
-        Self { admin: Admin::Maint, in_service: false, gone: true, idle: false, status: "not registered".to_owned() }
-    }
-
-    fn read(target: &TargetHealthDescription) -> Self {
-        let health = target.target_health();
-        let state = health.and_then(|h| h.state());
-        let reason = health.and_then(|h| h.reason());
-        let mut status = state.map_or("without a state", |s| s.as_str()).to_owned();
-        if let Some(reason) = reason {
-            status.push_str(&format!(" ({})", reason.as_str()));
-        }
-        if let Some(text) = health.and_then(|h| h.description()) {
-            status.push_str(&format!(": {text}"));
-        }
-        let shifted = target.administrative_override().and_then(|o| o.state());
-        let shifted = shifted.is_some_and(|s| *s == TargetAdministrativeOverrideStateEnum::ZonalShiftActive);
-        if shifted {
-            status.push_str("; its zone is shifted away from");
-        }
-        let stands = |admin, in_service| Self { admin, in_service, gone: false, idle: false, status: status.clone() };
-        match (state, reason) {
-            (Some(TargetHealthStateEnum::Healthy), _)
-            // Nobody checks it, so it gets traffic.
-            | (Some(TargetHealthStateEnum::Unavailable), Some(TargetHealthReasonEnum::HealthCheckDisabled)) => {
-                stands(Admin::Ready, !shifted)
-            }
-            (Some(TargetHealthStateEnum::Draining), _) => stands(Admin::Drain, false),
-            // "Unused" alone may only mean that no listener uses the group: requests come as soon as one does.
-            (Some(TargetHealthStateEnum::Unused), Some(TargetHealthReasonEnum::NotRegistered)) => Self::gone(),
-            (Some(TargetHealthStateEnum::Unused), Some(TargetHealthReasonEnum::NotInUse)) => {
-                Self { idle: true, ..stands(Admin::Ready, false) }
-            }
-            // Registered, and whatever AWS may yet invent is no proof of anything else.
-            _ => stands(Admin::Ready, false),
-        }
-    }
-}
-
-/// Tells on which ports a server would be that is not in a group: on those where all others are.
-fn usual_ports(group: &Group, targets: &[Target], name: &str) -> Result<BTreeSet<i32>, BalancerError> {
-    let mut ports: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
-    for target in targets {
-        ports.entry(&target.id).or_default().insert(target.port);
-    }
-    let mut kinds: BTreeSet<BTreeSet<i32>> = ports.into_values().collect();
-    match (kinds.pop_first(), kinds.is_empty()) {
-        (None, _) => Ok([group.port].into()),
-        (Some(ports), true) => Ok(ports),
-        (Some(_), false) => {
-            let detail = "it is not in the target group, whose targets have different ports".to_owned();
-            let hint = "write its port into `lb` in [[servers]], as \"i-…:8080\"";
-            Err(error(AT, Some(format!("{}/{name}", group.name)), detail, hint))
-        }
-    }
-}
-
 fn unregistered(name: &str, id: &str, why: &str) -> BalancerError {
     let detail = format!("{id} is in none of the target groups, and {why}");
     error(
@@ -540,88 +404,6 @@ fn unregistered(name: &str, id: &str, why: &str) -> BalancerError {
         detail,
         "correct `lb` in [[servers]], or register it with `aws elbv2 register-targets`",
     )
-}
-
-/// Asks what one group is.
-async fn describe(client: &Client, configured: &str) -> Result<Group, BalancerError> {
-    let asked = |action| Asked { at: AT, member: Some(configured.to_owned()), action };
-    let call = client.describe_target_groups();
-    let call = if configured.starts_with("arn:") { call.target_group_arns(configured) } else { call.names(configured) };
-    let answer = call.send().await.map_err(|refusal| {
-        let missing = aws::code(&refusal) == "TargetGroupNotFound";
-        let mut error = asked("DescribeTargetGroups").failed(refusal);
-        if missing {
-            error.hint =
-                "compare `target_groups` with `aws elbv2 describe-target-groups`; is it this region and account?"
-                    .to_owned();
-        }
-        error
-    })?;
-    let bad = |detail: String, hint: &str| error(AT, Some(configured.to_owned()), detail, hint);
-    let group = answer
-        .target_groups()
-        .first()
-        .ok_or_else(|| bad("AWS knows no such target group".to_owned(), "correct `target_groups`"))?;
-    let addresses = match group.target_type() {
-        Some(TargetTypeEnum::Instance) | None => false,
-        Some(TargetTypeEnum::Ip) => true,
-        Some(other) => {
-            let detail = format!("targets of this group are of the type {}, which no server can be", other.as_str());
-            return Err(bad(detail, "name a group of the type instance or ip"));
-        }
-    };
-    let (Some(arn), Some(port)) = (group.target_group_arn(), group.port()) else {
-        return Err(bad("AWS tells no ARN or no port of it".to_owned(), ""));
-    };
-    let call = client.describe_target_group_attributes().target_group_arn(arn);
-    let answer = call.send().await.map_err(|refusal| asked("DescribeTargetGroupAttributes").failed(refusal))?;
-    let seconds = |key: &str, default: u64| {
-        let found = answer.attributes().iter().find(|a| a.key() == Some(key));
-        found.and_then(|a| a.value()?.parse().ok()).unwrap_or(default)
-    };
-    let network = !matches!(group.protocol(), Some(ProtocolEnum::Http | ProtocolEnum::Https));
-    let base = if network { NETWORK_BACK } else { BACK };
-    let checks =
-        aws::checks(group.health_check_interval_seconds().unwrap_or(30), group.healthy_threshold_count().unwrap_or(5));
-    Ok(Group {
-        arn: arn.to_owned(),
-        name: group.target_group_name().unwrap_or(configured).to_owned(),
-        addresses,
-        port,
-        network,
-        delay: seconds("deregistration_delay.timeout_seconds", 300),
-        back_takes: base + checks + seconds("slow_start.duration_seconds", 0),
-    })
-}
-
-/// Asks how all targets of a group stand, or these.
-async fn list(client: &Client, group: &Group, spots: &[&Spot]) -> Result<Vec<Target>, BalancerError> {
-    let named = spots.iter().map(|s| TargetDescription::builder().id(&s.id).port(s.port).build()).collect();
-    let named = Some(named).filter(|n: &Vec<_>| !n.is_empty());
-    let call = client.describe_target_health().target_group_arn(&group.arn).set_targets(named);
-    let answer = match call.send().await {
-        Ok(answer) => answer,
-        // Nothing of what it does not list is a target to it.
-        Err(refusal) if !spots.is_empty() && aws::code(&refusal) == "InvalidTarget" => {
-            let gone = |s: &&Spot| Target { id: s.id.clone(), port: s.port, zone: None, stands: Stands::gone() };
-            return Ok(spots.iter().map(gone).collect());
-        }
-        Err(refusal) => {
-            let asked = Asked { at: AT, member: Some(group.name.clone()), action: "DescribeTargetHealth" };
-            return Err(asked.failed(refusal));
-        }
-    };
-    let read = |described: &TargetHealthDescription| {
-        let target = described.target()?;
-        Some(Target {
-            id: target.id()?.to_owned(),
-            port: target.port().unwrap_or(group.port),
-            // Only an address may be registered with one.
-            zone: target.availability_zone().filter(|_| group.addresses).map(str::to_owned),
-            stands: Stands::read(described),
-        })
-    };
-    Ok(answer.target_health_descriptions().iter().filter_map(read).collect())
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::Admin;
 use super::super::aws::tests::responder::{Group, Responder, State, Target};
 use super::super::aws::tests::{around, keys};
 use super::super::{Drained, Draining, Snapshot, Walk, walk};
-use super::*;
+use super::target::Stands;
+use super::{Access, Aws, BalancerError, Duration, Elb, Steer};
 use crate::config::{BalancerKind, LoadBalancer, OnDrainTimeout};
 
 const A: &str = "i-0a";
@@ -75,7 +77,6 @@ async fn every_port_in_every_group_is_taken_out_and_put_back_exactly() {
 
     let drained = drain(&walk, A, &found).await.unwrap();
     assert_eq!(drained.left, Some(0));
-    assert!(drained.waited >= Duration::from_millis(60), "{drained:?}: it was draining for longer");
     let mut out = changes(&responder);
     out.sort();
     let deregistered =
@@ -437,7 +438,9 @@ async fn an_instance_that_cannot_be_registered_stays_out_and_says_why() {
 
 #[test]
 fn what_a_state_means() {
-    use aws_sdk_elasticloadbalancingv2::types::TargetHealth;
+    use aws_sdk_elasticloadbalancingv2::types::{
+        TargetHealth, TargetHealthDescription, TargetHealthReasonEnum, TargetHealthStateEnum,
+    };
     let read = |state: &str, reason: &str| {
         let health = TargetHealth::builder().state(TargetHealthStateEnum::from(state));
         let health = if reason.is_empty() { health } else { health.reason(TargetHealthReasonEnum::from(reason)) };

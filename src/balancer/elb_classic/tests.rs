@@ -55,7 +55,8 @@ async fn a_draining_instance_that_says_in_service_is_neither_out_nor_back() {
         assert_eq!((member.backend.as_str(), member.others_in_service, member.size), ("shop-elb", 1, 2));
         assert_eq!((member.out_takes, member.back_takes, member.status.as_str()), (300, 60, "InService"));
         let drained = drain(&walk, A, &before).await.unwrap();
-        assert!(drained.left == Some(0) && drained.waited >= Duration::from_millis(100), "{drained:?}");
+        assert_eq!(drained.left, Some(0));
+        // It only goes when its time is over.
         assert!(responder.with(|s| !s.classic["shop-elb"].instances.contains_key(A)));
         assert!(walk.still_out(A).await.unwrap());
         walk.restore(A, &before, &mut |_| {}, &CancellationToken::new()).await.unwrap();
