@@ -965,6 +965,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
         calls::takeover(&site, &owner(), &run),
+        calls::identity("http://127.0.0.1:1", "/nonexistent", limit),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();

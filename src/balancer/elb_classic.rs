@@ -173,9 +173,10 @@ impl ElbClassic {
         for name in lb_names {
             match self.identities.written(name) {
                 Written::Instance(id, None) if registered(&id) => drop(ids.insert(name.clone(), id)),
-                Written::Instance(_, None) | Written::Name => asked.push(name),
-                Written::Instance(_, Some(_)) | Written::Address(..) => {
-                    let detail = "a classic load balancer knows instances, and neither addresses nor ports".to_owned();
+                // A host that stands in the file with its address has that for a name.
+                Written::Instance(_, None) | Written::Address(_, None) | Written::Name => asked.push(name),
+                Written::Instance(_, Some(_)) | Written::Address(_, Some(_)) => {
+                    let detail = "a classic load balancer knows instances, and no ports".to_owned();
                     let found =
                         error(AT, Some(name.clone()), detail, "write `lb = \"i-…\"` in [[servers]], or leave it out");
                     errors.push((Some(name.clone()), found));

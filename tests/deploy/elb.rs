@@ -172,6 +172,72 @@ async fn without_credentials_nothing_begins_and_that_is_said() {
     assert_eq!(responder.calls(), [""; 0]);
 }
 
+/// Tells whoever asks it properly that it is this instance; returns its port.
+fn metadata(id: &'static str) -> u16 {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let has = |text: &str| request.iter().any(|line| line.starts_with(text));
+            let body = match (
+                has("PUT /latest/api/token"),
+                has("GET /latest/meta-data/instance-id"),
+                has("X-aws-ec2-metadata-token: T"),
+            ) {
+                (true, _, _) => "T",
+                (_, true, true) => id,
+                _ => "",
+            };
+            let _ =
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_asked_who_they_are() {
+    let firmware = std::fs::read_to_string("/sys/devices/virtual/dmi/id/board_asset_tag").unwrap_or_default();
+    if firmware.starts_with("i-") {
+        // This machine is an instance itself, and all its servers would say so.
+        return;
+    }
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    for (server, id) in stack.fleet.servers().iter().zip(IDS) {
+        // What is asked of the metadata service's address goes to this machine's loopback instead.
+        let rule = format!("connect-to = \"169.254.169.254:80:127.0.0.1:{}\"\n", metadata(id));
+        std::fs::write(server.home().join(".curlrc"), rule).unwrap();
+    }
+    let web = Group::of(80, &IDS[..2]);
+    let responder = Responder::start(State { groups: [("web".to_owned(), web)].into(), ..State::default() }).await;
+    let hosts: Vec<String> = stack.fleet.servers().iter().map(|s| s.ip().to_string()).collect();
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    behind(&stack, &names, &groups(&["web"]));
+    stack.release(&Sample::good("1"));
+    run(&stack, &responder.endpoint, &["deploy"]).await.expect(0);
+    stack.assert_all("1");
+    let calls: Vec<String> = responder.calls().into_iter().filter(|c| !c.starts_with("Describe")).collect();
+    assert_eq!(calls[..2], ["DeregisterTargets web i-0a:80", "RegisterTargets web i-0a:80"]);
+    // By hand, in processes of their own: nobody lists it any more, and its server says which it is.
+    run(&stack, &responder.endpoint, &["lb", "drain", names[1]]).await.expect(0);
+    assert_eq!(responder.target("web", IDS[1], 80), None);
+    let ran = run(&stack, &responder.endpoint, &["lb", "status"]).await.expect(3);
+    assert!(ran.stdout.contains("not registered") && ran.stdout.contains("web on elb: 1 of 2 in service"), "{ran}");
+    run(&stack, &responder.endpoint, &["lb", "restore", names[1]]).await.expect(0);
+    assert_eq!(responder.target("web", IDS[1], 80).as_deref(), Some("healthy"));
+    // A slip in the file is noticed, since the server knows better.
+    responder.with(|s| drop(s.groups.get_mut("web").unwrap().targets.remove(&(IDS[1].to_owned(), 80))));
+    behind(&stack, &[IDS[0], IDS[2]], &groups(&["web"]));
+    let ran = run(&stack, &responder.endpoint, &["check"]).await;
+    assert!(
+        ran.code != 0 && ran.printed().contains("the file says that it is i-0c, and it says that it is i-0b"),
+        "{ran}"
+    );
+}
+
 /// A server of moto, which speaks AWS's interfaces; ends with the value.
 struct Moto {
     child: std::process::Child,

@@ -117,12 +117,12 @@ async fn an_unhealthy_instance_is_registered_and_does_not_count() {
 #[tokio::test]
 async fn what_it_cannot_know_is_refused() {
     let responder = Responder::start(classic(|_| {})).await;
-    let names = ["10.0.0.4", "i-0a:80", "i-0c", "web1"];
+    let names = ["10.0.0.4:80", "i-0a:80", "i-0c", "web1"];
     let walk = walking(&responder, &names, |_| {});
     let errors = walk.facts(&names.map(str::to_owned)).await.unwrap_err();
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 4, "{texts:?}");
-    assert!(texts[0].contains("neither addresses nor ports") && texts[1].contains("neither addresses nor ports"));
+    assert!(texts[0].contains("no ports") && texts[1].contains("no ports"));
     assert!(texts[2].contains("i-0c is in none of the load balancers"), "{texts:?}");
     assert!(texts[3].contains("web1"), "{texts:?}");
     let missing =
