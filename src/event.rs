@@ -93,6 +93,9 @@ pub enum Event {
         /// Why it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         failure: Option<Box<Failure>>,
+        /// What a transfer sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent: Option<Sent>,
     },
     /// Taking a step back begins.
     UndoStarted {
@@ -199,6 +202,21 @@ pub enum StepOutcome {
 pub enum Stream {
     Stdout,
     Stderr,
+}
+
+/// What a transfer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// So many bytes, compressed.
+    pub bytes: u64,
+    /// So many are all of the release.
+    pub whole: u64,
+    /// New or changed files and links, when only those were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// What was removed and not replaced, when only the difference was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u64>,
 }
 
 /// How far a step is.

@@ -67,6 +67,17 @@ pub struct ServerFacts {
     pub no_proc: bool,
     /// It can unpack zstd; otherwise releases are sent with gzip.
     pub zstd: bool,
+    /// The tree that was pushed last, where it is kept.
+    pub cache: Option<CacheFacts>,
+}
+
+/// A tree that a server keeps: what the next one is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFacts {
+    /// The digest of its listing.
+    pub tree: String,
+    /// Kilobytes that it takes; 0 when nobody wrote it down.
+    pub kb: u64,
 }
 
 /// A release directory on a server.
@@ -230,11 +241,20 @@ impl ServerFacts {
             }
             "no_proc" => self.no_proc = true,
             "zstd" => self.zstd = true,
+            // What cannot be read is no cache: it is made anew.
+            "cache" => {
+                let (tree, kb) = value.split_once(' ').unwrap_or((value, ""));
+                let fit = tree.len() == 64 && tree.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                self.cache = fit.then(|| CacheFacts { tree: tree.to_owned(), kb: kb.trim().parse().unwrap_or(0) });
+            }
             _ => {}
         }
         Ok(())
     }
 }
+
+/// The key of a lock's owner that says whose work it guards, where that is another's.
+pub const ORIGIN: &str = "recovers";
 
 impl LockFacts {
     /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`, or only looked.
@@ -250,6 +270,11 @@ impl LockFacts {
     /// The run that holds it; empty when it does not say.
     pub fn run(&self) -> &str {
         self.owner.get("run").map(String::as_str).unwrap_or_default()
+    }
+
+    /// The run whose work it guards: its own, or that of the dead run which it began to recover.
+    pub fn origin(&self) -> &str {
+        self.owner.get(ORIGIN).map_or_else(|| self.run(), String::as_str)
     }
 
     fn take(&mut self, answer: &Answer) -> Result<(), ()> {
@@ -332,6 +357,17 @@ mod tests {
             assert!(ServerFacts::read(&answers(&lines)).is_err(), "{key}");
         }
         assert!(with(&[("fail", "bad_root no HOME")]).unwrap_err().contains("no HOME"));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_read_is_none() {
+        let tree = "0123456789abcdef".repeat(4);
+        let cache = |value: &str| with(&[("cache", value)]).unwrap().cache;
+        assert_eq!(cache(&format!("{tree} 512")), Some(CacheFacts { tree: tree.clone(), kb: 512 }));
+        assert_eq!(cache(&format!("{tree} lots")), Some(CacheFacts { tree: tree.clone(), kb: 0 }));
+        for odd in ["", "0123", &tree.to_uppercase(), "../../../etc 1"] {
+            assert_eq!(cache(odd), None, "{odd}");
+        }
     }
 
     #[test]

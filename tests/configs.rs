@@ -71,6 +71,7 @@ fn show(config: &Config) -> String {
         balancer,
         health,
         build,
+        build_on,
         migrate,
         shared,
         env,
@@ -84,7 +85,11 @@ fn show(config: &Config) -> String {
     for server in servers {
         writeln!(out, "server: {server:?}").unwrap();
     }
-    write!(out, "balancer: {balancer:#?}\nhealth: {health:#?}\nbuild: {build:#?}\nmigrate: {migrate:#?}\n").unwrap();
+    write!(
+        out,
+        "balancer: {balancer:#?}\nhealth: {health:#?}\nbuild: {build_on:?} {build:#?}\nmigrate: {migrate:#?}\n"
+    )
+    .unwrap();
     write!(out, "shared: {shared:#?}\nenv: {env:#?}\nsecrets: {secrets:#?}\nhooks: {hooks:#?}\n").unwrap();
     writeln!(out, "timeouts: {timeouts:#?}").unwrap();
     out

@@ -21,7 +21,7 @@ use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
 use pitcrew::remote::calls::{self, Behind, Dir, Expected, Mark};
 use pitcrew::remote::{COMMAND_LIMIT, Call, Nonce, Param, Script};
-use server::{Server, everywhere, id, owner, require, run, tarball};
+use server::{Server, everywhere, id, owner, packed, require, run, tarball};
 
 const A: &str = "20260101000000";
 const B: &str = "20260102000000";
@@ -168,7 +168,7 @@ fn of_many_who_recover_one_takes_the_lock_over() {
                         let mut owner = owner();
                         owner.run = RunId(format!("recovery{n}"));
                         scope.spawn(move || {
-                            (server.run(&calls::takeover(&site, &owner, from)).status == 0).then_some(owner.run)
+                            (server.run(&calls::takeover(&site, &owner, from, from)).status == 0).then_some(owner.run)
                         })
                     })
                     .collect();
@@ -181,7 +181,7 @@ fn of_many_who_recover_one_takes_the_lock_over() {
             assert_eq!(server.probe(&[]).journal.len(), 1);
             server.run(&calls::renew(&site, from, "")).refused("lock_lost");
             server.run(&calls::unlock(&site, &winners[0])).ok();
-            assert_eq!(server.run(&calls::takeover(&site, &owner(), from)).ok().value("lock"), Some("free"));
+            assert_eq!(server.run(&calls::takeover(&site, &owner(), from, from)).ok().value("lock"), Some("free"));
         }
     });
 }
@@ -210,7 +210,7 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
         }
         let mut other = owner();
         other.run = RunId("recovery".into());
-        let taken = server.run(&calls::takeover(&site, &other, &run())).ok();
+        let taken = server.run(&calls::takeover(&site, &other, &run(), &run())).ok();
         assert_eq!(taken.value("taken"), Some("over"), "{taken:?}");
         for ended in left {
             let ended = ended.join().unwrap();
@@ -432,6 +432,8 @@ fn a_transfer_is_whole_or_nothing() {
             ("half", &whole[..whole.len() / 2]),
             ("no gzip", b"hello, this is no archive"),
             ("another revision", &tarball("abc124")),
+            // All else is there, REVISION too: only tar itself tells that one file is not, as on a disk that is full.
+            ("a file that cannot be unpacked", &packed(&[("REVISION", "abc123\n"), ("a", ""), ("a/b", "")])),
         ] {
             let refused = server.send(&call, payload).refused("bad_payload");
             assert!(!refused.value("fail").unwrap().is_empty(), "{what}");
@@ -946,11 +948,16 @@ fn shellcheck_has_nothing_to_say() {
     let limit = Duration::from_secs(60);
     let (a, run) = (id(A), run());
     let shared = Shared { dirs: vec!["log".into()], files: vec![".env".into()] };
+    let fetched = calls::Mirrored { url: "u", origin: "", login: None, deploy_key: "", host_keys: &[] };
+    let linked = calls::Linked { url: "u", sha256: "x", secret: true };
     let calls = [
         calls::probe(&site, &[".env".into()]),
         calls::lock(&site, &owner()),
         calls::unlock(&site, &run),
         calls::transfer(&site, &run, &a, &Revision("x".into())),
+        calls::fetch(&site, &run, &a, &Revision("x".into()), &fetched),
+        calls::download(&site, &run, &a, &Revision("x".into()), &linked),
+        calls::listing(&site, "0"),
         calls::link(&site, &run, &a, &shared),
         calls::command(&site, Dir::Current, "true"),
         calls::switch(&site, &run, None, Some(&a)),
@@ -964,7 +971,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::history(&site),
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
-        calls::takeover(&site, &owner(), &run),
+        calls::takeover(&site, &owner(), &run, &run),
         calls::identity("http://127.0.0.1:1", "/nonexistent", limit),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();

@@ -80,7 +80,7 @@ fn tree<const N: usize>(nodes: [(&str, Node); N]) -> Tree {
 // --- packing and unpacking --------------------------------------------------------------------------------------------
 
 fn source(kind: SourceKind, at: &Path) -> Source {
-    Source { kind, path: at.into(), reference: "HEAD".into() }
+    Source::local(kind, at)
 }
 
 fn both(source: &Source, reference: Option<&str>) -> Result<(Resolved, Package), SourceError> {

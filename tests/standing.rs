@@ -6,8 +6,10 @@ mod server;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Child;
+use std::sync::Arc;
 
 use pitcrew::remote::calls::{self, Dir};
+use pitcrew::remote::kept::Kept;
 use pitcrew::remote::standing::Standing;
 use pitcrew::remote::{Answer, Call, Nonce};
 
@@ -38,14 +40,21 @@ impl Said {
     }
 }
 
+fn text(server: &Server) -> Arc<Kept> {
+    Arc::new(Kept::new(calls::all_of(&server.site())).unwrap())
+}
+
 fn standing(server: &Server) -> Standing {
-    Standing::new(calls::all_of(&server.site())).unwrap()
+    Standing::whole(text(server))
 }
 
 /// Runs them all in one exec; also what else was printed.
 fn all(server: &Server, scripts: &[Call]) -> (Vec<Said>, String) {
-    let mut standing = standing(server);
-    let wired = standing.wired();
+    all_in(server, standing(server), scripts)
+}
+
+fn all_in(server: &Server, mut standing: Standing, scripts: &[Call]) -> (Vec<Said>, String) {
+    let wired = standing.wired().unwrap();
     let mut input = wired.head.to_vec();
     let mut nonces = Vec::new();
     for call in scripts {
@@ -129,7 +138,7 @@ fn a_first_deploy_through_a_link_finds_its_own_release() {
         std::os::unix::fs::symlink(&aside, parent).unwrap();
         let site = server.site();
         let mut standing = standing(server);
-        let wired = standing.wired();
+        let wired = standing.wired().unwrap();
         let mut child = server.start(&wired.command);
         child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
         tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
@@ -161,7 +170,7 @@ fn who_asks_does_not_wait_for_an_exec_that_waits_for_scripts() {
     everywhere(|server| {
         let site = server.site();
         let mut standing = standing(server);
-        let wired = standing.wired();
+        let wired = standing.wired().unwrap();
         let mut child = server.start(&wired.command);
         child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
         tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
@@ -199,10 +208,78 @@ fn what_it_does_not_know_gets_an_exec_of_its_own() {
     // What a user's command leaves in the background must not end with a later script.
     assert!(standing.ask(&calls::command(&site, Dir::Root, "true")).is_none());
     assert!(standing.ask(&calls::restart(&site, &run(), &id(A), std::time::Duration::from_secs(1))).is_none());
-    // Nonces stand in the command line, so there is an end to them.
-    let mut given = 0;
-    while standing.ask(&calls::unlock(&site, &run())).is_some() {
-        given += 1;
-    }
+    // The nonces of what is asked about after a loss stand in the command line, so there is an end to them.
+    let mark = calls::mark(&site, &run(), &calls::Mark::default());
+    let given = (0..1000).take_while(|_| standing.ask(&mark).is_some()).count();
     assert!((20..200).contains(&given), "{given}");
+    assert!(standing.ask(&calls::renew(&site, &run(), "")).is_some(), "of those that are just repeated there is none");
+}
+
+/// Runs a script by itself from the text that the server keeps.
+fn alone(server: &Server, call: &Call, payload: &[u8]) -> server::Ran {
+    let nonce = Nonce::random();
+    let wired = text(server).alone(call, &nonce).unwrap();
+    assert!(wired.command.len() < 600, "{}", wired.command);
+    server.exec(&wired.command, &[&wired.head[..], payload].concat(), &nonce)
+}
+
+#[test]
+fn a_text_that_the_server_keeps_need_not_be_sent() {
+    everywhere(|server| {
+        let site = server.site();
+        let counting = || Standing::counting(text(server));
+        let wired = counting().wired().unwrap();
+        assert!(wired.command.len() < 1500, "{}", wired.command);
+        // Nothing is kept yet, and asking changes nothing.
+        let ran = server.exec(&wired.command, b"\n", &Nonce("none".into()));
+        assert_eq!((ran.status, ran.output.as_str()), (72, ""), "{}: {ran:?}", server.shell);
+        assert!(!server.root().exists());
+        let (said, _) = all(server, &[calls::probe(&site, &[])]);
+        assert!(
+            said[0].is_done() && !server.root().join(".pitcrew/scripts").exists(),
+            "questions leave nothing behind"
+        );
+        let lock = calls::lock(&site, &owner());
+        let (said, _) = all(server, std::slice::from_ref(&lock));
+        assert!(said[0].is_done(), "{}: {said:?}", server.shell);
+        let kept = server.root().join(".pitcrew/scripts");
+        let files: Vec<_> = std::fs::read_dir(&kept).unwrap().flatten().map(|e| e.path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+
+        let revision = pitcrew::name::Revision("aaa".into());
+        let transfer = calls::transfer(&site, &run(), &id(A), &revision);
+        let sent = alone(server, &transfer, &tarball("aaa"));
+        assert_eq!(sent.status, 0, "{}: {sent:?}", server.shell);
+        let command = calls::command(&site, Dir::Release(id(A)), "echo \"it's $PWD\"; exit 3");
+        let ran = alone(server, &command.under(&run(), "build"), b"");
+        assert!(ran.status == 3 && ran.output.contains("it's ") && ran.output.contains(A), "{}: {ran:?}", server.shell);
+        let (said, _) = all_in(server, counting(), &[calls::probe(&site, &[]), calls::unlock(&site, &run())]);
+        assert!(said.iter().all(Said::is_done), "{}: {said:?}", server.shell);
+
+        // Damaged by a byte, cut off, empty: not a line of it runs.
+        let whole = std::fs::read(&files[0]).unwrap();
+        for damaged in [[&whole[..], b"x"].concat(), whole[..whole.len() / 2].to_vec(), Vec::new()] {
+            std::fs::write(&files[0], damaged).unwrap();
+            let ran = server.exec(&wired.command, b"\n", &Nonce("none".into()));
+            assert_eq!((ran.status, ran.output.as_str()), (72, ""), "{}: {ran:?}", server.shell);
+            let ran = alone(server, &transfer, b"");
+            assert_eq!((ran.status, ran.answers[0].key.as_str()), (72, "unkept"), "{}: {ran:?}", server.shell);
+        }
+        // The next lock mends it.
+        let (said, _) = all(server, &[lock]);
+        assert!(said[0].is_done(), "{}: {said:?}", server.shell);
+        assert_eq!(std::fs::read(&files[0]).unwrap(), whole);
+    });
+}
+
+#[test]
+fn a_place_that_cannot_be_named_keeps_no_text() {
+    let Some(server) = Server::new("dash") else { return };
+    for root in ["/", "~", "-x", "/srv/a\\b"] {
+        let site = pitcrew::remote::calls::Site { deploy_to: root, ..server.site() };
+        let kept = Arc::new(Kept::new(calls::all_of(&site)).unwrap());
+        assert_eq!(Standing::counting(kept.clone()).wired(), None, "{root}");
+        assert_eq!(kept.alone(&calls::command(&site, Dir::Root, "true"), &Nonce::random()), None, "{root}");
+        assert!(Standing::whole(kept).wired().is_some());
+    }
 }

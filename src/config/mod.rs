@@ -15,6 +15,7 @@ pub mod resolve;
 pub mod sample;
 pub mod schema;
 pub mod select;
+pub mod source;
 pub mod values;
 pub mod words;
 
@@ -29,6 +30,7 @@ use crate::web::Web;
 
 pub use load::{Input, load};
 pub use problem::Problem;
+pub use source::{Source, SourceKind};
 
 /// Is everything one run needs to know about its stack.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub health: Option<Health>,
     /// `[build] run`, in order.
     pub build: Vec<String>,
+    /// `[build] on`.
+    pub build_on: BuildPlace,
     /// `[migrate]`.
     pub migrate: Option<Migrate>,
     /// `[shared]`.
@@ -134,26 +138,6 @@ pub enum OnFailure {
     RevertAll,
     /// Nothing is taken back.
     Hold,
-}
-
-/// `[source]`.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// `kind`.
-    pub kind: SourceKind,
-    /// `path`, absolute or relative to [`Config::base`].
-    pub path: PathBuf,
-    /// `ref`; default `HEAD`.
-    pub reference: String,
-}
-
-/// Where a release's files come from. (`git` is parsed and refused as not built yet.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// The tracked files of a git ref, or a plain directory.
-    Push,
-    /// A `.tar`, `.tar.gz`, `.tar.zst`, or a directory.
-    Archive,
 }
 
 /// `[ssh]`: what is written wins over ssh_config, which decides the rest.
@@ -444,6 +428,15 @@ pub enum Scheme {
     Http,
     /// TLS; the certificate is not verified, since the name asked is the server's loopback.
     Https,
+}
+
+/// Where the build commands run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildPlace {
+    /// In the new release, on each server.
+    Each,
+    /// On the operator's machine, once, before the source is read.
+    Here,
 }
 
 /// `[migrate]`.

@@ -65,9 +65,29 @@ pub fn render_all(problems: &[Problem]) -> String {
     problems.iter().map(Problem::render).collect::<Vec<_>>().join("\n\n")
 }
 
+/// Puts stars for a URL's password and query, so that its secrets are not shown with a mistake; as long as before.
+fn starred(text: &str) -> String {
+    let mut out: Vec<char> = text.chars().collect();
+    let find =
+        |out: &[char], from: usize| out[from..].windows(3).position(|w| w == [':', '/', '/']).map(|i| from + i + 3);
+    let mut at = 0;
+    while let Some(start) = find(&out, at) {
+        let end =
+            out[start..].iter().position(|c| c.is_whitespace() || "\"'".contains(*c)).map_or(out.len(), |i| start + i);
+        let host = out[start..end].iter().position(|c| *c == '/').map_or(end, |i| start + i);
+        let login = out[start..host].iter().rposition(|c| *c == '@').map_or(start, |i| start + i);
+        let password = out[start..login].iter().position(|c| *c == ':').map_or(login, |i| start + i + 1);
+        let query = out[host..end].iter().position(|c| *c == '?').map_or(end, |i| host + i + 1);
+        out[password..login].fill('*');
+        out[query..end].fill('*');
+        at = end;
+    }
+    out.into_iter().collect()
+}
+
 /// Cuts a long line around its character number `at`; returns the safe text and where `at` is in it.
 fn window(text: &str, at: usize) -> (String, usize) {
-    let text = neutral(text);
+    let text = neutral(&starred(text));
     let length = text.chars().count();
     let at = at.min(length);
     if length <= LINE_SHOWN {

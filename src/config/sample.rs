@@ -172,6 +172,25 @@ mod tests {
         }
     }
 
+    /// Tells whether a line of [source] is about kinds other than push alone.
+    fn of_other_sources(line: &str) -> bool {
+        line.contains("# git: ") || line.contains("# archive: ")
+    }
+
+    #[test]
+    fn keys_of_each_kind_of_source_are_valid_together() {
+        let base = "[app]\nname = \"shop\"\ndeploy_to = \"/srv/shop\"\nweb_server = \"unicorn\"\n\
+                    [web]\npid_file = \"p\"\nworkers = 1\n[[servers]]\nhost = \"web1\"\n[secrets]\nARCHIVE_URL = { env = \"X\" }\n";
+        // A password is for https, and a URL is in one place.
+        for (kind, except) in [("git", "password"), ("archive", "url_secret")] {
+            let keys =
+                SAMPLE.lines().filter(|l| l.contains(&format!("# {kind}: ")) && !l.contains(&format!("# {except} = ")));
+            let keys: String = keys.map(|l| format!("{}\n", l.strip_prefix("# ").unwrap_or(l))).collect();
+            assert!(keys.lines().count() >= 4, "{keys}");
+            assert_eq!(problems(&format!("{base}[source]\nkind = \"{kind}\"\n{keys}")), "", "{keys}");
+        }
+    }
+
     #[test]
     fn what_is_commented_out_is_valid_too() {
         let later: Vec<&str> = SAMPLE.lines().filter(|l| l.contains("(not built yet)")).collect();
@@ -185,7 +204,7 @@ mod tests {
     fn without(later: &[&str], others: &[&str]) -> String {
         sample("unicorn", &rich())
             .lines()
-            .filter(|line| !later.contains(line) && !line.starts_with("# command = "))
+            .filter(|line| !later.contains(line) && !line.starts_with("# command = ") && !of_other_sources(line))
             .filter(|line| !others.iter().any(|other| line.contains(other)))
             .skip_while(|line| !line.starts_with('['))
             // Two web servers, or there would be nobody left to drain; batch wants its own strategy.
@@ -203,7 +222,22 @@ mod tests {
         // Whole tables whose every key shows its default: written or not must make no difference.
         for (name, except) in [
             ("app", &["name", "deploy_to", "web_server", "strategy"][..]),
-            ("source", &["repo", "fetch", "checksum"]),
+            (
+                "source",
+                &[
+                    "repo",
+                    "password",
+                    "deploy_key",
+                    "host_keys",
+                    "at_once",
+                    "url",
+                    "url_secret",
+                    "sha256",
+                    "fetch",
+                    "endpoint",
+                    "region",
+                ],
+            ),
             ("timeouts", &[]),
             ("health", &["command"]),
             (

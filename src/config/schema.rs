@@ -57,8 +57,6 @@ pub struct Key {
     pub kind: Kind,
     /// Whether the table is wrong without it.
     pub required: bool,
-    /// Values that are understood and refused as not built yet (`*`: all but `false`), each with what to use instead.
-    pub later: &'static [(&'static str, &'static str)],
 }
 
 /// How a table looks.
@@ -106,16 +104,12 @@ impl Table {
 }
 
 const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind, required: false, later: &[] }
+    Key { name, kind, required: false }
 }
 
 impl Key {
     const fn required(self) -> Self {
         Self { required: true, ..self }
-    }
-
-    const fn later(self, later: &'static [(&'static str, &'static str)]) -> Self {
-        Self { later, ..self }
     }
 }
 
@@ -147,11 +141,6 @@ fn hook_point(text: &str) -> Result<(), Bad> {
     values::parse_hook_point(text).map(drop)
 }
 
-const GIT_LATER: &str = "leave `kind` out: this machine then sends the tracked files of `ref` itself";
-const FETCH_LATER: &str = "download the tarball first, and name the local file in `path`";
-const BUILD_HERE_LATER: &str =
-    "build before deploying, with source kind = \"archive\" and `path` naming what was built";
-
 /// `[app] strategy`, in the order of the type.
 pub const STRATEGIES: &[&str] = &["parallel", "serial", "rolling"];
 /// `[source] kind`.
@@ -178,13 +167,20 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "source",
         form: Form::One(&[
-            key("kind", Kind::Choice(SOURCES)).later(&[("git", GIT_LATER)]),
+            key("kind", Kind::Choice(SOURCES)),
             key("path", Kind::Text(values::line)),
             key("ref", Kind::Text(values::git_ref)),
-            key("repo", Kind::Text(values::line)).later(&[("*", GIT_LATER)]),
-            key("fetch", Kind::Text(values::line)).later(&[("*", FETCH_LATER)]),
-            key("checksum", Kind::Text(values::line))
-                .later(&[("*", "compare the tarball's checksum before deploying")]),
+            key("repo", Kind::Text(values::repository)),
+            key("password", Kind::Text(values::variable)),
+            key("deploy_key", Kind::Text(values::line)),
+            key("host_keys", Kind::Texts(values::host_key)),
+            key("at_once", Kind::Whole { least: 1, most: 10_000 }),
+            key("url", Kind::Text(values::archive_url)),
+            key("url_secret", Kind::Text(values::variable)),
+            key("sha256", Kind::Text(values::sha256)),
+            key("fetch", Kind::Choice(&["here", "servers"])),
+            key("endpoint", Kind::Text(values::endpoint)),
+            key("region", Kind::Text(values::line)),
         ]),
     },
     Table {
@@ -254,7 +250,7 @@ pub const TABLES: &[Table] = &[
         name: "build",
         form: Form::One(&[
             key("run", Kind::Texts(values::command)).required(),
-            key("on", Kind::Choice(&["each", "here"])).later(&[("here", BUILD_HERE_LATER)]),
+            key("on", Kind::Choice(&["each", "here"])),
         ]),
     },
     Table {

@@ -343,6 +343,65 @@ pub fn git_ref(text: &str) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Accepts what git fetches from, over the transports that need no program beside git and ssh.
+pub fn repository(text: &str) -> Result<(), Bad> {
+    let hint = "write \"git@github.com:acme/shop.git\", \"https://…\", \"ssh://…\", or an absolute path on the servers";
+    let plain =
+        !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    let known = match text.split_once("://") {
+        Some((scheme, rest)) => ["https", "http", "ssh", "git", "file"].contains(&scheme) && !rest.starts_with('-'),
+        // `ext::…` and the like run programs.
+        None => text.starts_with('/') || (text.contains(':') && !text.contains("::")),
+    };
+    // Not quoted: it may hold a password.
+    if plain && known { Ok(()) } else { Err(Bad::new("is nothing that git can fetch from", hint)) }
+}
+
+/// Accepts a line of a known_hosts file that stands for a git host.
+pub fn host_key(text: &str) -> Result<(), Bad> {
+    let words = text.split_whitespace().filter(|w| !w.starts_with('@')).count();
+    if text.chars().any(char::is_control) || words < 3 {
+        let hint = "write a line of a known_hosts file, as ssh-keyscan prints it: \"github.com ssh-ed25519 AAAA…\"";
+        return Err(refused(text, hint));
+    }
+    Ok(())
+}
+
+/// Stands for the checksum in a URL.
+pub const SHA256: &str = "{sha256}";
+
+/// Accepts a URL that an archive can be downloaded from.
+pub fn archive_url(text: &str) -> Result<(), Bad> {
+    let hint = "write \"https://…\", \"http://…\" or \"s3://BUCKET/KEY\", percent-encoded";
+    let rest = ["https://", "http://", "s3://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let plain = text.replace(SHA256, "").chars().all(|c| c.is_ascii_graphic() && !"\"'\\<>`{}|^#".contains(c));
+    let whole = rest.is_some_and(|rest| {
+        let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
+        !host.is_empty() && !host.starts_with('-') && (!text.starts_with("s3://") || !key.is_empty())
+    });
+    // curl would read these as patterns.
+    let patterns = text.contains(['[', ']']);
+    // Not quoted: it may hold a signature.
+    if whole && plain && !patterns { Ok(()) } else { Err(Bad::new("is nothing that can be downloaded", hint)) }
+}
+
+/// Accepts the URL of an object store.
+pub fn endpoint(text: &str) -> Result<(), Bad> {
+    let rest = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or_default();
+    if rest.is_empty() || !text.chars().all(|c| c.is_ascii_graphic() && !"\"'\\?#@".contains(c)) {
+        return Err(refused(text, "write \"https://s3.example.com\""));
+    }
+    Ok(())
+}
+
+/// Accepts a SHA-256 digest.
+pub fn sha256(text: &str) -> Result<(), Bad> {
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(refused(text, "write the 64 hexadecimal digits that sha256sum prints"));
+    }
+    Ok(())
+}
+
 /// Accepts the name of an environment variable (POSIX.1-2024, base definitions 8.1 and 3.216).
 pub fn variable(text: &str) -> Result<(), Bad> {
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

@@ -3,7 +3,7 @@
 //! Processes are known by the `PITCREW_FLEET` in their environment, which children inherit even when they leave their
 //! group and session. Linux only: it reads /proc.
 
-use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -54,7 +54,16 @@ pub(super) fn command_of(pid: i32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
 }
 
-/// Tells whether a process runs in this directory or one below it.
-pub(super) fn runs_in(pid: i32, directory: &OsStr) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(directory))
+/// Lists the live processes that run in this directory or below it, and where: much cheaper than asking for a mark.
+pub(super) fn below(directory: &Path) -> Vec<(i32, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            // A zombie runs nowhere.
+            let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+            cwd.starts_with(directory).then_some((pid, cwd))
+        })
+        .collect()
 }

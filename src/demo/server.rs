@@ -13,6 +13,7 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
 use super::log::Kind;
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     listening: watch::Sender<bool>,
     connected: AtomicU64,
     execs: AtomicU64,
+    received: Arc<AtomicU64>,
     /// False once the server is gone; held while a process is started, so that none slips past the fleet's end.
     pub(super) may_spawn: Mutex<bool>,
 }
@@ -105,6 +107,7 @@ impl SshServer {
             listening: watch::channel(true).0,
             connected: AtomicU64::new(0),
             execs: AtomicU64::new(0),
+            received: Arc::default(),
             may_spawn: Mutex::new(true),
         });
         let listening = tokio::spawn(listen(Arc::clone(&shared), listener));
@@ -134,6 +137,11 @@ impl SshServer {
     /// Returns the login user's home directory.
     pub fn home(&self) -> PathBuf {
         home(&self.shared.options)
+    }
+
+    /// Returns how many bytes it has been sent over all its connections, everything that SSH adds included.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
     }
 
     /// Returns its host key.
@@ -252,7 +260,10 @@ async fn connection(shared: Arc<Shared>, tcp: tokio::net::TcpStream) {
     }
     let _ = tcp.set_nodelay(true);
     let peer = tcp.peer_addr().ok();
-    let near = wire::lay(tcp, shared.options.delay, cut.clone());
+    let received = Arc::clone(&shared.received);
+    let near = InspectReader::new(wire::lay(tcp, shared.options.delay, cut.clone()), move |bytes: &[u8]| {
+        received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    });
     let handler = session::Connection::new(Arc::clone(&shared), id, peer, cut.clone());
     let greeted =
         tokio::time::timeout(GREETING, russh::server::run_stream(Arc::clone(&shared.config), near, handler)).await;

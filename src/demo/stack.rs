@@ -34,6 +34,13 @@ pub struct Process {
     pub pid: i32,
     /// Its command line.
     pub command: String,
+    /// Where it runs.
+    pub directory: PathBuf,
+}
+
+fn processes_below(directory: &Path) -> Vec<Process> {
+    let found = processes::below(directory).into_iter();
+    found.map(|(pid, directory)| Process { pid, command: processes::command_of(pid), directory }).collect()
 }
 
 /// Writes a sample release into a directory, which is created, in place of the one that was there.
@@ -212,12 +219,14 @@ impl Fleet {
 
     /// Lists the live processes that run in a server's directory tree.
     pub fn processes(&self, index: usize) -> Vec<Process> {
-        let Some(server) = self.servers.get(index) else { return Vec::new() };
-        processes::of_fleet(&self.id)
-            .into_iter()
-            .filter(|pid| processes::runs_in(*pid, server.root().as_os_str()))
-            .map(|pid| Process { pid, command: processes::command_of(pid) })
-            .collect()
+        self.servers.get(index).map(|server| processes_below(server.root())).unwrap_or_default()
+    }
+
+    /// Lists the same for every server, for the price of one.
+    pub fn all_processes(&self) -> Vec<Vec<Process>> {
+        let all = processes_below(self.path());
+        let of = |root: &Path| all.iter().filter(|p| p.directory.starts_with(root)).cloned().collect();
+        self.servers.iter().map(|server| of(server.root())).collect()
     }
 
     /// Puts a release on a server and makes it current, in Capistrano's layout, as an earlier tool would have.

@@ -74,7 +74,11 @@ pub(super) async fn run(job: Job) {
                 };
                 started(&job.group, &child);
                 let done = serve(child, input, heard, &client.cut).await;
-                let doomed = matches!(done, Done::Ended(_));
+                let doomed = match &done {
+                    Done::Over(..) => None,
+                    Done::Ended(End::Exit(status)) => Some(u32::try_from(*status).unwrap_or(71)),
+                    Done::Ended(_) => Some(71),
+                };
                 match done {
                     Done::Over(status, last) => {
                         ended(End::Exit(status));
@@ -84,16 +88,16 @@ pub(super) async fn run(job: Job) {
                     }
                     Done::Ended(end) => ended(end),
                 }
-                *held(&job.group) = if doomed { Life::Over } else { Life::NotStarted };
-                match fault {
-                    None if doomed => return client.finish(&job.group, 71, "").await,
-                    None => {}
-                    Some(Fault::EffectThenError { status }) => {
+                *held(&job.group) = if doomed.is_some() { Life::Over } else { Life::NotStarted };
+                match (fault, doomed) {
+                    (None, Some(status)) => return client.finish(&job.group, status, "").await,
+                    (None, None) => {}
+                    (Some(Fault::EffectThenError { status }), _) => {
                         let said = "pitcrew demo: the answer was lost by an injected fault\n";
                         return client.finish(&job.group, status, said).await;
                     }
-                    Some(Fault::DoneThenDead) => return server.kill(),
-                    Some(_) => return client.cut.cancel(),
+                    (Some(Fault::DoneThenDead), _) => return server.kill(),
+                    (Some(_), _) => return client.cut.cancel(),
                 }
             }
             Some(Fault::ErrorBefore { status, stderr }) => {

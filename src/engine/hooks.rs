@@ -1,21 +1,12 @@
 //! Hooks: commands of the configuration around steps, on servers or on the operator's machine.
 
-use std::collections::VecDeque;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
-use std::sync::Mutex;
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::Running;
+use super::local::Local;
 use super::step::{How, Limit};
 use crate::config::{HookPlace, HookPoint};
-use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Stream, Warning};
+use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
 use crate::name::ServerName;
 use crate::plan::stages::HERE;
 use crate::remote::Call;
@@ -48,7 +39,8 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
         running.call(place, call, How { limit, command: Some(&hook.run), payload: None }, stop).await.map(drop)
     };
     match result {
-        Err(failure) if !hook.halt && failure.cause != Cause::Interrupted => {
+        // All is done by then: a notification has nothing left to stop.
+        Err(failure) if (!hook.halt || hook.at == HookPoint::OnSuccess) && failure.cause != Cause::Interrupted => {
             let warning = Warning::Hook { command: hook.run.clone(), failure: Box::new(failure) };
             running.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
             Ok(())
@@ -59,9 +51,18 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
 
 /// Runs the `on failure` hooks; nothing that happens to them changes how the run ends.
 pub async fn on_failure(running: &Running) {
+    let all = running.plan.batches.concat();
+    tell_failure(running, &all).await;
+}
+
+/// Runs those on the operator's machine alone: of a run that came to nothing, the servers are somebody else's.
+pub async fn on_refusal(running: &Running) {
+    tell_failure(running, &[]).await;
+}
+
+async fn tell_failure(running: &Running, all: &[ServerName]) {
     let stop = &running.world.stop;
     let stop = if stop.asked() { &stop.hard } else { &stop.soft };
-    let all = running.plan.batches.concat();
     for (index, hook) in running.world.config.hooks.iter().enumerate() {
         if hook.at != HookPoint::OnFailure {
             continue;
@@ -69,7 +70,7 @@ pub async fn on_failure(running: &Running) {
         let servers = match hook.on {
             HookPlace::Here => vec![ServerName(HERE.into())],
             HookPlace::One => all.iter().take(1).cloned().collect(),
-            HookPlace::Each => all.clone(),
+            HookPlace::Each => all.to_vec(),
         };
         for server in servers {
             let place = Place { stage: StageName::Finish, batch: 0, server, step: StepName::Hook };
@@ -107,120 +108,18 @@ impl Running {
     }
 }
 
-/// Runs a command on the operator's machine, in the configuration's directory, in a process group of its own.
+/// Runs a hook on the operator's machine, in the configuration's directory.
 async fn here(running: &Running, index: usize, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
     let config = &running.world.config;
     let Some(hook) = config.hooks.get(index) else { return Ok(()) };
-    let tail = Mutex::new(VecDeque::new());
-    let fail = |cause| {
-        let lines = tail.lock().map(|t| t.iter().cloned().collect()).unwrap_or_default();
-        Failure { cause, command: Some(hook.run.clone()), tail: lines }
+    let local = Local {
+        command: &hook.run,
+        directory: &config.base,
+        env: running.facts_for(place, Some(&hook.at)),
+        limit: config.timeouts.prepare,
     };
-    let local = |e: std::io::Error| fail(Cause::Local { detail: format!("cannot run `{}`: {e}", hook.run) });
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(&hook.run)
-        .current_dir(&config.base)
-        .envs(running.facts_for(place, Some(&hook.at)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(local)?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let ear = LocalEar { running, place, tail: &tail };
-    let listening = async { tokio::join!(ear.listen(out, Stream::Stdout), ear.listen(err, Stream::Stderr)) };
-    let waiting = wait(&mut child, group, config.timeouts.prepare, stop);
-    tokio::pin!(listening, waiting);
-    let mut heard_all = false;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut waiting => break ended,
-            _ = &mut listening, if !heard_all => heard_all = true,
-        }
+    let hear = |stream, line: &str| {
+        running.world.emitter.emit(Event::Output { place: place.clone(), stream, line: line.to_owned() });
     };
-    if !heard_all {
-        // Something it left in the background may hold its output open for ever.
-        let _ = tokio::time::timeout(Duration::from_secs(1), listening).await;
-    }
-    match ended {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(fail(match (status.code(), status.signal()) {
-            (Some(code), _) => Cause::Exit { status: u32::try_from(code).unwrap_or(1) },
-            (None, Some(signal)) => Cause::Signal { signal: name_of(signal) },
-            (None, None) => Cause::NoStatus,
-        })),
-        Err(Cut::Io(e)) => Err(local(e)),
-        Err(Cut::Stopped) => Err(fail(Cause::Interrupted)),
-        Err(Cut::TimedOut(limit)) => Err(fail(Cause::TimedOut { limit: limit.as_secs_f64() })),
-    }
-}
-
-fn name_of(signal: i32) -> String {
-    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |s| s.as_str().trim_start_matches("SIG").to_owned())
-}
-
-enum Cut {
-    Io(std::io::Error),
-    Stopped,
-    TimedOut(Duration),
-}
-
-/// Waits for the child within its limit; ends its whole group otherwise.
-async fn wait(
-    child: &mut Child,
-    group: Option<Pid>,
-    limit: Option<Duration>,
-    stop: &CancellationToken,
-) -> Result<std::process::ExitStatus, Cut> {
-    let over = async {
-        match limit {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    let cut = tokio::select! {
-        status = child.wait() => return status.map_err(Cut::Io),
-        () = stop.cancelled() => Cut::Stopped,
-        () = over => Cut::TimedOut(limit.unwrap_or_default()),
-    };
-    for (signal, grace) in [(Signal::SIGTERM, 5), (Signal::SIGKILL, 1)] {
-        if let Some(group) = group {
-            let _ = killpg(group, signal);
-        }
-        if tokio::time::timeout(Duration::from_secs(grace), child.wait()).await.is_ok() {
-            break;
-        }
-    }
-    Err(cut)
-}
-
-struct LocalEar<'a> {
-    running: &'a Running,
-    place: &'a Place,
-    tail: &'a Mutex<VecDeque<String>>,
-}
-
-impl LocalEar<'_> {
-    async fn listen(&self, from: Option<impl AsyncRead + Unpin>, stream: Stream) {
-        let Some(from) = from else { return };
-        let mut from = BufReader::new(from);
-        let mut line = Vec::new();
-        // A line longer than this is passed on in pieces: memory stays bounded whatever a hook prints.
-        while let Ok(1..) = (&mut from).take(8192).read_until(b'\n', &mut line).await {
-            let raw = String::from_utf8_lossy(&line);
-            let text = raw.trim_end_matches('\n').to_owned();
-            line.clear();
-            if let Ok(mut tail) = self.tail.lock() {
-                if tail.len() == 20 {
-                    tail.pop_front();
-                }
-                tail.push_back(text.clone());
-            }
-            self.running.world.emitter.emit(Event::Output { place: self.place.clone(), stream, line: text });
-        }
-    }
+    local.run(stop, &hear).await
 }

@@ -141,6 +141,7 @@ impl Running {
         let phase = lock(&self.leases.phase).clone();
         let execution = Execution {
             call: calls::renew(&self.site(), &self.world.run, &phase),
+            kept: None,
             payload: None,
             limit: Some(limit),
             quiet: Duration::ZERO,

@@ -1,17 +1,20 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act; `unwind` takes back, and `recover` does so for a run that
+//! `run` walks stages, batches and phases; `step` does one act, `transfer` the longest; `unwind` takes back, and `recover` does so for a run that
 //! is dead; `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
 
+pub mod fetch;
 pub mod hooks;
 pub mod last_word;
 pub mod lease;
+pub mod local;
 pub mod recover;
 pub mod remote;
 pub mod run;
 pub mod standing;
 pub mod step;
 pub mod stop;
+pub mod transfer;
 pub mod unwind;
 
 use std::collections::BTreeMap;
@@ -19,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::balancer::{Balancer, Snapshot};
 use crate::config::{Config, Server};
-use crate::event::{Place, Stuck};
+use crate::event::{Place, Sent, Stuck};
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::plan::Plan;
@@ -46,8 +49,10 @@ pub struct World {
     pub standings: Arc<standing::Standings>,
     /// The balancer, when the stack has one.
     pub balancer: Option<Arc<Balancer>>,
-    /// The packed release, for a deploy.
+    /// The packed release, for a deploy that sends one.
     pub package: Option<Package>,
+    /// What servers fetch instead.
+    pub fetch: Option<fetch::Fetch>,
     /// The run.
     pub run: RunId,
     /// What is written into locks.
@@ -73,6 +78,7 @@ pub struct Running {
     records: Mutex<BTreeMap<ServerName, Record>>,
     snapshots: Mutex<BTreeMap<ServerName, Snapshot>>,
     kept_for: Mutex<Vec<(ServerName, Stuck)>>,
+    sent: Mutex<BTreeMap<ServerName, Sent>>,
     /// The balancers' last word has been heard.
     spoken: std::sync::atomic::AtomicBool,
 }
@@ -87,6 +93,7 @@ impl Running {
             records: Mutex::default(),
             snapshots: Mutex::default(),
             kept_for: Mutex::default(),
+            sent: Mutex::default(),
             spoken: std::sync::atomic::AtomicBool::new(false),
         };
         for server in &running.world.held {
@@ -142,6 +149,11 @@ impl Running {
     /// Keeps how the server was found; the first finding stands.
     pub fn found(&self, server: &ServerName, snapshot: Snapshot) {
         lock(&self.snapshots).entry(server.clone()).or_insert(snapshot);
+    }
+
+    /// Keeps what was sent to the server until its step is told of.
+    fn sent(&self, server: &ServerName, sent: Sent) {
+        lock(&self.sent).insert(server.clone(), sent);
     }
 
     fn place(&self, of: (crate::event::StageName, usize), server: &ServerName, step: crate::event::StepName) -> Place {

@@ -11,15 +11,17 @@ use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOu
 use crate::name::{RunId, ServerName};
 use crate::remote::calls;
 
-/// Makes the locks that `from` holds on these servers this run's own. True: all of them are.
-pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)]) -> bool {
+/// Makes these servers' locks this run's own, each from the run that holds it. True: all of them are.
+///
+/// `origin` is the dead run that is recovered; who died in recovering it may hold some of its locks by now.
+pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], origin: &RunId) -> bool {
     // The first decides between two who recover at once, as it does between two who deploy.
     let (lead, rest) = servers.split_at(servers.len().min(1));
     for side_by_side in [lead, rest] {
         let mut lanes = JoinSet::new();
         for (name, from) in side_by_side {
-            let (running, name, from) = (running.clone(), name.clone(), from.clone());
-            lanes.spawn(async move { running.take_over(&name, &from).await });
+            let (running, name, from, origin) = (running.clone(), name.clone(), from.clone(), origin.clone());
+            lanes.spawn(async move { running.take_over(&name, &from, &origin).await });
         }
         if !lanes.join_all().await.into_iter().all(|good| good) {
             return false;
@@ -57,12 +59,12 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
 }
 
 impl Running {
-    async fn take_over(&self, server: &ServerName, from: &RunId) -> bool {
+    async fn take_over(&self, server: &ServerName, from: &RunId, origin: &RunId) -> bool {
         let place = self.place((StageName::Lock, 0), server, StepName::Lock);
         let emitter = &self.world.emitter;
         emitter.emit(Event::StepStarted { place: place.clone() });
         let began = Instant::now();
-        let call = calls::takeover(&self.site(), &self.world.owner, from);
+        let call = calls::takeover(&self.site(), &self.world.owner, from, origin);
         let stop = &self.world.stop;
         let result = tokio::select! {
             result = self.call(&place, call, How::default(), &stop.soft) => result,
@@ -72,7 +74,13 @@ impl Running {
             Ok(_) => (StepOutcome::Ok, None),
             Err(failure) => (StepOutcome::Failed, Some(Box::new(failure))),
         };
-        emitter.emit(Event::StepFinished { place, outcome, seconds: began.elapsed().as_secs_f64(), failure });
+        emitter.emit(Event::StepFinished {
+            place,
+            outcome,
+            seconds: began.elapsed().as_secs_f64(),
+            failure,
+            sent: None,
+        });
         outcome == StepOutcome::Ok
     }
 
@@ -82,7 +90,7 @@ impl Running {
         let emitter = &self.world.emitter;
         emitter.emit(Event::StepStarted { place: place.clone() });
         let failure = Some(Box::new(failure));
-        emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds: 0.0, failure });
+        emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds: 0.0, failure, sent: None });
     }
 
     /// Says what a person should read.

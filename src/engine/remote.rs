@@ -1,6 +1,7 @@
 //! Executing one remote script: its output becomes events, its answers a value, its end a result.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
 use crate::facts::LockFacts;
 use crate::name::ServerName;
+use crate::remote::kept::Kept;
 use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, Wired, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
@@ -26,6 +28,8 @@ const ANSWERED: usize = 16 << 20;
 pub struct Execution<'a> {
     /// The script and its parameters.
     pub call: Call,
+    /// The text with the script in it that the server keeps: then it need not be sent.
+    pub kept: Option<Arc<Kept>>,
     /// Sent after the environment.
     pub payload: Option<Payload>,
     /// Hard limit.
@@ -230,6 +234,7 @@ async fn ask(link: &Link, lost: &Execution<'_>, nonce: &Nonce) -> Result<Found, 
     let limit = lost.limit.unwrap_or(Duration::from_secs(7 * 24 * 3600));
     let execution = Execution {
         call: calls::ask(&lost.call, nonce, limit),
+        kept: None,
         payload: None,
         limit: Some(limit.saturating_add(Duration::from_secs(15))),
         quiet: Duration::ZERO,
@@ -269,19 +274,27 @@ async fn once(
         session = link.regain() => session.map_err(|e| fail(Cause::from(e)))?,
         () = execution.stop.cancelled() => return Err(fail(Cause::Interrupted)),
     };
-    let Wired { command, head } = execution.call.wired(nonce);
-    let exec = Exec {
-        command,
-        head,
-        payload: execution.payload.clone(),
-        more: None,
-        limit: execution.limit,
-        quiet: execution.quiet,
-        last_words: nonce.last_words(),
-    };
-    let mut hearing = Hearing::new(execution, nonce, ear, also);
-    let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
-    conclude(ended, hearing, execution)
+    let mut kept = execution.kept.as_ref().and_then(|kept| kept.alone(&execution.call, nonce));
+    loop {
+        let counts = kept.is_some();
+        let Wired { command, head } = kept.take().unwrap_or_else(|| execution.call.wired(nonce));
+        let exec = Exec {
+            command,
+            head,
+            payload: execution.payload.clone(),
+            more: None,
+            limit: execution.limit,
+            quiet: execution.quiet,
+            last_words: nonce.last_words(),
+        };
+        let mut hearing = Hearing::new(execution, nonce, ear, &mut *also);
+        let ended = session.exec(exec, &mut |heard| hearing.hear(heard), execution.stop).await;
+        // The server says itself that it has not run a line of it.
+        if counts && hearing.take("unkept").is_some() {
+            continue;
+        }
+        return conclude(ended, hearing, execution);
+    }
 }
 
 /// A script's result, from how it ended and what was heard of it.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::{Running, World, lease, unwind};
+use super::{Running, World, hooks, lease, unwind};
 use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
@@ -26,6 +26,9 @@ pub async fn run(world: World, plan: Plan) {
     if !running.plan.blockers.is_empty() || running.plan.unchanged {
         // What was taken before there was a plan is no step's to release.
         unwind::unlock(&running).await;
+    }
+    if !running.plan.blockers.is_empty() {
+        hooks::on_refusal(&running).await;
     }
     keeping.abort();
     close(&running).await;
@@ -83,6 +86,7 @@ async fn walk(running: &Arc<Running>) {
                 // The release serves everywhere: what failed is named, and nothing is taken back.
                 unwind::settle(running).await;
                 unwind::unlock(running).await;
+                hooks::on_failure(running).await;
                 return;
             }
             // A batch that has succeeded is not in flight any more.
@@ -117,6 +121,7 @@ impl Running {
                 outcome: StepOutcome::Failed,
                 seconds: 0.0,
                 failure: Some(Box::new(failure.clone())),
+                sent: None,
             });
         }
     }
@@ -207,21 +212,28 @@ impl Running {
         let seconds = began.elapsed().as_secs_f64();
         match result {
             Ok(()) => {
-                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Ok, seconds, failure: None });
+                let sent = if *act == Act::Transfer { super::lock(&self.sent).remove(server) } else { None };
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Ok, seconds, failure: None, sent });
                 true
             }
             Err(failure) if place.step == StepName::Prune => {
                 // The release serves: what is left over on a disk does not undo that.
                 let warning = Warning::Prune { failure: Box::new(failure) };
                 emitter.emit(Event::Warning { server: Some(server.clone()), warning });
-                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Skipped, seconds, failure: None });
+                emitter.emit(Event::StepFinished {
+                    place,
+                    outcome: StepOutcome::Skipped,
+                    seconds,
+                    failure: None,
+                    sent: None,
+                });
                 true
             }
             Err(failure) => {
                 // Left behind on request: named, and no reason to stop.
                 let skipped = place.step == StepName::Connect && self.plan.skipped.contains(server);
                 let failure = Some(Box::new(failure));
-                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds, failure });
+                emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Failed, seconds, failure, sent: None });
                 skipped
             }
         }

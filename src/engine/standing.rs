@@ -3,7 +3,7 @@
 //! It is a way to execute, no more: what a script answers, how long it may take and how it ends is the same. Where there is
 //! none, or it cannot run a script, the script gets an exec of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,8 @@ use super::remote::{Ear, Execution, Hearing, after_loss, conclude};
 use crate::event::{Failure, Stream};
 use crate::name::ServerName;
 use crate::remote::calls::{self, Site};
-use crate::remote::{Answer, Nonce, Wired, standing};
+use crate::remote::kept::{Kept, UNKEPT};
+use crate::remote::{Answer, Call, Nonce, Wired, standing};
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, More, Session};
 
 /// Stands for no limit.
@@ -55,8 +56,9 @@ enum Over {
 }
 
 impl Standing {
-    fn begin(session: Arc<Session>, script: standing::Standing) -> Self {
-        let Wired { command, head } = script.wired();
+    /// `None`: it cannot be said in a command line.
+    fn begin(session: Arc<Session>, script: standing::Standing) -> Option<Self> {
+        let Wired { command, head } = script.wired()?;
         let (input, more) = More::channel();
         // Limits and silence are the business of whoever waits for a script.
         let exec = Exec { command, head, more: Some(more), ..Exec::default() };
@@ -78,7 +80,7 @@ impl Standing {
             let ended = session.exec(exec, &mut hear, &stopped).await;
             let _ = say.send(Said::Ended(ended));
         });
-        Self { script, input, heard, waiting, _stop_on_drop: stop.clone().drop_guard(), stop }
+        Some(Self { script, input, heard, waiting, _stop_on_drop: stop.clone().drop_guard(), stop })
     }
 
     /// Listens until the script is over.
@@ -154,7 +156,13 @@ fn ended(status: u32) -> Ended {
 
 /// The execs that stand ready, one a server, where no script uses them this moment.
 #[derive(Default)]
-pub struct Standings(Mutex<BTreeMap<ServerName, Standing>>);
+pub struct Standings {
+    ready: Mutex<BTreeMap<ServerName, Standing>>,
+    /// The scripts of the run's site in one text, made once.
+    text: Mutex<Option<(Call, Option<Arc<Kept>>)>>,
+    /// Servers that keep it, as far as is known.
+    keeping: Mutex<BTreeSet<ServerName>>,
+}
 
 impl Standings {
     /// Has an exec stand ready on the server, unless one does; without one everything works as well.
@@ -162,13 +170,35 @@ impl Standings {
     /// # Errors
     /// When there is no connection.
     pub async fn begin(&self, server: &ServerName, link: &Link, site: &Site<'_>) -> Result<(), ConnectError> {
-        if super::lock(&self.0).contains_key(server) {
+        if super::lock(&self.ready).contains_key(server) {
             return Ok(());
         }
-        let Some(script) = standing::Standing::new(calls::all_of(site)) else { return Ok(()) };
-        let standing = Standing::begin(link.session().await?, script);
-        super::lock(&self.0).insert(server.clone(), standing);
+        let Some(kept) = self.text(calls::all_of(site)) else { return Ok(()) };
+        let session = link.session().await?;
+        let standing = Standing::begin(session.clone(), standing::Standing::counting(kept.clone()))
+            .or_else(|| Standing::begin(session, standing::Standing::whole(kept)));
+        if let Some(standing) = standing {
+            super::lock(&self.ready).insert(server.clone(), standing);
+        }
         Ok(())
+    }
+
+    fn text(&self, site: Call) -> Option<Arc<Kept>> {
+        let mut made = super::lock(&self.text);
+        if let Some((of, text)) = &*made
+            && *of == site
+        {
+            return text.clone();
+        }
+        let text = Kept::new(site.clone()).map(Arc::new);
+        *made = Some((site, text.clone()));
+        text
+    }
+
+    /// The text that the server keeps, for scripts with an exec of their own.
+    pub fn kept(&self, server: &ServerName) -> Option<Arc<Kept>> {
+        let keeps = super::lock(&self.keeping).contains(server);
+        super::lock(&self.text).as_ref().filter(|_| keeps).and_then(|(_, text)| text.clone())
     }
 
     /// Executes a script in the exec that stands ready; `None`: there is none for it, and nothing was done.
@@ -182,41 +212,57 @@ impl Standings {
         if execution.payload.is_some() || execution.stop.is_cancelled() {
             return None;
         }
-        let mut standing = super::lock(&self.0).remove(server)?;
-        let Some((input, nonce)) = standing.script.ask(&execution.call) else {
-            super::lock(&self.0).insert(server.clone(), standing);
-            return None;
-        };
-        // What somebody in the background of an earlier script has said since belongs to nobody.
-        while let Ok(said) = standing.heard.try_recv() {
-            match said {
-                Said::Line(..) => drop(standing.waiting.fetch_sub(1, Relaxed)),
-                Said::Ended(_) => return None,
-            }
-        }
-        standing.input.send(input).ok()?;
-        let mut also = |_: &str| {};
-        let mut hearing = Hearing::new(execution, &nonce, ear, &mut also);
-        let over = standing.listen(&nonce, &mut hearing, execution).await;
-        let went = hearing.take("go").is_some();
-        let ended = match over {
-            Over::Ready(ended) => {
-                super::lock(&self.0).insert(server.clone(), standing);
-                ended
-            }
-            // It had ended before it came to this script.
-            Over::Gone(Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_)) if !went && hearing.is_silent() => {
+        let mut standing = super::lock(&self.ready).remove(server)?;
+        loop {
+            let Some((input, nonce)) = standing.script.ask(&execution.call) else {
+                super::lock(&self.ready).insert(server.clone(), standing);
                 return None;
+            };
+            let mut also = |_: &str| {};
+            let mut hearing = Hearing::new(execution, &nonce, ear, &mut also);
+            // What somebody in the background of an earlier script has said since belongs to nobody.
+            let mut over = None;
+            while let Ok(said) = standing.heard.try_recv() {
+                match said {
+                    Said::Line(..) => drop(standing.waiting.fetch_sub(1, Relaxed)),
+                    Said::Ended(ended) => over = Some(Over::Gone(ended)),
+                }
             }
-            Over::Gone(ended) => ended,
-        };
-        let result = conclude(ended, hearing, execution);
-        Some(after_loss(link, execution, &nonce, (ear, &mut |_| {}), result).await)
+            let over = match over {
+                Some(over) => over,
+                None => {
+                    // Where nobody listens any more its end is heard next.
+                    let _ = standing.input.send(input);
+                    standing.listen(&nonce, &mut hearing, execution).await
+                }
+            };
+            let went = hearing.take("go").is_some();
+            let ended = match over {
+                Over::Ready(ended) => {
+                    super::lock(&self.keeping).insert(server.clone());
+                    super::lock(&self.ready).insert(server.clone(), standing);
+                    ended
+                }
+                // The server does not keep the text, or another one.
+                Over::Gone(Ended::Exit(UNKEPT)) if !went && !standing.script.is_whole() => {
+                    let whole = standing::Standing::whole(standing.script.kept().clone());
+                    standing = Standing::begin(link.session().await.ok()?, whole)?;
+                    continue;
+                }
+                // It had ended before it came to this script.
+                Over::Gone(Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_)) if !went && hearing.is_silent() => {
+                    return None;
+                }
+                Over::Gone(ended) => ended,
+            };
+            let result = conclude(ended, hearing, execution);
+            return Some(after_loss(link, execution, &nonce, (ear, &mut |_| {}), result).await);
+        }
     }
 
     /// Lets the server's exec go, for servers that allow no second one beside it. False: there is none.
     pub async fn end(&self, server: &ServerName) -> bool {
-        let standing = super::lock(&self.0).remove(server);
+        let standing = super::lock(&self.ready).remove(server);
         match standing {
             Some(standing) => {
                 standing.end().await;

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute, no_link};
 use super::{Running, hooks};
-use crate::balancer::{Admin, Draining, Snapshot};
-use crate::config::{Probe, Server};
+use crate::balancer::{Admin, Balancer, Draining, Snapshot};
+use crate::config::{Probe, Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
 use crate::facts::{ReleaseState, ServerFacts};
 use crate::health::{self, Attempt};
@@ -19,7 +19,7 @@ use crate::plan::build::found_out;
 use crate::plan::journal::{Intent, Journal};
 use crate::plan::past::MIGRATED;
 use crate::plan::unwind::Switched;
-use crate::remote::calls::{self, Behind, Dir, Expected, Format, Mark};
+use crate::remote::calls::{self, Behind, Dir, Expected, Mark};
 use crate::remote::{Answer, Call};
 use crate::ssh::{Link, Payload};
 
@@ -80,11 +80,13 @@ impl Running {
                 taken.map(drop)
             }
             Act::Transfer => {
-                self.note(&server.name, |r| r.prepared = true);
-                let (format, payload) = self.payload(&server.name, stop).await?;
-                let how = How { payload: Some(payload), limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
-                let call = calls::transfer(&self.site(), run, release, &self.plan.revision).packed(format);
-                self.call(place, call, how, stop).await.map(drop)
+                if let Some(fetch) = &self.world.fetch {
+                    self.note(&server.name, |r| r.prepared = true);
+                    return self.fetch(fetch, place, stop).await;
+                }
+                let sent = self.transfer(place, stop).await?;
+                self.sent(&server.name, sent);
+                Ok(())
             }
             Act::Link => {
                 let how = How { limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
@@ -147,20 +149,6 @@ impl Running {
         }
     }
 
-    /// The release in the format that the server can unpack.
-    async fn payload(&self, server: &ServerName, stop: &CancellationToken) -> Result<(Format, Payload), Failure> {
-        let local = |detail: String| Failure::from(Cause::Local { detail });
-        let package = self.world.package.as_ref().ok_or_else(|| local("nothing was packed".into()))?;
-        if self.world.facts.servers.get(server).is_some_and(|facts| facts.zstd) {
-            return Ok((Format::Zstd, package.payload.clone()));
-        }
-        let gzipped = tokio::select! {
-            gzipped = package.gzipped() => gzipped.map_err(|e| local(e.what))?,
-            () = stop.cancelled() => return Err(Cause::Interrupted.into()),
-        };
-        Ok((Format::Gzip, gzipped))
-    }
-
     /// Executes a script for a step.
     ///
     /// # Errors
@@ -192,6 +180,7 @@ impl Running {
         let moment = ahead.map(|ahead| jiff::Timestamp::now().as_second().saturating_add(ahead));
         let execution = Execution {
             call: call.at(moment),
+            kept: self.world.standings.kept(&place.server),
             payload: how.payload,
             limit: how.limit.map_or(Some(self.world.config.timeouts.step), |l| l.0),
             quiet: self.world.config.timeouts.quiet,
@@ -332,8 +321,34 @@ impl Running {
     /// # Errors
     /// What the balancer said; the server is out then.
     pub async fn restore(&self, server: &Server, _place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
-        let (Some(balancer), Some(found)) = (&self.world.balancer, self.snapshot(&server.name)) else { return Ok(()) };
+        let Some(balancer) = &self.world.balancer else { return Ok(()) };
+        let Some(found) = self.snapshot(&server.name) else {
+            self.tell_where(server, balancer).await;
+            return Ok(());
+        };
         balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
+    }
+
+    /// Says of a server that the run never came to take out where it is by now: it may have been removed meanwhile.
+    async fn tell_where(&self, server: &Server, balancer: &Balancer) {
+        let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
+        let all: Vec<Warning> = match asked {
+            Some(Ok(members)) => {
+                members.iter().filter(|m| m.admin != Admin::Ready).map(|m| found_out(server, m)).collect()
+            }
+            Some(Err(errors)) => errors
+                .into_iter()
+                .map(|e| {
+                    let state = if e.unreachable { "out of reach" } else { "not to be found" };
+                    let member = e.member.map_or_else(|| e.at.clone(), |member| format!("{member} on {}", e.at));
+                    Warning::FoundOut { of: server.name.clone(), member, state: state.into() }
+                })
+                .collect(),
+            None => Vec::new(),
+        };
+        for warning in all {
+            self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        }
     }
 
     /// Points `current` from one release to another.
@@ -446,6 +461,7 @@ impl Running {
     async fn log_tail(&self, place: &Place, stop: &CancellationToken) -> Vec<String> {
         let execution = Execution {
             call: calls::log(&self.site()),
+            kept: None,
             payload: None,
             limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
             quiet: Duration::ZERO,
@@ -470,8 +486,11 @@ impl Running {
         let release = &self.plan.release;
         let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind: Some(Behind::No) };
         let previous: Vec<ReleaseId> = self.previous(&place.server).into_iter().collect();
-        let call =
-            calls::prune(&self.site(), &self.world.run, self.world.config.app.keep_releases, &previous).marking(&mark);
+        let keep = self.world.config.app.keep_releases;
+        let mut call = calls::prune(&self.site(), &self.world.run, keep, &previous).marking(&mark);
+        if self.world.config.source.kind == SourceKind::Push {
+            call = call.keeping_cache();
+        }
         let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
         let pruned = self.call(place, call, how, stop).await.map(drop);
         // What cannot be removed is told after all has been recorded.

@@ -195,7 +195,8 @@ impl Running {
         }
     }
 
-    pub(super) fn stuck(&self, server: &ServerName, stuck: Stuck) {
+    /// Names a server that needs a person.
+    pub fn stuck(&self, server: &ServerName, stuck: Stuck) {
         super::lock(&self.kept_for).push((server.clone(), stuck.clone()));
         self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning: Warning::Stuck { stuck } });
     }

@@ -318,8 +318,14 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
         if let Some(odd) = &f.current_odd {
             push(&server.name, StepName::Switch, refused("current_odd", odd.clone()));
         }
-        if !f.missing_tools.is_empty() {
-            push(&server.name, StepName::Restart, refused("missing_tools", f.missing_tools.join(", ")));
+        let of_source = check.config.source.tools();
+        let (for_source, others): (Vec<&str>, Vec<&str>) =
+            f.missing_tools.iter().map(String::as_str).partition(|tool| of_source.contains(tool));
+        if !others.is_empty() {
+            push(&server.name, StepName::Restart, refused("missing_tools", others.join(", ")));
+        }
+        if !for_source.is_empty() && check.request.verb == Verb::Deploy {
+            push(&server.name, StepName::Transfer, refused("missing_tools", for_source.join(", ")));
         }
         if check.request.verb != Verb::Deploy {
             continue;
@@ -328,9 +334,10 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             push(&server.name, StepName::Link, refused("missing_files", f.missing_files.join(", ")));
         }
         if let Some((bytes, entries)) = check.request.size {
-            // Twice the release: one copy while it is unpacked, and room for the build to work in.
-            let need_kb = bytes.div_ceil(1024) * 2;
-            if let Some(free) = f.free_kb.filter(|free| *free < need_kb) {
+            let need_kb = needed_kb(bytes);
+            // The cached tree makes room where there is none.
+            let cached = f.cache.as_ref().map_or(0, |cache| cache.kb);
+            if let Some(free) = f.free_kb.filter(|free| free.saturating_add(cached) < need_kb) {
                 let detail = format!("{need_kb} KB are needed (twice the release), {free} KB are free in {}", f.root);
                 push(&server.name, StepName::Transfer, refused("no_space", detail));
             }
@@ -340,6 +347,12 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             }
         }
     }
+}
+
+/// Kilobytes that must be free for a release of so many bytes: twice its size, one copy of it and room for the build to
+/// work in. A tree that is cached for the next time comes on top, where there is room for it.
+pub fn needed_kb(unpacked: u64) -> u64 {
+    unpacked.div_ceil(1024) * 2
 }
 
 /// Adds up what waiting for a balancer that lags will cost; nothing where it does not.

@@ -196,7 +196,7 @@ impl Left<'_> {
 impl Wreck {
     /// Reads what is left on the servers whose lock `token` holds; `None`: none of them says what was meant to be done.
     pub fn read(config: &Config, facts: &Facts, token: &RunId) -> Option<Self> {
-        let ours = |f: &ServerFacts| f.lock.as_ref().is_some_and(|l| l.owner.get("run") == Some(&token.0));
+        let ours = |f: &ServerFacts| f.lock.as_ref().is_some_and(|l| l.run() == token.0 || l.origin() == token.0);
         let mut all: Vec<Left<'_>> = Vec::new();
         let (mut untouched, mut unreadable) = (Vec::new(), Vec::new());
         for server in &config.servers {

@@ -1,7 +1,7 @@
 //! The stages of a plan: which steps each server goes through, in which order, behind which barriers.
 
 use super::{Act, Batch, Lane, Phase, Plan, Stage, Step, Undo, Verb};
-use crate::config::{Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
+use crate::config::{BuildPlace, Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
 use crate::event::StageName;
 use crate::name::{ReleaseId, ServerName};
 
@@ -64,7 +64,9 @@ impl Builder<'_> {
         let connect = self.lanes(&reached, |_| vec![step(Act::Connect, None)]);
         let lock = |_: &ServerName| vec![step(Act::Lock, Some(Undo::Unlock))];
         let mut phases = vec![connect];
-        // One server decides between two runs that start together; only its winner goes on to the others.
+        // One server decides between two runs that start together; only its winner goes on to the others. Where two runs
+        // with --skip-unreachable reach different servers there may be no such one: then both may end as locked out, and
+        // nothing is left of either. Taking one lock after the other would let one win, at a round trip a server.
         let rest = everybody.split_off(everybody.len().min(1));
         let lead = self.lanes(&everybody, lock);
         let rest = self.lanes(&rest, lock);
@@ -84,7 +86,7 @@ impl Builder<'_> {
             if !self.config.shared.dirs.is_empty() || !self.config.shared.files.is_empty() {
                 steps.push(step(Act::Link, None));
             }
-            if !self.config.build.is_empty() {
+            if !self.config.build.is_empty() && self.config.build_on == BuildPlace::Each {
                 steps.push(step(Act::Build, None));
             }
             steps

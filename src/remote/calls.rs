@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Call, Nonce, Owner, Param, Script};
 use crate::config::Shared;
+use crate::facts::ORIGIN;
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, Revision, RunId};
 use crate::web::Web;
@@ -52,6 +53,30 @@ pub enum Format {
     Gzip,
     /// Unpacked by `zstd`, for a quarter of the time.
     Zstd,
+}
+
+/// The tree that a [`transfer`] is to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The digest of its listing.
+    pub tree: &'a str,
+    /// The same without permissions.
+    pub loose: &'a str,
+    /// Whether it is to be cached on the server.
+    pub keep: bool,
+    /// How much the server's copy takes, in kilobytes.
+    pub kb: u64,
+}
+
+/// What a [`transfer`] starts from, and how much it receives.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// The digest of the cached tree.
+    pub tree: &'a str,
+    /// How many bytes at the payload's beginning tell what is to be removed.
+    pub gone: u64,
+    /// Bytes of the whole payload.
+    pub size: u64,
 }
 
 /// What a plan takes for granted about one server.
@@ -125,10 +150,12 @@ pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
 }
 
 /// Makes the lock that `from` left behind this run's own, and ends what `from` left running; the journal stays.
+/// `origin` is the run whose work the journal tells of: `from` may have died in recovering it.
 ///
 /// Answers `taken over`, or `lock free`. Refuses with `locked_anew`, `still_running`, `not_writable`, `no_space`.
-pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId) -> Call {
-    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", owner.lines())
+pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId, origin: &RunId) -> Call {
+    let lines = format!("{}\n{ORIGIN}={}", owner.lines(), super::one_line(origin.as_str()));
+    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", lines)
 }
 
 /// Writes a line into the journal before something is done from elsewhere. Refuses with `lock_lost`, `no_space`, `not_writable`.
@@ -136,16 +163,80 @@ pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
     site.call(Script::Note).token(run).with("words", super::one_line(words))
 }
 
-/// Receives a gzipped tar after the head and makes it a release in state `prepared`; [`Call::packed`] makes it another format.
+/// Receives a gzipped tar after the head and makes it a release in state `prepared`; [`Call::packed`] makes it another format,
+/// [`Call::wanting`] has what came out compared with what is wanted, and [`Call::onto`] has it made from the cached tree.
 ///
+/// Answers `modes lost` where the file system keeps no permissions, and `cached yes`.
 /// Refuses with `release_exists`, `bad_payload`, `no_space`, `not_writable`, `lock_lost`, and leaves nothing behind.
 pub fn transfer(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision) -> Call {
-    site.call(Script::Transfer)
+    let call = site.call(Script::Transfer).token(run).id(id).with("revision", &revision.0).with("payload", "yes");
+    let empty = ["tree", "loose", "base", "keep", "kb", "gone", "size"];
+    empty.into_iter().fold(call, |call, name| call.with(name, "")).packed(Format::Gzip)
+}
+
+/// Answers what the cached tree `tree` holds: `listing TEXT`, base64 of gzip, in pieces. Refuses with `no_cache`.
+pub fn listing(site: &Site<'_>, tree: &str) -> Call {
+    site.call(Script::Listing).with("tree", tree)
+}
+
+/// What a server fetches a commit from.
+#[derive(Debug, Clone, Copy)]
+pub struct Mirrored<'a> {
+    /// The URL, without a password.
+    pub url: &'a str,
+    /// The scheme and host that may be told the login; empty: there is none.
+    pub origin: &'a str,
+    /// User and password.
+    pub login: Option<(&'a str, &'a str)>,
+    /// A path on the server; empty: ssh's usual keys, or a lent agent.
+    pub deploy_key: &'a str,
+    /// The git host's lines of a known_hosts file; empty: the server knows them.
+    pub host_keys: &'a [String],
+}
+
+/// Fetches a commit into the mirror and makes it a release in state `prepared`; the login travels with the environment.
+///
+/// Answers `notice TEXT`. Refuses with `not_fetched`, `no_commit`, `git_host_key`, `no_deploy_key`, `git_lfs`, `submodules`,
+/// `repo_odd`, `not_unpacked` and as [`transfer`], and leaves nothing behind but the mirror.
+pub fn fetch(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Mirrored<'_>) -> Call {
+    let mut call = site
+        .call(Script::Fetch)
         .token(run)
         .id(id)
         .with("revision", &revision.0)
-        .with("payload", "yes")
-        .packed(Format::Gzip)
+        .with("repo", from.url)
+        .with("origin", if from.login.is_some() { from.origin } else { "" })
+        .with("deploy_key", from.deploy_key)
+        .list("host_keys", from.host_keys.to_vec())
+        .env(site);
+    if let Some((user, password)) = from.login {
+        let login = [("PITCREW_GIT_USER", user), ("PITCREW_GIT_PASSWORD", password)];
+        call.env.extend(login.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    call
+}
+
+/// Downloads an archive and makes it a release in state `prepared`; the URL travels with the environment.
+///
+/// `secret`: the URL must be in no process list of the server. Refuses with `not_downloaded`, `bad_checksum` and as
+/// [`transfer`], and leaves nothing behind.
+pub fn download(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Linked<'_>) -> Call {
+    let secret = if from.secret { "yes" } else { "" };
+    let call = site.call(Script::Download).token(run).id(id).with("revision", &revision.0);
+    let mut call = call.with("sha256", from.sha256).with("secret", secret).env(site);
+    call.env.push(("PITCREW_ARCHIVE_URL".to_owned(), from.url.to_owned()));
+    call
+}
+
+/// Where a server downloads an archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Linked<'a> {
+    /// The URL.
+    pub url: &'a str,
+    /// What the archive must be.
+    pub sha256: &'a str,
+    /// Whether nobody else may see the URL.
+    pub secret: bool,
 }
 
 /// Links shared directories and files into a release.
@@ -258,7 +349,12 @@ pub fn mark(site: &Site<'_>, run: &RunId, mark: &Mark<'_>) -> Call {
 /// Answers `removed ID` and `left ID why`. Refuses with `not_removed` (after all that could go has gone), `lock_lost`.
 pub fn prune(site: &Site<'_>, run: &RunId, keep: usize, spare: &[ReleaseId]) -> Call {
     let spare = spare.iter().map(|id| id.as_str().to_owned()).collect();
-    site.call(Script::Prune).token(run).with("keep", keep.to_string()).list("spare", spare).with("mark", "no")
+    site.call(Script::Prune)
+        .token(run)
+        .with("keep", keep.to_string())
+        .list("spare", spare)
+        .with("mark", "no")
+        .with("cache", "no")
 }
 
 /// Removes a prepared, failed or reverted release. Refuses with `in_use`, `not_removed`, `lock_lost`.
@@ -315,6 +411,38 @@ impl Call {
             Format::Zstd => "zstd",
         };
         self.with("format", word)
+    }
+
+    /// Makes a [`probe`] look for these tools as well.
+    #[must_use]
+    pub fn needing(mut self, tools: &[&str]) -> Self {
+        for (name, param) in &mut self.params {
+            if let (&mut "tools", Param::List(list)) = (name, param) {
+                list.extend(tools.iter().map(|t| (*t).to_owned()));
+            }
+        }
+        self
+    }
+
+    /// Makes a [`transfer`] compare what came out with this.
+    #[must_use]
+    pub fn wanting(self, wanted: &Wanted<'_>) -> Self {
+        self.with("tree", wanted.tree)
+            .with("loose", wanted.loose)
+            .with("keep", if wanted.keep { "yes" } else { "no" })
+            .with("kb", wanted.kb.to_string())
+    }
+
+    /// Makes a [`transfer`] start from the cached tree; it refuses also with `stale_base` then, and the cache is gone.
+    #[must_use]
+    pub fn onto(self, base: &Base<'_>) -> Self {
+        self.with("base", base.tree).with("gone", base.gone.to_string()).with("size", base.size.to_string())
+    }
+
+    /// Makes a [`prune`] leave the cached tree where it is.
+    #[must_use]
+    pub fn keeping_cache(self) -> Self {
+        self.with("cache", "yes")
     }
 
     /// Makes a [`prune`] record first what has become of a release and of the server.

@@ -7,6 +7,7 @@
 //! standard input ([`Call::head`]), so it is in no command line and no process list; what follows it is the script's payload.
 
 pub mod calls;
+pub mod kept;
 pub mod quote;
 pub mod standing;
 
@@ -28,6 +29,9 @@ pub enum Script {
     Lock,
     Unlock,
     Transfer,
+    Fetch,
+    Download,
+    Listing,
     Link,
     Command,
     Switch,
@@ -114,11 +118,14 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
         Self::Transfer,
+        Self::Fetch,
+        Self::Download,
+        Self::Listing,
         Self::Link,
         Self::Command,
         Self::Switch,
@@ -143,6 +150,9 @@ impl Script {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Transfer => "transfer",
+            Self::Fetch => "fetch",
+            Self::Download => "download",
+            Self::Listing => "listing",
             Self::Link => "link",
             Self::Command => "command",
             Self::Switch => "switch",
@@ -177,7 +187,10 @@ impl Script {
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Identity => shell!("lib", "identity"),
             Self::Unlock => shell!("lib", "unlock"),
-            Self::Transfer => shell!("lib", "transfer"),
+            Self::Fetch => shell!("lib", "receive", "fetch"),
+            Self::Download => shell!("lib", "receive", "download"),
+            Self::Transfer => shell!("lib", "tree", "transfer"),
+            Self::Listing => shell!("lib", "listing"),
             Self::Link => shell!("lib", "link"),
             Self::Command => shell!("lib", "command"),
             Self::Switch => shell!("lib", "switch"),
@@ -208,7 +221,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask | Script::Takeover | Script::Identity => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover | Script::Listing | Script::Identity => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }
@@ -367,14 +380,21 @@ fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> Wired {
     // A nonce is made here, but nobody shall be able to break out of the quotes with one.
     let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
     let nonces = nonces.join(" ");
+    // What waits for scripts leaves its own text on the server.
+    let (take, run) = match name {
+        "standing" => ("full=", "script=standing; eval \"$full\""),
+        _ => ("code=", "eval \"$code\""),
+    };
     if code.len() + 512 <= COMMAND_LIMIT {
         return Wired {
-            command: format!(r#"sh -c 'eval "$(printf %b "$1")"' pitcrew-{name} '{code}' {nonces}"#),
+            command: format!(r#"sh -c '{take}$(printf %b "$1"); {run}' pitcrew-{name} '{code}' {nonces}"#),
             head: Bytes::from(format!("{exports}\n")),
         };
     }
     Wired {
-        command: format!(r#"sh -c 'IFS= read -r code && eval "$(printf %b "$code")"' pitcrew-{name} stdin {nonces}"#),
+        command: format!(
+            r#"sh -c 'IFS= read -r code && {take}$(printf %b "$code") && {run}' pitcrew-{name} stdin {nonces}"#
+        ),
         head: Bytes::from(format!("{code}\n{exports}\n")),
     }
 }
@@ -402,7 +422,7 @@ impl Nonce {
 
     /// What a script's last line holds, however it ends by itself.
     pub fn last_words(&self) -> Vec<String> {
-        ["done", "fail "].iter().map(|word| format!("@pitcrew:{} {word}", self.0)).collect()
+        ["done", "fail ", "unkept"].iter().map(|word| format!("@pitcrew:{} {word}", self.0)).collect()
     }
 
     /// Parts a line into what a command or a login shell printed without a newline, and the answer that follows.

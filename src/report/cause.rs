@@ -89,6 +89,28 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
         "bad_payload" => {
             ("what arrived is not what was sent", "deploy again; if it repeats, look at the server's disk")
         }
+        "not_fetched" => ("the server cannot fetch from the repository", ""),
+        "no_commit" => ("the repository does not have it", "push it first"),
+        "git_host_key" => (
+            "the server does not trust the git host's key",
+            "compare it, and write its line into host_keys of [source], or into known_hosts on the server",
+        ),
+        "no_deploy_key" => (
+            "the server cannot read its deploy key",
+            "put it there, readable for the login user; or correct deploy_key",
+        ),
+        "git_lfs" => ("servers cannot fetch it", "set kind = \"push\" in [source], or release a built tarball"),
+        "submodules" => (
+            "git archive leaves submodules empty",
+            "release a built tarball, or mark them export-ignore if the application does without",
+        ),
+        "repo_odd" => ("`repo` is no mirror of a git repository", "move it away"),
+        "not_unpacked" => ("the release could not be unpacked", ""),
+        "not_downloaded" => ("the archive could not be downloaded", ""),
+        "bad_checksum" => (
+            "what was downloaded is not what was meant: nothing of it is kept",
+            "compare it with what was built, and correct sha256",
+        ),
         "missing_files" => {
             ("files of [shared] are missing on the server", "put them into shared/, where releases link to them")
         }

@@ -56,10 +56,13 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         Event::Output { place, line, .. } if verbosity == Verbosity::Verbose || is_read(place.step) => {
             vec![Line::of_step(place, format!("| {}", clean(line)))]
         }
-        Event::StepFinished { place, outcome, seconds, failure } => {
+        Event::StepFinished { place, outcome, seconds, failure, sent } => {
             let took = text::seconds(*seconds);
             let said = match (outcome, failure) {
-                (StepOutcome::Ok, _) => format!("{} {took}", paint.good("ok")),
+                (StepOutcome::Ok, _) => {
+                    let sent = sent.map(|sent| format!(": {}", text::sent(sent))).unwrap_or_default();
+                    format!("{} {took}{sent}", paint.good("ok"))
+                }
                 (StepOutcome::Skipped, None) => paint.dim("skipped"),
                 (StepOutcome::Skipped, Some(f)) => paint.dim(&format!("skipped: {}", cause::reason(&f.cause))),
                 (StepOutcome::Failed, None) => format!("{} {took}", paint.bad("FAILED")),

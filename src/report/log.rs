@@ -113,7 +113,7 @@ fn entry(event: &Event) -> Option<(&ServerName, String)> {
     Some(match event {
         Event::StepStarted { place } => (&place.server, format!("{} started", place.step)),
         Event::Output { place, stream, line } => (&place.server, format!("{} {stream} {}", place.step, clean(line))),
-        Event::StepFinished { place, outcome, seconds, failure } => {
+        Event::StepFinished { place, outcome, seconds, failure, .. } => {
             (&place.server, ended(&place.step.to_string(), *outcome, *seconds, failure.as_deref()))
         }
         Event::UndoStarted { server, step } => (server, format!("undo {step}: {}", text::undo(*step))),

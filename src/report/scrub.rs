@@ -47,6 +47,16 @@ impl Redactor {
         Self { patterns }
     }
 
+    /// Takes more secrets.
+    #[must_use]
+    pub fn and<S: AsRef<str>>(&self, secrets: &[S]) -> Self {
+        let mut all = Self::new(secrets.iter().map(AsRef::as_ref));
+        all.patterns.extend(self.patterns.iter().cloned());
+        all.patterns.sort();
+        all.patterns.dedup();
+        all
+    }
+
     /// Masks every occurrence; overlapping ones become one mask.
     pub fn text(&self, text: &str) -> String {
         let mut hits: Vec<(usize, usize)> = Vec::new();

@@ -149,7 +149,6 @@ impl Server {
         self.undo_failed.is_none()
             && !self.is_half_done()
             && self.switch == Change::Made
-            && self.restart != Change::Begun
             && self.rollout_done >= self.rollout_planned
             && !self.is_out()
     }
@@ -169,8 +168,9 @@ impl Server {
         }
     }
 
-    pub(super) fn set_releases(&mut self, previous: Option<ReleaseId>, target: ReleaseId) {
-        self.release.clone_from(&previous);
+    /// Takes in where it was and is to go. `known`: it is there now; what a dead run has left is told by what it did.
+    pub(super) fn set_releases(&mut self, previous: Option<ReleaseId>, target: ReleaseId, known: bool) {
+        self.release = if known { previous.clone() } else { None };
         self.previous = previous;
         self.target = Some(target);
     }
@@ -202,9 +202,12 @@ impl Server {
                 _ => Some(true),
             };
         }
-        if switched && !taken_back {
-            self.release = if finished { self.target.clone() } else { None };
-        }
+        self.release = match (switched, finished) {
+            (true, _) if taken_back => self.previous.clone(),
+            (true, true) => self.target.clone(),
+            (true, false) => None,
+            (false, _) => self.previous.clone(),
+        };
         self.locked = true;
         self.inherited = Some(*inherited);
     }

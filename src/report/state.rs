@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::server::Server;
 use crate::event::{
-    Cause, Event, Failure, Finished, Place, Planned, StageName, Stamped, StepName, StepOutcome, Warning,
+    Cause, Event, Failure, Finished, Place, Planned, RECOVER, StageName, Stamped, StepName, StepOutcome, Stuck, Warning,
 };
 use crate::lease::Standing;
 use crate::name::ServerName;
@@ -137,7 +137,7 @@ impl State {
             Event::StepFinished { place, seconds, failure, .. } if is_refusal(place) => {
                 self.fail(&place.server, (Some(place), place.step), failure.as_deref(), *seconds);
             }
-            Event::StepFinished { place, outcome, seconds, failure } => {
+            Event::StepFinished { place, outcome, seconds, failure, .. } => {
                 let failed_before = self.failed();
                 let cause = failure.as_ref().map(|f| &f.cause);
                 // What is skipped once something has failed was not reached; before that it was not needed.
@@ -179,7 +179,8 @@ impl State {
             self.entry(&place.server).expect_step(place);
         }
         for (name, release) in &planned.previous {
-            self.entry(name).set_releases(release.clone(), planned.release.clone());
+            let known = planned.verb != RECOVER;
+            self.entry(name).set_releases(release.clone(), planned.release.clone(), known);
         }
         self.warnings.extend(planned.notices.iter().map(|n| Warned { server: None, warning: n.clone() }));
         self.planned = Some(planned.clone());
@@ -189,6 +190,7 @@ impl State {
         match (warning, server) {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
             (Warning::FoundOut { of, .. }, _) => self.entry(of).found_out(),
+            (Warning::Stuck { stuck: Stuck::LockKept }, Some(server)) => self.entry(server).locked = true,
             (Warning::BalancerDiffers { .. }, Some(server)) => self.entry(server).differs = true,
             _ => {}
         }

@@ -8,7 +8,7 @@ use super::held;
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, Warning};
 use crate::name::ReleaseId;
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
@@ -35,6 +35,19 @@ pub fn bytes(bytes: u64) -> String {
         1_000..1_000_000 => format!("{:.1} kB", exact / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", exact / 1e6),
         _ => format!("{:.1} GB", exact / 1e9),
+    }
+}
+
+/// Says what a transfer sent: `3 files, 4.1 kB of 1.3 MB`.
+pub fn sent(sent: Sent) -> String {
+    let Sent { bytes: done, whole, files, removed } = sent;
+    match (files, removed.unwrap_or(0)) {
+        (None, _) => bytes(done),
+        (Some(_), _) if done == 0 => format!("nothing of {}", bytes(whole)),
+        (Some(files), 0) => format!("{}, {} of {}", count(files as usize, "file"), bytes(done), bytes(whole)),
+        (Some(files), removed) => {
+            format!("{}, {removed} removed, {} of {}", count(files as usize, "file"), bytes(done), bytes(whole))
+        }
     }
 }
 

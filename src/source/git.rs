@@ -22,9 +22,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 const ADVICE: Duration = Duration::from_secs(10);
 const BUFFER: usize = 256 * 1024;
 /// As much as is read of an answer that should be a line.
-const ANSWER_MAX: u64 = 1024 * 1024;
+pub(super) const ANSWER_MAX: u64 = 1024 * 1024;
 /// What in the environment would make git look at another repository than the one in `path` (set, for one, in hooks).
-const MISLEADING: [&str; 8] = [
+pub(super) const MISLEADING: [&str; 8] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -85,7 +85,7 @@ fn archive(path: &Path, sha: &str) -> Command {
     command(path, &[&pinned[..], &["archive", "--format=tar", sha]].concat())
 }
 
-fn is_repository(path: &Path) -> Result<bool, SourceError> {
+pub(super) fn is_repository(path: &Path) -> Result<bool, SourceError> {
     let marked = path.ancestors().any(|directory| directory.join(".git").symlink_metadata().is_ok());
     let ended = match run(path, &["rev-parse", "--git-dir"], SILENCE) {
         Ok((_, ended)) if ended.status.success() => return Ok(true),
@@ -140,8 +140,16 @@ fn commit(path: &Path, reference: &str) -> Result<(String, String), SourceError>
     Err(SourceError::new(format!("cannot resolve {named}: {} has no such commit", show(path)), hint))
 }
 
+/// Finds a commit in the clone around `path` by the beginning of its SHA; `None`: there is no clone, or no one such commit.
+pub(super) fn expand(path: &Path, sha: &str) -> Option<String> {
+    let (answer, ended) =
+        run(path, &["rev-parse", "--verify", "--quiet", &format!("{sha}^{{commit}}")], ADVICE).ok()?;
+    let found = answer.trim();
+    (ended.status.success() && found.starts_with(&sha.to_ascii_lowercase())).then(|| found.to_owned())
+}
+
 /// Picks at most three refs that are spelled alike, or are the same on a remote.
-fn nearest(wanted: &str, refs: &[&str]) -> Vec<String> {
+pub(super) fn nearest(wanted: &str, refs: &[&str]) -> Vec<String> {
     let mut scored: Vec<(f64, &str)> = refs
         .iter()
         .map(|name| {
@@ -295,7 +303,7 @@ fn git(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Ended),
     if ended.status.success() { Ok((answer, ended)) } else { Err(failed(path, verb, &ended)) }
 }
 
-fn unended(verb: &str, error: Unended) -> SourceError {
+pub(super) fn unended(verb: &str, error: Unended) -> SourceError {
     match error {
         Unended::Stopped => SourceError::stopped(),
         Unended::Silent(limit) => SourceError::new(

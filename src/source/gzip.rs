@@ -50,10 +50,10 @@ fn transcode(from: &Payload) -> io::Result<Payload> {
 }
 
 /// Reads a file that others read as well: its own position is nobody's.
-struct At<'a> {
-    file: &'a File,
-    at: u64,
-    len: u64,
+pub(super) struct At<'a> {
+    pub(super) file: &'a File,
+    pub(super) at: u64,
+    pub(super) len: u64,
 }
 
 impl Read for At<'_> {

@@ -5,7 +5,9 @@
 //! on a blocking thread.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::config::source::Fetcher;
 use crate::config::{Source, SourceKind};
 use crate::name::Revision;
 use crate::ssh::Payload;
@@ -13,11 +15,17 @@ use gzip::Gzipped;
 
 pub mod archive;
 mod child;
+pub mod delta;
 pub mod directory;
+pub mod download;
 pub mod git;
 mod gzip;
+pub mod manifest;
 pub mod members;
 pub mod pack;
+pub mod repository;
+pub mod s3;
+pub mod store;
 
 /// What a run's source resolved to, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +51,49 @@ pub enum Origin {
     Directory,
     /// A tar file.
     Archive,
+    /// A repository that servers fetch from.
+    Repository,
+    /// A tar file that is downloaded.
+    Download,
+}
+
+/// How servers come by a release.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// It is sent to them.
+    Packed(Package),
+    /// They fetch it from a repository.
+    Fetched(repository::Remote),
+    /// They download it.
+    Downloaded(download::Link),
+}
+
+impl Delivery {
+    /// What must not be shown, beyond the values of `[secrets]`.
+    pub fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::Packed(_) => Vec::new(),
+            Self::Fetched(remote) => remote.secrets(),
+            Self::Downloaded(link) => link.secrets(),
+        }
+    }
+
+    /// Keeps listings of trees here, where something is sent.
+    #[must_use]
+    pub fn remembering(self, trees: Option<PathBuf>) -> Self {
+        match self {
+            Self::Packed(package) => Self::Packed(package.remembering(trees)),
+            other => other,
+        }
+    }
+
+    /// The package, where there is one.
+    pub fn package(&self) -> Option<&Package> {
+        match self {
+            Self::Packed(package) => Some(package),
+            Self::Fetched(_) | Self::Downloaded(_) => None,
+        }
+    }
 }
 
 /// A release, packed.
@@ -56,6 +107,10 @@ pub struct Package {
     pub unpacked: u64,
     /// The same tar with gzip, for servers without zstd; [`Package::gzipped`] makes it.
     gzipped: Gzipped,
+    /// What it holds, where it can be sent by difference.
+    pub tree: Option<Arc<delta::Tree>>,
+    /// What was made for servers that have another tree.
+    deltas: delta::Deltas,
 }
 
 /// Why a source cannot be used.
@@ -65,10 +120,58 @@ pub struct SourceError {
     pub what: String,
     /// What to do next.
     pub hint: String,
+    /// Somebody else's machine did not answer, or not with what was asked for.
+    pub unreachable: bool,
 }
 
 /// Tells whether packing should stop; it is asked several times a second, from more than one thread.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Resolves the source and makes it ready for the servers; `secrets` are the values of `[secrets]`.
+///
+/// # Errors
+/// As [`resolve`] and [`pack`], and when something that is elsewhere cannot be reached.
+pub fn deliver(
+    source: &Source,
+    base: &Path,
+    reference: Option<&str>,
+    secrets: &[(String, String)],
+    stop: Stop<'_>,
+) -> Result<(Resolved, Delivery), SourceError> {
+    if let Some(repository) = &source.repository {
+        let remote = repository::Remote::new(repository, secrets)?;
+        let resolved = repository::resolve(&remote, base, reference.unwrap_or(&source.reference), stop)?;
+        return Ok((resolved, Delivery::Fetched(remote)));
+    }
+    if let Some(wanted) = &source.download {
+        let (resolved, link) = download::resolve(wanted, secrets, reference)?;
+        if wanted.by == Fetcher::Servers {
+            return Ok((resolved, Delivery::Downloaded(link)));
+        }
+        let directory =
+            tempfile::Builder::new().prefix("pitcrew-archive-").tempdir().map_err(|e| pack::no_space(&e))?;
+        let file = directory.path().join("archive");
+        download::fetch(&link, &file, stop)?;
+        let mut packer = pack::Packer::new(stop)?;
+        archive::pack(&file, &resolved.revision, &mut packer)?;
+        let package = packer.finish(&resolved.revision)?;
+        return Ok((resolved, Delivery::Packed(package)));
+    }
+    let resolved = resolve(source, base, reference)?;
+    let package = pack(source, base, &resolved, stop)?;
+    Ok((resolved, Delivery::Packed(package)))
+}
+
+/// Tells whether what is released are the tracked files of a git work tree.
+pub fn is_tracked(source: &Source, base: &Path) -> bool {
+    source.kind == SourceKind::Push && locate(source, base).is_ok_and(|path| git::is_repository(&path).unwrap_or(false))
+}
+
+/// Finds the value of a secret.
+fn secret(secrets: &[(String, String)], name: &str) -> Result<String, SourceError> {
+    let found = secrets.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    found.ok_or_else(|| SourceError::new(format!("cannot find the secret {name}"), "Add it to [secrets]."))
+}
 
 /// Resolves the source (with `reference` instead of the file's, when given) to one revision.
 ///
@@ -79,7 +182,7 @@ pub fn resolve(source: &Source, base: &Path, reference: Option<&str>) -> Result<
     let path = locate(source, base)?;
     let wanted = reference.unwrap_or(&source.reference);
     match source.kind {
-        SourceKind::Push => {
+        SourceKind::Git | SourceKind::Push => {
             if !path.is_dir() {
                 return Err(SourceError::new(
                     format!("cannot release {}: it is not a directory", show(&path)),
@@ -115,10 +218,16 @@ pub fn resolve(source: &Source, base: &Path, reference: Option<&str>) -> Result<
 pub fn pack(source: &Source, base: &Path, resolved: &Resolved, stop: Stop<'_>) -> Result<Package, SourceError> {
     let path = locate(source, base)?;
     let mut packer = pack::Packer::new(stop)?;
+    if source.kind == SourceKind::Push {
+        packer = packer.listing();
+    }
     match resolved.origin {
         Origin::Git => git::pack(&path, &resolved.revision, &mut packer, stop)?,
         Origin::Directory => directory::pack(&path, &resolved.revision, &mut packer)?,
-        Origin::Archive => archive::pack(&path, &resolved.revision, &mut packer)?,
+        Origin::Repository => {
+            return Err(SourceError::new("cannot pack what servers fetch", ""));
+        }
+        Origin::Archive | Origin::Download => archive::pack(&path, &resolved.revision, &mut packer)?,
     }
     packer.finish(&resolved.revision)
 }
@@ -132,7 +241,7 @@ fn locate(source: &Source, base: &Path) -> Result<PathBuf, SourceError> {
 
 impl SourceError {
     fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: hint.into() }
+        Self { what: what.into(), hint: hint.into(), unreachable: false }
     }
 
     fn stopped() -> Self {

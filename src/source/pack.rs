@@ -6,10 +6,15 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::ops::Range;
+use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 use zstd::stream::write::Encoder;
 
+use super::delta::{Deltas, Tree};
+use super::manifest::{Entry, Manifest, What};
 use super::{Gzipped, Package, SourceError, Stop, quote};
 use crate::name::Revision;
 use crate::ssh::Payload;
@@ -38,9 +43,24 @@ pub struct Packer<'a> {
     unpacked: u64,
     /// The latest time so far; REVISION gets it, so that the same source makes the same bytes.
     latest: u64,
+    /// How long the tar is so far.
+    at: u64,
+    /// What the tree holds, for sources that are sent by difference.
+    listed: Option<Listed>,
     buffer: Vec<u8>,
     stop: Stop<'a>,
 }
+
+/// What is written down of a tree while it is packed.
+#[derive(Default)]
+struct Listed {
+    manifest: Manifest,
+    /// Where in the tar each path lies.
+    places: HashMap<Vec<u8>, Range<u64>>,
+}
+
+/// The permissions that every server's tar gives alike: some apply the umask of 022, and some do not.
+const LISTED_MODE: u32 = 0o755;
 
 /// What every entry has.
 #[derive(Debug, Clone, Copy)]
@@ -101,17 +121,42 @@ impl<'a> Packer<'a> {
         let mut out = Encoder::new(BufWriter::with_capacity(BUFFER, file), LEVEL).map_err(|error| no_space(&error))?;
         // So that a server finds out about every changed byte, not only about those that break the format.
         out.include_checksum(true).map_err(|error| no_space(&error))?;
-        Ok(Self { out, seen: HashMap::new(), entries: 0, unpacked: 0, latest: 0, buffer: vec![0; BUFFER], stop })
+        let (seen, buffer) = (HashMap::new(), vec![0; BUFFER]);
+        Ok(Self { out, seen, entries: 0, unpacked: 0, latest: 0, at: 0, listed: None, buffer, stop })
+    }
+
+    /// Also writes down what the tree holds, so that servers can be sent what differs from what they have. Nobody but the
+    /// owner may write then.
+    #[must_use]
+    pub fn listing(self) -> Self {
+        Self { listed: Some(Listed::default()), ..self }
+    }
+
+    /// Permissions as they are sent.
+    fn sent(&self, mode: u32) -> u32 {
+        if self.listed.is_some() { mode & LISTED_MODE } else { mode & 0o777 }
+    }
+
+    /// Writes down an entry whose header began at `from`.
+    fn list(&mut self, path: Vec<u8>, from: u64, mode: u32, what: What) {
+        let to = self.at;
+        if let Some(listed) = &mut self.listed {
+            listed.places.insert(path.clone(), from..to);
+            listed.manifest.insert(path, Entry { mode, what });
+        }
     }
 
     /// Adds a directory; one that was added before is harmless. It always stays writable for its owner, so that
     /// its content can be unpacked and a pruned release removed.
     pub fn directory(&mut self, path: &[u8], attributes: Attributes) -> Result<(), SourceError> {
         let Placed::At(path) = self.place(path, Seen::Directory)? else { return Ok(()) };
-        let mode = attributes.mode | 0o700;
+        let mode = self.sent(attributes.mode | 0o700);
         let slashed = [&path[..], b"/"].concat();
         let attributes = Attributes { mode, ..attributes };
-        self.header(&Head { kind: EntryType::Directory, path: &slashed, target: &[], size: 0, attributes })
+        let from = self.at;
+        self.header(&Head { kind: EntryType::Directory, path: &slashed, target: &[], size: 0, attributes })?;
+        self.list(path, from, mode, What::Directory);
+        Ok(())
     }
 
     /// Adds a symbolic link; its target may be anything, as in git.
@@ -121,7 +166,10 @@ impl<'a> Packer<'a> {
         }
         let Placed::At(path) = self.place(path, Seen::Symlink(target.to_vec()))? else { return Ok(()) };
         let attributes = Attributes { mode: 0o777, mtime };
-        self.header(&Head { kind: EntryType::Symlink, path: &path, target, size: 0, attributes })
+        let from = self.at;
+        self.header(&Head { kind: EntryType::Symlink, path: &path, target, size: 0, attributes })?;
+        self.list(path, from, 0o777, What::Link(target.to_vec()));
+        Ok(())
     }
 
     /// Adds another name for an entry that was added before.
@@ -135,6 +183,8 @@ impl<'a> Packer<'a> {
             }
             Some(Seen::File) => {
                 let Placed::At(path) = self.place(path, Seen::File)? else { return Ok(()) };
+                // No part of a tar can do without what it links to.
+                self.listed = None;
                 self.header(&Head { kind: EntryType::Link, path: &path, target: &root, size: 0, attributes })
             }
             _ => {
@@ -159,13 +209,16 @@ impl<'a> Packer<'a> {
         content: &mut dyn Read,
     ) -> Result<(), ContentError> {
         // What is left out is read all the same: its bytes lie between two entries.
+        let attributes = Attributes { mode: self.sent(attributes.mode), ..attributes };
+        let from = self.at;
         let written = match self.place(path, Seen::File)? {
             Placed::At(path) => {
                 self.header(&Head { kind: EntryType::Regular, path: &path, target: &[], size, attributes })?;
-                true
+                Some(path)
             }
-            Placed::Left => false,
+            Placed::Left => None,
         };
+        let mut digest = self.listed.is_some().then(Sha256::new);
         let mut left = size;
         while left > 0 {
             self.go_on()?;
@@ -176,14 +229,21 @@ impl<'a> Packer<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ContentError::Read(error)),
             };
-            if written {
+            if written.is_some() {
                 self.out.write_all(&self.buffer[..got]).map_err(|error| no_space(&error))?;
+                self.at += got as u64;
+                if let Some(digest) = &mut digest {
+                    digest.update(&self.buffer[..got]);
+                }
             }
             left -= got as u64;
         }
-        if written {
+        if let Some(path) = written {
             self.pad(size)?;
             self.unpacked += size.next_multiple_of(4096);
+            if let Some(digest) = digest {
+                self.list(path, from, attributes.mode, What::File(digest.finalize().into()));
+            }
         }
         Ok(())
     }
@@ -193,10 +253,18 @@ impl<'a> Packer<'a> {
         let content = format!("{revision}\n");
         let size = content.len() as u64;
         let attributes = Attributes { mode: 0o644, mtime: self.latest };
+        let from = self.at;
         self.header(&Head { kind: EntryType::Regular, path: REVISION, target: &[], size, attributes })?;
         self.write(content.as_bytes())?;
         self.pad(size)?;
+        self.list(REVISION.to_vec(), from, 0o644, What::File(Sha256::digest(content.as_bytes()).into()));
         self.write(&[0; 2 * BLOCK])?;
+        let tree = self.listed.take().map(|mut listed| {
+            for (path, _) in self.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Parent)) {
+                listed.manifest.insert(path.clone(), Entry { mode: 0o755, what: What::Directory });
+            }
+            Tree::new(listed.manifest, listed.places)
+        });
         let parents = self.seen.values().filter(|seen| matches!(seen, Seen::Parent)).count() as u64;
         let file = self
             .out
@@ -209,6 +277,8 @@ impl<'a> Packer<'a> {
             entries: self.entries + parents + 1,
             unpacked: self.unpacked + 4096 * (parents + 1),
             gzipped: Gzipped::default(),
+            tree: tree.filter(|tree| tree.manifest.can_be_listed()).map(Arc::new),
+            deltas: Deltas::default(),
         })
     }
 
@@ -304,6 +374,7 @@ impl<'a> Packer<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.at += bytes.len() as u64;
         self.out.write_all(bytes).map_err(|error| no_space(&error))
     }
 

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::rollout::Packing;
+use super::packing::{Building, Packing};
 use super::stack::{self, Stack};
 use super::{deploy, out, rollout};
 use crate::balancer::MemberFacts;
@@ -25,13 +25,13 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let mut request = deploy::request(Verb::Deploy, &Walk::default(), stack.select(select)?)?;
     let stop = Stop::default();
-    let packing = Packing::start(&stack, None, &stop);
+    let packing = Packing::start(&stack, None, &stop, Building::Left);
     let never = CancellationToken::new();
     let ((facts, refused), packed) = tokio::join!(stack.facts(&never), packing.end());
     let source = match packed {
-        Ok((resolved, package)) => {
+        Ok((resolved, delivery)) => {
             request.revision = Some(resolved.revision.clone());
-            request.size = Some((package.unpacked, package.entries));
+            request.size = delivery.package().map(|p| (p.unpacked, p.entries));
             Ok(resolved)
         }
         Err(e) => Err(e),

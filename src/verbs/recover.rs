@@ -10,8 +10,8 @@ use super::stack::{self, Stack};
 use crate::cli::Global;
 use crate::engine::{self, Running, Stop, World, recover};
 use crate::error::{Error, Kind};
-use crate::event::{Event, RECOVER};
-use crate::facts::{Facts, LockFacts};
+use crate::event::{Event, RECOVER, Stuck};
+use crate::facts::Facts;
 use crate::lease;
 use crate::name::{RunId, ServerName};
 use crate::plan::journal::Wreck;
@@ -32,7 +32,8 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
         stack.close().await;
         return nothing(global, &facts);
     };
-    let held = held_by(&stack, &facts, &dead);
+    let held = held_for(&stack, &facts, &dead);
+    let names = |held: &[(ServerName, RunId)]| held.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>();
 
     let (all, trouble) = rollout::told(global, &stack, &owner.run);
     let reporting = Reporting::start(owner.run.clone(), all);
@@ -48,6 +49,7 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
         standings: stack.standings.clone(),
         balancer: stack.balancer.clone(),
         package: None,
+        fetch: None,
         run: owner.run.clone(),
         owner,
         held: Vec::new(),
@@ -56,7 +58,7 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
         stop: stop.clone(),
     };
     let read = |facts: &Facts, token: &RunId| {
-        Wreck::read(&stack.config, facts, token).unwrap_or_else(|| Wreck::of_nothing(&held))
+        Wreck::read(&stack.config, facts, token).unwrap_or_else(|| Wreck::of_nothing(&names(&held)))
     };
     let wreck = read(&facts, &dead);
     let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
@@ -69,20 +71,26 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
     for (server, failure) in &facts.unreachable {
         taking.cannot_reach(server, failure.clone());
     }
-    let from = |servers: Vec<ServerName>| servers.into_iter().map(|s| (s, dead.clone())).collect::<Vec<_>>();
     let mut late = held.clone();
     let mut found = None;
-    while !late.is_empty() && recover::take_over(&taking, &from(late)).await {
+    while !late.is_empty() && recover::take_over(&taking, &late, &dead).await {
         // Asked again: what the dead run had left running may have changed something until it was ended, or only now have
         // come round to taking a lock.
         let (again, _) = stack.facts(&stop.hard).await;
-        late = held_by(&stack, &again, &dead);
+        late = held_for(&stack, &again, &dead);
+        late.retain(|(_, holder)| *holder != owner.run);
         if late.is_empty() {
             found = Some(again);
         }
     }
+    if found.is_none() {
+        // Whoever got how far: each is locked still, and the next recovery begins there.
+        for (server, _) in &held {
+            taking.stuck(server, Stuck::LockKept);
+        }
+    }
     if let Some(mut again) = found {
-        again.unreachable.retain(|s, _| held.contains(s));
+        again.unreachable.retain(|s, _| held.iter().any(|(h, _)| h == s));
         for (server, failure) in &again.unreachable {
             taking.cannot_reach(server, failure.clone());
         }
@@ -107,7 +115,7 @@ fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, 
         match standing {
             lease::Standing::Frozen { .. } | lease::Standing::Expired => {}
             _ if standing.is_left_behind() || force => {
-                dead.get_or_insert_with(|| run_of(lock));
+                dead.get_or_insert_with(|| RunId(lock.origin().to_owned()));
             }
             _ => {
                 let told = held::locked(&lease::held(lock));
@@ -120,17 +128,14 @@ fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, 
     Ok(dead)
 }
 
-fn run_of(lock: &LockFacts) -> RunId {
-    RunId(lock.owner.get("run").cloned().unwrap_or_default())
-}
-
-/// The servers whose lock that run holds, in the order of the file.
-fn held_by(stack: &Stack, facts: &Facts, run: &RunId) -> Vec<ServerName> {
+/// The servers whose lock guards that run's work, in the order of the file, and who holds each.
+fn held_for(stack: &Stack, facts: &Facts, run: &RunId) -> Vec<(ServerName, RunId)> {
     let held = |s: &ServerName| {
-        let lock = facts.servers.get(s).and_then(|f| f.lock.as_ref());
-        lock.is_some_and(|l| !l.owner.contains_key("freeze") && run_of(l) == *run)
+        let lock = facts.servers.get(s)?.lock.as_ref()?;
+        let wanted = !lock.owner.contains_key("freeze") && lock.origin() == run.0;
+        wanted.then(|| (s.clone(), RunId(lock.run().to_owned())))
     };
-    stack.config.servers.iter().map(|s| s.name.clone()).filter(held).collect()
+    stack.config.servers.iter().filter_map(|s| held(&s.name)).collect()
 }
 
 /// Nothing that could be reached is locked.

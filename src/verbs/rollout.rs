@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::out;
+use super::packing::{Building, Packing};
 use super::stack::{self, Stack};
 use super::waiting::{Waited, Waiting};
 use crate::balancer::BalancerError;
 use crate::cli::{self, Global};
+use crate::engine::fetch::Fetch;
 use crate::engine::{self, Stop, World};
 use crate::error::{Error, Kind};
 use crate::event::{Blocker, Cause, Event, StepName, Warning};
@@ -21,7 +23,7 @@ use crate::report::lines::Verbosity;
 use crate::report::log::{self, RunLog};
 use crate::report::paint::Color;
 use crate::report::{Reporting, Wanted, outcome, reporters};
-use crate::source::{self, Package, Resolved};
+use crate::source::Delivery;
 
 /// What was asked for, beyond what the plan decides on.
 pub struct Asked {
@@ -52,7 +54,9 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     emitter.flags(&flags(global));
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
-    let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop));
+    let building =
+        if dry_run { Building::Left } else { Building::Done { run: &owner.run, quiet: global.quiet || global.json } };
+    let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop, building));
     let packed = async {
         match packing {
             Some(packing) => packing.end().await.map(Some),
@@ -67,12 +71,14 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     }
     let note = |text| Warning::Note { text };
     let mut notices: Vec<Warning> = trouble.into_iter().map(note).collect();
-    let package = match packed {
-        Ok(Some((resolved, package))) => {
+    let delivery = match packed {
+        Ok(Some((resolved, delivery))) => {
             request.revision = Some(resolved.revision);
-            request.size = Some((package.unpacked, package.entries));
+            request.size = delivery.package().map(|p| (p.unpacked, p.entries));
+            let delivery = delivery.remembering(trees());
             notices.extend(resolved.notes.into_iter().map(note));
-            Some(package)
+            emitter.redact(stack.redactor.and(&delivery.secrets()));
+            Some(delivery)
         }
         Ok(None) => None,
         Err(e) => {
@@ -105,7 +111,7 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
             }
         }
         // Whoever held the lock may have deployed.
-        let found = stop.unless_hard(stack.facts(&stop.soft)).await;
+        let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
         let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
             waiting.give_back(&held).await;
             stack.close().await;
@@ -122,13 +128,18 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         notices.push(past::of(&plan.release, &lines, jiff::Timestamp::now()));
     }
     plan.notices.extend(notices);
+    if let (true, Some(package)) = (dry_run, delivery.as_ref().and_then(Delivery::package)) {
+        let said = super::sending::foreseen(package, &facts, &request.servers).await;
+        plan.notices.extend(said.map(note));
+    }
     let world = World {
         config: stack.config.clone(),
         facts,
         links: stack.links.clone(),
         standings: stack.standings.clone(),
         balancer: stack.balancer.clone(),
-        package,
+        fetch: delivery.as_ref().and_then(Fetch::of),
+        package: delivery.as_ref().and_then(Delivery::package).cloned(),
         run: owner.run.clone(),
         owner,
         held,
@@ -145,6 +156,14 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     stack.close().await;
     let finished = spawn_blocking(move || reporting.finish()).await;
     finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the run ended: {e}")))
+}
+
+/// Where listings of trees are kept that were sent: `$XDG_CACHE_HOME/pitcrew/trees`.
+fn trees() -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute);
+    let cache = cache.or_else(|| stack::home().ok().filter(absolute).map(|home| home.join(".cache")))?;
+    Some(cache.join("pitcrew/trees"))
 }
 
 fn interrupted() -> Error {
@@ -226,32 +245,6 @@ pub fn balancer_blocker(error: BalancerError) -> Blocker {
     // A balancer that nobody reaches is like a server that nobody reaches: the exit code says so.
     let step = if error.unreachable { StepName::Connect } else { StepName::Drain };
     Blocker { server: None, step, failure: Cause::from(error).into() }
-}
-
-/// The source being resolved and packed, on a thread of its own.
-pub struct Packing(JoinHandle<Result<(Resolved, Package), source::SourceError>>);
-
-impl Packing {
-    /// Begins; `reference` overrides the file's `ref`.
-    pub fn start(stack: &Stack, reference: Option<String>, stop: &Stop) -> Self {
-        let (config, stop) = (stack.config.clone(), stop.clone());
-        Self(spawn_blocking(move || {
-            let resolved = source::resolve(&config.source, &config.base, reference.as_deref())?;
-            let package = source::pack(&config.source, &config.base, &resolved, &|| stop.asked())?;
-            Ok((resolved, package))
-        }))
-    }
-
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// Why the source cannot be used.
-    pub async fn end(self) -> Result<(Resolved, Package), Error> {
-        match self.0.await {
-            Ok(packed) => packed.map_err(|e| Error::usage(e.what).hint(e.hint)),
-            Err(e) => Err(Error::failed(format!("cannot pack the source: {e}"))),
-        }
-    }
 }
 
 /// The command line as people would type it: what a lock says of its holder.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::stack::Stack;
 use crate::config::Config;
+use crate::config::source::Fetcher;
 use crate::name::{ReleaseId, RunId};
 use crate::plan::{Act, Plan};
-use crate::remote::calls::{self, Dir, Site};
+use crate::remote::calls::{self, Dir, Linked, Mirrored, Site};
 use crate::remote::{Call, Owner};
 
 /// Writes each step's script once, as the first server that takes the step would get it.
@@ -44,7 +45,7 @@ impl Of<'_> {
         match act {
             Act::Connect | Act::Drain | Act::Restore => Vec::new(),
             Act::Lock => vec![calls::lock(site, &self.owner())],
-            Act::Transfer => vec![calls::transfer(site, run, release, &self.plan.revision)],
+            Act::Transfer => vec![self.transfer()],
             Act::Link => vec![calls::link(site, run, release, &self.config.shared)],
             Act::Build => self.config.build.iter().map(|b| command(b)).collect(),
             Act::Migrate => self.config.migrate.iter().map(|m| command(&m.run)).collect(),
@@ -65,6 +66,29 @@ impl Of<'_> {
             }
             Act::Unlock => vec![calls::unlock(site, run)],
             Act::Hook { index, .. } => self.config.hooks.get(*index).map(|h| command(&h.run)).into_iter().collect(),
+        }
+    }
+
+    /// Without a login, and with a URL that is not signed: both travel on standard input.
+    fn transfer(&self) -> Call {
+        let (site, run, release, revision) = (&self.site, self.run, &self.plan.release, &self.plan.revision);
+        let source = &self.config.source;
+        if let Some(repository) = &source.repository {
+            let from = Mirrored {
+                url: &repository.url,
+                origin: "",
+                login: None,
+                deploy_key: repository.deploy_key.as_deref().unwrap_or_default(),
+                host_keys: &repository.host_keys,
+            };
+            return calls::fetch(site, run, release, revision, &from);
+        }
+        match source.download.as_ref().filter(|d| d.by == Fetcher::Servers) {
+            Some(download) => {
+                let sha256 = download.sha256.as_deref().unwrap_or_default();
+                calls::download(site, run, release, revision, &Linked { url: "", sha256, secret: true })
+            }
+            None => calls::transfer(site, run, release, revision),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Stack {
     pub balancer: Option<Arc<Balancer>>,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
+    /// The values of `[secrets]`.
+    pub secrets: Vec<(String, String)>,
     /// Masks those values.
     pub redactor: Redactor,
     /// Execs that stand ready on the servers, for verbs that run many scripts.
@@ -126,7 +128,7 @@ impl Stack {
         }
         let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
-        let env: Vec<(String, String)> = config.env.clone().into_iter().chain(secrets).collect();
+        let env: Vec<(String, String)> = config.env.clone().into_iter().chain(secrets.clone()).collect();
         let balancer = match &config.balancer {
             Some(balancer) => {
                 let around = Around {
@@ -144,7 +146,7 @@ impl Stack {
         };
         let standings = Arc::default();
         let config = Arc::new(config);
-        Ok(Self { config, links, balancer, env, redactor, network, standings, stands: false, balancer_links })
+        Ok(Self { config, links, balancer, env, secrets, redactor, network, standings, stands: false, balancer_links })
     }
 
     /// What all remote scripts of the stack share.
@@ -202,7 +204,8 @@ impl Stack {
                 () = stop.cancelled() => return Err(Cause::Interrupted.into()),
             }
         }
-        let asked = self.ask(name, calls::probe(&self.site(), &self.config.shared.files), stop).await;
+        let probe = calls::probe(&self.site(), &self.config.shared.files).needing(&self.config.source.tools());
+        let asked = self.ask(name, probe, stop).await;
         let answers = asked.map_err(|mut failure| {
             // The probe itself never ends so: it was not run, or not to its end.
             if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
@@ -225,7 +228,7 @@ impl Stack {
         let link = self.links.get(name).ok_or_else(|| crate::engine::remote::no_link(name))?;
         let quiet = std::time::Duration::ZERO;
         let limit = Some(self.config.timeouts.step);
-        let execution = Execution { call, payload: None, limit, quiet, command: None, stop };
+        let execution = Execution { call, kept: None, payload: None, limit, quiet, command: None, stop };
         match self.standings.execute(name, link, &execution, None).await {
             Some(result) => result,
             None => execute(link, execution, None).await,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::out;
@@ -132,6 +132,30 @@ impl Waiting<'_> {
                 Take::All(held) => return Ok(Waited::Taken { held, waited: began.elapsed(), whose }),
                 Take::Refused(by, held) => (server, whose) = (by, held),
                 Take::Failed(..) => return Ok(Waited::GivenUp(server, whose)),
+            }
+        }
+    }
+
+    /// Does something that may take long, and renews the locks that were taken as often as a run does meanwhile.
+    ///
+    /// Whether they all are this run's still is found out by its first step that needs them.
+    pub async fn meanwhile<T>(&self, held: &[ServerName], what: impl Future<Output = T>) -> T {
+        let every = self.stack.config.timeouts.lease / lease::RENEWALS;
+        let site = self.stack.site();
+        let renew = |server| async move {
+            let call = calls::renew(&site, &self.owner.run, "asking the servers");
+            // Asking may have a longer limit than a lease.
+            let _ = timeout(every, self.stack.ask(server, call, &self.stop.hard)).await;
+        };
+        let mut what = std::pin::pin!(what);
+        loop {
+            let renewed = async {
+                sleep(every).await;
+                join_all(held.iter().map(renew)).await;
+            };
+            tokio::select! {
+                done = &mut what => return done,
+                () = renewed => {}
             }
         }
     }

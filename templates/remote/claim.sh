@@ -4,6 +4,8 @@
 # The directory is entered first: whatever becomes of its name, what is looked at is what is changed. For a subshell.
 claim() {
     cd "$lock" 2>/dev/null || return 1
+    # Whoever is ended half way lets go of it: the next need not wait.
+    trap 'case $(ls -l ./claim 2>/dev/null) in *" -> $p_token") rm -f ./claim ;; esac; exit 71' HUP INT TERM
     # A link, since it needs no room on the disk, and is never replaced by another.
     if ! ln -s "$p_token" ./claim 2>/dev/null; then
         # Whoever made it and died over it did not take as long as this.

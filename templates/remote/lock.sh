@@ -138,5 +138,6 @@ if [ "$p_expect" = yes ]; then
     [ "$newest" = "$p_newest" ] || [ -z "$newest" ] ||
         fail stale_facts "the newest release was ${p_newest:-none} and is $newest"
 fi
+[ -z "${full-}" ] || keep
 say taken "$how"
 finish

@@ -27,6 +27,13 @@ for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
     say release "$id" "$state" "$line"
 done
 say unknown "$unknown"
+for dir in "$own"/cache/*; do
+    id=${dir##*/}
+    case $id in *[!0-9a-f]*) continue ;; esac
+    if [ "${#id}" != 64 ] || [ ! -d "$dir/tree" ]; then continue; fi
+    first_line "$dir/kb"
+    say cache "$id" "$line"
+done
 
 if [ -d "$lock" ]; then
     tell_lock
@@ -98,12 +105,23 @@ for file; do
 done
 
 missing() {
-    for tool; do command -v "$tool" >/dev/null 2>&1 || echo "$tool"; done
+    for tool; do
+        case $tool in
+        'curl or wget') { command -v curl || command -v wget; } >/dev/null 2>&1 || echo "$tool" ;;
+        'curl or GNU wget')
+            # Other kinds take a URL as an argument alone, where everybody can see it.
+            command -v curl >/dev/null 2>&1 || case $(wget --version 2>/dev/null) in *GNU*) ;; *) echo "$tool" ;; esac
+            ;;
+        'sha256sum or shasum') { command -v sha256sum || command -v shasum; } >/dev/null 2>&1 || echo "$tool" ;;
+        *) command -v "$tool" >/dev/null 2>&1 || echo "$tool" ;;
+        esac
+    done
 }
 eval "set -- $p_tools"
-for tool in $(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; [ $# = 0 ] || as_user missing "$@"); do
-    say missing_tool "$tool"
-done
+lacking=$(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; [ $# = 0 ] || as_user missing "$@")
+IFS=$nl
+for tool in $lacking; do say missing_tool "$tool"; done
+unset IFS
 command -v zstd >/dev/null 2>&1 && say zstd yes
 # With one of these it does not matter what `mv` can do, and it need not be tried.
 if ! { command -v perl || command -v python3 || command -v ruby; } >/dev/null 2>&1; then

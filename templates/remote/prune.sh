@@ -9,9 +9,11 @@ eval "set -- $p_spare"
 spared=" $* $now_id $previous " looked=
 note prune "$p_keep" || true
 empty_trash || say left trash "$error"
-for dir in "$own"/incoming.*; do
+for dir in "$own"/incoming.* "$own"/delta.*; do
     [ ! -d "$dir" ] || rm -rf "$dir"
 done
+# Nobody sends what differs from it any more.
+if [ "$p_cache" != yes ] && [ -d "$own/cache" ]; then rm -rf "$own/cache"; fi
 
 all=
 for dir in "$root"/releases/*; do

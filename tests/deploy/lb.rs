@@ -113,3 +113,39 @@ async fn a_run_that_is_at_work_has_the_balancer_to_itself() {
     assert!(child.wait().await.unwrap().success());
     stack.assert_in_service();
 }
+
+/// Has the balancer steered by commands that run on the first server, which is reached through SSH.
+fn steer_by_commands(stack: &Stack) -> std::path::PathBuf {
+    let path = stack.fleet.write_config(&stack.extra).unwrap();
+    let out = stack.fleet.path().join("out");
+    std::fs::create_dir_all(&out).unwrap();
+    let mut config: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    let run_on = config["servers"][0]["host"].as_str().unwrap().to_owned();
+    let file = format!("{}/$PITCREW_LB", out.display());
+    let keys = [
+        ("kind", "command".to_owned()),
+        ("run_on", format!("ssh://{run_on}")),
+        ("drain", format!("echo \"$PITCREW_ACTION $PITCREW_SERVER $TOKEN\" >>{}/log; touch {file}", out.display())),
+        ("status", format!("echo noise >&2; [ -e {file} ] && exit 196; echo 0; exit 193")),
+        ("restore", format!("echo \"$PITCREW_ACTION $PITCREW_SERVER\" >>{}/log; rm -f {file}", out.display())),
+    ];
+    let keys: toml::Table = keys.into_iter().map(|(k, v)| (k.to_owned(), toml::Value::String(v))).collect();
+    config.insert("load_balancer".into(), keys.into());
+    std::fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_is_steered_by_commands_on_a_host() {
+    let stack = Stack::serving(2, WebKind::Restart, "env.TOKEN = \"it's a \\\"token\\\"\"\n").await;
+    stack.release(&Sample::good("1"));
+    let out = steer_by_commands(&stack);
+    stack.run(&["deploy", "--serial"]).await.expect(0);
+    assert!(stack.versions().iter().all(|v| v == "1"));
+    let (a, b) = (server(&stack, 0), server(&stack, 1));
+    let log = std::fs::read_to_string(out.join("log")).unwrap();
+    let token = "it's a \"token\"";
+    assert_eq!(log, format!("drain {a} {token}\nrestore {a}\ndrain {b} {token}\nrestore {b}\n"));
+    let told = stack.run(&["lb", "status"]).await.expect(0).stdout;
+    assert!(told.contains("2 of 2 in service"), "{told}");
+}

@@ -177,6 +177,70 @@ async fn who_waits_for_the_lock_gets_it_and_plans_anew() {
     assert_no_half_lock(&gated.stack);
 }
 
+/// Steps of the lock that a server was asked for since a record of the log.
+fn locking_since(stack: &Stack, server: &str, since: u64) -> usize {
+    let is_lock = |k: &Kind| matches!(k, Kind::Exec { step: Some(step), .. } if step == "lock");
+    stack.fleet.log().since(since).iter().filter(|r| r.server == server && is_lock(&r.kind)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_were_waited_for_are_renewed_while_the_servers_are_asked() {
+    let gated = Gated::serving(2, "timeouts.lease = '5s'\ntimeouts.step = '4s'").await;
+    gated.stack.release(&Sample::good("1"));
+    let first = gated.at_work().await;
+    let mut waiting = gated.stack.start(&["deploy", "--wait-lock", "90s"]);
+    said(&mut waiting, "waiting up to").await;
+    // Asked again, the second server says nothing for most of a lease.
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(u64::MAX));
+    let (log, at) = (gated.stack.fleet.log().clone(), asked.clone());
+    gated.stack.fleet.faults().decide_with(move |point| {
+        (point.server == "s2" && point.label == "probe").then(|| {
+            at.store(log.mark(), std::sync::atomic::Ordering::SeqCst);
+            pitcrew::demo::Fault::Hang
+        })
+    });
+    gated.open();
+    end(first).await.expect(0);
+    let ran = end(waiting).await.expect(5);
+    let renewals = locking_since(&gated.stack, "s1", asked.load(std::sync::atomic::Ordering::SeqCst));
+    assert!(renewals >= 2, "{renewals} renewals\n{ran}");
+    gated.stack.assert_unlocked();
+    assert_no_half_lock(&gated.stack);
+}
+
+/// Two networks: who cannot see the first server begins with the second. Neither waits, and nothing is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is_left() {
+    let mut stack = Stack::serving(3, WebKind::Reload, "").await;
+    stack.extra = format!("{}\nssh.connect_timeout = '2s'\n", stack.extra);
+    let seen = stack.fleet.write_config(&stack.extra).unwrap();
+    // The same stack, and a wrong port for its first server.
+    let port = stack.fleet.servers()[0].at().port();
+    let text = std::fs::read_to_string(&seen).unwrap();
+    let first = format!("host = \"{}\"", stack.fleet.servers()[0].ip());
+    assert!(text.contains(&first), "{text}");
+    let blind = stack.fleet.path().join("blind.toml");
+    let wrong = format!("{}:{}\"", first.trim_end_matches('"'), port.wrapping_add(1));
+    std::fs::write(&blind, text.replace(&first, &wrong)).unwrap();
+    for round in 0..3 {
+        stack.release(&Sample::good(format!("{round}")));
+        let one = stack.start(&["deploy", "--skip-unreachable", "--no-migrate"]);
+        let other = stack.start(&["-c", "blind.toml", "deploy", "--skip-unreachable", "--no-migrate"]);
+        let (one, other) = (end(one).await, end(other).await);
+        match (one.code, other.code) {
+            // One after the other: slow enough for both.
+            (0, 4) | (4, 3) | (0, 3) => {}
+            // Each began with a server that the other did not, and met it at the rest.
+            (4, 4) => {}
+            // A plan that the faster one has overtaken is refused before anything is changed.
+            (1, 3) | (0, 1) => assert!(one.printed().contains("current was") || other.printed().contains("was")),
+            _ => panic!("round {round}\n{one}\n{other}"),
+        }
+        stack.assert_unlocked();
+        assert_no_half_lock(&stack);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_ends_with_its_time_and_touches_nothing() {
     let gated = Gated::serving(2, "").await;

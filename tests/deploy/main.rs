@@ -7,6 +7,9 @@
 mod codes;
 #[cfg(feature = "elb")]
 mod elb;
+mod hooks;
+#[path = "../fetching/hosts.rs"]
+mod hosts;
 mod lb;
 mod locking;
 mod lost;
@@ -14,10 +17,13 @@ mod many;
 mod order;
 mod output;
 mod policies;
+mod pushing;
 mod recover;
 #[cfg(feature = "elb")]
 #[path = "../aws/responder.rs"]
 mod responder;
 mod rounds;
+mod silence;
+mod sources;
 mod stack;
 mod unwinding;

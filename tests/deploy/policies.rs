@@ -2,6 +2,7 @@
 
 use pitcrew::balancer::Admin;
 use pitcrew::demo::faults::PointKind;
+use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Fault, Sample, WebKind};
 
 use crate::stack::Stack;
@@ -75,6 +76,33 @@ async fn a_member_found_out_is_not_said_to_be_in() {
     let ip = stack.fleet.servers()[1].ip().to_string();
     let server = finished["servers"].as_array().unwrap().iter().find(|s| s["server"] == ip.as_str()).unwrap();
     assert_ne!(server["in_balancer"], true, "{ran}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_removed_before_its_turn_is_not_said_to_be_in() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    stack.release(&Sample::good("1"));
+    let (balancer, mark) = (&stack.fleet.balancers()[0], stack.fleet.log().mark());
+    let remove = async {
+        let at_work = |r: &Record| {
+            r.server == "s1" && matches!(&r.kind, Kind::Exec { step: Some(step), .. } if step == "restart")
+        };
+        while !stack.fleet.log().since(mark).iter().any(at_work) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        balancer.remove("s2");
+        // A reload forgets that the first is drained: it is out again before it is restored.
+    };
+    let (ran, ()) = tokio::join!(stack.run(&["deploy", "--json"]), remove);
+    let ran = ran.expect(3);
+    let finished = ran.finished();
+    let ip = stack.fleet.servers()[1].ip().to_string();
+    let server = finished["servers"].as_array().unwrap().iter().find(|s| s["server"] == ip.as_str()).unwrap();
+    assert_eq!(server["in_balancer"], serde_json::Value::Null, "{ran}");
+    assert_eq!(server["stuck"], serde_json::Value::Null, "nothing was done to it: {ran}");
+    assert!(ran.printed().contains("not to be found"), "{ran}");
+    assert_eq!(stack.versions()[1..], ["0", "0"]);
+    stack.assert_unlocked();
 }
 
 #[tokio::test(flavor = "multi_thread")]

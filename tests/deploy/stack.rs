@@ -104,7 +104,12 @@ impl Stack {
 
     /// Deploys the first release, and waits until the balancer sends everybody traffic.
     pub async fn settle(&self) {
-        self.fleet.write_config("health.within = \"20s\"").expect("a configuration");
+        self.settle_with("").await;
+    }
+
+    /// The same, with this laid over the configuration as well.
+    pub async fn settle_with(&self, extra: &str) {
+        self.fleet.write_config(&format!("health.within = \"20s\"\n{extra}")).expect("a configuration");
         self.run(&["deploy", "--parallel"]).await.expect(0);
         self.fleet.write_config(&self.extra).expect("a configuration");
         for balancer in self.fleet.balancers() {

@@ -201,7 +201,7 @@ fn members(bytes: &[u8]) -> bool {
 fn packed(bytes: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    let source = Source { kind: SourceKind::Archive, path: file.path().to_path_buf(), reference: "HEAD".into() };
+    let source = Source::local(SourceKind::Archive, file.path());
     let Ok(resolved) = pitcrew::source::resolve(&source, Path::new("/"), None) else { return };
     match pitcrew::source::pack(&source, Path::new("/"), &resolved, &|| false) {
         Ok(package) => assert!(package.entries > 0 && package.payload.len > 0),

@@ -96,14 +96,19 @@ pub fn id(text: &str) -> ReleaseId {
 
 /// A small release, packed.
 pub fn tarball(revision: &str) -> Vec<u8> {
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     let noise: String = (0u32..4000).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 28) as u8)).collect();
-    for (path, content) in [
-        ("REVISION", format!("{revision}\n")),
-        ("app/odd 'name'\nhere", "hello\n".to_owned()),
-        ("app/noise", noise),
-        ("tmp/.keep", String::new()),
-    ] {
+    packed(&[
+        ("REVISION", &format!("{revision}\n")),
+        ("app/odd 'name'\nhere", "hello\n"),
+        ("app/noise", &noise),
+        ("tmp/.keep", ""),
+    ])
+}
+
+/// A gzipped tar of these files, in this order.
+pub fn packed(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (path, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -138,7 +143,9 @@ impl Server {
     /// Puts a script of the test's own before everything else on the PATH.
     pub fn tool(&self, name: &str, script: &str) {
         let path = self.dir.path().join("bin").join(name);
-        fs::write(&path, script).unwrap();
+        // What lies there may be a link to the machine's own program, and writing would follow it.
+        let _ = fs::remove_file(&path);
+        fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap().write_all(script.as_bytes()).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 
@@ -336,7 +343,9 @@ pub fn readable(call: &Call) -> String {
         "probe" => &["lib", "procs", "web", "tell"],
         "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
         "lock" => &["lib", "tell"],
+        "transfer" => &["lib", "tree"],
         "prune" | "remove" => &["lib", "sweep"],
+        "fetch" | "download" => &["lib", "receive"],
         _ => &["lib"],
     };
     let mut all = assignments;

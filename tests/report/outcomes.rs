@@ -440,3 +440,75 @@ fn commands_carry_the_flags_that_pick_the_stack() {
     assert_eq!(next[0], "pitcrew -c other.toml -p staging check");
     assert!(next[2].ends_with("pitcrew -c other.toml -p staging rollback"), "{next:?}");
 }
+
+/// How far a server's steps got, and then how far they were taken back, the last step of either well or not.
+fn every_story(turn: &[StepName], back: &[StepName]) -> Vec<(Story, bool)> {
+    let strategy = if turn.len() == FLIP.len() { Strategy::Parallel } else { Strategy::Serial };
+    let mut all = Vec::new();
+    for done in 0..=turn.len() {
+        for stumbles in [false, true] {
+            for undone in 0..=back.len() {
+                for kept in [false, true] {
+                    if (stumbles && done == turn.len()) || (kept && undone == back.len()) {
+                        continue;
+                    }
+                    let mut story = Story::locked(strategy, OnFailure::Revert, &["web1"]);
+                    story.stage(StageName::Rollout, 0, 1);
+                    story.all_ok("web1", &turn[..done]);
+                    if stumbles {
+                        story.fail("web1", turn[done], exit(1));
+                    }
+                    story.undo_all("web1", &back[..undone]);
+                    if kept {
+                        story.undo("web1", back[undone], Some(exit(1)));
+                    }
+                    let whole = done == turn.len() && undone == 0 && !kept;
+                    all.push((story, whole));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn only_a_whole_rollout_that_nobody_began_to_take_back_is_new() {
+    let drained = [StepName::Restore, StepName::Switch, StepName::Restart, StepName::Check, StepName::Drain];
+    let mut count = 0;
+    for (story, whole) in every_story(&TURN, &drained).into_iter().chain(every_story(&FLIP, &drained[1..4])) {
+        let state = story.state();
+        assert_eq!(state.server(&server("web1")).unwrap().is_new(), whole, "{:#?}", story.events);
+        count += 1;
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn what_a_dead_run_left_is_new_only_where_it_had_finished_and_nobody_began_to_take_it_back() {
+    for bits in 0..32u8 {
+        let bit = |n: u8| bits & (1 << n) != 0;
+        // A run in parallel drains nobody; whoever finished has been restored and restarted.
+        let (drained, finished) = (bit(0), bit(1));
+        let inherited = Inherited {
+            drained,
+            restored: drained && (finished || bit(2)),
+            switched: true,
+            restarted: finished || bit(3),
+            finished,
+            taken_back: !finished && bit(4),
+        };
+        for undone in [None, Some((StepName::Restore, None)), Some((StepName::Switch, Some(exit(1))))] {
+            let mut story = Story::empty();
+            let mut planned = plan(Strategy::Serial, OnFailure::RevertAll, &["web1"]);
+            planned.steps.clear();
+            planned.verb = RECOVER.into();
+            story.say(Event::Planned(planned));
+            story.say(Event::Inherited { server: server("web1"), inherited });
+            let whole = finished && undone.is_none();
+            if let Some((step, failure)) = undone {
+                story.undo("web1", step, failure);
+            }
+            assert_eq!(story.state().server(&server("web1")).unwrap().is_new(), whole, "{:#?}", story.events);
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl Story {
     pub fn end(&mut self, name: &str, step: StepName, failure: Option<Failure>) {
         let place = self.place(name, step);
         let outcome = if failure.is_some() { StepOutcome::Failed } else { StepOutcome::Ok };
-        self.say(Event::StepFinished { place, outcome, seconds: 0.5, failure: failure.map(Box::new) });
+        self.say(Event::StepFinished { place, outcome, seconds: 0.5, failure: failure.map(Box::new), sent: None });
     }
 
     pub fn ok(&mut self, name: &str, step: StepName) {

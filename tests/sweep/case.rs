@@ -1,6 +1,10 @@
 //! A case: a scenario and what goes wrong in it. Its name is all that it takes to repeat it.
 //!
 //! `serial/ahead/revert/good: s1 exec switch#0 = cut-after & s1 stream tcp#1 = hang`
+//!
+//! What goes wrong while a killed run is recovered stands behind `>>`: there places are counted anew.
+//!
+//! `serial/ahead/revert/good/pair: s1 exec switch#0 = kill@15 >> s1 exec restart#0 = cut-after`
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +23,51 @@ pub struct Scenario {
     pub on_failure: &'static str,
     /// `good`, `sick` (answers 500) or `stillborn` (does not boot).
     pub release: &'static str,
+    /// What else is special; mostly nothing.
+    pub twist: Twist,
+}
+
+/// What is special about a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Twist {
+    /// Nothing.
+    None,
+    /// Two balancers.
+    Pair,
+    /// Hooks at many places, on failure too.
+    Hooks,
+    /// The first server cannot be reached from the start, and `--skip-unreachable` leaves it behind.
+    Skip,
+    /// Nothing was ever deployed.
+    First,
+    /// Requests that take a while come all the time: none may be lost.
+    Traffic,
+}
+
+impl Twist {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Pair, "/pair"),
+        (Self::Hooks, "/hooks"),
+        (Self::Skip, "/skip"),
+        (Self::First, "/first"),
+        (Self::Traffic, "/traffic"),
+    ];
+
+    /// Tells whether it makes sense there; not all combinations say something new.
+    fn fits(self, strategy: &str, prepare: &str, on_failure: &str, release: &str) -> bool {
+        let walk = strategy != "parallel";
+        let release = release != "stillborn" || self == Self::First;
+        release
+            && match self {
+                Self::None => true,
+                Self::Pair => walk && (strategy == "serial") == (prepare == "in-turn"),
+                Self::Hooks => on_failure != "revert-all" && (strategy == "rolling") != (prepare == "ahead"),
+                // A batch of two and nobody else is no walk.
+                Self::Skip => strategy != "rolling" && on_failure != "hold",
+                Self::First => on_failure != "revert-all" && !(strategy == "serial" && prepare == "ahead"),
+                Self::Traffic => on_failure != "hold" && (strategy == "serial") == (prepare == "in-turn"),
+            }
+    }
 }
 
 impl Scenario {
@@ -34,7 +83,10 @@ impl Scenario {
         ] {
             for on_failure in ["revert", "revert-all", "hold"] {
                 for release in ["good", "sick", "stillborn"] {
-                    all.push(Self { strategy, prepare, on_failure, release });
+                    let twists = std::iter::once(Twist::None).chain(Twist::ALL.map(|(twist, _)| twist));
+                    let fitting =
+                        twists.filter(|t| *t == Twist::None || t.fits(strategy, prepare, on_failure, release));
+                    all.extend(fitting.map(|twist| Self { strategy, prepare, on_failure, release, twist }));
                 }
             }
         }
@@ -43,7 +95,12 @@ impl Scenario {
 
     /// How many servers it takes: a rolling run needs one that is left.
     pub fn servers(&self) -> usize {
-        if self.strategy == "rolling" { 3 } else { 2 }
+        if self.strategy == "rolling" || self.twist == Twist::Skip { 3 } else { 2 }
+    }
+
+    /// How many balancers.
+    pub fn balancers(&self) -> usize {
+        if self.twist == Twist::Pair { 2 } else { 1 }
     }
 
     /// How many servers may be out of the balancer at once.
@@ -57,13 +114,15 @@ impl Scenario {
 
     /// Which batch a server is in, from 0.
     pub fn batch_of(&self, index: usize) -> usize {
+        let index = index.saturating_sub(usize::from(self.twist == Twist::Skip));
         index.checked_div(self.batch()).unwrap_or(0)
     }
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.strategy, self.prepare, self.on_failure, self.release)
+        write!(f, "{}/{}/{}/{}", self.strategy, self.prepare, self.on_failure, self.release)?;
+        f.write_str(Twist::ALL.iter().find(|(twist, _)| *twist == self.twist).map_or("", |(_, name)| name))
     }
 }
 
@@ -160,6 +219,11 @@ impl Harm {
         all
     }
 
+    /// Lists what can go wrong at a place while a dead run is recovered.
+    pub fn all_in_recovery(spot: &Spot) -> Vec<Self> {
+        Self::all(spot).into_iter().filter(|harm| *harm != Self::Theft).collect()
+    }
+
     /// The sort of harm, for spreading a sample.
     pub fn sort(&self) -> &'static str {
         match self {
@@ -219,6 +283,8 @@ pub struct Case {
     pub scenario: Scenario,
     /// At most one at each place.
     pub harms: Vec<(Spot, Harm)>,
+    /// The same for the recovery, where the run is killed.
+    pub then: Vec<(Spot, Harm)>,
 }
 
 impl Case {
@@ -236,8 +302,10 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.scenario)?;
-        for (n, (spot, harm)) in self.harms.iter().enumerate() {
-            write!(f, "{}{spot} = {harm}", if n == 0 { ": " } else { " & " })?;
+        for (harms, before) in [(&self.harms, ": "), (&self.then, " >> ")] {
+            for (n, (spot, harm)) in harms.iter().enumerate() {
+                write!(f, "{}{spot} = {harm}", if n == 0 { before } else { " & " })?;
+            }
         }
         Ok(())
     }
@@ -256,8 +324,9 @@ impl FromStr for Case {
             .into_iter()
             .find(|s| s.to_string() == scenario)
             .ok_or_else(|| format!("`{scenario}` is no scenario"))?;
-        let harms = harms.split(" & ").filter(|h| !h.is_empty()).map(harm).collect::<Result<_, _>>()?;
-        Ok(Self { scenario, harms })
+        let (harms, then) = harms.split_once(" >> ").unwrap_or((harms, ""));
+        let list = |text: &str| text.split(" & ").filter(|h| !h.is_empty()).map(harm).collect::<Result<_, _>>();
+        Ok(Self { scenario, harms: list(harms)?, then: list(then)? })
     }
 }
 

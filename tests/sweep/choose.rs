@@ -30,7 +30,7 @@ pub fn singles(learnt: &BTreeMap<Scenario, Vec<Spot>>, seed: u64) -> Vec<Case> {
         for spot in spots {
             for harm in Harm::all(spot) {
                 let sort = (spot.sort(), harm.sort());
-                let case = Case { scenario: *scenario, harms: vec![(spot.clone(), harm)] };
+                let case = Case { scenario: *scenario, harms: vec![(spot.clone(), harm)], then: Vec::new() };
                 sorts.entry(sort).or_default().push(case);
             }
         }
@@ -58,5 +58,15 @@ pub fn pair(learnt: &BTreeMap<Scenario, Vec<Spot>>, seed: u64, number: usize) ->
         all.get(pick(what, all.len())).cloned()
     };
     let harms = vec![(one.clone(), harm("harm", one)?), (other.clone(), harm("other harm", other)?)];
-    Some(Case { scenario: *scenario, harms })
+    Some(Case { scenario: *scenario, harms, then: Vec::new() })
+}
+
+/// The same kill, and something goes wrong in the recovery, at one of the places that it passed this time.
+pub fn recovery(killed: &Case, passed: &[Spot], seed: u64, number: usize) -> Option<Case> {
+    let pick = |what: &str, of: usize| usize::try_from(rank(seed, (what, killed, number)) % of.max(1) as u64).ok();
+    let spots = places(passed);
+    let spot = spots.get(pick("place", spots.len())?)?;
+    let all = Harm::all_in_recovery(spot);
+    let harm = all.get(pick("harm", all.len())?)?;
+    Some(Case { then: vec![(spot.clone(), harm.clone())], ..killed.clone() })
 }

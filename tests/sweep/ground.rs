@@ -5,19 +5,21 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::balancer::Admin;
 use pitcrew::demo::balancer::{CheckPlan, MemberState};
-use pitcrew::demo::{Fleet, FleetOptions, Record, Sample, WebKind};
+use pitcrew::demo::load::{self, Connections, LoadOptions, LoadReport};
+use pitcrew::demo::server::SshServer;
+use pitcrew::demo::{Fleet, FleetOptions, Process, Record, Sample, WebKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::case::{Case, Harm, Scenario, Spot};
+use crate::case::{Case, Harm, Scenario, Spot, Twist};
 
 /// The program under test.
 const PITCREW: &str = env!("CARGO_BIN_EXE_pitcrew");
@@ -29,12 +31,24 @@ pub const OLDER: &str = "20260101000000";
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// What is left of commands that pitcrew could not end itself may take so long.
 const LEFTOVERS: Duration = Duration::from_secs(12);
-/// How often servers are looked at while a run is on.
-const GLANCE: Duration = Duration::from_millis(3);
+/// How often servers are looked at while a run is on: at the least sign of change, and thoroughly after some glances.
+const GLANCE: Duration = Duration::from_millis(4);
+/// See [`GLANCE`].
+const THOROUGH: usize = 12;
 /// Bytes of a file that does not compress.
-const BLOB: u64 = 2 << 20;
+const BLOB: u64 = 1 << 20;
+/// The file: long enough to be cut off in the middle, and last in the archive.
+static LAST: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..BLOB / 8).flat_map(|n| crate::choose::rank(0, n).to_le_bytes()).collect());
 /// The balancer's checks may take so long to see how the servers are.
 const SETTLE: Duration = Duration::from_secs(6);
+
+/// Where hooks write that they ran.
+const HOOKED: &str = "hooked";
+/// A hook's place.
+pub const ON_SUCCESS: &str = "on success";
+/// A hook's place.
+pub const ON_FAILURE: &str = "on failure";
 
 /// A fleet and the directory of whoever deploys to it.
 pub struct Ground {
@@ -71,20 +85,65 @@ pub struct Evidence {
     pub moments: Vec<String>,
     /// Servers whose lock passed to another run, and the number of the log's next record then.
     pub stolen: Vec<(String, u64)>,
-    /// Each member before the run.
-    pub before: Vec<MemberState>,
+    /// Each balancer's members before the run.
+    pub before: Vec<(String, Vec<MemberState>)>,
     /// Each server after the run.
     pub servers: Vec<Standing>,
-    /// After a kill: what `pitcrew recover` ended with, twice.
-    pub recovered: Option<[Recovery; 2]>,
+    /// After a kill: every `pitcrew recover`, in order.
+    pub recovered: Vec<Recovery>,
+    /// What the hooks wrote: on each server, and last on the operator's machine.
+    pub hooks: Vec<Vec<String>>,
+    /// What became of the traffic, where there was some.
+    pub load: Option<LoadReport>,
+    /// The longest time between two looks at the servers, which should be a moment: how busy the machine was.
+    pub late: Duration,
+}
+
+/// What a recovery meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    /// Things go wrong.
+    Harm,
+    /// A server is cut off, and nothing else is wrong.
+    Absence,
+    /// All is well: it must reach what unwinding would have reached.
+    Nothing,
+    /// All is done.
+    Done,
 }
 
 /// How `pitcrew recover` ended.
 pub struct Recovery {
-    /// Exit code.
+    /// What it met.
+    pub meets: Meets,
+    /// Exit code; `None`: it was killed, or did not end.
     pub code: Option<i32>,
-    /// All it printed.
-    pub text: String,
+    /// It did not end.
+    pub endless: bool,
+    /// What it printed on standard output: events.
+    pub stdout: String,
+    /// What it printed on standard error.
+    pub stderr: String,
+    /// How many harms came to pass.
+    pub hits: usize,
+    /// The places that were passed.
+    pub spots: Vec<Spot>,
+    /// Each server after it, where that is looked at.
+    pub servers: Vec<Standing>,
+}
+
+/// A program that has run, and what was done to it.
+struct Launched {
+    code: Option<i32>,
+    endless: bool,
+    took: f64,
+    stdout: String,
+    stderr: String,
+    signals: usize,
+    after_second: Option<Duration>,
+    hits: usize,
+    spots: Vec<Spot>,
+    stolen: Vec<(String, u64)>,
 }
 
 /// How one server stands.
@@ -106,8 +165,8 @@ pub struct Standing {
     pub app: Vec<String>,
     /// Other processes.
     pub strays: Vec<String>,
-    /// As the balancer has it.
-    pub member: MemberState,
+    /// As each balancer has it.
+    pub members: Vec<MemberState>,
 }
 
 impl Standing {
@@ -116,88 +175,173 @@ impl Standing {
         let current = self.current.as_deref()?;
         let whole = self.app.len() == 2 && self.app.iter().all(|r| r == current);
         let well = self.answer.as_ref().is_some_and(|(status, release)| *status == 200 && release == current);
-        (whole && well && self.member.in_service).then_some(current)
+        (whole && well && self.members.iter().all(|m| m.in_service)).then_some(current)
+    }
+
+    /// Tells whether every balancer lets it have traffic.
+    pub fn is_let_in(&self) -> bool {
+        self.members.iter().all(|m| m.admin == Admin::Ready)
+    }
+
+    /// Tells whether nothing was ever deployed to it, and nobody keeps traffic from it.
+    pub fn is_bare(&self) -> bool {
+        self.current.is_none() && self.app.is_empty() && self.is_let_in()
+    }
+
+    /// As its balancers show it.
+    pub fn status(&self) -> String {
+        self.members.iter().map(|m| m.status.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Ground {
     /// Starts a fleet.
-    pub async fn new(servers: usize) -> Result<Self, String> {
+    pub async fn new(servers: usize, balancers: usize) -> Result<Self, String> {
         let mut options = FleetOptions::new(PITCREW);
         options.servers = servers;
+        options.balancers = balancers;
         options.boot = Duration::from_millis(20);
         options.checks =
-            Some(CheckPlan { path: "/up".to_owned(), inter: Duration::from_millis(150), rise: 2, fall: 3 });
+            Some(CheckPlan { path: "/up".to_owned(), inter: Duration::from_millis(200), rise: 2, fall: 3 });
         let fleet = Fleet::start(options).await.map_err(|e| e.to_string())?;
         let home = tempfile::tempdir().map_err(|e| e.to_string())?;
         fleet.template(WebKind::Restart).map_err(|e| e.to_string())?;
         Ok(Self { fleet, home, used: false })
     }
 
+    /// Ends the fleet.
+    pub async fn end(self) -> Result<(), String> {
+        self.fleet.stop().await.map_err(|e| e.to_string())
+    }
+
     /// Runs a case and gathers the evidence.
     pub async fn run(&mut self, case: &Case) -> Result<Evidence, String> {
-        if !self.reset().await? {
-            let fresh = Self::new(self.fleet.servers().len()).await?;
-            std::mem::replace(self, fresh).fleet.stop().await.map_err(|e| e.to_string())?;
-            self.reset().await?;
+        let twist = case.scenario.twist;
+        if !self.reset(twist).await? {
+            let fresh = Self::new(self.fleet.servers().len(), self.fleet.balancers().len()).await?;
+            std::mem::replace(self, fresh).end().await?;
+            self.reset(twist).await?;
         }
         self.configure(&case.scenario)?;
-        let mark = self.fleet.log().mark();
-        let before = self.members();
-        let pid = Arc::new(AtomicI32::new(0));
-        let signals = Arc::new(Mutex::new(Vec::new()));
-        let hits = Arc::new(AtomicUsize::new(0));
-        let stolen = Arc::new(Mutex::new(Vec::new()));
-        self.lay(case, Laid { pid: &pid, signals: &signals, hits: &hits, stolen: &stolen });
-        let watch = self.watch();
-        let began = Instant::now();
-        let child = self.command(&["deploy", "--json"]).spawn().map_err(|e| format!("cannot start pitcrew: {e}"))?;
-        let number = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
-        pid.store(number, Ordering::SeqCst);
-        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
-        pid.store(0, Ordering::SeqCst);
-        let took = began.elapsed().as_secs_f64();
-        let signals: Vec<Instant> = std::mem::take(&mut *signals.lock().map_err(|e| e.to_string())?);
-        let after_second = signals.get(1).map(Instant::elapsed);
-        let endless = output.is_err();
-        let output = output.ok().transpose().map_err(|e| format!("cannot wait for pitcrew: {e}"))?;
-        let spots: Vec<Spot> = self.fleet.faults().points().iter().map(Spot::from).collect();
-        // From here on nothing goes wrong any more; who is dead stays dead.
-        self.fleet.faults().clear();
-        let text = |bytes: Option<&Vec<u8>>| bytes.map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
-        let mut recovered = None;
-        if case.kills() && output.as_ref().is_some_and(|o| o.status.code().is_none()) && recover_exists().await {
-            recovered = Some([self.recover().await?, self.recover().await?]);
+        let skip = twist == Twist::Skip;
+        if let (true, Some(first)) = (skip, self.fleet.servers().first()) {
+            first.kill().await;
         }
+        let mark = self.fleet.log().mark();
+        let before = self.fleet.balancers().iter().map(|b| (b.name().to_owned(), b.snapshot())).collect();
+        let watch = self.watch(twist);
+        let traffic = (twist == Twist::Traffic).then(|| self.traffic()).flatten();
+        let args: &[&str] = match skip {
+            // The migrations would be the first server's.
+            true => &["deploy", "--json", "--skip-unreachable", "--no-migrate"],
+            false => &["deploy", "--json"],
+        };
+        let ran = self.launch(args, &case.harms).await?;
+        let mut recovered = Vec::new();
+        if case.kills() && ran.code.is_none() && !ran.endless {
+            recovered = self.recoveries(case).await?;
+        }
+        let load = match traffic {
+            Some(traffic) => Some(traffic.stop().await),
+            None => None,
+        };
         let servers = self.standings().await;
         watch.enough.cancel();
-        let moments = watch.seen.await.map_err(|e| e.to_string())?;
-        let stolen = std::mem::take(&mut *stolen.lock().map_err(|e| e.to_string())?);
+        let (moments, late) = watch.seen.await.map_err(|e| e.to_string())?;
+        let Launched { code, endless, took, stdout, stderr, signals, after_second, hits, spots, stolen } = ran;
+        let (log, hooks, case) = (self.fleet.log().since(mark), self.hooks(), case.clone());
         Ok(Evidence {
-            case: case.clone(),
-            hits: hits.load(Ordering::SeqCst),
-            code: output.as_ref().and_then(|o| o.status.code()),
+            hits: hits + recovered.iter().map(|r| r.hits).sum::<usize>(),
+            case,
+            code,
             endless,
             took,
-            stdout: text(output.as_ref().map(|o| &o.stdout)),
-            stderr: text(output.as_ref().map(|o| &o.stderr)),
-            signals: signals.len(),
+            stdout,
+            stderr,
+            signals,
             after_second,
-            log: self.fleet.log().since(mark),
+            log,
             spots,
             moments,
             stolen,
             before,
             servers,
             recovered,
+            hooks,
+            load,
+            late,
         })
     }
 
-    async fn recover(&self) -> Result<Recovery, String> {
-        let ran = tokio::time::timeout(LIMIT, self.command(&["recover"]).output()).await;
-        let output = ran.map_err(|_| "recover did not end".to_owned())?.map_err(|e| e.to_string())?;
-        let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
-        Ok(Recovery { code: output.status.code(), text })
+    /// Runs the program while the harms come to pass. From then on nothing goes wrong any more; who is dead stays dead.
+    async fn launch(&self, args: &[&str], harms: &[(Spot, Harm)]) -> Result<Launched, String> {
+        let pid = Arc::new(AtomicI32::new(0));
+        let signals = Arc::new(Mutex::new(Vec::new()));
+        let hits = Arc::new(AtomicUsize::new(0));
+        let stolen = Arc::new(Mutex::new(Vec::new()));
+        self.fleet.faults().clear();
+        self.lay(harms, Laid { pid: &pid, signals: &signals, hits: &hits, stolen: &stolen });
+        let began = Instant::now();
+        let child = self.command(args).spawn().map_err(|e| format!("cannot start pitcrew: {e}"))?;
+        let number = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
+        pid.store(number, Ordering::SeqCst);
+        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+        pid.store(0, Ordering::SeqCst);
+        let took = began.elapsed().as_secs_f64();
+        let signals: Vec<Instant> = std::mem::take(&mut *signals.lock().map_err(|e| e.to_string())?);
+        let endless = output.is_err();
+        let output = output.ok().transpose().map_err(|e| format!("cannot wait for pitcrew: {e}"))?;
+        let spots: Vec<Spot> = self.fleet.faults().points().iter().map(Spot::from).collect();
+        self.fleet.faults().clear();
+        let text = |bytes: Option<&Vec<u8>>| bytes.map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+        let stolen = std::mem::take(&mut *stolen.lock().map_err(|e| e.to_string())?);
+        Ok(Launched {
+            code: output.as_ref().and_then(|o| o.status.code()),
+            endless,
+            took,
+            stdout: text(output.as_ref().map(|o| &o.stdout)),
+            stderr: text(output.as_ref().map(|o| &o.stderr)),
+            signals: signals.len(),
+            after_second: signals.get(1).map(Instant::elapsed),
+            hits: hits.load(Ordering::SeqCst),
+            spots,
+            stolen,
+        })
+    }
+
+    /// Recovers: with harm, with somebody absent, with nothing in the way, and once more.
+    async fn recoveries(&self, case: &Case) -> Result<Vec<Recovery>, String> {
+        let mut all = Vec::new();
+        if !case.then.is_empty() {
+            all.push(self.recover(Meets::Harm, &case.then).await?);
+        }
+        let hosts = || self.fleet.servers().iter().chain(self.fleet.balancer_hosts());
+        if futures::future::join_all(hosts().map(answers)).await.contains(&false) {
+            all.push(self.recover(Meets::Absence, &[]).await?);
+            futures::future::join_all(hosts().map(SshServer::revive)).await;
+        }
+        if self.fleet.balancers().iter().any(|b| !b.socket().exists()) {
+            // A balancer that is gone for good: nobody can put anybody back.
+            return Ok(all);
+        }
+        if !case.then.is_empty() {
+            // Nobody comes again in the same instant, while scripts still end.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        all.push(self.recover(Meets::Nothing, &[]).await?);
+        all.push(self.recover(Meets::Done, &[]).await?);
+        Ok(all)
+    }
+
+    async fn recover(&self, meets: Meets, harms: &[(Spot, Harm)]) -> Result<Recovery, String> {
+        let Launched { code, endless, stdout, stderr, hits, spots, .. } =
+            self.launch(&["recover", "--json"], harms).await?;
+        // Only where it may have done something, and says what.
+        let servers = match (meets, code) {
+            (Meets::Harm | Meets::Absence, Some(_)) => self.standings().await,
+            _ => Vec::new(),
+        };
+        Ok(Recovery { meets, code, endless, stdout, stderr, hits, spots, servers })
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -216,58 +360,98 @@ impl Ground {
         command
     }
 
-    fn members(&self) -> Vec<MemberState> {
-        self.fleet.balancers().first().map(|b| b.snapshot()).unwrap_or_default()
+    /// Requests that take a while, all the time.
+    fn traffic(&self) -> Option<load::Load> {
+        let target = self.fleet.balancers().first()?.at();
+        Some(load::start(LoadOptions {
+            target,
+            path: "/slow?200".to_owned(),
+            workers: 4,
+            rate: 16,
+            connections: Connections::PerRequest,
+            timeout: LIMIT,
+        }))
+    }
+
+    /// What the hooks have written, by the order of the servers, and last here.
+    fn hooks(&self) -> Vec<Vec<String>> {
+        let servers = self.fleet.servers().iter().map(|s| s.home().join(HOOKED));
+        let files = servers.chain(std::iter::once(self.fleet.path().join(HOOKED)));
+        let lines = |file| std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect();
+        files.map(lines).collect()
     }
 
     /// Brings everything to where each run begins; false: this fleet is beyond that.
-    async fn reset(&mut self) -> Result<bool, String> {
+    async fn reset(&mut self, twist: Twist) -> Result<bool, String> {
         let fleet = &self.fleet;
         fleet.faults().clear();
         if self.used && fleet.balancers().iter().any(|b| !b.socket().exists()) {
             return Ok(false);
         }
         self.used = true;
-        for server in fleet.servers().iter().chain(fleet.balancer_hosts()) {
-            server.revive().await;
-        }
+        futures::future::join_all(fleet.servers().iter().chain(fleet.balancer_hosts()).map(SshServer::revive)).await;
         let _ = std::fs::remove_dir_all(self.home.path().join("state"));
-        for index in 0..fleet.servers().len() {
-            self.reset_server(index).await?;
-        }
+        let _ = std::fs::remove_file(fleet.path().join(HOOKED));
+        let processes = fleet.all_processes();
+        let this = &*self;
+        let servers = processes.into_iter().enumerate().map(|(index, processes)| async move {
+            match twist {
+                Twist::First => this.empty_server(index, processes).await,
+                _ => this.reset_server(index, processes).await,
+            }
+        });
+        futures::future::try_join_all(servers).await?;
         for balancer in fleet.balancers() {
             balancer.reload();
         }
         for balancer in fleet.balancers() {
-            if !balancer.wait_in_service(None, SETTLE).await {
+            // Nobody serves anything before a first deploy.
+            let wanted: Option<&[&str]> = if twist == Twist::First { Some(&[]) } else { None };
+            if !balancer.wait_in_service(wanted, SETTLE).await {
                 return Err(format!("the servers do not come into service: {:?}", balancer.snapshot()));
             }
         }
         // Long enough for a check of each, so that none is up only because it has not been asked yet.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
         Ok(true)
     }
 
-    async fn reset_server(&self, index: usize) -> Result<(), String> {
-        let fleet = &self.fleet;
-        let root = fleet.deploy_to(index);
-        let app = self.app(index);
-        let whole = app.len() == 2 && app.iter().all(|(_, release)| release == OLD);
-        let well = whole && matches!(self.answer(index).await, Some((200, release)) if release == OLD);
-        let keep: Vec<i32> = if well { app.iter().map(|(pid, _)| *pid).collect() } else { Vec::new() };
+    /// Ends the processes of a server but for some.
+    async fn end_processes(&self, index: usize, mut processes: Vec<Process>, keep: &[i32]) {
         loop {
-            let left: Vec<_> = fleet.processes(index).into_iter().filter(|p| !keep.contains(&p.pid)).collect();
-            if left.is_empty() {
-                break;
+            processes.retain(|p| !keep.contains(&p.pid));
+            if processes.is_empty() {
+                return;
             }
-            for process in left {
+            for process in processes {
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+            processes = self.fleet.processes(index);
         }
+    }
+
+    /// Leaves nothing of the application on a server.
+    async fn empty_server(&self, index: usize, processes: Vec<Process>) -> Result<(), String> {
+        self.end_processes(index, processes, &[]).await;
+        match std::fs::remove_dir_all(self.fleet.deploy_to(index)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("cannot empty a server: {e}")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn reset_server(&self, index: usize, processes: Vec<Process>) -> Result<(), String> {
+        let fleet = &self.fleet;
+        let root = fleet.deploy_to(index);
+        let app = releases_of(&processes);
+        let whole = app.len() == 2 && app.iter().all(|(_, release)| release == OLD);
+        let well = whole && matches!(self.answer(index).await, Some((200, release)) if release == OLD);
+        let keep: Vec<i32> = if well { app.iter().map(|(pid, _)| *pid).collect() } else { Vec::new() };
+        self.end_processes(index, processes, &keep).await;
         for file in ["revisions.log", "current.new"] {
             let _ = std::fs::remove_file(root.join(file));
         }
+        let _ = std::fs::remove_file(root.with_file_name(HOOKED));
         for directory in [".pitcrew", "shared/log"] {
             let _ = std::fs::remove_dir_all(root.join(directory));
         }
@@ -287,7 +471,7 @@ impl Ground {
     }
 
     fn configure(&self, scenario: &Scenario) -> Result<(), String> {
-        let Scenario { strategy, prepare, on_failure, release } = scenario;
+        let Scenario { strategy, prepare, on_failure, release, twist } = scenario;
         let web = if *strategy == "parallel" { "reload.toml" } else { "restart.toml" };
         let batch = if *strategy == "rolling" { "app.batch = 2\n" } else { "" };
         let prepare = if *strategy == "parallel" { String::new() } else { format!("app.prepare = '{prepare}'\n") };
@@ -296,15 +480,18 @@ impl Ground {
              shared.dirs = ['log']\nbuild.run = ['echo yes > BUILT']\nmigrate.run = 'true'\n\
              load_balancer.drain_timeout = '3s'\nload_balancer.restore_timeout = '15s'\n\
              health.timeout = '4s'\nhealth.within = '8s'\nhealth.interval = '200ms'\nssh.connect_timeout = '5s'\n\
-             timeouts.step = '4s'\ntimeouts.prepare = '6s'\ntimeouts.migrate = '4s'\ntimeouts.restart = '10s'\n",
+             timeouts.step = '4s'\ntimeouts.prepare = '6s'\ntimeouts.migrate = '4s'\ntimeouts.restart = '10s'\n{hooks}",
+            hooks = if *twist == Twist::Hooks { hooks() } else { String::new() },
             web = self.fleet.path().join(web).display(),
         );
         self.fleet.write_config(&text).map_err(|e| e.to_string())?;
         let sample = Sample { version: "new".into(), broken: *release == "sick", broken_boot: *release == "stillborn" };
         self.fleet.next_release(&sample).map_err(|e| e.to_string())?;
-        // Long enough to be cut off in the middle, and last in the archive.
-        let blob: Vec<u8> = (0..BLOB / 8).flat_map(|n| crate::choose::rank(0, n).to_le_bytes()).collect();
-        std::fs::write(self.fleet.release_directory().join("zz_blob"), blob).map_err(|e| e.to_string())
+        let last = self.fleet.release_directory().join("zz_blob");
+        match std::fs::metadata(&last) {
+            Ok(found) if found.len() == BLOB => Ok(()),
+            _ => std::fs::write(last, &*LAST).map_err(|e| e.to_string()),
+        }
     }
 
     /// The servers' names and where they are deployed to.
@@ -314,28 +501,40 @@ impl Ground {
     }
 
     /// Looks at every `current` and every release again and again until told that it is enough.
-    fn watch(&self) -> Watch {
+    fn watch(&self, twist: Twist) -> Watch {
         let (roots, enough) = (self.roots(), CancellationToken::new());
         let until = enough.clone();
         let seen = tokio::spawn(async move {
             let mut seen = Vec::new();
-            while !until.is_cancelled() {
-                for (name, root) in &roots {
-                    let wrong = [wrong_current(root), half_written(root)].concat();
+            let mut known = vec![None; roots.len()];
+            let (mut last, mut late) = (Instant::now(), Duration::ZERO);
+            for glance in 0.. {
+                if until.is_cancelled() {
+                    break;
+                }
+                for ((name, root), known) in roots.iter().zip(&mut known) {
+                    let now = Some(signs(root));
+                    if *known == now && glance % THOROUGH != 0 {
+                        continue;
+                    }
+                    *known = now;
+                    let wrong = [wrong_current(root, twist), half_written(root)].concat();
                     seen.extend(wrong.into_iter().map(|what| format!("for a moment on {name}: {what}")));
                 }
                 seen.dedup();
                 seen.truncate(20);
                 tokio::time::sleep(GLANCE).await;
+                late = late.max(last.elapsed());
+                last = Instant::now();
             }
-            seen
+            (seen, late)
         });
         Watch { enough, seen }
     }
 
     /// Lays the case's harms out in the fleet.
-    fn lay(&self, case: &Case, laid: Laid<'_>) {
-        let harms = case.harms.clone();
+    fn lay(&self, harms: &[(Spot, Harm)], laid: Laid<'_>) {
+        let harms = harms.to_vec();
         let (pid, signals, hits, stolen) =
             (laid.pid.clone(), laid.signals.clone(), laid.hits.clone(), laid.stolen.clone());
         let (roots, log) = (self.roots(), self.fleet.log().clone());
@@ -371,16 +570,17 @@ impl Ground {
         let began = Instant::now();
         loop {
             let mut all = Vec::new();
-            let members = self.members();
-            for (index, member) in members.iter().enumerate().take(self.fleet.servers().len()) {
-                all.push(self.standing(index, member.clone()).await);
+            for (index, processes) in self.fleet.all_processes().into_iter().enumerate() {
+                let members =
+                    self.fleet.balancers().iter().filter_map(|b| b.snapshot().into_iter().nth(index)).collect();
+                all.push(self.standing(index, members, processes).await);
             }
             // Balancers notice by their next checks, and old processes leave when their requests are answered.
             let calm = all.iter().all(|s| {
                 let well = s.answer.as_ref().is_some_and(|(status, _)| *status == 200);
                 s.strays.is_empty()
                     && (s.app.is_empty() || s.app.len() == 2)
-                    && s.member.up == (well && s.member.admin != Admin::Maint)
+                    && s.members.iter().all(|m| m.up == (well && m.admin != Admin::Maint))
             });
             let waited = began.elapsed();
             let strays = all.iter().any(|s| !s.strays.is_empty());
@@ -391,7 +591,7 @@ impl Ground {
         }
     }
 
-    async fn standing(&self, index: usize, member: MemberState) -> Standing {
+    async fn standing(&self, index: usize, members: Vec<MemberState>, processes: Vec<Process>) -> Standing {
         let fleet = &self.fleet;
         let server = &fleet.servers()[index];
         let root = fleet.deploy_to(index);
@@ -400,7 +600,8 @@ impl Ground {
             let lacks = lacking(&root.join("releases").join(&id), &id);
             (id.clone(), state(&id).map(|s| s.trim().to_owned()), lacks)
         });
-        let strays = fleet.processes(index).into_iter().filter(|p| !p.command.contains("demo-app"));
+        let app = releases_of(&processes).into_iter().map(|(_, release)| release).collect();
+        let strays = processes.into_iter().filter(|p| !p.command.contains("demo-app"));
         Standing {
             name: server.name().to_owned(),
             ip: server.ip().to_string(),
@@ -408,20 +609,10 @@ impl Ground {
             releases: releases.collect(),
             locked: fleet.lock_present(index),
             answer: self.answer(index).await,
-            app: self.app(index).into_iter().map(|(_, release)| release).collect(),
+            app,
             strays: strays.map(|p| format!("{} {}", p.pid, p.command.chars().take(120).collect::<String>())).collect(),
-            member,
+            members,
         }
-    }
-
-    /// The application's processes, and the release that each runs in.
-    fn app(&self, index: usize) -> Vec<(i32, String)> {
-        let app = self.fleet.processes(index).into_iter().filter(|p| p.command.contains("demo-app"));
-        app.map(|p| {
-            let place = std::fs::read_link(format!("/proc/{}/cwd", p.pid)).unwrap_or_default();
-            (p.pid, place.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
-        })
-        .collect()
     }
 
     /// Asks the application itself, past everything else.
@@ -440,6 +631,13 @@ impl Ground {
     }
 }
 
+/// The application's processes, and the release that each runs in.
+fn releases_of(processes: &[Process]) -> Vec<(i32, String)> {
+    let app = processes.iter().filter(|p| p.command.contains("demo-app"));
+    app.map(|p| (p.pid, p.directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()))
+        .collect()
+}
+
 /// When each was sent.
 type Signals = Arc<Mutex<Vec<Instant>>>;
 
@@ -453,7 +651,8 @@ struct Laid<'a> {
 /// Somebody who keeps looking.
 struct Watch {
     enough: CancellationToken,
-    seen: tokio::task::JoinHandle<Vec<String>>,
+    /// What was seen, and the longest time between two looks.
+    seen: tokio::task::JoinHandle<(Vec<String>, Duration)>,
 }
 
 /// Makes a server's lock another run's; false: there is none.
@@ -461,6 +660,12 @@ fn steal(root: &Path) -> bool {
     let owner = root.join(".pitcrew/lock/owner");
     let text = "run=20260101T000000Z-thief\nwho=ann\nhost=elsewhere\npid=1\ncommand=pitcrew deploy\nsince=2026-01-01T00:00:00Z\n";
     owner.exists() && std::fs::write(owner, text).is_ok()
+}
+
+/// What changes whenever `current` or the list of releases does.
+fn signs(root: &Path) -> (Option<PathBuf>, Option<SystemTime>) {
+    let releases = std::fs::metadata(root.join("releases")).and_then(|m| m.modified());
+    (std::fs::read_link(root.join("current")).ok(), releases.ok())
 }
 
 /// Releases that are there without all that was sent: they appear whole and vanish whole.
@@ -501,8 +706,11 @@ fn send(pid: &Arc<AtomicI32>, signal: Signal, after: u64, sent: Option<&Signals>
 }
 
 /// What is wrong with a server's `current`: it must be a link to a whole release at every moment.
-fn wrong_current(root: &Path) -> Vec<String> {
-    let Ok(target) = std::fs::read_link(root.join("current")) else { return vec!["current is no link".into()] };
+fn wrong_current(root: &Path, twist: Twist) -> Vec<String> {
+    let Ok(target) = std::fs::read_link(root.join("current")) else {
+        let none = twist == Twist::First && !root.join("current").exists();
+        return if none { Vec::new() } else { vec!["current is no link".into()] };
+    };
     let id = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     lacking(&root.join("releases").join(&id), &id).into_iter().map(|what| format!("{id} lacks {what}")).collect()
 }
@@ -524,13 +732,27 @@ fn lacking(release: &Path, id: &str) -> Vec<String> {
     lacks
 }
 
-/// Tells whether the program has the verb.
-async fn recover_exists() -> bool {
-    static KNOWN: tokio::sync::OnceCell<bool> = tokio::sync::OnceCell::const_new();
-    *KNOWN
-        .get_or_init(|| async {
-            let asked = Command::new(PITCREW).args(["recover", "--help"]).output().await;
-            asked.is_ok_and(|o| o.status.success() && !String::from_utf8_lossy(&o.stdout).contains("not built"))
-        })
-        .await
+/// Tells whether a server listens.
+async fn answers(server: &SshServer) -> bool {
+    tokio::net::TcpStream::connect(server.at()).await.is_ok()
+}
+
+/// Hooks at many places, each of which writes down that it ran.
+fn hooks() -> String {
+    let places = [
+        ("before lock", "here"),
+        ("after prepare", "each"),
+        ("before drain", "each"),
+        ("after switch", "each"),
+        ("before restore", "each"),
+        ("after finish", "one"),
+        (ON_SUCCESS, "here"),
+        (ON_FAILURE, "here"),
+        (ON_FAILURE, "each"),
+    ];
+    let hook = |(at, on)| {
+        let file = if on == "here" { HOOKED.to_owned() } else { format!("~/{HOOKED}") };
+        format!("{{ at = '{at}', on = '{on}', run = 'echo \"$PITCREW_HOOK\" >> {file}' }}")
+    };
+    format!("hooks = [{}]\n", places.map(hook).join(", "))
 }

@@ -1,7 +1,8 @@
 //! The sweep: whatever fails, whenever, every server ends serving or named.
 //!
 //! Each case deploys to an embedded fleet with one thing (or two) going wrong at one of the places that a run passes:
-//! commands, transfers, forwarded connections, balancer calls; or with a signal there. The rules are in `rules`.
+//! commands, transfers, forwarded connections, balancer calls; or with a signal there. A killed run is recovered, and each
+//! kill of a sample is followed by one where something goes wrong in the recovery, too. The rules are in `rules`.
 //!
 //! - `PITCREW_SWEEP=all`, `=500` (runs) or `=20m` (time): how much; by default a sample of a minute and a half.
 //! - `PITCREW_SWEEP_SEED=7`: another sample. The seed is printed.
@@ -16,9 +17,9 @@ mod choose;
 mod ground;
 mod rules;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,21 @@ use ground::{Evidence, Ground};
 const SEED: u64 = 20_261_123;
 /// Runs of a sample by default, and the most time they may take.
 const SAMPLE: (usize, Duration) = (260, Duration::from_secs(90));
+/// Fleets side by side: most of a case is waiting.
+const FLEETS: usize = 12;
+/// So far ahead a case is looked for that needs no new fleet.
+const AHEAD: usize = 48;
+/// The longest wait for a moment with little to do.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Each pair of harms comes after so many single ones.
 const PAIR_AFTER: usize = 5;
+/// So many recoveries with something going wrong follow each kill.
+const RECOVERIES: usize = 1;
 /// Cases that once found a bug; always run.
 const KNOWN: &str = include_str!("known.txt");
+
+/// Counts files with evidence.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// How much is run.
 struct Budget {
@@ -46,6 +58,7 @@ struct Work {
     done: Mutex<Done>,
     until: Option<Instant>,
     began: Instant,
+    seed: Option<u64>,
 }
 
 #[derive(Default)]
@@ -103,11 +116,11 @@ fn budget(began: Instant) -> Result<Budget, String> {
 
 async fn sweep() -> Result<bool, String> {
     let began = Instant::now();
-    let fleets = variable("PITCREW_SWEEP_FLEETS").and_then(|n| n.parse().ok()).unwrap_or(6);
+    let fleets = variable("PITCREW_SWEEP_FLEETS").and_then(|n| n.parse().ok()).unwrap_or(FLEETS);
     let seed = variable("PITCREW_SWEEP_SEED").map_or(Ok(SEED), |s| s.parse()).map_err(|e| format!("the seed: {e}"))?;
     if let Some(names) = variable("PITCREW_SWEEP_CASE") {
         let cases = names.lines().filter(|l| !l.trim().is_empty()).map(str::parse).collect::<Result<Vec<Case>, _>>()?;
-        let done = run(cases, fleets, None, began).await?;
+        let done = run(cases, fleets, (None, began), None).await?;
         return Ok(report(&done, began, true));
     }
     let budget = budget(began)?;
@@ -138,11 +151,12 @@ async fn sweep() -> Result<bool, String> {
     let plain = if whole {
         scenarios.len()
     } else {
-        scenarios.len().min(budget.runs / 8).min(minutes.saturating_mul(8)).max(1)
+        scenarios.len().min(budget.runs / 12).min(minutes.saturating_mul(8)).max(1)
     };
-    let mut first: Vec<Case> = scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new() }).collect();
+    let mut first: Vec<Case> =
+        scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new(), then: Vec::new() }).collect();
     first.extend(known.into_iter().filter(|c| wanted(c)));
-    let learnt = run(first, fleets, budget.until, began).await?;
+    let learnt = run(first, fleets, (budget.until, began), None).await?;
     println!("sweep: {} scenarios and known cases in {:.0} s", learnt.runs, began.elapsed().as_secs_f64());
 
     let places: BTreeMap<Scenario, Vec<Spot>> =
@@ -160,7 +174,7 @@ async fn sweep() -> Result<bool, String> {
         }
     }
     println!("sweep: {} cases of {} single ones and their pairs", cases.len(), cases.len() + singles.count());
-    let mut done = run(cases, fleets, budget.until, began).await?;
+    let mut done = run(cases, fleets, (budget.until, began), Some(seed)).await?;
     done.join(learnt);
     Ok(report(&done, began, false))
 }
@@ -182,10 +196,15 @@ impl Done {
     }
 }
 
-/// Runs cases on several fleets side by side.
-async fn run(cases: Vec<Case>, fleets: usize, until: Option<Instant>, began: Instant) -> Result<Done, String> {
+/// Runs cases on several fleets side by side; with a seed, kills are followed by troubled recoveries.
+async fn run(
+    cases: Vec<Case>,
+    fleets: usize,
+    (until, began): (Option<Instant>, Instant),
+    seed: Option<u64>,
+) -> Result<Done, String> {
     let fleets = fleets.min(cases.len());
-    let work = Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began });
+    let work = Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began, seed });
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..fleets {
         workers.spawn(worker(work.clone()));
@@ -198,17 +217,39 @@ async fn run(cases: Vec<Case>, fleets: usize, until: Option<Instant>, began: Ins
     Ok(done)
 }
 
+/// Waits until the machine has time for another case, or a while: limits mean something only where it has.
+async fn calm() {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let running = stat.lines().find_map(|l| l.strip_prefix("procs_running ")).and_then(|n| n.trim().parse().ok());
+        if running.unwrap_or(0) <= cores * 2 {
+            return;
+        }
+        // Not all at the same moment.
+        tokio::time::sleep(Duration::from_millis(20 + choose::rank(0, began.elapsed()) % 40)).await;
+    }
+}
+
 async fn worker(work: Arc<Work>) -> Result<(), String> {
-    let mut grounds: BTreeMap<usize, Ground> = BTreeMap::new();
+    let mut ground: Option<(Size, Ground)> = None;
     loop {
         if work.until.is_some_and(|until| Instant::now() > until) {
             break;
         }
-        let Some(case) = held(&work.queue).pop_front() else { break };
-        let servers = case.scenario.servers();
-        let ground = match grounds.entry(servers) {
-            Entry::Occupied(ground) => ground.into_mut(),
-            Entry::Vacant(none) => none.insert(Ground::new(servers).await?),
+        calm().await;
+        let Some(case) = work.next(ground.as_ref().map(|(size, _)| *size)) else { break };
+        let size = size(&case);
+        // One at a time: a fleet that waits for its turn costs the others time, too.
+        if ground.as_ref().is_some_and(|(found, _)| *found != size)
+            && let Some((_, old)) = ground.take()
+        {
+            leave(old).await;
+        }
+        let (_, ground) = match &mut ground {
+            Some(ground) => ground,
+            none => none.insert((size, Ground::new(size.0, size.1).await?)),
         };
         let evidence = match ground.run(&case).await {
             Ok(evidence) => evidence,
@@ -216,7 +257,33 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
         };
         work.note(&evidence);
     }
+    if let Some((_, ground)) = ground {
+        leave(ground).await;
+    }
     Ok(())
+}
+
+/// Ends a fleet. That a machine has no time for that says nothing of a run.
+async fn leave(ground: Ground) {
+    if let Err(error) = ground.end().await {
+        println!("sweep: {error}");
+    }
+}
+
+/// Servers and balancers.
+type Size = (usize, usize);
+
+fn size(case: &Case) -> Size {
+    (case.scenario.servers(), case.scenario.balancers())
+}
+
+impl Work {
+    /// Takes one of the next cases, best one that a fleet of this size can be used for.
+    fn next(&self, wanted: Option<Size>) -> Option<Case> {
+        let mut queue = held(&self.queue);
+        let fits = queue.iter().take(AHEAD).position(|case| Some(size(case)) == wanted);
+        queue.remove(fits.unwrap_or(0))
+    }
 }
 
 impl Work {
@@ -230,9 +297,17 @@ impl Work {
             done.slowest = (evidence.took, name.clone());
         }
         done.starved += usize::from(rules::starved(evidence));
-        done.missed += usize::from(evidence.hits < evidence.case.harms.len());
+        done.missed += usize::from(evidence.hits < evidence.case.harms.len() + evidence.case.then.len());
         *done.codes.entry(evidence.code.map_or("killed".into(), |c| c.to_string())).or_default() += 1;
         self.list(evidence, &broken);
+        if let Some(seed) = self.seed
+            && evidence.case.then.is_empty()
+            && let Some(recovery) = evidence.recovered.first()
+        {
+            let more = (0..RECOVERIES).filter_map(|n| choose::recovery(&evidence.case, &recovery.spots, seed, n));
+            // Soon: the places are those that this kill has just led to.
+            more.for_each(|case| held(&self.queue).push_front(case));
+        }
         if evidence.case.harms.is_empty() {
             done.learnt.insert(evidence.case.scenario, evidence.spots.clone());
         }
@@ -244,7 +319,7 @@ impl Work {
             for rule in &broken {
                 println!("  {rule}");
             }
-            match keep(evidence, &broken, done.violations.len()) {
+            match keep(evidence, &broken, NUMBER.fetch_add(1, Ordering::Relaxed)) {
                 Ok(file) => println!("  evidence: {file}"),
                 Err(error) => println!("  the evidence could not be kept: {error}"),
             }
@@ -303,8 +378,15 @@ fn keep(evidence: &Evidence, broken: &[String], number: usize) -> std::io::Resul
     for server in &evidence.servers {
         let _ = writeln!(text, "{server:?}");
     }
-    for recovery in evidence.recovered.iter().flatten() {
-        let _ = writeln!(text, "\n--- recover: {:?}\n{}", recovery.code, recovery.text);
+    for recovery in &evidence.recovered {
+        let _ = writeln!(text, "\n--- recover, meets {:?}: {:?}", recovery.meets, recovery.code);
+        let _ = writeln!(text, "{}\n{}", recovery.stdout, recovery.stderr);
+        for server in &recovery.servers {
+            let _ = writeln!(text, "{server:?}");
+        }
+    }
+    for (place, lines) in evidence.hooks.iter().enumerate().filter(|(_, lines)| !lines.is_empty()) {
+        let _ = writeln!(text, "\n--- hooks at place {place}: {}", lines.join(", "));
     }
     let _ = writeln!(text, "\n--- stdout\n{}\n--- stderr\n{}\n--- log", evidence.stdout, evidence.stderr);
     for record in &evidence.log {
@@ -314,6 +396,23 @@ fn keep(evidence: &Evidence, broken: &[String], number: usize) -> std::io::Resul
     }
     std::fs::write(&file, text)?;
     Ok(file.display().to_string())
+}
+
+/// What a run costs. What the applications' processes used is not in it: they have no parent here.
+fn spent(runs: usize, seconds: f64) -> String {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let of = |who| {
+        let usage = getrusage(who).map(|u| (u.user_time(), u.system_time()));
+        usage.map_or(0.0, |(u, s)| (u.num_microseconds() + s.num_microseconds()) as f64 / 1e6)
+    };
+    let runs = runs.max(1) as f64;
+    format!(
+        "{:.1} runs a second; a run takes {:.2} s of processor time here and {:.2} s in what it starts",
+        runs / seconds,
+        of(UsageWho::RUSAGE_SELF) / runs,
+        of(UsageWho::RUSAGE_CHILDREN) / runs
+    )
 }
 
 /// Says how it went; true: no rule was broken.
@@ -326,6 +425,7 @@ fn report(done: &Done, began: Instant, quiet: bool) -> bool {
         done.violations.len(),
         codes.join(", ")
     );
+    println!("sweep: {}", spent(done.runs, seconds));
     if done.missed > 0 {
         println!("sweep: in {} runs a place was not passed again", done.missed);
     }

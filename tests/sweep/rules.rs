@@ -10,7 +10,8 @@ use pitcrew::demo::Record;
 use pitcrew::demo::log::{End, Kind};
 use serde_json::Value;
 
-use crate::ground::{Evidence, OLD, OLDER, Standing};
+use crate::case::Twist;
+use crate::ground::{Evidence, Meets, OLD, OLDER, ON_FAILURE, ON_SUCCESS, Recovery, Standing};
 
 /// How a run ended, as the program says.
 struct Said {
@@ -23,6 +24,9 @@ const SHORT: [&str; 5] = ["probe", "lock", "switch", "mark", "unlock"];
 /// A machine on which one of those takes so long has no time: limits run out there for no other reason.
 const STARVED: Duration = Duration::from_millis(1000);
 
+/// The sweep itself looks at the servers every few milliseconds, where it has the time.
+const LATE: Duration = Duration::from_millis(400);
+
 /// After a second signal a run ends at once: saying goodbye to servers that do not answer takes a moment.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
@@ -33,16 +37,17 @@ pub fn starved(evidence: &Evidence) -> bool {
         && evidence.stdout.lines().filter_map(|l| serde_json::from_str(l).ok()).any(|e| ran_out(evidence, &e))
 }
 
-/// A step that nothing was done to took far longer than it has work.
+/// The sweep itself had no time, or a step that nothing was done to took far longer than it has work.
 fn slow(evidence: &Evidence) -> bool {
     let harmed = |label: &str| evidence.case.harms.iter().any(|(spot, _)| spot.label == label);
-    evidence.log.iter().any(|asked| {
-        let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
-        let over =
-            |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
-        let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
-        SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
-    })
+    evidence.late > LATE
+        || evidence.log.iter().any(|asked| {
+            let Kind::Exec { exec, step: Some(step), .. } = &asked.kind else { return false };
+            let over =
+                |r: &&Record| r.server == asked.server && matches!(&r.kind, Kind::ExecEnd { exec: e, .. } if e == exec);
+            let took = evidence.log.iter().find(over).map(|r| r.at.saturating_sub(asked.at)).unwrap_or_default();
+            SHORT.contains(&step.as_str()) && !harmed(step) && took > STARVED
+        })
 }
 
 /// An event tells of a limit that ran out, where the release does not explain it.
@@ -76,22 +81,31 @@ pub fn judge(evidence: &Evidence) -> Vec<String> {
         if !evidence.case.kills() && !evidence.endless {
             broken.push("exit code: it was killed by a signal that nobody sent".to_owned());
         }
+        theft(evidence, &mut broken);
+        traffic(evidence, &mut broken);
         recovery(evidence, &mut broken);
         return broken;
     }
     theft(evidence, &mut broken);
-    let said = said(evidence, &mut broken);
+    let said = said(&evidence.stdout, evidence.code, &mut broken);
     leftovers(evidence, &mut broken);
-    standing(evidence, &said, &mut broken);
+    standing(evidence, (&evidence.servers, &said), &mut broken);
     code(evidence, &said, &mut broken);
+    hooks(evidence, &said, &mut broken);
+    traffic(evidence, &mut broken);
     broken
 }
+
+/// Each member's administrative state, and whether the checks see it up.
+type Members<'a> = BTreeMap<&'a str, (Admin, bool)>;
 
 /// One walk over the fleet's log: who is out of the balancer, and who came back proven.
 fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
     let scenario = &evidence.case.scenario;
-    let mut members: BTreeMap<&str, (Admin, bool)> =
-        evidence.before.iter().map(|m| (m.name.as_str(), (m.admin, m.up))).collect();
+    let mut balancers: BTreeMap<&str, Members<'_>> = BTreeMap::new();
+    for (balancer, members) in &evidence.before {
+        balancers.insert(balancer, members.iter().map(|m| (m.name.as_str(), (m.admin, m.up))).collect());
+    }
     // Since its last restart: `None`: there was none; then whether a proof succeeded.
     let mut proven: BTreeMap<&str, bool> = BTreeMap::new();
     let mut running: BTreeMap<(&str, u64), &str> = BTreeMap::new();
@@ -101,7 +115,9 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
                 running.insert((&record.server, *exec), step);
                 if matches!(step.as_str(), "restart" | "stop") && !never_ran(&evidence.log, record, *exec) {
                     proven.insert(&record.server, false);
-                    let ready = members.get(record.server.as_str()).is_some_and(|(admin, _)| *admin == Admin::Ready);
+                    let is_in =
+                        |m: &Members<'_>| m.get(record.server.as_str()).is_some_and(|(a, _)| *a == Admin::Ready);
+                    let ready = balancers.values().any(is_in);
                     if scenario.strategy != "parallel" && ready {
                         broken
                             .push(format!("in traffic: {} was restarted while it was in the balancer", record.server));
@@ -117,10 +133,11 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
             }
             Kind::Member { member, admin, up } => {
                 let name = member.rsplit('/').next().unwrap_or_default();
-                let Some((name, _)) = members.get_key_value(name).map(|(n, s)| (*n, *s)) else { continue };
+                let Some(members) = balancers.get_mut(record.server.as_str()) else { continue };
+                let Some(name) = members.get_key_value(name).map(|(n, _)| *n) else { continue };
                 let was = members.insert(name, (*admin, *up)).unwrap_or_default();
                 if was.0 != *admin {
-                    changed(evidence, name, was.0, &members, broken);
+                    changed(evidence, name, was, members, broken);
                     if *admin == Admin::Ready && proven.get(name) == Some(&false) {
                         broken.push(format!("unproven: {name} went back without a proof since its last restart"));
                     }
@@ -129,7 +146,11 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
             _ => {}
         }
     }
-    if scenario.strategy != "parallel" && evidence.case.harms.is_empty() && scenario.release == "good" {
+    if scenario.strategy != "parallel"
+        && evidence.case.harms.is_empty()
+        && scenario.release == "good"
+        && evidence.code == Some(0)
+    {
         let out = evidence.log.iter().any(|r| matches!(&r.kind, Kind::Member { admin, .. } if *admin != Admin::Ready));
         if !out {
             broken.push("the sweep: nobody was drained in a walk without faults".to_owned());
@@ -145,13 +166,7 @@ fn never_ran(log: &[Record], asked: &Record, exec: u64) -> bool {
 }
 
 /// A member's administrative state changed: are too many out, or too few left?
-fn changed(
-    evidence: &Evidence,
-    name: &str,
-    was: Admin,
-    members: &BTreeMap<&str, (Admin, bool)>,
-    broken: &mut Vec<String>,
-) {
+fn changed(evidence: &Evidence, name: &str, was: (Admin, bool), members: &Members<'_>, broken: &mut Vec<String>) {
     let scenario = &evidence.case.scenario;
     let out: Vec<&str> = members.iter().filter(|(_, (admin, _))| *admin != Admin::Ready).map(|(n, _)| *n).collect();
     if out.len() > scenario.batch() {
@@ -159,7 +174,8 @@ fn changed(
     }
     let now = members.get(name).map(|(admin, _)| *admin);
     let others = members.iter().filter(|(n, (admin, up))| **n != name && *admin == Admin::Ready && *up).count();
-    if was == Admin::Ready && now != Some(Admin::Ready) && others < 1 {
+    // Who serves nobody takes no capacity with it.
+    if was == (Admin::Ready, true) && now != Some(Admin::Ready) && others < 1 {
         broken.push(format!("min_in_service: {name} was drained with nobody else in service"));
     }
 }
@@ -169,6 +185,7 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
     for server in &evidence.servers {
         let name = &server.name;
         match &server.current {
+            None if evidence.case.scenario.twist == Twist::First => {}
             None => broken.push(format!("current: {name} has none any more")),
             Some(current) => {
                 let found = server.releases.iter().find(|(id, _, _)| id == current);
@@ -204,8 +221,9 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
                     .push(format!("releases: on {name} {id} ({state:?}) is half written: lacks {}", lacks.join(", ")));
             }
         }
-        for id in [OLD, OLDER] {
-            if !server.releases.iter().any(|(found, _, lacks)| found == id && lacks.is_empty()) {
+        let old: &[&str] = if evidence.case.scenario.twist == Twist::First { &[] } else { &[OLD, OLDER] };
+        for id in old {
+            if !server.releases.iter().any(|(found, _, lacks)| found == *id && lacks.is_empty()) {
                 broken.push(format!("releases: {id} was pruned on {name}"));
             }
         }
@@ -213,10 +231,10 @@ fn releases(evidence: &Evidence, broken: &mut Vec<String>) {
 }
 
 /// What the program printed: every line an event, `planned` first, `finished` once and last, its code the program's.
-fn said(evidence: &Evidence, broken: &mut Vec<String>) -> Said {
-    let code = evidence.code.unwrap_or(-1);
+fn said(stdout: &str, code: Option<i32>, broken: &mut Vec<String>) -> Said {
+    let code = code.unwrap_or(-1);
     let mut events = Vec::new();
-    for line in evidence.stdout.lines() {
+    for line in stdout.lines() {
         match serde_json::from_str::<Value>(line) {
             Ok(event) => events.push(event),
             Err(e) => broken.push(format!("finished: standard output holds a line that is no event ({e}): {line}")),
@@ -268,25 +286,48 @@ fn entry<'a>(said: &'a Said, server: &Standing) -> Option<&'a Value> {
     servers.iter().find(|s| s["server"] == server.ip.as_str())
 }
 
+impl Evidence {
+    fn is_first(&self) -> bool {
+        self.case.scenario.twist == Twist::First
+    }
+
+    /// As it was before the run.
+    fn is_old(&self, server: &Standing) -> bool {
+        if self.is_first() { server.is_bare() } else { server.serves() == Some(OLD) }
+    }
+
+    /// It serves, or, where nothing was deployed before, it is bare as it was.
+    fn is_fine(&self, server: &Standing) -> bool {
+        server.serves().is_some() || self.is_old(server)
+    }
+
+    fn is_stolen(&self, server: &Standing) -> bool {
+        self.stolen.iter().any(|(name, _)| *name == server.name)
+    }
+}
+
 /// Every server serves and is free, or is named; and what is said of it is so.
-fn standing(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
-    for server in &evidence.servers {
-        // A lock that is another run's is kept for that run's reasons.
-        let stolen = evidence.stolen.iter().any(|(name, _)| *name == server.name);
+fn standing(evidence: &Evidence, (servers, said): (&[Standing], &Said), broken: &mut Vec<String>) {
+    for server in servers {
         let entry = entry(said, server);
         let named = entry.is_some_and(|e| !e["stuck"].is_null());
         let name = &server.name;
-        if server.serves().is_none() && !named {
+        if !evidence.is_fine(server) && !named {
             broken.push(format!(
                 "named: {name} does not serve and is not named: current {:?}, processes in {:?}, answer {:?}, {}",
-                server.current, server.app, server.answer, server.member.status
+                server.current,
+                server.app,
+                server.answer,
+                server.status()
             ));
         }
-        if server.locked && !named && !stolen {
+        // A lock that is another run's is kept for that run's reasons.
+        if server.locked && !named && !evidence.is_stolen(server) {
             broken.push(format!("lock: it is kept on {name}, which is not named"));
         }
-        // A run that touched nothing names whom it could not reach.
-        let unreached = said.code == 5 && entry.is_some_and(|e| e["stuck"]["why"] == "unreachable");
+        // A run that touched nothing, or that was to go on without it, names whom it could not reach.
+        let unreached = entry.is_some_and(|e| e["stuck"]["why"] == "unreachable")
+            && (said.code == 5 || evidence.case.scenario.twist == Twist::Skip);
         if named && said.code != 3 && !unreached {
             broken.push(format!("named: {name} is named, and the exit code is {}", said.code));
         }
@@ -297,9 +338,9 @@ fn standing(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
             broken.push(format!("truth: {name} is said to be on {release} and is on {:?}", server.current));
         }
         if let Some(said_in) = entry["in_balancer"].as_bool()
-            && said_in != (server.member.admin == Admin::Ready)
+            && said_in != server.is_let_in()
         {
-            broken.push(format!("truth: in_balancer of {name} is {said_in}, and it is {}", server.member.status));
+            broken.push(format!("truth: in_balancer of {name} is {said_in}, and it is {}", server.status()));
         }
     }
 }
@@ -308,12 +349,11 @@ fn standing(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
 fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
     let scenario = &evidence.case.scenario;
     let servers = &evidence.servers;
-    let all_old = servers.iter().all(|s| s.serves() == Some(OLD));
+    let all_old = servers.iter().all(|s| evidence.is_old(s));
     let new = |s: &Standing| s.serves().is_some_and(|r| r != OLD);
     let all_new = servers.iter().all(new);
-    let all_serve = servers.iter().all(|s| s.serves().is_some());
-    let stolen = |s: &Standing| evidence.stolen.iter().any(|(name, _)| *name == s.name);
-    let free = servers.iter().all(|s| !s.locked || stolen(s));
+    let all_serve = servers.iter().all(|s| evidence.is_fine(s));
+    let free = servers.iter().all(|s| !s.locked || evidence.is_stolen(s));
     let stuck = |s: &Standing| entry(said, s).is_some_and(|e| !e["stuck"].is_null());
     let anybody_stuck = servers.iter().any(stuck);
     let outcome = said.finished.as_ref().map(|f| f["outcome"].to_string()).unwrap_or_default();
@@ -326,6 +366,8 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         0 if !(all_new && free) => wrong("and not all serve the new release, free"),
         1 if !(all_old && free) => wrong("and not all serve the old release, free"),
         1 if evidence.signals > 0 && evidence.case.harms.len() == 1 => wrong("after a signal and nothing else"),
+        // All serve, and a hook after that has failed: that is what a person must look at.
+        3 if !anybody_stuck && all_new && scenario.twist == Twist::Hooks => {}
         3 if !anybody_stuck && (all_old || all_new) => wrong("and nobody is named or differs"),
         3 if scenario.strategy == "parallel" && !anybody_stuck => wrong("and nobody is named"),
         130 if evidence.signals == 0 => wrong("without a signal"),
@@ -350,6 +392,20 @@ fn promised(evidence: &Evidence, code: i32, anybody_stuck: bool, wrong: &mut dyn
     let new = |s: &Standing| s.serves().is_some_and(|r| r != OLD);
     let servers = &evidence.servers;
     let harms = &evidence.case.harms;
+    // Whoever is left behind must be looked at; so must what had nothing to go back to and is out of its balancer.
+    if scenario.twist == Twist::Skip {
+        if harms.is_empty() && code != 3 {
+            wrong("and somebody was left behind");
+        }
+        return;
+    }
+    if evidence.is_first() && !(scenario.release == "good" && harms.is_empty()) {
+        let empty = scenario.strategy == "parallel" && scenario.on_failure != "hold";
+        if harms.is_empty() && code != if empty { 1 } else { 3 } {
+            wrong("for a first release that is broken");
+        }
+        return;
+    }
     match scenario.release {
         // A walk without a fault is what all the rest is measured by.
         "good" if harms.is_empty() && code != 0 => wrong("without any fault"),
@@ -397,28 +453,94 @@ fn untouched(evidence: &Evidence) -> bool {
     !evidence.log.iter().any(changed) && !evidence.servers.iter().any(left)
 }
 
-/// After a kill: recovering reaches what unwinding would have, and doing it again is harmless.
-fn recovery(evidence: &Evidence, broken: &mut Vec<String>) {
-    let Some([first, second]) = &evidence.recovered else { return };
-    // A limit that ran out on a machine without time, here too, says nothing; what was left then is not judged either.
-    let starved = slow(evidence) && [first, second].iter().any(|r| r.text.contains("ran longer than"));
-    if starved {
+/// Hooks ran at most once at each place, and those of the end as the end was.
+fn hooks(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
+    if evidence.case.scenario.twist != Twist::Hooks {
         return;
     }
+    for (place, lines) in evidence.hooks.iter().enumerate() {
+        let mut sorted = lines.clone();
+        sorted.sort();
+        if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            broken.push(format!("hooks: `{}` ran twice at place {place}", twice[0]));
+        }
+    }
+    let Some(here) = evidence.hooks.last() else { return };
+    let ran = |at: &str| here.iter().any(|l| l == at);
+    let (success, failure) = (ran(ON_SUCCESS), ran(ON_FAILURE));
+    let mut wrong = |what: &str| broken.push(format!("hooks: exit code {}, and {what}: {here:?}", said.code));
+    match said.code {
+        0 if !success => wrong("what was to run on success did not"),
+        0 if failure => wrong("what was to run on failure did"),
+        1 | 5 | 130 if success => wrong("what was to run on success did"),
+        // A run that is taken back says so, unless nobody may wait for anything any more.
+        1 | 130 if !failure && evidence.signals < 2 && taken_back(evidence) => {
+            wrong("what was to run on failure did not");
+        }
+        _ => {}
+    }
+}
+
+/// Something was taken back.
+fn taken_back(evidence: &Evidence) -> bool {
+    let events = evidence.stdout.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    events.into_iter().any(|e| e["event"] == "undo_finished")
+}
+
+/// Whoever is restarted hard is out, and has answered whom it had: no request is lost, whatever goes wrong.
+fn traffic(evidence: &Evidence, broken: &mut Vec<String>) {
+    let Some(load) = &evidence.load else { return };
+    // Without a walk everybody serves the sick release for a while.
+    let allowed = evidence.case.scenario.strategy == "parallel" && evidence.case.scenario.release == "sick";
+    if load.failures() > 0 && !allowed && !slow(evidence) {
+        broken.push(format!("traffic: {load}"));
+    }
+    if load.ok == 0 {
+        broken.push("the sweep: there was no traffic".to_owned());
+    }
+}
+
+/// After a kill: recovering reaches what unwinding would have, and doing it again is harmless.
+fn recovery(evidence: &Evidence, broken: &mut Vec<String>) {
+    // What a thief holds is nobody's to recover.
+    if !evidence.stolen.is_empty() {
+        return;
+    }
+    for one in &evidence.recovered {
+        interrupted_recovery(evidence, one, broken);
+    }
+    let of = |meets| evidence.recovered.iter().find(move |r| r.meets == meets);
+    let (Some(first), Some(second)) = (of(Meets::Nothing), of(Meets::Done)) else { return };
+    // A limit that ran out on a machine without time, here too, says nothing; what was left then is not judged either.
+    let ran_out = |r: &Recovery| r.stdout.contains("timed_out") || r.stderr.contains("ran longer than");
+    if slow(evidence) && evidence.recovered.iter().any(ran_out) {
+        return;
+    }
+    let told = |r: &Recovery| format!("{:?}: {}{}", r.code, r.stderr, r.stdout.lines().last().unwrap_or_default());
+    let fine = evidence.servers.iter().all(|s| evidence.is_fine(s));
+    // What was empty before the run may have nothing to go back to, and then stays out of its balancer, named.
+    let stuck = evidence.is_first() && !fine && first_is_named(evidence, first);
     // Batches that had succeeded keep the release: then servers differ, and that is said.
     let differ = evidence.servers.iter().any(|s| s.serves() != evidence.servers.first().and_then(Standing::serves));
-    if !matches!((first.code, differ), (Some(0 | 1), _) | (Some(3), true)) {
-        broken.push(format!("recover: it ended with {:?}: {}", first.code, first.text));
+    if !matches!((first.code, differ || stuck), (Some(0 | 1), _) | (Some(3), true)) {
+        broken.push(format!("recover: it ended with {}", told(first)));
     }
-    if second.code != Some(0) {
-        broken.push(format!("recover: the second time it ended with {:?}: {}", second.code, second.text));
+    if second.code != Some(if stuck { 3 } else { 0 }) {
+        broken.push(format!("recover: the second time it ended with {}", told(second)));
     }
     leftovers(evidence, broken);
+    if stuck {
+        return;
+    }
     for server in &evidence.servers {
-        if server.serves().is_none() {
+        if !evidence.is_fine(server) {
             broken.push(format!(
                 "recover: {} does not serve: current {:?}, processes in {:?}, answer {:?}, {}",
-                server.name, server.current, server.app, server.answer, server.member.status
+                server.name,
+                server.current,
+                server.app,
+                server.answer,
+                server.status()
             ));
         }
         if server.locked {
@@ -428,12 +550,42 @@ fn recovery(evidence: &Evidence, broken: &mut Vec<String>) {
     // A batch is wholly on one side: unwinding takes it back as a whole.
     let scenario = &evidence.case.scenario;
     let mut batches: BTreeMap<usize, Vec<Option<&str>>> = BTreeMap::new();
-    for (index, server) in evidence.servers.iter().enumerate() {
+    // Who was to be left behind is in none.
+    let left_behind = usize::from(scenario.twist == Twist::Skip);
+    for (index, server) in evidence.servers.iter().enumerate().skip(left_behind) {
         batches.entry(scenario.batch_of(index)).or_default().push(server.serves());
     }
     for (batch, releases) in batches {
         if releases.windows(2).any(|pair| pair[0] != pair[1]) {
             broken.push(format!("recover: batch {batch} is torn: {releases:?}"));
         }
+    }
+}
+
+/// Everybody who is not as before a first deploy is named.
+fn first_is_named(evidence: &Evidence, recovery: &Recovery) -> bool {
+    let said = said(&recovery.stdout, recovery.code, &mut Vec::new());
+    let mut left = evidence.servers.iter().filter(|s| !evidence.is_fine(s));
+    left.all(|s| entry(&said, s).is_some_and(|e| !e["stuck"].is_null()))
+}
+
+/// A recovery in which something went wrong leaves nobody unnamed, and says what is so.
+fn interrupted_recovery(evidence: &Evidence, recovery: &Recovery, broken: &mut Vec<String>) {
+    if recovery.endless {
+        broken.push("recover: it did not end".to_owned());
+    }
+    let before = broken.len();
+    // Without a dead run's lock among those that answer there is nothing to tell of.
+    if matches!(recovery.meets, Meets::Harm | Meets::Absence) && recovery.code.is_some() && !recovery.stdout.is_empty()
+    {
+        let said = said(&recovery.stdout, recovery.code, broken);
+        standing(evidence, (&recovery.servers, &said), broken);
+        let fine = recovery.servers.iter().all(|s| evidence.is_fine(s) && !s.locked);
+        if matches!(said.code, 0 | 1) && !fine {
+            broken.push(format!("exit code: {}, and not everybody serves and is free", said.code));
+        }
+    }
+    for rule in &mut broken[before..] {
+        rule.insert_str(0, "in a recovery with something in its way: ");
     }
 }

@@ -137,7 +137,8 @@ impl Identities {
         let stop = CancellationToken::new();
         let call = calls::identity(METADATA, FIRMWARE, QUESTION);
         let limit = Some(LIMIT);
-        let execution = Execution { call, payload: None, limit, quiet: Duration::ZERO, command: None, stop: &stop };
+        let execution =
+            Execution { call, payload: None, limit, quiet: Duration::ZERO, command: None, kept: None, stop: &stop };
         match execute(link, execution, None).await {
             Ok(answers) => Ok(Told::of(&answers)),
             Err(failure) => {

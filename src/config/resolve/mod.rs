@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod parameters;
 pub mod servers;
 pub mod shared;
+pub mod source;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::raw::{Found, Section};
 use super::schema;
 use super::words::quoted;
 use super::{
-    App, BatchSize, Config, ConfigFile, HostKeyChecking, Migrate, MigrateWhen, OnFailure, Prepare, Source, SourceKind,
-    Ssh, Strategy, Timeouts,
+    App, BatchSize, BuildPlace, Config, ConfigFile, HostKeyChecking, Migrate, MigrateWhen, OnFailure, Prepare, Source,
+    SourceKind, Ssh, Strategy, Timeouts,
 };
 
 /// Servers in a batch of a rolling run when nobody says how many.
@@ -60,13 +61,14 @@ pub fn resolve(
     let strategy = written_strategy(merged);
     let app = app(merged, strategy, problems);
     let web = parameters::web(input, root, merged, problems);
-    let source = source(merged, problems);
+    let source = source::source(merged, problems);
     let ssh = ssh(merged);
     let servers = servers::servers(merged, ssh.port.unwrap_or(SSH_PORT), problems);
     let batch = Section::one(merged, "app").and_then(|app| app.batch("batch"));
     let walk = balancer::Walk { servers: &servers, strategy, template: web.as_ref().map(|w| w.strategy), batch };
     let balancer = balancer::balancer(merged, &walk, problems);
     let migrate = migrate(merged, &servers, problems);
+    let build_on = build_on(merged, source.as_ref(), problems);
     let config = Config {
         file: input.file.to_owned(),
         base: input.base.clone(),
@@ -76,6 +78,7 @@ pub fn resolve(
         ssh,
         balancer,
         health: health::health(merged, problems),
+        build_on,
         build: build(merged),
         migrate,
         shared: shared::shared(merged, problems),
@@ -131,44 +134,6 @@ fn app(merged: &DeTable<'_>, strategy: Written, problems: &mut Problems<'_>) -> 
     })
 }
 
-fn source(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Source> {
-    let default = Source { kind: SourceKind::Push, path: PathBuf::from("."), reference: "HEAD".to_owned() };
-    let Some(section) = Section::one(merged, "source") else {
-        return Some(default);
-    };
-    let kinds = [("push", SourceKind::Push), ("archive", SourceKind::Archive)];
-    let kind = match section.wrote("kind") {
-        Some(_) => word(Some(&section), "kind", &kinds)?.value,
-        None => SourceKind::Push,
-    };
-    let path = section.text("path");
-    if let Some(path) = path
-        && let Some((scheme, _)) = path.value.split_once("://")
-    {
-        let what = format!(
-            "a `path` in {} that begins with {} is not built yet",
-            section.title,
-            quoted(&format!("{scheme}://"))
-        );
-        problems.at(path.at, what, "download it first, and name the local file in `path`");
-    }
-    if kind == SourceKind::Archive {
-        if section.wrote("path").is_none() {
-            let what = format!("`path` is missing in {} with kind = \"archive\"", section.title);
-            problems.at(section.at, what, "name a .tar, .tar.gz or .tar.zst file, or a directory");
-        }
-        if let Some(at) = section.wrote("ref") {
-            let what = format!("`ref` in {} has no meaning with kind = \"archive\"", section.title);
-            problems.at(at, what, "an archive has no branches; leave `ref` out");
-        }
-    }
-    Some(Source {
-        kind,
-        path: path.map_or(default.path, |p| PathBuf::from(p.value)),
-        reference: section.text("ref").map_or(default.reference, |r| r.value.to_owned()),
-    })
-}
-
 fn ssh(merged: &DeTable<'_>) -> Ssh {
     let section = Section::one(merged, "ssh");
     let section = section.as_ref();
@@ -198,6 +163,18 @@ fn ssh(merged: &DeTable<'_>) -> Ssh {
 fn build(merged: &DeTable<'_>) -> Vec<String> {
     let commands = Section::one(merged, "build").and_then(|s| s.texts("run")).unwrap_or_default();
     commands.iter().map(|c| c.value.to_owned()).collect()
+}
+
+fn build_on(merged: &DeTable<'_>, source: Option<&Source>, problems: &mut Problems<'_>) -> BuildPlace {
+    let section = Section::one(merged, "build");
+    let places = [("each", BuildPlace::Each), ("here", BuildPlace::Here)];
+    let Some(on) = word(section.as_ref(), "on", &places) else { return BuildPlace::Each };
+    let fetched = source.is_some_and(|s| s.kind == SourceKind::Git || s.download.is_some());
+    if on.value == BuildPlace::Here && fetched {
+        let what = "on = \"here\" in [build] has no meaning for a source that is fetched from elsewhere";
+        problems.at(on.at, what, "build on each server, or release a local directory");
+    }
+    on.value
 }
 
 fn migrate(merged: &DeTable<'_>, servers: &[super::Server], problems: &mut Problems<'_>) -> Option<Migrate> {

@@ -180,7 +180,7 @@ fn stat(members: &Members, options: &BalancerOptions, proxy: &str, kinds: i32, s
     if !(all || is_backend) {
         return out;
     }
-    for (index, member) in members.list.iter().enumerate() {
+    for (index, member) in members.list.iter().enumerate().filter(|(_, member)| !member.removed) {
         let number = (index + 1).to_string();
         if kinds & 4 != 0 && (server == "-1" || server == number || server == member.name) {
             row(&mut out, &server_row(member, options, number));
@@ -272,7 +272,7 @@ fn row(out: &mut String, values: &[(&str, String)]) {
 
 fn servers_state(members: &Members, options: &BalancerOptions) -> String {
     let mut out = format!("1\n{STATE_COLUMNS}\n");
-    for (index, member) in members.list.iter().enumerate() {
+    for (index, member) in members.list.iter().enumerate().filter(|(_, member)| !member.removed) {
         // Bits of srv_admin_state: forced maintenance 1, forced drain 8; printed in decimal.
         let admin = match member.admin {
             Admin::Ready => 0,

@@ -92,6 +92,8 @@ pub(super) struct Member {
     pub(super) streams: HashMap<u64, CancellationToken>,
     pub(super) requests: u64,
     pub(super) failed: u64,
+    /// A reload has come with a configuration that does not name it.
+    pub(super) removed: bool,
 }
 
 /// A member's health.
@@ -126,7 +128,7 @@ impl Check {
 impl Member {
     /// Tells whether it is sent traffic.
     pub(super) fn in_service(&self) -> bool {
-        self.admin == Admin::Ready && self.running
+        self.admin == Admin::Ready && self.running && !self.removed
     }
 
     /// Tells whether it runs or would, were it not in maintenance.
@@ -181,6 +183,7 @@ impl Members {
                 streams: HashMap::new(),
                 requests: 0,
                 failed: 0,
+                removed: false,
             })
             .collect();
         let mut members = Self { list, began: now, history: Vec::new(), turn: 0, streams: 0 };
@@ -203,7 +206,7 @@ impl Members {
     }
 
     pub(super) fn find(&self, name: &str) -> Option<usize> {
-        self.list.iter().position(|member| member.name == name)
+        self.list.iter().position(|member| member.name == name && !member.removed)
     }
 
     /// Sets an administrative state; setting the one it has changes nothing.
@@ -272,11 +275,17 @@ impl Members {
             if let Some(member) = self.list.get_mut(index) {
                 member.admin = Admin::Ready;
                 member.running = true;
+                member.removed = false;
                 member.check = plan.map(fresh);
                 member.streams.clear();
             }
             self.note(index);
         }
+    }
+
+    /// Takes a member out of the configuration, as a reload with another one does; requests in flight stay.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.list.iter_mut().filter(|member| member.name == name).for_each(|member| member.removed = true);
     }
 
     /// Picks the next member in service and counts a request on it; `None`: nobody is.

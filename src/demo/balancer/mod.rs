@@ -166,6 +166,12 @@ impl Balancer {
         self.shared.change(|members| members.reload(self.shared.options.checks.as_ref()));
     }
 
+    /// Reloads with a configuration that does not name this member any more; [`Self::reload`] names it again.
+    pub fn remove(&self, member: &str) {
+        self.reload();
+        self.shared.change(|members| members.remove(member));
+    }
+
     /// Waits until every member is in service, or only these are.
     pub async fn wait_in_service(&self, members: Option<&[&str]>, limit: Duration) -> bool {
         let fits = || {

@@ -9,6 +9,7 @@ mod killed;
 mod meddling;
 mod oracles;
 mod output;
+mod pushing;
 mod shells;
 mod strategies;
 
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Case> {
         interrupts::CASES,
         faults::CASES,
         disks::CASES,
+        pushing::CASES,
         meddling::CASES,
         shells::CASES,
         output::CASES,

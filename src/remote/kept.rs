@@ -1,0 +1,173 @@
+//! The scripts of a site in one text, which servers keep beside their releases: a run that meets it there names it instead of
+//! sending it.
+//!
+//! Its name is its SHA-256, and the server compares before it runs a line of it. Where it is missing, damaged, or cannot be
+//! kept, all is sent as before. It holds what a configuration says of the web server, and no value of the environment.
+
+use sha2::{Digest, Sha256};
+
+use super::{Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, wired};
+
+/// The status of an exec that counted on a text which the server does not keep.
+pub const UNKEPT: u32 = 72;
+/// Scripts that one exec runs one after the other: those that run nothing of the user's. What a user's command leaves in the
+/// background stays in the process group of its exec, and must not be ended with a later script.
+const SHARED: [Script; 9] = [
+    Script::Probe,
+    Script::Lock,
+    Script::Note,
+    Script::Link,
+    Script::Switch,
+    Script::Prove,
+    Script::Mark,
+    Script::Prune,
+    Script::Unlock,
+];
+/// Scripts with an exec of their own.
+const ALONE: [Script; 5] = [Script::Transfer, Script::Command, Script::Restart, Script::Stop, Script::Remove];
+/// What comes first: how the text was started decides what its input begins with.
+const FIRST: &str = "nl='\n'\np_payload=yes\nif [ \"$script\" != standing ]; then\np_payload=\n\
+                     IFS= read -r params || params='exit 71'\neval \"$params\"\nfi\n";
+/// What stands in the loop before the first script, and after the last.
+const BEGIN: &str = "while IFS=' ' read -r name nonce moment && IFS= read -r params && IFS= read -r user_env; do\n\
+                     say go\nfind_real\ncase $name in\n";
+const END: &str = "esac </dev/null\nover $?\ndone\nexit 0\n";
+/// Compares the kept text, `$f`, with its name; what stands behind it is for one that is missing or another.
+const COMPARE: &str = r#"s=$(sha256sum "$f" 2>/dev/null) && [ "${s%% *}" = "${f##*/}" ] || "#;
+
+/// Scripts of one site in one text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it knows of the site: `root`, the web server's snippets and parameters.
+    site: Call,
+    /// The text in one word.
+    code: String,
+    /// Where a server keeps it, from its login's home or absolute; `None`: at no place that can be named.
+    path: Option<String>,
+}
+
+impl Kept {
+    /// Assembles it; `site` is what [`super::calls::all_of`] makes.
+    ///
+    /// `None` for a site of which something cannot be said: its scripts are refused one by one.
+    pub fn new(site: Call) -> Option<Self> {
+        let mut unsaid = Vec::new();
+        site.assign(&mut String::new(), &mut unsaid);
+        if !unsaid.is_empty() {
+            return None;
+        }
+        let pieces = pieces(&site);
+        let digest = Sha256::digest(readable(&pieces).trim_end_matches('\n').to_owned() + "\n");
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = site.text_of("root").and_then(place).map(|own| format!("{own}/.pitcrew/scripts/{name}"));
+        let code = encoded(&pieces);
+        Some(Self { site, code, path })
+    }
+
+    /// The text as it runs, readable.
+    pub fn text(&self) -> String {
+        readable(&pieces(&self.site))
+    }
+
+    /// The command line of an exec that waits for scripts, and what its input begins with; `whole`: with the text.
+    ///
+    /// Without it the exec ends with status 72 where the server does not keep the text.
+    pub fn standing(&self, nonces: &[Nonce], whole: bool) -> Option<Wired> {
+        if whole {
+            return Some(wired("standing", &self.code, "", nonces));
+        }
+        self.named("standing", "exit 72", nonces).map(|command| Wired { command, head: "\n".into() })
+    }
+
+    /// The command line and input of a script with an exec of its own, from the kept text; `None`: it is not in there.
+    ///
+    /// Answers `unkept` where the server does not keep the text.
+    pub fn alone(&self, call: &Call, nonce: &Nonce) -> Option<Wired> {
+        if !ALONE.contains(&call.script) || !self.fits(call) {
+            return None;
+        }
+        let name = call.script.name();
+        let without = "{ echo \"@pitcrew:$2 unkept\"; exit 72; }";
+        let command = self.named(name, without, std::slice::from_ref(nonce))?;
+        let head = format!("{}\n{}\n", params(call)?, call.exports());
+        Some(Wired { command, head: head.into() })
+    }
+
+    /// The parameters of a script that the exec which waits for scripts runs, in one line; `None`: it does not run that one.
+    pub fn shared(&self, call: &Call) -> Option<String> {
+        if !SHARED.contains(&call.script) || call.text_of("payload").is_some() || !self.fits(call) {
+            return None;
+        }
+        params(call)
+    }
+
+    fn fits(&self, call: &Call) -> bool {
+        call.text_of("root") == self.site.text_of("root")
+            && call.snippets.iter().all(|snippet| self.site.snippets.contains(snippet))
+            && (call.web.is_empty() || call.web == self.site.web)
+    }
+
+    /// The command line that runs the kept text, and `without` it that.
+    fn named(&self, name: &str, without: &str, nonces: &[Nonce]) -> Option<String> {
+        let path = self.path.as_ref()?;
+        let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+        // A process less, for nearly everybody.
+        let place = if plain { "f=$1" } else { r#"f=$(printf %b "$1")"# };
+        let start = format!("{place}; {COMPARE}{without}; script={name}; . \"$f\"");
+        let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
+        Some(format!("sh -c '{start}' pitcrew-{name} '{}' {}", quote::encode(path), nonces.join(" ")))
+    }
+}
+
+/// The parameters in one line of shell code.
+fn params(call: &Call) -> Option<String> {
+    let params = call.params.iter().map(|(name, param)| {
+        let value = match param {
+            Param::Text(value) => quote::line(value),
+            Param::List(list) => quote::words(list).and_then(|l| quote::line(&l)),
+        };
+        value.map(|value| format!("p_{name}={value} "))
+    });
+    params.collect()
+}
+
+/// `deploy_to` as seen from the login's home, where an exec begins.
+fn place(root: &str) -> Option<&str> {
+    let own = root.strip_prefix("~/").unwrap_or(root).trim_end_matches('/');
+    // sha256sum begins its line with a backslash where a name has one, or a line break; a dash would make it an option.
+    (!own.is_empty() && !own.starts_with(['-', '~']) && !own.contains(['\\', '\n', '\r'])).then_some(own)
+}
+
+fn pieces(site: &Call) -> Vec<Piece> {
+    let mut text = String::from("# pitcrew\n");
+    text.push_str(FIRST);
+    site.assign(&mut text, &mut Vec::new());
+    let mut pieces = vec![Piece::Made(text)];
+    let mut files: Vec<&'static str> = Vec::new();
+    for script in SHARED.into_iter().chain(ALONE) {
+        let Some((_, shared)) = script.parts().split_last() else { continue };
+        for file in shared {
+            if !files.contains(file) {
+                files.push(file);
+                pieces.push(Piece::File(file));
+            }
+        }
+    }
+    let body = |script: Script| script.parts().last().map(|file| Piece::File(file));
+    pieces.push(Piece::Made("case $script in\nstanding) ;;\n".into()));
+    for script in ALONE {
+        pieces.push(Piece::Made(format!("{})\n", script.name())));
+        pieces.extend(body(script));
+        pieces.push(Piece::Made("exit\n;;\n".into()));
+    }
+    pieces.push(Piece::Made("esac\n".into()));
+    pieces.push(Piece::File(include_str!("../../templates/remote/standing.sh")));
+    pieces.push(Piece::File(BEGIN));
+    for script in SHARED {
+        pieces.push(Piece::Made(format!("{}) (\neval \"$params\"\n", script.name())));
+        pieces.extend(body(script));
+        pieces.push(Piece::Made(") ;;\n".into()));
+    }
+    pieces.push(Piece::File(END));
+    pieces
+}

@@ -1,0 +1,225 @@
+//! Archives that are downloaded: by this machine, once, or by each server.
+//!
+//! Owns the URL, of which nothing but scheme, host and path is ever shown, and the checksum, without which nothing is released.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use super::pack::no_space;
+use super::{Origin, Resolved, SourceError, Stop, quote, s3};
+use crate::config::source::{Address, Download, may_be_secret};
+use crate::config::values;
+use crate::name::Revision;
+
+/// Limit on connecting, and on silence.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Limit on a whole download.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
+const BUFFER: usize = 256 * 1024;
+
+/// An archive as it is downloaded.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where it lies; may be signed.
+    pub url: String,
+    /// What it must be.
+    pub sha256: String,
+    /// Whether nobody else may see the URL.
+    pub secret: bool,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Link({})", shown(&self.url))
+    }
+}
+
+impl Link {
+    /// What must not be shown.
+    pub fn secrets(&self) -> Vec<String> {
+        if !self.secret {
+            return Vec::new();
+        }
+        let mut secrets = vec![self.url.clone()];
+        if let Some((_, query)) = self.url.split_once('?') {
+            secrets.push(query.to_owned());
+            // Short ones are dates and names of algorithms.
+            secrets.extend(
+                query.split('&').filter_map(|p| p.split_once('=')).map(|(_, v)| v.to_owned()).filter(|v| v.len() >= 16),
+            );
+        }
+        if let Some((_, rest)) = self.url.split_once("://")
+            && let Some((login, _)) = rest.split('/').next().unwrap_or_default().rsplit_once('@')
+        {
+            secrets.push(login.to_owned());
+        }
+        secrets
+    }
+}
+
+/// A URL without what may be secret in it.
+pub fn shown(url: &str) -> String {
+    let plain = url.split('?').next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..end].rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{}", &rest[end..])
+        }
+        None => plain.to_owned(),
+    }
+}
+
+/// Decides where the archive lies and what it must be; `reference`, when given, is its checksum.
+///
+/// # Errors
+/// When there is no checksum, no such secret, or no credentials to sign a link with.
+pub fn resolve(
+    download: &Download,
+    secrets: &[(String, String)],
+    reference: Option<&str>,
+) -> Result<(Resolved, Link), SourceError> {
+    if let Some(reference) = reference
+        && values::sha256(reference).is_err()
+    {
+        return Err(SourceError::new(
+            format!("cannot resolve {}: an archive has no refs", quote(reference.as_bytes())),
+            "Leave it out, or write the archive's SHA-256.",
+        ));
+    }
+    let sha256 = reference.map(str::to_ascii_lowercase).or_else(|| download.sha256.clone());
+    let Some(sha256) = sha256 else {
+        return Err(SourceError::new(
+            "cannot tell which archive to release: no checksum is given",
+            "Write `pitcrew deploy SHA256`, or `sha256` in [source].",
+        ));
+    };
+    let (written, from_secret) = match &download.from {
+        Address::Written(hidden) => (hidden.0.clone(), false),
+        Address::Secret(name) => {
+            let url = super::secret(secrets, name)?;
+            values::archive_url(&url).map_err(|bad| {
+                SourceError::new(format!("cannot use the secret {name} as a URL: it {}", bad.what), bad.hint)
+            })?;
+            (url, true)
+        }
+    };
+    let url = written.replace(values::SHA256, &sha256);
+    let label = shown(&url);
+    let stored = url.starts_with("s3://");
+    let url = match stored {
+        true => {
+            let variables =
+                std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+            s3::sign(&url, download, variables)?
+        }
+        false => url,
+    };
+    let secret = from_secret || stored || may_be_secret(&url);
+    let revision = Revision(sha256.chars().take(40).collect());
+    let resolved = Resolved { revision, label, subject: None, origin: Origin::Download, notes: Vec::new() };
+    Ok((resolved, Link { url, sha256, secret }))
+}
+
+/// Downloads the archive into a file and proves that it is the one that was meant.
+///
+/// # Errors
+/// When it cannot be downloaded, or is another.
+pub fn fetch(link: &Link, into: &Path, stop: Stop<'_>) -> Result<(), SourceError> {
+    let name = shown(&link.url);
+    // Errors of the client may hold the URL.
+    let failed = |why: String| {
+        let why = link.secrets().iter().fold(why, |why, secret| why.replace(secret.as_str(), "…"));
+        SourceError { unreachable: true, ..SourceError::new(format!("cannot download {name}: {why}"), "") }
+    };
+    let agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(SILENCE))
+        .timeout_recv_response(Some(SILENCE))
+        .timeout_global(Some(LIMIT))
+        .max_redirects(5)
+        .https_only(link.url.starts_with("https://"))
+        .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+        .user_agent("pitcrew")
+        .build()
+        .new_agent();
+    let began = Instant::now();
+    let mut body = agent.get(&link.url).call().map_err(|e| failed(e.to_string()))?.into_body();
+    let mut from = body.as_reader();
+    let mut file = BufWriter::with_capacity(BUFFER, File::create(into).map_err(|e| no_space(&e))?);
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        if stop() {
+            return Err(SourceError::stopped());
+        }
+        if began.elapsed() > LIMIT {
+            return Err(failed(format!("it did not end within {} minutes", LIMIT.as_secs() / 60)));
+        }
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(got) => {
+                digest.update(&buffer[..got]);
+                file.write_all(&buffer[..got]).map_err(|e| no_space(&e))?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(failed(e.to_string())),
+        }
+    }
+    file.flush().map_err(|e| no_space(&e))?;
+    let found: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != link.sha256 {
+        return Err(SourceError::new(
+            format!("cannot release {name}: its SHA-256 is {found}, expected {}", link.sha256),
+            "It is another archive, or was damaged. Nothing was sent.",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::{Fetcher, Hidden};
+
+    const SUM: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn download(url: &str) -> Download {
+        Download {
+            from: Address::Written(Hidden(url.into())),
+            sha256: Some(SUM.into()),
+            by: Fetcher::Here,
+            endpoint: None,
+            region: None,
+        }
+    }
+
+    #[test]
+    fn what_is_secret_in_a_url_is_never_shown() {
+        let (resolved, link) =
+            resolve(&download("https://me:pass@h:8/a/{sha256}.tgz?X-Sig=0123456789abcdefXX&d=1"), &[], None).unwrap();
+        assert_eq!(resolved.label, format!("https://h:8/a/{SUM}.tgz"));
+        assert_eq!(resolved.revision.0, &SUM[..40]);
+        assert!(link.secret && link.url.contains(&format!("/a/{SUM}.tgz?")));
+        assert!(!format!("{link:?}").contains("pass"));
+        for secret in ["me:pass", "0123456789abcdefXX", "X-Sig=0123456789abcdefXX&d=1"] {
+            assert!(link.secrets().iter().any(|s| s == secret), "{secret}");
+        }
+        let (_, plain) = resolve(&download("https://h/a.tar.zst"), &[], None).unwrap();
+        assert!(!plain.secret && plain.secrets().is_empty());
+    }
+
+    #[test]
+    fn the_checksum_may_be_the_ref_and_nothing_else() {
+        let other = SUM.replace('0', "F");
+        let (resolved, link) = resolve(&download("https://h/{sha256}"), &[], Some(&other)).unwrap();
+        assert_eq!(link.url, format!("https://h/{}", other.to_lowercase()));
+        assert_eq!(resolved.revision.0, other.to_lowercase()[..40]);
+        assert!(resolve(&download("https://h/x"), &[], Some("main")).unwrap_err().what.contains("no refs"));
+        let without = Download { sha256: None, ..download("https://h/{sha256}") };
+        assert!(resolve(&without, &[], None).unwrap_err().what.contains("no checksum"));
+    }
+}
