@@ -972,6 +972,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
         calls::takeover(&site, &owner(), &run, &run),
+        calls::identity("http://127.0.0.1:1", "/nonexistent", limit),
     ];
     let mut checked: Vec<_> = calls.iter().map(|c| c.script).collect();
     checked.dedup();
@@ -990,4 +991,64 @@ fn ids_and_runs_reach_the_script_as_they_are() {
     let text = call.text();
     assert!(text.contains("p_token='it'\\''s; $x'\n"), "{text}");
     assert!(text.contains(&format!("p_to='{A}'\n")));
+}
+
+#[test]
+fn a_cloud_machine_tells_who_it_is_in_its_firmware_or_through_its_metadata_service() {
+    use std::io::{Read as _, Write as _};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    // Gives a token for a PUT that asks for one, and the id for that token alone.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let meta = format!("http://{}/latest", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            let has = |header: &str| request.lines().any(|l| l.eq_ignore_ascii_case(header));
+            let body =
+                if request.starts_with("PUT /latest/api/token ") && has("X-aws-ec2-metadata-token-ttl-seconds: 60") {
+                    Some("TOKEN")
+                } else if request.starts_with("GET /latest/meta-data/instance-id ")
+                    && has("X-aws-ec2-metadata-token: TOKEN")
+                {
+                    Some("i-0abc")
+                } else {
+                    None
+                };
+            heard.lock().unwrap().push(request.lines().next().unwrap_or_default().to_owned());
+            let status = if body.is_some() { "200 OK" } else { "401 Unauthorized" };
+            let body = body.unwrap_or("no");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    let nobody = "http://127.0.0.1:1/latest";
+    everywhere(|server| {
+        let tag = server.home().join("board_asset_tag");
+        let tag = tag.to_str().unwrap();
+        let ask = |meta: &str| server.run(&calls::identity(meta, tag, Duration::from_secs(3))).ok();
+        // Not that of an instance: some hosts' firmware says this.
+        std::fs::write(tag, "Not Specified\n").unwrap();
+        let told = ask(&meta);
+        assert_eq!(told.value("instance"), Some("i-0abc"), "{}: {told:?}", server.shell);
+        assert_eq!(asked.lock().unwrap().drain(..).count(), 2);
+        let told = ask(nobody);
+        assert_eq!(told.value("instance"), None);
+        assert_eq!(told.value("why"), Some("its metadata service does not tell an instance id"), "{told:?}");
+        std::fs::write(tag, "i-0fff\n").unwrap();
+        let told = ask(&meta);
+        assert_eq!(told.value("instance"), Some("i-0fff"), "{}: {told:?}", server.shell);
+        assert!(asked.lock().unwrap().is_empty(), "nothing is asked that the firmware tells");
+    });
 }

@@ -9,7 +9,13 @@
 //! owns all waiting, counting, limits and undoing; one with states of its own, like HAProxy, brings all of it itself.
 //! Its keys are one variant of [`crate::config::BalancerKind`], resolved in `config/resolve/balancer.rs`.
 
+#[cfg(feature = "elb")]
+pub mod aws;
 pub mod command;
+#[cfg(feature = "elb")]
+pub mod elb;
+#[cfg(feature = "elb")]
+pub mod elb_classic;
 pub mod haproxy;
 pub mod walk;
 
@@ -38,6 +44,12 @@ pub use walk::{Steer, Walk};
 pub enum Balancer {
     /// HAProxy, through its Runtime API.
     Haproxy(Box<Haproxy>),
+    /// Target groups of AWS's load balancers.
+    #[cfg(feature = "elb")]
+    Elb(Box<Walk<elb::Elb>>),
+    /// AWS's classic load balancers.
+    #[cfg(feature = "elb")]
+    ElbClassic(Box<Walk<elb_classic::ElbClassic>>),
     /// Commands of the user's own.
     Command(Box<Walk<Command>>),
 }
@@ -47,6 +59,10 @@ macro_rules! each {
     ($balancer:expr, $b:ident => $call:expr) => {
         match $balancer {
             Self::Haproxy($b) => $call,
+            #[cfg(feature = "elb")]
+            Self::Elb($b) => $call,
+            #[cfg(feature = "elb")]
+            Self::ElbClassic($b) => $call,
             Self::Command($b) => $call,
         }
     };
@@ -67,6 +83,13 @@ pub struct Around {
     pub hosts: BTreeMap<SshHost, Arc<ssh::Link>>,
     /// Connections to the servers, made when first used.
     pub links: BTreeMap<ServerName, Arc<ssh::Link>>,
+}
+
+impl Around {
+    /// The servers' names in the balancer.
+    pub fn names(&self) -> Vec<String> {
+        self.servers.iter().map(|s| s.lb.clone()).collect()
+    }
 }
 
 /// What is heard of a drain while it goes on.
@@ -90,10 +113,24 @@ impl Balancer {
                 Ok(Self::Haproxy(Box::new(Haproxy::new(config, at, backends, link))))
             }
             BalancerKind::Command(commands) => {
-                let names = around.servers.iter().map(|s| s.lb.clone()).collect();
+                let names = around.names();
                 Ok(Self::Command(Box::new(Walk::new(Command::new(commands, around), config, names))))
             }
-            BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Err("AWS is not built yet".to_owned()),
+            #[cfg(feature = "elb")]
+            BalancerKind::Elb { target_groups, aws } => {
+                let steer = elb::Elb::new(target_groups, aws, aws::Access::new(aws), &around);
+                Ok(Self::Elb(Box::new(Walk::new(steer, config, around.names()))))
+            }
+            #[cfg(feature = "elb")]
+            BalancerKind::ElbClassic { names, aws } => {
+                let steer = elb_classic::ElbClassic::new(names, aws, aws::Access::new(aws), &around);
+                Ok(Self::ElbClassic(Box::new(Walk::new(steer, config, around.names()))))
+            }
+            #[cfg(not(feature = "elb"))]
+            BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => {
+                Err("this build of pitcrew speaks to no load balancers of AWS: it was made without the feature `elb`"
+                    .to_owned())
+            }
         }
     }
 
@@ -102,6 +139,10 @@ impl Balancer {
     pub fn within(self, limit: Duration) -> Self {
         match self {
             Self::Haproxy(b) => Self::Haproxy(Box::new(b.within(limit))),
+            #[cfg(feature = "elb")]
+            Self::Elb(b) => Self::Elb(Box::new(b.within(limit))),
+            #[cfg(feature = "elb")]
+            Self::ElbClassic(b) => Self::ElbClassic(Box::new(b.within(limit))),
             Self::Command(b) => Self::Command(Box::new(b.within(limit))),
         }
     }

@@ -32,6 +32,11 @@ pub trait Steer: Send + Sync {
     /// How slow it is. Asked again for every wait: what a look has taught may count.
     fn pace(&self) -> Pace;
 
+    /// Learns what a record says of places that the balancer may have forgotten, before it is asked about them.
+    fn recall(&self, found: &[MemberFacts]) {
+        let _ = found;
+    }
+
     /// Asks once about all of these servers, and says of each every place that it has, or could be put back to.
     ///
     /// A server that nothing is said of is an error of its own; what is wrong with one hides no other. `unreachable`
@@ -178,6 +183,7 @@ impl<A: Steer> Walk<A> {
         on: &mut (dyn FnMut(Draining) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Drained, BalancerError> {
+        self.steer.recall(&found.members);
         let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
         match out.take(found).await {
             Ok(drained) => Ok(drained),
@@ -204,6 +210,7 @@ impl<A: Steer> Walk<A> {
         on: &mut (dyn FnMut(Draining) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<Option<Drained>, BalancerError> {
+        self.steer.recall(&found.members);
         if unless(stop, self.still_out(lb_name)).await?? {
             return Ok(None);
         }
@@ -219,6 +226,7 @@ impl<A: Steer> Walk<A> {
         on: &mut (dyn FnMut(String) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<(), BalancerError> {
+        self.steer.recall(&found.members);
         let found: Vec<&MemberFacts> = found.members.iter().filter(|m| m.member == lb_name).collect();
         let mut back = Back { all: self, server: lb_name, cases: Vec::new(), errors: Vec::new(), on, stop };
         if let Err(error) = back.walk(&found).await {
@@ -322,7 +330,7 @@ impl<A: Steer> Walk<A> {
 }
 
 /// Names a place for people; not every balancer has backends.
-fn member(place: &MemberFacts) -> String {
+pub fn member(place: &MemberFacts) -> String {
     if place.backend.is_empty() { place.member.clone() } else { format!("{}/{}", place.backend, place.member) }
 }
 

@@ -248,20 +248,29 @@ pub enum BalancerKind {
     Elb {
         /// `target_groups`, at least one.
         target_groups: Vec<String>,
-        /// `region`, else AWS's own settings.
-        region: Option<String>,
-        /// `profile`, else AWS's own settings.
-        profile: Option<String>,
+        /// What both kinds share.
+        aws: Aws,
     },
     /// AWS's classic load balancers.
     ElbClassic {
         /// `names`, at least one.
         names: Vec<String>,
-        /// `region`, else AWS's own settings.
-        region: Option<String>,
-        /// `profile`, else AWS's own settings.
-        profile: Option<String>,
+        /// What both kinds share.
+        aws: Aws,
     },
+}
+
+/// The keys of both kinds of AWS's load balancers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aws {
+    /// `region`, else that of the target groups, else AWS's own settings.
+    pub region: Option<String>,
+    /// `profile`, else AWS's own settings.
+    pub profile: Option<String>,
+    /// `min_drain`: how long requests may arrive after the balancer was told; `None`: as its kind is known to be.
+    pub min_drain: Option<Duration>,
+    /// `poll`: the pause between two questions.
+    pub poll: Duration,
 }
 
 /// `drain`, `status`, `restore` and `run_on`.

@@ -266,27 +266,11 @@ impl<'a> Section<'a> {
         self.table.get_key_value(name).map(|(key, _)| key.span().start)
     }
 
-    /// Reports required keys that are not there, and keys and values that are not built yet.
+    /// Reports required keys that are not there.
     pub fn complain(&self, problems: &mut Problems<'_>) {
         for key in self.keys {
-            let Some((written, value)) = self.table.get_key_value(key.name) else {
-                if key.required {
-                    problems.at(self.at, format!("`{}` is missing in {}", key.name, self.title), example(key));
-                }
-                continue;
-            };
-            let text = value.get_ref().as_str();
-            for (word, hint) in key.later {
-                if *word == "*" && value.get_ref().as_bool() != Some(false) && validate(key.kind, value).is_empty() {
-                    problems.at(
-                        written.span().start,
-                        format!("`{}` in {} is not built yet", key.name, self.title),
-                        *hint,
-                    );
-                } else if Some(*word) == text {
-                    let what = format!("{} = \"{word}\" in {} is not built yet", key.name, self.title);
-                    problems.at(value.span().start, what, *hint);
-                }
+            if key.required && !self.table.contains_key(key.name) {
+                problems.at(self.at, format!("`{}` is missing in {}", key.name, self.title), example(key));
             }
         }
     }

@@ -57,8 +57,6 @@ pub struct Key {
     pub kind: Kind,
     /// Whether the table is wrong without it.
     pub required: bool,
-    /// Values that are understood and refused as not built yet (`*`: all but `false`), each with what to use instead.
-    pub later: &'static [(&'static str, &'static str)],
 }
 
 /// How a table looks.
@@ -106,16 +104,12 @@ impl Table {
 }
 
 const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind, required: false, later: &[] }
+    Key { name, kind, required: false }
 }
 
 impl Key {
     const fn required(self) -> Self {
         Self { required: true, ..self }
-    }
-
-    const fn later(self, later: &'static [(&'static str, &'static str)]) -> Self {
-        Self { later, ..self }
     }
 }
 
@@ -146,8 +140,6 @@ fn jump(text: &str) -> Result<(), Bad> {
 fn hook_point(text: &str) -> Result<(), Bad> {
     values::parse_hook_point(text).map(drop)
 }
-
-const ELB_LATER: &str = "use kind = \"haproxy\" or \"command\", or leave [load_balancer] out: servers then stay in traffic while they restart";
 
 /// `[app] strategy`, in the order of the type.
 pub const STRATEGIES: &[&str] = &["parallel", "serial", "rolling"];
@@ -216,7 +208,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "load_balancer",
         form: Form::One(&[
-            key("kind", Kind::Choice(BALANCERS)).required().later(&[("elb", ELB_LATER), ("elb-classic", ELB_LATER)]),
+            key("kind", Kind::Choice(BALANCERS)).required(),
             key("at", Kind::Texts(address)),
             key("backends", Kind::Texts(values::haproxy_name)),
             key("drain_timeout", ANY_DURATION),
@@ -231,6 +223,8 @@ pub const TABLES: &[Table] = &[
             key("region", Kind::Text(values::line)),
             key("profile", Kind::Text(values::line)),
             key("names", Kind::Texts(values::line)),
+            key("min_drain", ANY_DURATION),
+            key("poll", SOME_DURATION),
             key("drain", Kind::Text(values::command)),
             key("status", Kind::Text(values::command)),
             key("restore", Kind::Text(values::command)),

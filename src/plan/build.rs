@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 
 use super::batches::{self, Walk};
-use super::stages;
-use super::{Plan, Verb};
+use super::{Plan, Verb, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};

@@ -326,6 +326,18 @@ pub fn history(site: &Site<'_>) -> Call {
     site.call(Script::History)
 }
 
+/// Asks what a cloud machine knows of itself: answers `instance ID`, `address IP` (several), and `why TEXT` without the first.
+///
+/// `limit` is for each of at most two questions; `meta` is the metadata service's root, `dmi` the firmware's tag.
+pub fn identity(meta: &str, dmi: &str, limit: Duration) -> Call {
+    // It looks into no site; a directory must be given all the same.
+    let params = vec![("root", Param::Text("/nonexistent".to_owned()))];
+    Call { script: Script::Identity, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
+        .with("meta", meta)
+        .with("dmi", dmi)
+        .with("limit", seconds(limit))
+}
+
 /// Records what became of a release and of the server. Refuses with `no_space`, `not_writable`, `lock_lost`.
 pub fn mark(site: &Site<'_>, run: &RunId, mark: &Mark<'_>) -> Call {
     site.call(Script::Mark).token(run).marking(mark)

@@ -46,6 +46,7 @@ pub enum Script {
     Ask,
     Note,
     Takeover,
+    Identity,
 }
 
 /// One remote script with its parameters: what one step executes.
@@ -117,7 +118,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -139,6 +140,7 @@ impl Script {
         Self::Ask,
         Self::Note,
         Self::Takeover,
+        Self::Identity,
     ];
 
     /// The name of its file and, after `pitcrew-`, its name in the server's process list.
@@ -165,6 +167,7 @@ impl Script {
             Self::Ask => "ask",
             Self::Note => "note",
             Self::Takeover => "takeover",
+            Self::Identity => "identity",
         }
     }
 
@@ -182,6 +185,7 @@ impl Script {
             Self::Ask => shell!("lib", "ask"),
             Self::Note => shell!("lib", "note"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
+            Self::Identity => shell!("lib", "identity"),
             Self::Unlock => shell!("lib", "unlock"),
             Self::Fetch => shell!("lib", "receive", "fetch"),
             Self::Download => shell!("lib", "receive", "download"),
@@ -217,7 +221,7 @@ impl Call {
     pub fn after_loss(&self) -> AfterLoss {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
-            Script::History | Script::Ask | Script::Takeover | Script::Listing => AfterLoss::Again,
+            Script::History | Script::Ask | Script::Takeover | Script::Listing | Script::Identity => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::packing::{Building, Packing};
 use super::stack::{self, Stack};
 use super::{deploy, out, rollout};
+use crate::balancer::MemberFacts;
 use crate::cli::{Global, Select, Walk};
 use crate::engine::Stop;
 use crate::error::Error;
@@ -81,13 +82,14 @@ impl Report<'_> {
         for member in &self.facts.members {
             if !global.quiet {
                 lines.push(format!(
-                    "balancer  {}/{} on {}: {}, {}{} others in service",
+                    "balancer  {}/{} on {}: {}, {}{} others in service{}",
                     member.backend,
                     member.member,
                     member.at,
                     clean::clean(&member.status),
                     member.sessions.map(|n| format!("{n} sessions, ")).unwrap_or_default(),
-                    member.others_in_service
+                    member.others_in_service,
+                    lasting(member)
                 ));
             }
         }
@@ -176,6 +178,14 @@ fn explained(target: &Target) -> serde_json::Value {
 fn settings(target: &Target) -> Vec<String> {
     let explained = target.settings.explained.iter();
     explained.map(|e| format!("    {} {}  ({})", e.name, clean::clean(&e.value), e.from)).collect()
+}
+
+/// Says how long a member is expected to be on its way, where that is not soon over.
+fn lasting(member: &MemberFacts) -> String {
+    match (member.out_takes, member.back_takes) {
+        (0, 0) => String::new(),
+        (out, back) => format!("; up to {out} s to take it out, about {back} s to put it back"),
+    }
 }
 
 fn shown(failure: &Failure) -> Vec<String> {

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+#[cfg(feature = "elb")]
+mod elb;
 mod hooks;
 #[path = "../fetching/hosts.rs"]
 mod hosts;
@@ -17,6 +19,9 @@ mod output;
 mod policies;
 mod pushing;
 mod recover;
+#[cfg(feature = "elb")]
+#[path = "../aws/responder.rs"]
+mod responder;
 mod rounds;
 mod silence;
 mod sources;

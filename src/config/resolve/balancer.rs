@@ -10,7 +10,7 @@ use crate::config::problem::Problems;
 use crate::config::raw::{Found, Section};
 use crate::config::words::quoted;
 use crate::config::{
-    BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy, schema, values,
+    Aws, BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy, values,
 };
 
 /// How the file's servers would be walked.
@@ -28,8 +28,8 @@ pub struct Walk<'a> {
 /// The keys that belong to some kinds only.
 pub const OF_KIND: [(&str, &[&str]); 4] = [
     ("haproxy", &["at", "backends"]),
-    ("elb", &["target_groups", "region", "profile"]),
-    ("elb-classic", &["names", "region", "profile"]),
+    ("elb", &["target_groups", "region", "profile", "min_drain", "poll"]),
+    ("elb-classic", &["names", "region", "profile", "min_drain", "poll"]),
     ("command", &["drain", "status", "restore", "run_on"]),
 ];
 
@@ -37,9 +37,6 @@ pub const OF_KIND: [(&str, &[&str]); 4] = [
 pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
     let section = Section::one(merged, "load_balancer")?;
     let word_of_kind = section.text("kind")?.value;
-    if schema_refuses(word_of_kind) {
-        return None;
-    }
     foreign_keys(&section, problems);
     let kind = kind(word_of_kind, &section, problems);
     let aws = matches!(kind, BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. });
@@ -71,12 +68,6 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
     })
 }
 
-/// Tells whether a kind is reported as not built yet already.
-fn schema_refuses(kind: &str) -> bool {
-    let keys = schema::table("load_balancer").map(|t| t.keys()).unwrap_or_default();
-    keys.iter().any(|key| key.name == "kind" && key.later.iter().any(|(word, _)| *word == kind))
-}
-
 /// Resolves what belongs to one kind only.
 fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> BalancerKind {
     let text = |key: &str| section.text(key).map(|t| t.value.to_owned());
@@ -86,13 +77,11 @@ fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> Balan
     match word {
         "elb" => BalancerKind::Elb {
             target_groups: texts("target_groups", "add target_groups = [\"arn:…\"], one for each group", problems),
-            region: text("region"),
-            profile: text("profile"),
+            aws: aws(section),
         },
         "elb-classic" => BalancerKind::ElbClassic {
             names: texts("names", "add names = [\"shop-elb\"], as AWS lists them", problems),
-            region: text("region"),
-            profile: text("profile"),
+            aws: aws(section),
         },
         "command" => {
             let mut needed = |key: &str| {
@@ -117,6 +106,18 @@ fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> Balan
                 backends: texts("backends", hint, problems),
             }
         }
+    }
+}
+
+/// Resolves the keys of both of AWS's kinds.
+fn aws(section: &Section<'_>) -> Aws {
+    let text = |key: &str| section.text(key).map(|t| t.value.to_owned());
+    Aws {
+        region: text("region"),
+        profile: text("profile"),
+        min_drain: section.duration("min_drain").map(|d| d.value),
+        // An account's allowance is shared by all who ask.
+        poll: section.duration("poll").map_or(Duration::from_secs(5), |d| d.value),
     }
 }
 
