@@ -256,15 +256,17 @@ fn a_text_that_the_server_keeps_need_not_be_sent() {
         let (said, _) = all_in(server, counting(), &[calls::probe(&site, &[]), calls::unlock(&site, &run())]);
         assert!(said.iter().all(Said::is_done), "{}: {said:?}", server.shell);
 
-        // Damaged by a byte, cut off, empty: not a line of it runs.
+        // Damaged by a byte, cut off, empty: not a line of it runs. Execs beside the one that compared need it to be there.
         let whole = std::fs::read(&files[0]).unwrap();
         for damaged in [[&whole[..], b"x"].concat(), whole[..whole.len() / 2].to_vec(), Vec::new()] {
             std::fs::write(&files[0], damaged).unwrap();
             let ran = server.exec(&wired.command, b"\n", &Nonce("none".into()));
             assert_eq!((ran.status, ran.output.as_str()), (72, ""), "{}: {ran:?}", server.shell);
-            let ran = alone(server, &transfer, b"");
-            assert_eq!((ran.status, ran.answers[0].key.as_str()), (72, "unkept"), "{}: {ran:?}", server.shell);
         }
+        std::fs::remove_file(&files[0]).unwrap();
+        let ran = alone(server, &transfer, b"");
+        assert_eq!((ran.status, ran.answers[0].key.as_str()), (72, "unkept"), "{}: {ran:?}", server.shell);
+        std::fs::write(&files[0], "echo damaged; exit 0\n").unwrap();
         // The next lock mends it.
         let (said, _) = all(server, &[lock]);
         assert!(said[0].is_done(), "{}: {said:?}", server.shell);

@@ -19,7 +19,7 @@ use crate::event::{Failure, Stream};
 use crate::name::ServerName;
 use crate::remote::calls::{self, Site};
 use crate::remote::kept::{Kept, UNKEPT};
-use crate::remote::{Answer, Call, Nonce, Wired, standing};
+use crate::remote::{Answer, Call, Nonce, Script, Wired, standing};
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, More, Session};
 
 /// Stands for no limit.
@@ -160,7 +160,7 @@ pub struct Standings {
     ready: Mutex<BTreeMap<ServerName, Standing>>,
     /// The scripts of the run's site in one text, made once.
     text: Mutex<Option<(Call, Option<Arc<Kept>>)>>,
-    /// Servers that keep it, as far as is known.
+    /// Servers that keep it, whole.
     keeping: Mutex<BTreeSet<ServerName>>,
 }
 
@@ -239,7 +239,10 @@ impl Standings {
             let went = hearing.take("go").is_some();
             let ended = match over {
                 Over::Ready(ended) => {
-                    super::lock(&self.keeping).insert(server.clone());
+                    // A text that was brought is kept with the lock.
+                    if !standing.script.is_whole() || (execution.call.script == Script::Lock && hearing.is_done()) {
+                        super::lock(&self.keeping).insert(server.clone());
+                    }
                     super::lock(&self.ready).insert(server.clone(), standing);
                     ended
                 }

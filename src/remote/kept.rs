@@ -1,7 +1,7 @@
 //! The scripts of a site in one text, which servers keep beside their releases: a run that meets it there names it instead of
 //! sending it.
 //!
-//! Its name is its SHA-256, and the server compares before it runs a line of it. Where it is missing, damaged, or cannot be
+//! Its name is its SHA-256, and the server compares before it runs a line of it, once a run. Where it is missing, damaged, or cannot be
 //! kept, all is sent as before. It holds what a configuration says of the web server, and no value of the environment.
 
 use sha2::{Digest, Sha256};
@@ -32,8 +32,8 @@ const FIRST: &str = "nl='\n'\np_payload=yes\nif [ \"$script\" != standing ]; the
 const BEGIN: &str = "while IFS=' ' read -r name nonce moment && IFS= read -r params && IFS= read -r user_env; do\n\
                      say go\nfind_real\ncase $name in\n";
 const END: &str = "esac </dev/null\nover $?\ndone\nexit 0\n";
-/// Compares the kept text, `$f`, with its name; what stands behind it is for one that is missing or another.
-const COMPARE: &str = r#"s=$(sha256sum "$f" 2>/dev/null) && [ "${s%% *}" = "${f##*/}" ] || "#;
+/// Compares the kept text, `$f`, with its name.
+const COMPARE: &str = r#"s=$(sha256sum "$f" 2>/dev/null) && [ "${s%% *}" = "${f##*/}" ] || exit 72"#;
 
 /// Scripts of one site in one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Kept {
         if whole {
             return Some(wired("standing", &self.code, "", nonces));
         }
-        self.named("standing", "exit 72", nonces).map(|command| Wired { command, head: "\n".into() })
+        self.named("standing", COMPARE, nonces).map(|command| Wired { command, head: "\n".into() })
     }
 
     /// The command line and input of a script with an exec of its own, from the kept text; `None`: it is not in there.
@@ -87,8 +87,9 @@ impl Kept {
             return None;
         }
         let name = call.script.name();
-        let without = "{ echo \"@pitcrew:$2 unkept\"; exit 72; }";
-        let command = self.named(name, without, std::slice::from_ref(nonce))?;
+        // The exec that waits for scripts has compared it, moments ago.
+        let check = "[ -r \"$f\" ] || { echo \"@pitcrew:$2 unkept\"; exit 72; }";
+        let command = self.named(name, check, std::slice::from_ref(nonce))?;
         let head = format!("{}\n{}\n", params(call)?, call.exports());
         Some(Wired { command, head: head.into() })
     }
@@ -107,13 +108,13 @@ impl Kept {
             && (call.web.is_empty() || call.web == self.site.web)
     }
 
-    /// The command line that runs the kept text, and `without` it that.
-    fn named(&self, name: &str, without: &str, nonces: &[Nonce]) -> Option<String> {
+    /// The command line that runs the kept text after a `check` of it.
+    fn named(&self, name: &str, check: &str, nonces: &[Nonce]) -> Option<String> {
         let path = self.path.as_ref()?;
         let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
         // A process less, for nearly everybody.
         let place = if plain { "f=$1" } else { r#"f=$(printf %b "$1")"# };
-        let start = format!("{place}; {COMPARE}{without}; script={name}; . \"$f\"");
+        let start = format!("{place}; {check}; script={name}; . \"$f\"");
         let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
         Some(format!("sh -c '{start}' pitcrew-{name} '{}' {}", quote::encode(path), nonces.join(" ")))
     }
