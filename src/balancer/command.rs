@@ -219,7 +219,7 @@ mod tests {
 
     fn balancer(dir: &Path, status: &str) -> Balancer {
         let commands = SteeringCommands {
-            drain: "env | grep -E '^(PITCREW|TOKEN)' | sort >>env; touch out.$PITCREW_LB; echo $PITCREW_ACTION >>log"
+            drain: "env | grep -E '^(PITCREW_[A-Z]*|TOKEN)=' | sort >>env; touch out.$PITCREW_LB; echo $PITCREW_ACTION >>log"
                 .into(),
             status: status.into(),
             restore: "rm -f out.$PITCREW_LB; echo $PITCREW_ACTION >>log".into(),
