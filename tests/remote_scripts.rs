@@ -69,6 +69,13 @@ fn a_first_deploy_and_the_next() {
 }
 
 #[test]
+fn what_a_server_lacks_is_named_tool_by_tool() {
+    let Some(mut server) = Server::new("dash") else { return };
+    server.web.tools = vec!["no-such-tool".into(), "sh".into(), "none such".into()];
+    assert_eq!(server.probe(&[]).missing_tools, ["no-such-tool", "none such"]);
+}
+
+#[test]
 fn deploy_to_starts_at_home_unless_it_is_absolute() {
     everywhere(|server| {
         for (written, want) in [("~/x y", "x y"), ("x y/", "x y"), ("~", "")] {

@@ -119,9 +119,13 @@ missing() {
 }
 eval "set -- $p_tools"
 lacking=$(missing cat date df gzip id ln ls mkdir mv readlink rm sed sleep tail tar tr; [ $# = 0 ] || as_user missing "$@")
+set -f
 IFS=$nl
-for tool in $lacking; do say missing_tool "$tool"; done
+# shellcheck disable=SC2086
+set -- $lacking
 unset IFS
+set +f
+for tool; do say missing_tool "$tool"; done
 command -v zstd >/dev/null 2>&1 && say zstd yes
 # With one of these it does not matter what `mv` can do, and it need not be tried.
 if ! { command -v perl || command -v python3 || command -v ruby; } >/dev/null 2>&1; then
