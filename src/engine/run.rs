@@ -86,7 +86,10 @@ async fn walk(running: &Arc<Running>) {
                 // The release serves everywhere: what failed is named, and nothing is taken back.
                 unwind::settle(running).await;
                 unwind::unlock(running).await;
-                hooks::on_failure(running).await;
+                // What was made good in the end is no failure.
+                if running.world.emitter.exit_code() != 0 {
+                    hooks::on_failure(running).await;
+                }
                 return;
             }
             // A batch that has succeeded is not in flight any more.

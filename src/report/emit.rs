@@ -116,6 +116,11 @@ impl Drop for Reporting {
 }
 
 impl Emitter {
+    /// The exit code that the run would end with if it ended now.
+    pub fn exit_code(&self) -> u8 {
+        self.core().state.outcome().1
+    }
+
     /// Emits an event. Never blocks; after `finished` it does nothing.
     ///
     /// Secrets and control characters are taken out here, whoever put them in.
