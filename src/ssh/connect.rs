@@ -117,7 +117,7 @@ async fn handshake(
 ) -> Result<(Handle<Peer>, Made), Failure> {
     let settings = &target.settings;
     let limit = settings.connect_timeout;
-    let mut complaint = None;
+    let (mut complaint, mut round_trip) = (None, None);
     let carrier = match (&target.via, place) {
         (Via::Jump(bastion), Some(place)) => {
             let stream = timeout(limit, place.stream(&target.host, target.port)).await;
@@ -138,7 +138,11 @@ async fn handshake(
             complaint = Some(said);
             Carrier::Other(Box::new(proxy))
         }
-        _ => Carrier::Tcp(tcp(target, limit).await?),
+        _ => {
+            let (stream, took) = tcp(target, limit).await?;
+            round_trip = Some(took);
+            Carrier::Tcp(stream)
+        }
     };
     let cut = CancellationToken::new();
     // The library's task would outlive a handshake that is given up.
@@ -160,7 +164,7 @@ async fn handshake(
     match result {
         Ok(Ok(handle)) => {
             guard.disarm();
-            Ok((handle, Made { end, refusals, cut, lends: settings.forward.is_some() }))
+            Ok((handle, Made { end, refusals, cut, lends: settings.forward.is_some(), round_trip }))
         }
         Ok(Err(Broken::HostKey(error))) => Err(lasting(error)),
         Ok(Err(Broken::Ssh(e))) => {
@@ -197,8 +201,8 @@ fn passing(e: &russh::Error) -> bool {
     }
 }
 
-/// Connects to the first address that answers; each has its share of the limit.
-async fn tcp(target: &Target, limit: Duration) -> Result<TcpStream, Failure> {
+/// Connects to the first address that answers, and tells how long that took; each has its share of the limit.
+async fn tcp(target: &Target, limit: Duration) -> Result<(TcpStream, Duration), Failure> {
     let deadline = Instant::now() + limit;
     let host = target.host.trim_start_matches('[').trim_end_matches(']');
     let unknown = |why: String| Failure {
@@ -222,8 +226,9 @@ async fn tcp(target: &Target, limit: Duration) -> Result<TcpStream, Failure> {
     for (i, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - i).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(Instant::now()) / left;
+        let began = Instant::now();
         let failure = match timeout(share, dial(*address, target.settings.bind)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok((stream, began.elapsed())),
             Ok(Err(e)) => {
                 passing |= e.kind() == std::io::ErrorKind::ConnectionReset;
                 e.to_string()

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::lines::Lines;
+use super::pace::Pace;
 use super::session::{NotOpen, Session};
 use super::upload::{Failed, feed, upload};
 use super::{Ended, Exec, Heard};
@@ -104,7 +105,8 @@ async fn run_on(
     }
     session.open_ahead();
     let (sent, mut progress) = watch::channel(0);
-    let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, &sent, more.is_some())));
+    let pace = Pace::new(session.round_trip);
+    let mut sending = Some(Box::pin(upload(&write, exec.head, exec.payload, (&sent, &pace), more.is_some())));
     let mut feeding = None;
     let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet, exec.last_words);
     let mut late = 0;
@@ -176,6 +178,9 @@ async fn run_on(
         };
         match message {
             Some(Some(message)) => {
+                if let ChannelMsg::WindowAdjusted { new_size } = message {
+                    pace.window(new_size);
+                }
                 if matches!(message, ChannelMsg::Close) {
                     closing.write = None;
                     // It answers in order: what it took it has confirmed.

@@ -16,6 +16,7 @@ pub mod known_hosts;
 pub mod lines;
 pub mod network;
 mod offers;
+mod pace;
 mod peer;
 mod proxy;
 pub mod session;

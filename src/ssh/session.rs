@@ -52,6 +52,8 @@ pub struct Session {
     pub(super) running: std::sync::atomic::AtomicUsize,
     /// Whether commands are given the agent.
     pub(super) lends: bool,
+    /// How long a packet took there and back when the connection was made; `None` behind other hosts and commands.
+    pub(super) round_trip: Option<Duration>,
     /// The channel for the next command, opened while one runs: that saves it a round trip.
     ahead: std::sync::Mutex<Ahead>,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
@@ -156,6 +158,7 @@ pub(super) struct Made {
     pub(super) refusals: mpsc::UnboundedReceiver<String>,
     pub(super) cut: CancellationToken,
     pub(super) lends: bool,
+    pub(super) round_trip: Option<Duration>,
 }
 
 /// Why a channel could not be opened.
@@ -168,7 +171,7 @@ pub(super) enum NotOpen {
 
 impl Session {
     pub(super) fn new(handle: Handle<Peer>, made: Made, channel_timeout: Duration) -> Self {
-        let Made { end, refusals, cut, lends } = made;
+        let Made { end, refusals, cut, lends, round_trip } = made;
         let _cut_on_drop = cut.clone().drop_guard();
         let (handle, refusals) = (Arc::new(handle), Arc::new(Mutex::new(refusals)));
         Self {
@@ -177,6 +180,7 @@ impl Session {
             channel_timeout,
             running: Default::default(),
             lends,
+            round_trip,
             ahead: Default::default(),
             refusals,
             cut,

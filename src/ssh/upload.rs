@@ -9,6 +9,7 @@ use russh::ChannelWriteHalf;
 use russh::client::Msg;
 use tokio::sync::watch;
 
+use super::pace::Pace;
 use super::{More, Payload};
 
 /// What is read at once: large reads cost the least per byte.
@@ -42,7 +43,7 @@ pub(super) async fn upload(
     to: &ChannelWriteHalf<Msg>,
     head: Bytes,
     payload: Option<Payload>,
-    sent: &watch::Sender<u64>,
+    (sent, pace): (&watch::Sender<u64>, &Pace),
     more: bool,
 ) -> Result<(), Failed> {
     // An empty write would be an error.
@@ -56,6 +57,7 @@ pub(super) async fn upload(
             while !chunk.is_empty() {
                 let slice = chunk.split_to(chunk.len().min(SLICE));
                 at += slice.len() as u64;
+                pace.room(slice.len()).await;
                 to.data_bytes(slice).await.map_err(|_| Failed::Channel)?;
                 sent.send_replace(at);
             }
