@@ -967,6 +967,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::listing(&site, "0"),
         calls::link(&site, &run, &a, &shared),
         calls::command(&site, Dir::Current, "true"),
+        calls::check(&site, "true"),
         calls::switch(&site, &run, None, Some(&a)),
         calls::restart(&site, &run, &a, limit),
         calls::prove(&site, &run, &a),

@@ -443,7 +443,7 @@ impl Running {
             }
             Probe::Command(command) => {
                 let ask = || async {
-                    let call = calls::command(&self.site(), Dir::Current, command);
+                    let call = calls::check(&self.site(), command);
                     let call = self.with_facts(call, place, None);
                     let how = How { limit: Some(Limit(Some(health.timeout))), command: Some(command), payload: None };
                     answer(self.call(place, call, how, stop).await)

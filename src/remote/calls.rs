@@ -249,12 +249,21 @@ pub fn link(site: &Site<'_>, run: &RunId, id: &ReleaseId, shared: &Shared) -> Ca
 /// Runs a user's command. The script's exit status is the command's; answers `exit N`, before it `signal NAME` when a
 /// signal ended it. Refuses with `no_release`, and with [`Call::under`] with `lock_lost`.
 pub fn command(site: &Site<'_>, dir: Dir, run: &str) -> Call {
-    let dir = match &dir {
+    users(site, Script::Command, &dir, run)
+}
+
+/// Runs a user's command that asks how `current` is, and changes nothing; the same otherwise.
+pub fn check(site: &Site<'_>, run: &str) -> Call {
+    users(site, Script::Check, &Dir::Current, run)
+}
+
+fn users(site: &Site<'_>, script: Script, dir: &Dir, run: &str) -> Call {
+    let dir = match dir {
         Dir::Current => "",
         Dir::Release(id) => id.as_str(),
         Dir::Root => "/",
     };
-    site.call(Script::Command).with("dir", dir).with("run", run).with("token", "").with("verb", "").env(site)
+    site.call(script).with("dir", dir).with("run", run).with("token", "").with("verb", "").env(site)
 }
 
 /// Points `current` from one release to another; `None` is no `current` at all. Already there is no failure.

@@ -10,9 +10,10 @@ use super::{Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, 
 
 /// The status of an exec that counted on a text which the server does not keep.
 pub const UNKEPT: u32 = 72;
-/// Scripts that one exec runs one after the other: those that run nothing of the user's. What a user's command leaves in the
-/// background stays in the process group of its exec, and must not be ended with a later script.
-const SHARED: [Script; 9] = [
+/// Scripts that one exec runs one after the other: those that start nothing of the user's. What a user's command leaves in the
+/// background stays in the process group of its exec, and must not be ended with a later script; a health check, asked again
+/// and again, has no business to leave anything.
+const SHARED: [Script; 10] = [
     Script::Probe,
     Script::Lock,
     Script::Note,
@@ -22,6 +23,7 @@ const SHARED: [Script; 9] = [
     Script::Mark,
     Script::Prune,
     Script::Unlock,
+    Script::Check,
 ];
 /// Scripts with an exec of their own.
 const ALONE: [Script; 5] = [Script::Transfer, Script::Command, Script::Restart, Script::Stop, Script::Remove];

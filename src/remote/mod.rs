@@ -34,6 +34,7 @@ pub enum Script {
     Listing,
     Link,
     Command,
+    Check,
     Switch,
     Restart,
     Prove,
@@ -118,7 +119,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -128,6 +129,7 @@ impl Script {
         Self::Listing,
         Self::Link,
         Self::Command,
+        Self::Check,
         Self::Switch,
         Self::Restart,
         Self::Prove,
@@ -155,6 +157,7 @@ impl Script {
             Self::Listing => "listing",
             Self::Link => "link",
             Self::Command => "command",
+            Self::Check => "check",
             Self::Switch => "switch",
             Self::Restart => "restart",
             Self::Prove => "prove",
@@ -192,7 +195,7 @@ impl Script {
             Self::Transfer => shell!("lib", "tree", "transfer"),
             Self::Listing => shell!("lib", "listing"),
             Self::Link => shell!("lib", "link"),
-            Self::Command => shell!("lib", "command"),
+            Self::Command | Self::Check => shell!("lib", "command"),
             Self::Switch => shell!("lib", "switch"),
             Self::Restart => shell!("lib", "procs", "web", "restart"),
             Self::Prove => shell!("lib", "procs", "web", "prove"),
@@ -229,7 +232,7 @@ impl Call {
 
     /// Tells whether its exit status is that of a user's command, which `done` says nothing about.
     pub fn has_status(&self) -> bool {
-        self.script == Script::Command
+        matches!(self.script, Script::Command | Script::Check)
     }
 
     /// The value of a parameter that is one word.

@@ -55,8 +55,8 @@ impl Standing {
         let params = self.kept.shared(call)?;
         let nonce = match call.after_loss() {
             // Nobody will ask what became of it.
-            AfterLoss::Again => Nonce::random(),
-            AfterLoss::Ask | AfterLoss::Fail => self.nonces.pop()?,
+            AfterLoss::Again | AfterLoss::Fail => Nonce::random(),
+            AfterLoss::Ask => self.nonces.pop()?,
         };
         let moment = call.text_of("at").unwrap_or_default();
         let (name, exports) = (call.script.name(), call.exports());

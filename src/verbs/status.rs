@@ -17,7 +17,7 @@ use crate::facts::{Facts, ReleaseState, ServerFacts};
 use crate::health::{self, Attempt, CheckFailed};
 use crate::lease;
 use crate::name::{ReleaseId, Revision, ServerName};
-use crate::remote::calls::{self, Dir};
+use crate::remote::calls;
 use crate::report::{cause, clean::clean, held};
 
 /// One server, as it is.
@@ -114,7 +114,7 @@ pub async fn asked(
         }
         Probe::Command(command) => {
             let ask = || async {
-                let call = calls::command(&stack.site(), Dir::Current, command);
+                let call = calls::check(&stack.site(), command);
                 match stack.ask(&server.name, call, stop).await {
                     Ok(_) => Attempt { ok: true, ..Attempt::default() },
                     Err(failure) => Attempt { error: Some(cause::reason(&failure.cause)), ..Attempt::default() },

@@ -99,8 +99,8 @@ find_real
 IFS= read -r user_env || fail no_input "the connection ended before the environment arrived"
 [ -n "${p_payload-}" ] || exec </dev/null
 
-# as_user COMMAND…: runs a command, or a function, with the user's locale and environment.
-as_user() (
+# as_this_user COMMAND…: runs a command, or a function, with the user's locale and environment, which stay: for subshells.
+as_this_user() {
     set +u
     if [ -n "$had_lc" ]; then LC_ALL=$user_lc; else unset LC_ALL; fi
     eval "$user_env"
@@ -108,7 +108,8 @@ as_user() (
     PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
     export PATH
     "$@"
-)
+}
+as_user() (as_this_user "$@")
 
 # is_release NAME: fourteen digits, as Capistrano makes them.
 is_release() {

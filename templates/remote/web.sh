@@ -4,7 +4,8 @@ release_dir=$current
 deadline=0
 value=
 
-web_processes() { as_user snippet "${s_processes-}"; }
+# Its answer is always taken by `$(…)`, which is a subshell already.
+web_processes() { as_this_user snippet "${s_processes-}"; }
 web_start() { as_user snippet "${s_start-}"; }
 web_restart() { as_user snippet "${s_restart-}"; }
 web_stop() { as_user snippet "${s_stop-}"; }

@@ -149,6 +149,12 @@ impl Server {
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 
+    /// Tells whether the shell looks for tools on the PATH: some busybox shells run their own, whatever lies there.
+    pub fn heeds_path(&self) -> bool {
+        let ran = Command::new(self.dir.path().join("bin/sh")).args(["-c", "type sort"]).output().unwrap();
+        String::from_utf8_lossy(&ran.stdout).contains('/')
+    }
+
     /// What the calls need.
     pub fn site(&self) -> Site<'_> {
         Site { deploy_to: &self.deploy_to, app: "shop", web: &self.web, env: &[] }
@@ -348,8 +354,12 @@ pub fn readable(call: &Call) -> String {
         "fetch" | "download" => &["lib", "receive"],
         _ => &["lib"],
     };
+    let body = match call.script.name() {
+        "check" => "command",
+        name => name,
+    };
     let mut all = assignments;
-    for part in parts.iter().chain([&call.script.name()]) {
+    for part in parts.iter().chain([&body]) {
         all.push_str(&fs::read_to_string(dir.join(format!("{part}.sh"))).unwrap());
     }
     all
