@@ -69,6 +69,11 @@ df -Pi "$@" 2>/dev/null | {
     [ -n "$least" ] && say free_inodes "$least"
 }
 set --
+if [ -n "${p_measure-}" ] && [ -n "$now_id" ]; then
+    kb=$(du -skx "$root/releases/$now_id" 2>/dev/null)
+    kb=${kb%%[!0-9]*}
+    [ -z "$kb" ] || say current_kb "$kb"
+fi
 blocked=
 if [ -r /proc/mounts ]; then
     # The longest mount point above `near` tells: shells call a read-only place a forbidden one, and for root a good one.

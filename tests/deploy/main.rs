@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+mod early;
 #[cfg(feature = "elb")]
 mod elb;
 mod hooks;
@@ -26,4 +27,5 @@ mod rounds;
 mod silence;
 mod sources;
 mod stack;
+mod stopping;
 mod unwinding;

@@ -16,7 +16,7 @@ const B: &str = "20260101000002";
 const C: &str = "20260101000003";
 
 fn from(url: &str) -> Mirrored<'_> {
-    Mirrored { url, origin: "", login: None, deploy_key: "", host_keys: &[] }
+    Mirrored { url, origin: "", login: None, deploy_key: "", host_keys: &[], lent: false }
 }
 
 fn fetch(server: &Server, release: &str, sha: &str, url: &str) -> Call {
@@ -240,6 +240,7 @@ fn over_ssh_the_host_key_is_checked_and_the_deploy_key_used() {
         locked(server);
         let key = server.home().join("deploy key");
         fs::copy(host.dir.path().join("client"), &key).unwrap();
+        fs::copy(host.dir.path().join("other"), server.home().join("other")).unwrap();
         let call = |release: &str, deploy_key: &str, host_keys: &[String]| {
             let from = Mirrored { deploy_key, host_keys, ..from(&url) };
             calls::fetch(&server.site(), &run(), &id(release), &Revision(sha.clone()), &from)
@@ -247,7 +248,10 @@ fn over_ssh_the_host_key_is_checked_and_the_deploy_key_used() {
         server.run(&call(A, "~/deploy key", &[])).refused("git_host_key");
         server.run(&call(A, "~/deploy key", std::slice::from_ref(&bad))).refused("git_host_key");
         server.run(&call(A, "~/no key", std::slice::from_ref(&good))).refused("no_deploy_key");
-        server.run(&call(A, "", std::slice::from_ref(&good))).refused("not_fetched");
+        let denied = server.run(&call(A, "", std::slice::from_ref(&good))).refused("git_denied");
+        assert!(denied.value("fail").is_some_and(|f| f.contains("no deploy_key is set")), "{denied:?}");
+        let denied = server.run(&call(A, "~/other", std::slice::from_ref(&good))).refused("git_denied");
+        assert!(denied.value("fail").is_some_and(|f| f.contains("does not accept the deploy key")), "{denied:?}");
         server.run(&call(A, "~/deploy key", &[bad.clone(), good.clone()])).ok();
         assert_eq!(server.read(&format!("releases/{A}/app.rb")), "one\n");
         assert!(!server.leftovers().iter().any(|n| n.contains("git_hosts")), "{:?}", server.leftovers());
