@@ -6,6 +6,7 @@
 mod archive;
 #[path = "fetching/git.rs"]
 mod git;
+#[allow(dead_code, reason = "what is slow is another test's")]
 #[path = "fetching/hosts.rs"]
 mod hosts;
 #[path = "remote/server.rs"]

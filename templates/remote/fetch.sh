@@ -55,7 +55,7 @@ run_git() {
         helper='!login() { [ "$1" != get ] || printf "username=%s\npassword=%s\n" "$PITCREW_GIT_USER" "$PITCREW_GIT_PASSWORD"; }; login'
         set -- -c credential.helper= -c "credential.$p_origin.helper=$helper" "$@"
     fi
-    exec git --git-dir="$repo" -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.autoDetach=false \
+    exec git --git-dir="$repo" -c fetch.unpackLimit=1 -c transfer.unpackLimit=1 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.autoDetach=false \
         -c maintenance.autoDetach=false "$@"
 }
 in_mirror() { as_user run_git "$@"; }
@@ -118,8 +118,19 @@ add_up() {
 }
 
 # fetch: brings the commit. Hosts that hand out only what a ref points to are asked for all refs.
+#
+# A commit that is there may be there alone, where a fetch was cut short: only what a ref leads to is whole. And packs come
+# into a mirror whole or not at all, loose objects one by one.
 fetch() {
-    ! in_mirror cat-file -e "$p_revision^{commit}" 2>/dev/null || return 0
+    error=$(in_mirror rev-list -n 1 "$p_revision" --not --all 2>&1)
+    case $error in
+    '') return 0 ;;
+    # Git goes on beside a pack that it cannot read, and complains for ever.
+    *'error: index file'* | *'error: packfile'* | *'object file'*' is empty'* | *' is corrupt'*)
+        damage=$error
+        return 1
+        ;;
+    esac
     error=$(in_mirror fetch --no-tags --no-recurse-submodules "$p_repo" "+$p_revision:refs/pitcrew/fetched" 2>&1) && return 0
     case $error in
     *'unadvertised object'* | *'not our ref'* | *"ouldn't find remote ref"* | *'dumb http'*) ;;

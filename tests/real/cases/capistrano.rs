@@ -22,7 +22,7 @@ impl<'a> Cap<'a> {
                        install_plugin Capistrano::SCM::Git\n";
         std::fs::write(dir.join("Capfile"), capfile).unwrap();
         let deploy = format!(
-            "set :application, 'shop'\nset :repo_url, '{}'\nset :branch, 'main'\nset :deploy_to, '{}'\nset :format, :simple\n\
+            "set :application, 'shop'\nset :repo_url, '{}'\nset :branch, 'main'\nset :deploy_to, '{}'\nset :format, :pretty\n\
              set :keep_releases, 5\nset :linked_dirs, ['log']\nset :linked_files, ['config.env']\nset :tmp_dir, '/tmp'\n",
             repository(stack),
             stack.deploy_to

@@ -137,7 +137,7 @@ fn an_agent_that_does_not_help_is_told() {
     // A server that does not let itself be lent one.
     let stack = stack.ssh_anew().through_own_sshd(1, "", "AllowAgentForwarding no");
     let stack = stack.ssh("forward_agent = true");
-    refused(&stack, Some(&agent), &["AllowAgentForwarding", &stack.servers[1].address()]);
+    refused(&stack, Some(&agent), &["AllowAgentForwarding", &stack.servers[1].addr]);
     // A key on the servers does without, and nothing is lent when that is not asked for.
     let stack = lending(stack.ssh_anew(), "");
     for server in &stack.servers {
