@@ -11,7 +11,7 @@ cleanup() {
 sweep() {
     [ -d "$repo/objects" ] || return 0
     rm -rf "$repo"/objects/pack/tmp_* "$repo"/objects/??/tmp_obj_* "$repo"/objects/tmp_*
-    rm -f "$repo"/*.lock
+    for name in config HEAD FETCH_HEAD packed-refs shallow; do rm -f "$repo/$name.lock"; done
     find "$repo/refs" -name '*.lock' -exec rm -f {} +
 } 2>/dev/null
 
@@ -184,25 +184,28 @@ unpack() {
 
 reported() { case $nl$report$nl in *"$nl$1$nl"*) ;; *) return 1 ;; esac }
 
+# begin: makes a mirror where there is none, as Capistrano does, which may take over again.
+begin() {
+    fresh=yes
+    error=$(in_mirror init -q --bare 2>&1) || judge
+    in_mirror remote add --mirror=fetch origin "$p_repo" 2>/dev/null
+}
+
 # attempt: everything but the last step; returns 1 with `damage` set when the mirror is no good.
 attempt() {
     damage='' fresh=''
     if [ ! -d "$repo" ] || [ -z "$(ls -A "$repo" 2>&1)" ]; then
-        fresh=yes
-        error=$(in_mirror init -q --bare 2>&1) || judge
-        # As Capistrano makes it, which may take over again.
-        in_mirror remote add --mirror=fetch origin "$p_repo" 2>/dev/null
+        begin
     elif [ ! -e "$repo/objects" ] && [ ! -e "$repo/HEAD" ] && [ ! -e "$repo/config" ]; then
         for entry in "$repo"/* "$repo"/.[!.]*; do
             # What a `git init` that was cut short has left is in nobody's way.
-            case ${entry##*/} in branches | description | hooks | info | refs | *.lock | '*' | '.[!.]*') ;; *)
+            case ${entry##*/} in branches | description | hooks | info | refs | config.lock | HEAD.lock | '*' | '.[!.]*') ;; *)
                 fail repo_odd "$repo is no mirror of a git repository; move it away"
                 ;;
             esac
         done
-        fresh=yes
-        error=$(in_mirror init -q --bare 2>&1) || judge
-        in_mirror remote add --mirror=fetch origin "$p_repo" 2>/dev/null
+        rm -f "$repo/config.lock" "$repo/HEAD.lock"
+        begin
     else
         error=$(in_mirror rev-parse --is-bare-repository 2>&1)
         if [ "$error" != true ]; then

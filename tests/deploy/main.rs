@@ -13,6 +13,7 @@ mod hooks;
 mod hosts;
 mod lb;
 mod locking;
+mod logins;
 mod lost;
 mod many;
 mod order;

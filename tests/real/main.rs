@@ -15,7 +15,7 @@
 mod balancer;
 mod cases;
 mod fleet;
-#[allow(dead_code, reason = "cases use its web server alone")]
+#[expect(dead_code, reason = "cases use its web server alone")]
 #[path = "../fetching/hosts.rs"]
 mod hosts;
 mod load;
