@@ -298,6 +298,9 @@ pub fn outcome(state: &State) -> String {
                 ),
             }
         }
+        Outcome::Interrupted if state.rolled_out().all(|s| s.busy == 0.0) => {
+            format!("interrupted after {took}; nothing was changed")
+        }
         Outcome::Interrupted => format!("interrupted after {took}; nothing was switched"),
     };
     format!("{}: {text}", clean(app))

@@ -20,6 +20,7 @@ mod order;
 mod output;
 mod policies;
 mod pushing;
+mod reaching;
 mod recover;
 #[cfg(feature = "elb")]
 #[path = "../aws/responder.rs"]
