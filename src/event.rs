@@ -381,6 +381,13 @@ pub enum Cause {
         /// What.
         detail: String,
     },
+    /// What the file or the command line names cannot be released: a mistake in either of them.
+    Source {
+        /// What.
+        detail: String,
+        /// What to do next; may be empty.
+        hint: String,
+    },
     /// The run was interrupted.
     Interrupted,
     /// Another server's failure made the step pointless.

@@ -12,6 +12,7 @@
 mod server;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
@@ -853,6 +854,24 @@ fn any_login_shell_will_do() {
     assert!(asked > 0);
 }
 
+/// The connection is lost while a step is at work: it goes on, and leaves word of its end although nobody hears its answers.
+#[test]
+fn an_answer_that_nobody_hears_does_not_end_a_step() {
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        let call = calls::transfer(&server.site(), &run(), &id(A), &Revision("one".into()));
+        let nonce = Nonce::random();
+        let mut child = server.start(&call.command(&nonce));
+        drop((child.stdout.take(), child.stderr.take()));
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&[&call.head()[..], &tarball("one")].concat()).unwrap();
+        drop(input);
+        child.wait().unwrap();
+        assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.0)), "done\n", "{}", server.shell);
+        assert_eq!(server.read(&format!("releases/{A}/REVISION")), "one\n");
+    });
+}
+
 #[test]
 fn a_step_leaves_word_of_how_it_ended() {
     everywhere(|server| {
@@ -955,7 +974,7 @@ fn shellcheck_has_nothing_to_say() {
     let limit = Duration::from_secs(60);
     let (a, run) = (id(A), run());
     let shared = Shared { dirs: vec!["log".into()], files: vec![".env".into()] };
-    let fetched = calls::Mirrored { url: "u", origin: "", login: None, deploy_key: "", host_keys: &[] };
+    let fetched = calls::Mirrored { url: "u", origin: "", login: None, deploy_key: "", host_keys: &[], lent: false };
     let linked = calls::Linked { url: "u", sha256: "x", secret: true };
     let calls = [
         calls::probe(&site, &[".env".into()]),

@@ -44,7 +44,7 @@ impl Problem {
             }
             out.push_str(": ");
         }
-        out.push_str(&neutral(&self.what));
+        out.push_str(&neutral(&starred(&self.what)));
         if self.line > 0 {
             let (shown, start) = window(&self.text, self.column.saturating_sub(1));
             let number = self.line.to_string();
@@ -54,7 +54,7 @@ impl Problem {
         }
         if !self.hint.is_empty() {
             out.push_str("\n  hint: ");
-            out.push_str(&neutral(&self.hint));
+            out.push_str(&neutral(&starred(&self.hint)));
         }
         out
     }
@@ -65,22 +65,25 @@ pub fn render_all(problems: &[Problem]) -> String {
     problems.iter().map(Problem::render).collect::<Vec<_>>().join("\n\n")
 }
 
-/// Puts stars for a URL's password and query, so that its secrets are not shown with a mistake; as long as before.
+/// Puts stars for the password and the query of what may be a URL, or an address as scp takes it, so that no secret is
+/// shown with a mistake; as long as before.
 fn starred(text: &str) -> String {
     let mut out: Vec<char> = text.chars().collect();
-    let find =
-        |out: &[char], from: usize| out[from..].windows(3).position(|w| w == [':', '/', '/']).map(|i| from + i + 3);
+    let ends = |c: &char| c.is_whitespace() || "\"'`".contains(*c);
     let mut at = 0;
-    while let Some(start) = find(&out, at) {
-        let end =
-            out[start..].iter().position(|c| c.is_whitespace() || "\"'".contains(*c)).map_or(out.len(), |i| start + i);
+    while at < out.len() {
+        let end = out[at..].iter().position(ends).map_or(out.len(), |i| at + i);
+        let scheme = out[at..end].windows(3).position(|w| w == [':', '/', '/']).map(|i| at + i + 3);
+        let start = scheme.unwrap_or(at);
         let host = out[start..end].iter().position(|c| *c == '/').map_or(end, |i| start + i);
         let login = out[start..host].iter().rposition(|c| *c == '@').map_or(start, |i| start + i);
         let password = out[start..login].iter().position(|c| *c == ':').map_or(login, |i| start + i + 1);
-        let query = out[host..end].iter().position(|c| *c == '?').map_or(end, |i| host + i + 1);
         out[password..login].fill('*');
-        out[query..end].fill('*');
-        at = end;
+        if scheme.is_some() {
+            let query = out[host..end].iter().position(|c| *c == '?').map_or(end, |i| host + i + 1);
+            out[query..end].fill('*');
+        }
+        at = end + 1;
     }
     out.into_iter().collect()
 }
@@ -242,6 +245,19 @@ mod tests {
             one(text, text.find("\"serial").unwrap()).render(),
             "pitcrew.toml:3:11: it is wrong\n  3 | stratgy = \"serial\"\n    |           ^^^^^^^^\n  hint: Mend it."
         );
+    }
+
+    #[test]
+    fn passwords_and_queries_are_starred_wherever_they_stand() {
+        for (text, shown) in [
+            ("repo = \"ssh://git:hunter22@h/x.git\"", "repo = \"ssh://git:********@h/x.git\""),
+            ("repo=\"git:hunter22@h:x.git\" # a:b", "repo=\"git:********@h:x.git\" # a:b"),
+            ("has the address `tcp://me:hunter22@lb:1`, no", "has the address `tcp://me:********@lb:1`, no"),
+            ("url = 'https://h/a?sig=1&b' # why? see x", "url = 'https://h/a?*******' # why? see x"),
+            ("host = \"deploy@web1:22\"", "host = \"deploy@web1:22\""),
+        ] {
+            assert_eq!(starred(text), shown);
+        }
     }
 
     #[test]

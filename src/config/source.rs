@@ -23,6 +23,11 @@ impl Source {
         Self { kind, path: path.into(), reference: "HEAD".to_owned(), repository: None, download: None }
     }
 
+    /// Tells whether servers come by the release themselves: then nobody here knows its size.
+    pub fn is_fetched(&self) -> bool {
+        self.repository.is_some() || self.download.as_ref().is_some_and(|d| d.by == Fetcher::Servers)
+    }
+
     /// Tools that servers need to come by the release themselves, as the probe knows them.
     pub fn tools(&self) -> Vec<&'static str> {
         if self.kind == SourceKind::Git {
@@ -76,6 +81,16 @@ pub struct Repository {
     pub host_keys: Vec<String>,
     /// `at_once`: how many servers fetch at the same time.
     pub at_once: usize,
+}
+
+impl Repository {
+    /// Tells whether servers reach it over ssh: by a URL, or as scp writes it.
+    pub fn is_over_ssh(&self) -> bool {
+        match self.url.split_once("://") {
+            Some((scheme, _)) => scheme == "ssh",
+            None => !self.url.starts_with('/'),
+        }
+    }
 }
 
 /// Where a password comes from.

@@ -354,7 +354,28 @@ pub fn repository(text: &str) -> Result<(), Bad> {
         None => text.starts_with('/') || (text.contains(':') && !text.contains("::")),
     };
     // Not quoted: it may hold a password.
-    if plain && known { Ok(()) } else { Err(Bad::new("is nothing that git can fetch from", hint)) }
+    if !plain || !known {
+        return Err(Bad::new("is nothing that git can fetch from", hint));
+    }
+    let host = text.split_once("://").map_or(text, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let web = text.starts_with("https://") || text.starts_with("http://");
+    let has_password = match (text.contains("://"), host.split_once('@'), host.split_once(':')) {
+        (true, Some((login, _)), _) => !web && login.contains(':'),
+        // `user:password@host:path`, which git would take for the path `password@host:path` on the host `user`.
+        (false, _, Some((user, rest))) => {
+            !user.contains('@') && rest.split_once('@').is_some_and(|(_, host)| host.contains(':'))
+        }
+        _ => false,
+    };
+    if has_password {
+        let hint = "ssh takes none: use a key, with `deploy_key` or [ssh] forward_agent; passwords are for https://, \
+                    with `password`";
+        return Err(Bad::new("holds a password", hint));
+    }
+    if web && text.contains('?') {
+        return Err(Bad::new("holds a query", "process lists would show it; put a token into `password`"));
+    }
+    Ok(())
 }
 
 /// Accepts a line of a known_hosts file that stands for a git host.
@@ -377,7 +398,8 @@ pub fn archive_url(text: &str) -> Result<(), Bad> {
     let plain = text.replace(SHA256, "").chars().all(|c| c.is_ascii_graphic() && !"\"'\\<>`{}|^#".contains(c));
     let whole = rest.is_some_and(|rest| {
         let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
-        !host.is_empty() && !host.starts_with('-') && (!text.starts_with("s3://") || !key.is_empty())
+        let bucket = !host.contains(['@', ':']) && !key.is_empty();
+        !host.is_empty() && !host.starts_with('-') && (!text.starts_with("s3://") || bucket)
     });
     // curl would read these as patterns.
     let patterns = text.contains(['[', ']']);
@@ -497,6 +519,30 @@ mod tests {
         ] {
             assert!(parse_address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn repositories_hold_no_password_that_ssh_would_get() {
+        for good in [
+            "git@h:x.git",
+            "h:x@y.git",
+            "h:a/b@c:d",
+            "ssh://git@h:22/x.git",
+            "ssh://h/a:b@c",
+            "https://me:pass@h:8443/x.git",
+            "https://h/x@y:z.git",
+            "/srv/git/x.git",
+            "file:///srv/x.git",
+        ] {
+            assert_eq!(repository(good), Ok(()), "{good}");
+        }
+        for bad in ["ssh://git:pass@h/x.git", "git://me:pass@h/x.git", "git:pass@h:x.git", "https://h/x.git?token=pass"]
+        {
+            let refused = repository(bad).unwrap_err();
+            assert!(refused.what.starts_with("holds a "), "{bad}: {refused:?}");
+            assert!(!format!("{refused:?}").contains("pass@") && !refused.hint.contains("=pass"), "{refused:?}");
+        }
+        assert!(archive_url("s3://builds/a.tgz").is_ok() && archive_url("s3://me:pass@builds/a.tgz").is_err());
     }
 
     #[test]

@@ -47,6 +47,7 @@ impl Running {
                     login: remote.login.as_ref().map(|l| (l.user.as_str(), l.password.as_str())),
                     deploy_key: remote.repository.deploy_key.as_deref().unwrap_or_default(),
                     host_keys: &remote.repository.host_keys,
+                    lent: self.world.links.get(&place.server).is_some_and(|link| link.target().settings.is_to_lend()),
                 };
                 calls::fetch(&site, run, release, revision, &from)
             }

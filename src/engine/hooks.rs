@@ -115,7 +115,7 @@ async fn here(running: &Running, index: usize, place: &Place, stop: &Cancellatio
     let local = Local {
         command: &hook.run,
         directory: &config.base,
-        env: running.facts_for(place, Some(&hook.at)),
+        env: running.world.env.iter().cloned().chain(running.facts_for(place, Some(&hook.at))).collect(),
         limit: config.timeouts.prepare,
     };
     let hear = |stream, line: &str| {

@@ -56,7 +56,7 @@ impl Local<'_> {
             .kill_on_drop(true)
             .spawn()
             .map_err(local)?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let keep = |stream, line: &str| {
             if let Ok(mut tail) = tail.lock() {
@@ -68,7 +68,7 @@ impl Local<'_> {
             hear(stream, line);
         };
         let listening = async { tokio::join!(listen(out, Stream::Stdout, &keep), listen(err, Stream::Stderr, &keep)) };
-        let waiting = wait(&mut child, group, self.limit, stop);
+        let waiting = wait(&mut child, &mut group, self.limit, stop);
         tokio::pin!(listening, waiting);
         let mut heard_all = false;
         let ended = loop {
@@ -105,10 +105,26 @@ enum Cut {
     TimedOut(Duration),
 }
 
+/// The process group of a command; what is let go of before its end is killed.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// Sends a signal to whoever is left of it. True: somebody is.
+    fn tell(&self, signal: Option<Signal>) -> bool {
+        self.0.is_some_and(|group| killpg(group, signal).is_ok())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.tell(Some(Signal::SIGKILL));
+    }
+}
+
 /// Waits for the child within its limit; ends its whole group otherwise.
 async fn wait(
     child: &mut Child,
-    group: Option<Pid>,
+    group: &mut Group,
     limit: Option<Duration>,
     stop: &CancellationToken,
 ) -> Result<std::process::ExitStatus, Cut> {
@@ -119,18 +135,28 @@ async fn wait(
         }
     };
     let cut = tokio::select! {
-        status = child.wait() => return status.map_err(Cut::Io),
+        status = child.wait() => {
+            // What it leaves in the background after its own end is meant to stay.
+            group.0 = None;
+            return status.map_err(Cut::Io);
+        }
         () = stop.cancelled() => Cut::Stopped,
         () = over => Cut::TimedOut(limit.unwrap_or_default()),
     };
     for (signal, grace) in [(Signal::SIGTERM, 5), (Signal::SIGKILL, 1)] {
-        if let Some(group) = group {
-            let _ = killpg(group, signal);
-        }
-        if tokio::time::timeout(Duration::from_secs(grace), child.wait()).await.is_ok() {
+        group.tell(Some(signal));
+        let gone = async {
+            let _ = child.wait().await;
+            // The shell may end at once, and what it ran take its time.
+            while group.tell(None) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(grace), gone).await.is_ok() {
             break;
         }
     }
+    group.0 = None;
     Err(cut)
 }
 

@@ -18,16 +18,18 @@ pub async fn run(world: World, plan: Plan) {
     world.emitter.emit(Event::Planned(planned(&world, &plan)));
     let running = Arc::new(Running::new(world, plan));
     let keeping = tokio::spawn(lease::keep(running.clone()));
-    if running.plan.blockers.is_empty() {
-        walk(&running).await;
-    } else {
-        running.refuse();
+    // A signal that came before anything was begun, or something that makes it impossible.
+    let refused = running.world.stop.asked() || !running.plan.blockers.is_empty();
+    match (running.world.stop.asked(), refused) {
+        (true, _) => {}
+        (false, true) => running.refuse(),
+        (false, false) => walk(&running).await,
     }
-    if !running.plan.blockers.is_empty() || running.plan.unchanged {
+    if refused || running.plan.unchanged {
         // What was taken before there was a plan is no step's to release.
         unwind::unlock(&running).await;
     }
-    if !running.plan.blockers.is_empty() {
+    if refused {
         hooks::on_refusal(&running).await;
     }
     keeping.abort();
@@ -114,7 +116,9 @@ impl Running {
     /// Says of everything that makes the plan impossible where it would have failed.
     fn refuse(&self) {
         let here = ServerName(HERE.into());
-        for Blocker { server, step, failure } in &self.plan.blockers {
+        // A build on this machine has told of its failure where that happened.
+        let untold = |b: &&Blocker| b.server.is_some() || b.step != StepName::Build;
+        for Blocker { server, step, failure } in self.plan.blockers.iter().filter(untold) {
             let server = server.clone().unwrap_or_else(|| here.clone());
             let place = Place { stage: StageName::Lock, batch: 0, server, step: *step };
             let emitter = &self.world.emitter;

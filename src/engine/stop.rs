@@ -54,10 +54,10 @@ impl Stop {
             let (stop, emitter) = (self.clone(), emitter.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    stop.ask(name);
-                    // Each is an event: that there were two is what the outcome depends on.
+                    // Each is an event, and there before anybody acts on it: the outcome depends on how many there were.
                     let warning = Warning::Interrupted { signal: name.into() };
                     emitter.emit(Event::Warning { server: None, warning });
+                    stop.ask(name);
                 }
             });
         }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::batches::{self, Walk};
 use super::{Plan, Verb, stages};
 use crate::balancer::{Admin, MemberFacts};
-use crate::config::{BatchSize, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
+use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
 use crate::facts::{Facts, ReleaseState, ServerFacts};
 use crate::lease::Standing;
@@ -106,6 +106,10 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         }
     }
 
+    if request.verb == Verb::Deploy && request.size.is_none() {
+        notices.extend(servers.iter().filter_map(|s| may_not_fit(&s.name, facts.servers.get(&s.name)?)));
+    }
+
     let unchanged = request.if_changed
         && blockers.is_empty()
         && !servers.is_empty()
@@ -126,6 +130,10 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         },
         batches,
         migrate_on,
+        built_here: request.verb == Verb::Deploy
+            && config.build_on == BuildPlace::Here
+            && !config.build.is_empty()
+            && !unchanged,
         stages: Vec::new(),
         notices,
         blockers,
@@ -353,6 +361,17 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
 /// work in. A tree that is cached for the next time comes on top, where there is room for it.
 pub fn needed_kb(unpacked: u64) -> u64 {
     unpacked.div_ceil(1024) * 2
+}
+
+/// Says of a server that fetches a release of unknown size that the next may find no room; the server itself decides, when
+/// it knows.
+fn may_not_fit(server: &ServerName, found: &ServerFacts) -> Option<Warning> {
+    let (free, taken) = (found.free_kb?, found.current_kb?);
+    let text = format!(
+        "{server}: {free} KB are free in {}, and the release that runs takes {taken} KB: the next may not fit",
+        found.root
+    );
+    (free < taken).then_some(Warning::Note { text })
 }
 
 /// Adds up what waiting for a balancer that lags will cost; nothing where it does not.

@@ -281,6 +281,7 @@ impl Wreck {
             bystanders: held.to_vec(),
             skipped: Vec::new(),
             migrate_on: None,
+            built_here: false,
             stages: Vec::new(),
             notices: Vec::new(),
             blockers: Vec::new(),

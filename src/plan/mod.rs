@@ -43,6 +43,8 @@ pub struct Plan {
     pub skipped: Vec<ServerName>,
     /// Where migrations run.
     pub migrate_on: Option<ServerName>,
+    /// The build runs on the operator's machine, before anything is asked of the source.
+    pub built_here: bool,
     /// In order.
     pub stages: Vec<Stage>,
     /// What the plan itself wants read.
@@ -190,6 +192,7 @@ impl Plan {
     /// Lists every step in order, as the `planned` event does.
     pub fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
+        places.extend(self.built_here.then(stages::build_here));
         for stage in &self.stages {
             for (batch, b) in stage.batches.iter().enumerate() {
                 for phase in &b.phases {

@@ -2,11 +2,16 @@
 
 use super::{Act, Batch, Lane, Phase, Plan, Stage, Step, Undo, Verb};
 use crate::config::{BuildPlace, Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
-use crate::event::StageName;
+use crate::event::{Place, StageName, StepName};
 use crate::name::{ReleaseId, ServerName};
 
 /// The name under which the operator's machine stands in a plan.
 pub const HERE: &str = "here";
+
+/// Where the build on the operator's machine stands: before all that [`build`] lists.
+pub fn build_here() -> Place {
+    Place { stage: StageName::Prepare, batch: 0, server: ServerName(HERE.into()), step: StepName::Build }
+}
 
 struct Builder<'a> {
     config: &'a Config,

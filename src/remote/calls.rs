@@ -105,6 +105,11 @@ pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
         .web(site, &["processes"])
 }
 
+/// Asks the probe how much room the release takes that runs; only where nobody knows the size of the next one.
+pub fn measuring(probe: Call) -> Call {
+    probe.with("measure", "yes")
+}
+
 /// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
 ///
 /// Refuses with `locked` (its answers are for [`crate::facts::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
@@ -192,12 +197,14 @@ pub struct Mirrored<'a> {
     pub deploy_key: &'a str,
     /// The git host's lines of a known_hosts file; empty: the server knows them.
     pub host_keys: &'a [String],
+    /// Whether the operator's agent should be there.
+    pub lent: bool,
 }
 
 /// Fetches a commit into the mirror and makes it a release in state `prepared`; the login travels with the environment.
 ///
-/// Answers `notice TEXT`. Refuses with `not_fetched`, `no_commit`, `git_host_key`, `no_deploy_key`, `git_lfs`, `submodules`,
-/// `repo_odd`, `not_unpacked` and as [`transfer`], and leaves nothing behind but the mirror.
+/// Answers `notice TEXT`. Refuses with `not_fetched`, `no_commit`, `git_host_key`, `git_denied`, `no_deploy_key`, `git_lfs`,
+/// `submodules`, `repo_odd`, `not_unpacked` and as [`transfer`], and leaves nothing behind but the mirror.
 pub fn fetch(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Mirrored<'_>) -> Call {
     let mut call = site
         .call(Script::Fetch)
@@ -208,6 +215,7 @@ pub fn fetch(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, 
         .with("origin", if from.login.is_some() { from.origin } else { "" })
         .with("deploy_key", from.deploy_key)
         .list("host_keys", from.host_keys.to_vec())
+        .with("lent", if from.lent { "yes" } else { "" })
         .env(site);
     if let Some((user, password)) = from.login {
         let login = [("PITCREW_GIT_USER", user), ("PITCREW_GIT_PASSWORD", password)];

@@ -25,6 +25,7 @@ pub fn reason(cause: &Cause) -> String {
             format!("balancer {}{member}: {}", clean(at), clean(detail))
         }
         Cause::Local { detail } => with("on this machine", detail),
+        Cause::Source { detail, .. } => clean(detail),
         Cause::Interrupted => "the run was interrupted".into(),
         Cause::Abandoned => "given up, since another server failed".into(),
     }
@@ -39,7 +40,7 @@ pub fn hint(cause: &Cause) -> Option<String> {
         Cause::Exit { status: 137 } => OUT_OF_MEMORY.into(),
         Cause::Signal { signal } if signal == "KILL" => OUT_OF_MEMORY.into(),
         Cause::TimedOut { .. } => "the limits are in [timeouts]; \"none\" switches one off".into(),
-        Cause::Connect { hint, .. } | Cause::Balancer { hint, .. } => clean(hint),
+        Cause::Connect { hint, .. } | Cause::Balancer { hint, .. } | Cause::Source { hint, .. } => clean(hint),
         Cause::Refused { code, detail } => refused(code, detail).1.into(),
         Cause::Locked(held) => held::hint(held),
         Cause::Unhealthy(unhealthy) => unhealthy_hint(unhealthy)?.into(),
@@ -94,6 +95,11 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
         "git_host_key" => (
             "the server does not trust the git host's key",
             "compare it, and write its line into host_keys of [source], or into known_hosts on the server",
+        ),
+        "git_denied" => (
+            "the git host lets the server in with nothing that it has",
+            "set deploy_key in [source] to a key on the servers that the git host knows, or lend them your agent: \
+             forward_agent = true in [ssh], and `ssh-add -l` here lists the key",
         ),
         "no_deploy_key" => (
             "the server cannot read its deploy key",

@@ -55,6 +55,8 @@ struct Core {
     redactor: Redactor,
     /// `None` once `finished` is out.
     to: Option<Sender<Stamped>>,
+    /// What came before the plan and waits for it; `None`: nothing is held back.
+    early: Option<Vec<Event>>,
     dropped: u64,
 }
 
@@ -63,7 +65,7 @@ impl Reporting {
     pub fn start(run: RunId, reporters: Vec<Box<dyn Reporter + Send>>) -> Self {
         let (to, from) = channel();
         let (closing, closed) = channel();
-        let core = Core { state: State::new(), redactor: Redactor::default(), to: Some(to), dropped: 0 };
+        let core = Core { state: State::new(), redactor: Redactor::default(), to: Some(to), early: None, dropped: 0 };
         let inner = Arc::new(Inner {
             run,
             began: Instant::now(),
@@ -130,6 +132,12 @@ impl Emitter {
             return;
         }
         let mut core = self.core();
+        if matches!(event, Event::Planned(_)) {
+            let early = core.early.take().unwrap_or_default();
+            self.send(&mut core, event);
+            early.into_iter().for_each(|event| self.send(&mut core, event));
+            return;
+        }
         let waiting = self.inner.waiting.load(Ordering::Relaxed);
         let bytes = self.inner.bytes.load(Ordering::Relaxed);
         if waiting > MOST_WAITING || bytes > MOST_BYTES {
@@ -144,7 +152,17 @@ impl Emitter {
         } else if waiting < MOST_WAITING / 2 && bytes < MOST_BYTES / 2 {
             self.own_up(&mut core);
         }
+        if let Some(early) = &mut core.early {
+            self.inner.bytes.fetch_add(weight(&event), Ordering::Relaxed);
+            early.push(event);
+            return;
+        }
         self.send(&mut core, event);
+    }
+
+    /// Holds back what comes before the plan, which is to be the first of all events.
+    pub fn plan_first(&self) {
+        self.core().early.get_or_insert_default();
     }
 
     /// Masks these secrets in every event from now on.
@@ -171,6 +189,11 @@ impl Emitter {
         let mut core = self.core();
         if let Some(finished) = &core.state.finished {
             return finished.clone();
+        }
+        // There is no plan any more to wait for.
+        for event in core.early.take().unwrap_or_default() {
+            self.inner.bytes.fetch_sub(weight(&event), Ordering::Relaxed);
+            self.send(&mut core, event);
         }
         self.own_up(&mut core);
         let finished = core.state.finish(self.inner.began.elapsed().as_secs_f64());

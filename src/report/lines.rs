@@ -5,7 +5,7 @@
 use super::cause;
 use super::clean::clean;
 use super::paint::Paint;
-use super::state::State;
+use super::state::{HERE, State};
 use super::text;
 use crate::event::{Event, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 
@@ -53,6 +53,8 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         Event::StepStarted { place } if verbosity == Verbosity::Verbose || is_long(place.step) => {
             vec![Line::of_step(place, paint.dim("…"))]
         }
+        // What a build on this machine prints was shown while it ran: there was no plan yet.
+        Event::Output { place, .. } if place.step == StepName::Build && place.server.as_str() == HERE => Vec::new(),
         Event::Output { place, line, .. } if verbosity == Verbosity::Verbose || is_read(place.step) => {
             vec![Line::of_step(place, format!("| {}", clean(line)))]
         }

@@ -14,6 +14,7 @@ impl State {
     /// | --- | --- |
     /// | 0 | every server is on the new release, or the plan had nothing to do |
     /// | 1 | something failed, and every server is as it was |
+    /// | 2 | what the file or the command line names cannot be released, and nothing was changed |
     /// | 3 | servers differ, or one needs a person |
     /// | 4 | another run holds a lock, and nothing was changed |
     /// | 5 | all that failed is that something could not be reached, and nothing was changed |
@@ -27,6 +28,7 @@ impl State {
         let exit_code = match outcome {
             // To take back is what a recovery is for.
             Outcome::Reverted if self.recovers() && !self.failed() => 0,
+            Outcome::Reverted if self.is_misused() => USAGE,
             other => exit_code(other),
         };
         (outcome, exit_code, ends, next)
@@ -85,6 +87,9 @@ impl State {
             Outcome::Stuck
         } else if self.interrupted() {
             Outcome::Interrupted
+        } else if self.is_misused() {
+            // Waiting for whoever holds a lock mends nothing of it.
+            Outcome::Reverted
         } else if reasons.clone().any(is_locked) {
             Outcome::Locked
         } else if reasons.peek().is_some() {
@@ -94,6 +99,12 @@ impl State {
         } else {
             Outcome::Reverted
         }
+    }
+
+    /// Tells whether it came to nothing by a mistake in the file or on the command line.
+    fn is_misused(&self) -> bool {
+        let misused = |f: &Failed| matches!(f.failure.cause, Cause::Source { .. });
+        self.failures.iter().any(misused) && !self.rolled_out().any(Server::touched)
     }
 
     /// Tells whether a lock that was not released has been released after all.
@@ -175,7 +186,10 @@ pub fn refused(blockers: &[Blocker]) -> u8 {
     })
 }
 
-/// The contract's exit codes; 2 (usage, configuration) never gets as far as a run.
+/// The contract's exit code for usage and configuration.
+const USAGE: u8 = 2;
+
+/// The contract's exit codes, but for [`USAGE`], which depends on why.
 fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Deployed | Outcome::Unchanged => 0,

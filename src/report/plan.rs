@@ -49,6 +49,9 @@ fn header(out: &mut String, plan: &Plan, app: &str, web_server: &str) -> std::fm
     writeln!(out, "  web server  {web_server}")?;
     writeln!(out, "  prepare     {}", plan.prepare)?;
     writeln!(out, "  on failure  {}", plan.on_failure)?;
+    if plan.built_here {
+        writeln!(out, "  build       on this machine, before all else")?;
+    }
     if let Some(server) = &plan.migrate_on {
         writeln!(out, "  migrations  on {server}")?;
     }
@@ -168,6 +171,7 @@ mod tests {
             batches: vec![vec![server("web1"), server("web2")], vec![server("web3")]],
             bystanders: vec![server("db1")],
             migrate_on: Some(server("web1")),
+            built_here: false,
             blockers: Vec::new(),
             skipped: Vec::new(),
             unchanged: false,

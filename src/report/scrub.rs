@@ -98,7 +98,10 @@ impl Redactor {
                 self.failure(failure);
             }
             Event::Warning { warning, .. } => self.warning(warning),
-            Event::Planned(planned) => planned.notices.iter_mut().for_each(|n| self.warning(n)),
+            Event::Planned(planned) => {
+                planned.notices.iter_mut().for_each(|n| self.warning(n));
+                planned.blockers.iter_mut().for_each(|b| self.failure(&mut b.failure));
+            }
             _ => {}
         }
     }
@@ -112,7 +115,7 @@ impl Redactor {
             Cause::Lost { detail } | Cause::Refused { detail, .. } | Cause::Local { detail } => {
                 *detail = self.text(detail);
             }
-            Cause::Connect { detail, hint } | Cause::Balancer { detail, hint, .. } => {
+            Cause::Connect { detail, hint } | Cause::Balancer { detail, hint, .. } | Cause::Source { detail, hint } => {
                 *detail = self.text(detail);
                 *hint = self.text(hint);
             }

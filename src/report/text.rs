@@ -6,9 +6,9 @@ pub use super::cause;
 pub use super::clean::{clean, clean_lines, cut};
 use super::held;
 pub use super::scrub::Redactor;
-use super::state::State;
+use super::state::{Failed, HERE, State};
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{Cause, DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, Warning};
 use crate::name::ReleaseId;
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
@@ -81,14 +81,12 @@ pub fn strategy(strategy: Strategy, by: DecidedBy, web_server: &str) -> String {
 pub fn planned(planned: &Planned) -> String {
     let servers = planned.batches.iter().map(Vec::len).sum();
     let to = if planned.verb == "rollback" { "to" } else { "release" };
-    format!(
-        "{}: {} {to} {} ({}) on {}",
-        planned.app,
-        planned.verb,
-        planned.release,
-        planned.revision.short(),
-        count(servers, "server")
-    )
+    // Of a source that cannot be used nobody knows one.
+    let revision = match planned.revision.short() {
+        "" => String::new(),
+        short => format!(" ({short})"),
+    };
+    format!("{}: {} {to} {}{revision} on {}", planned.app, planned.verb, planned.release, count(servers, "server"))
 }
 
 /// Says what taking a step back does; the events name the step.
@@ -286,8 +284,7 @@ pub fn outcome(state: &State) -> String {
         Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
         Outcome::Locked => "locked by another run; nothing was changed".into(),
         Outcome::Unreachable => {
-            let mut who: Vec<&str> =
-                state.failures.iter().filter(|f| !f.is_consequence()).map(|f| f.server.as_str()).collect();
+            let mut who: Vec<&str> = state.failures.iter().filter(|f| !f.is_consequence()).map(unreached).collect();
             who.dedup();
             format!("could not reach {}; nothing was changed", names(&who, 8))
         }
@@ -301,9 +298,21 @@ pub fn outcome(state: &State) -> String {
                 ),
             }
         }
+        Outcome::Interrupted if state.rolled_out().all(|s| s.busy == 0.0) => {
+            format!("interrupted after {took}; nothing was changed")
+        }
         Outcome::Interrupted => format!("interrupted after {took}; nothing was switched"),
     };
     format!("{}: {text}", clean(app))
+}
+
+/// Who it was that could not be reached: on this machine, a balancer or the source.
+fn unreached(failed: &Failed) -> &str {
+    match &failed.failure.cause {
+        Cause::Balancer { at, .. } => at,
+        _ if failed.server.as_str() == HERE => "the source",
+        _ => failed.server.as_str(),
+    }
 }
 
 fn signal_name(signal: &str) -> String {

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -20,6 +22,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Limit on a whole download.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
 const BUFFER: usize = 256 * 1024;
+/// How soon a wish to stop is noticed.
+const TICK: Duration = Duration::from_millis(100);
 
 /// An archive as it is downloaded.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,24 +45,30 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// What must not be shown.
     pub fn secrets(&self) -> Vec<String> {
-        if !self.secret {
-            return Vec::new();
+        match self.secret {
+            true => std::iter::once(self.url.clone()).chain(hidden(&self.url)).collect(),
+            false => Vec::new(),
         }
-        let mut secrets = vec![self.url.clone()];
-        if let Some((_, query)) = self.url.split_once('?') {
-            secrets.push(query.to_owned());
-            // Short ones are dates and names of algorithms.
-            secrets.extend(
-                query.split('&').filter_map(|p| p.split_once('=')).map(|(_, v)| v.to_owned()).filter(|v| v.len() >= 16),
-            );
-        }
-        if let Some((_, rest)) = self.url.split_once("://")
-            && let Some((login, _)) = rest.split('/').next().unwrap_or_default().rsplit_once('@')
-        {
-            secrets.push(login.to_owned());
-        }
-        secrets
     }
+}
+
+/// What must not be shown of a URL: its query, and the login before its host.
+pub fn hidden(url: &str) -> Vec<String> {
+    let mut secrets = Vec::new();
+    if let Some((_, query)) = url.split_once('?') {
+        secrets.push(query.to_owned());
+        // Short ones are dates and names of algorithms.
+        secrets.extend(
+            query.split('&').filter_map(|p| p.split_once('=')).map(|(_, v)| v.to_owned()).filter(|v| v.len() >= 16),
+        );
+    }
+    if let Some((_, rest)) = url.split_once("://")
+        && let Some((login, _)) = rest.split('/').next().unwrap_or_default().rsplit_once('@')
+    {
+        secrets.push(login.to_owned());
+        secrets.extend(login.split_once(':').map(|(_, password)| password.to_owned()));
+    }
+    secrets
 }
 
 /// A URL without what may be secret in it.
@@ -136,37 +146,36 @@ pub fn fetch(link: &Link, into: &Path, stop: Stop<'_>) -> Result<(), SourceError
         let why = link.secrets().iter().fold(why, |why, secret| why.replace(secret.as_str(), "…"));
         SourceError { unreachable: true, ..SourceError::new(format!("cannot download {name}: {why}"), "") }
     };
-    let agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(SILENCE))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_global(Some(LIMIT))
-        .max_redirects(5)
-        .https_only(link.url.starts_with("https://"))
-        .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
-        .user_agent("pitcrew")
-        .build()
-        .new_agent();
-    let began = Instant::now();
-    let mut body = agent.get(&link.url).call().map_err(|e| failed(e.to_string()))?.into_body();
-    let mut from = body.as_reader();
+    let (to, from) = sync_channel(8);
+    let url = link.url.clone();
+    // A thread of its own: a name server or a host that says nothing holds up whoever asks it, and a signal comes first.
+    thread::Builder::new().spawn(move || pull(&url, &to)).map_err(|e| failed(e.to_string()))?;
     let mut file = BufWriter::with_capacity(BUFFER, File::create(into).map_err(|e| no_space(&e))?);
     let mut digest = Sha256::new();
-    let mut buffer = vec![0; BUFFER];
+    let (began, mut heard) = (Instant::now(), Instant::now());
+    // Connecting, and then the answer, have limits of their own.
+    let mut silence = SILENCE * 2;
     loop {
+        let pulled = from.recv_timeout(TICK);
         if stop() {
             return Err(SourceError::stopped());
         }
         if began.elapsed() > LIMIT {
             return Err(failed(format!("it did not end within {} minutes", LIMIT.as_secs() / 60)));
         }
-        match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(got) => {
-                digest.update(&buffer[..got]);
-                file.write_all(&buffer[..got]).map_err(|e| no_space(&e))?;
+        match pulled {
+            Ok(Pulled::Bytes(bytes)) => {
+                (heard, silence) = (Instant::now(), SILENCE);
+                digest.update(&bytes);
+                file.write_all(&bytes).map_err(|e| no_space(&e))?;
             }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(failed(e.to_string())),
+            Ok(Pulled::End) => break,
+            Ok(Pulled::Failed(why)) => return Err(failed(why)),
+            Err(RecvTimeoutError::Timeout) if heard.elapsed() < silence => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(failed(format!("nothing has come for {} s", heard.elapsed().as_secs())));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(failed("the download ended without a word".into())),
         }
     }
     file.flush().map_err(|e| no_space(&e))?;
@@ -178,6 +187,48 @@ pub fn fetch(link: &Link, into: &Path, stop: Stop<'_>) -> Result<(), SourceError
         ));
     }
     Ok(())
+}
+
+/// What comes of a download.
+enum Pulled {
+    Bytes(Vec<u8>),
+    End,
+    Failed(String),
+}
+
+/// Downloads, until the end or until nobody listens any more.
+fn pull(url: &str, to: &SyncSender<Pulled>) {
+    let agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(SILENCE))
+        .timeout_recv_response(Some(SILENCE))
+        .timeout_global(Some(LIMIT))
+        .max_redirects(5)
+        .https_only(url.starts_with("https://"))
+        .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+        .user_agent("pitcrew")
+        .build()
+        .new_agent();
+    let mut body = match agent.get(url).call() {
+        Ok(answer) => answer.into_body(),
+        Err(e) => return drop(to.send(Pulled::Failed(e.to_string()))),
+    };
+    let mut from = body.as_reader();
+    loop {
+        let mut bytes = vec![0; BUFFER];
+        let pulled = match from.read(&mut bytes) {
+            Ok(0) => Pulled::End,
+            Ok(got) => {
+                bytes.truncate(got);
+                Pulled::Bytes(bytes)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => Pulled::Failed(e.to_string()),
+        };
+        let last = !matches!(pulled, Pulled::Bytes(_));
+        if to.send(pulled).is_err() || last {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

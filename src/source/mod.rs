@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::source::Fetcher;
+use crate::config::source::{Address, Fetcher, Hidden};
 use crate::config::{Source, SourceKind};
 use crate::name::Revision;
 use crate::ssh::Payload;
@@ -160,6 +160,17 @@ pub fn deliver(
     let resolved = resolve(source, base, reference)?;
     let package = pack(source, base, &resolved, stop)?;
     Ok((resolved, Delivery::Packed(package)))
+}
+
+/// What must not be shown of what `[source]` itself holds; `secrets` are the values of `[secrets]`.
+pub fn hidden(source: &Source, secrets: &[(String, String)]) -> Vec<String> {
+    let of_repository =
+        source.repository.iter().filter_map(|r| repository::Remote::new(r, secrets).ok()).flat_map(|r| r.secrets());
+    let of_download = source.download.iter().flat_map(|d| match &d.from {
+        Address::Written(Hidden(url)) => download::hidden(url),
+        Address::Secret(name) => secret(secrets, name).map(|url| download::hidden(&url)).unwrap_or_default(),
+    });
+    of_repository.chain(of_download).collect()
 }
 
 /// Tells whether what is released are the tracked files of a git work tree.

@@ -157,6 +157,11 @@ pub(super) fn question(toml: &Ssh, part: Part, asked: &Question) -> Question {
 }
 
 impl Settings {
+    /// Tells whether the agent is to be lent to the server, be there one or not.
+    pub fn is_to_lend(&self) -> bool {
+        self.explained.iter().any(|e| e.name == "ForwardAgent" && !matches!(e.value.as_str(), "no" | "false"))
+    }
+
     /// Decides every setting of a connection.
     pub(super) fn decide(sources: &Sources<'_>) -> Result<Self, ConnectError> {
         let mut all = Deciding { sources, explained: Vec::new() };

@@ -135,3 +135,39 @@ impl AsyncWrite for Wire {
         done.map(|_| Ok(()))
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Two who answer each other in turn: then the kernel would rather acknowledge late, with what is sent next.
+    async fn in_turn(near: &mut (impl AsyncRead + AsyncWrite + Unpin), far: &mut TcpStream) {
+        let mut byte = [0];
+        for _ in 0..20 {
+            near.write_all(b"?").await.unwrap();
+            far.read_exact(&mut byte).await.unwrap();
+            far.write_all(b"!").await.unwrap();
+            near.read_exact(&mut byte).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_acknowledged_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut plain = TcpStream::connect(at).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        in_turn(&mut plain, &mut far).await;
+        assert!(!plain.quickack().unwrap(), "without asking for it, it is not so");
+
+        let carrier = Carrier::Tcp(TcpStream::connect(at).await.unwrap());
+        let mut wire = Wire::new(carrier, CancellationToken::new()).unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        in_turn(&mut wire, &mut far).await;
+        let Carrier::Tcp(tcp) = &wire.carrier else { panic!("another carrier") };
+        assert!(tcp.quickack().unwrap() && tcp.nodelay().unwrap());
+    }
+}

@@ -34,11 +34,12 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
             request.size = delivery.package().map(|p| (p.unpacked, p.entries));
             Ok(resolved)
         }
-        Err(e) => Err(e),
+        Err(e) => Err(Error::from(e)),
     };
     let mut plan = build(&stack.config, &facts, &request, jiff::Timestamp::now());
     // Whatever the strategy: a balancer in the file that cannot be spoken to makes the next serial deploy fail.
     plan.blockers.extend(refused.into_iter().map(rollout::balancer_blocker));
+    plan.notices.extend(stack.lends_nothing());
     let report = Report { stack: &stack, facts: &facts, plan: &plan };
     out::result(&if global.json { report.json(&source) } else { report.text(&source, global) });
     stack.close().await;

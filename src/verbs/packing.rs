@@ -1,6 +1,8 @@
 //! The source being built where that is wanted, resolved and packed, beside all that is asked of the servers.
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use std::time::Instant;
+
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::out;
 use super::stack::Stack;
@@ -9,10 +11,11 @@ use crate::config::{BuildPlace, Config};
 use crate::engine::Stop;
 use crate::engine::local::Local;
 use crate::error::{Error, Kind};
-use crate::event::{Cause, Stream};
+use crate::event::{Blocker, Cause, Event, Failure, StepName, StepOutcome, Stream};
 use crate::name::RunId;
-use crate::report::cause;
+use crate::plan::stages::{HERE, build_here};
 use crate::report::scrub::Redactor;
+use crate::report::{Emitter, cause};
 use crate::source::{self, Delivery, Resolved, SourceError};
 
 /// Whether `[build] on = "here"` is done.
@@ -24,18 +27,30 @@ pub enum Building<'a> {
     Done {
         /// For which run.
         run: &'a RunId,
+        /// Who is told what it prints.
+        emitter: &'a Emitter,
         /// Its output is not shown, unless it fails.
         quiet: bool,
     },
 }
 
 /// The source being resolved and packed.
-pub struct Packing(JoinHandle<Result<(Resolved, Delivery), Error>>);
+pub struct Packing(JoinHandle<Result<(Resolved, Delivery), Unpacked>>);
+
+/// Why there is nothing to deliver.
+#[derive(Debug)]
+pub enum Unpacked {
+    /// The build on this machine failed.
+    Unbuilt(Failure),
+    /// The source cannot be used.
+    Unusable(Error),
+}
 
 /// A build on this machine.
 struct Build {
     env: Vec<(String, String)>,
     redactor: Redactor,
+    emitter: Emitter,
     quiet: bool,
 }
 
@@ -45,17 +60,17 @@ impl Packing {
         let (config, stop, secrets) = (stack.config.clone(), stop.clone(), stack.secrets.clone());
         let here = config.build_on == BuildPlace::Here && !config.build.is_empty();
         let build = match building {
-            Building::Done { run, quiet } if here => {
+            Building::Done { run, emitter, quiet } if here => {
                 let facts = [
                     ("PITCREW_APP", config.app.name.clone()),
                     ("PITCREW_RUN", run.0.clone()),
                     ("PITCREW_STAGE", "prepare".to_owned()),
-                    ("PITCREW_SERVER", crate::plan::stages::HERE.to_owned()),
+                    ("PITCREW_SERVER", HERE.to_owned()),
                     ("PITCREW_SERVERS", config.servers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ")),
                 ];
                 let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value));
                 let env = stack.env.iter().cloned().chain(facts).collect();
-                Some(Build { env, redactor: stack.redactor.clone(), quiet })
+                Some(Build { env, redactor: stack.redactor.clone(), emitter: emitter.clone(), quiet })
             }
             _ => None,
         };
@@ -68,8 +83,7 @@ impl Packing {
                 let stop = || stop.asked();
                 source::deliver(&config.source, &config.base, reference.as_deref(), &secrets, &stop)
             });
-            let delivered = delivered.await.map_err(|e| Error::failed(format!("cannot pack the source: {e}")))?;
-            delivered.map_err(|e| said(e, left))
+            delivered.await.map_err(|e| broken(&e))?.map_err(|e| Unpacked::Unusable(said(e, left)))
         }))
     }
 
@@ -77,10 +91,41 @@ impl Packing {
     ///
     /// # Errors
     /// Why the source cannot be used, or could not be built.
-    pub async fn end(self) -> Result<(Resolved, Delivery), Error> {
-        match self.0.await {
-            Ok(packed) => packed,
-            Err(e) => Err(Error::failed(format!("cannot pack the source: {e}"))),
+    pub async fn end(self) -> Result<(Resolved, Delivery), Unpacked> {
+        self.0.await.unwrap_or_else(|e| Err(broken(&e)))
+    }
+}
+
+fn broken(error: &JoinError) -> Unpacked {
+    Unpacked::Unusable(Error::failed(format!("cannot pack the source: {error}")))
+}
+
+impl Unpacked {
+    /// The same as something that makes a run impossible.
+    pub fn blocker(self) -> Blocker {
+        let (step, failure) = match self {
+            Self::Unbuilt(failure) => (StepName::Build, failure),
+            Self::Unusable(error) => {
+                let (detail, hint) = (error.what, error.hints.join(" "));
+                match error.kind {
+                    Kind::Unreachable => (StepName::Connect, Cause::Connect { detail, hint }.into()),
+                    Kind::Usage => (StepName::Transfer, Cause::Source { detail, hint }.into()),
+                    _ => (StepName::Transfer, Cause::Local { detail }.into()),
+                }
+            }
+        };
+        Blocker { server: None, step, failure }
+    }
+}
+
+/// For verbs that end with it.
+impl From<Unpacked> for Error {
+    fn from(unpacked: Unpacked) -> Self {
+        match unpacked {
+            Unpacked::Unbuilt(failure) => {
+                Self::failed(format!("the build on this machine failed\n  {}", cause::lines(&failure).join("\n  ")))
+            }
+            Unpacked::Unusable(error) => error,
         }
     }
 }
@@ -92,34 +137,38 @@ fn said(error: SourceError, left: bool) -> Error {
 }
 
 impl Build {
-    /// Runs the commands one after the other, in the configuration's directory.
-    async fn run(&self, config: &Config, stop: &Stop) -> Result<(), Error> {
+    /// Runs the commands one after the other, in the configuration's directory, and tells of them as of a step.
+    async fn run(&self, config: &Config, stop: &Stop) -> Result<(), Unpacked> {
         if config.source.kind == SourceKind::Push && source::is_tracked(&config.source, &config.base) {
-            return Err(Error::usage("cannot release what is built here: the source is a git work tree, of which only what is committed is released")
-                .hint("Set kind = \"archive\" in [source], and `path` to the directory that the build makes."));
+            return Err(Unpacked::Unusable(Error::usage("cannot release what is built here: the source is a git work tree, of which only what is committed is released")
+                .hint("Set kind = \"archive\" in [source], and `path` to the directory that the build makes.")));
         }
+        let began = Instant::now();
+        self.emitter.emit(Event::StepStarted { place: build_here() });
+        let built = self.commands(config, stop).await;
+        let (outcome, failure) = match &built {
+            Ok(()) => (StepOutcome::Ok, None),
+            Err(failure) => (StepOutcome::Failed, Some(Box::new(failure.clone()))),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        self.emitter.emit(Event::StepFinished { place: build_here(), outcome, seconds, failure, sent: None });
+        built.map_err(Unpacked::Unbuilt)
+    }
+
+    async fn commands(&self, config: &Config, stop: &Stop) -> Result<(), Failure> {
         for command in &config.build {
             let local =
                 Local { command, directory: &config.base, env: self.env.clone(), limit: config.timeouts.prepare };
             if !self.quiet {
                 out::notice(&format!("building here: {}", self.redactor.line(command)));
             }
-            let hear = |_: Stream, line: &str| {
+            let hear = |stream: Stream, line: &str| {
                 if !self.quiet {
                     out::notice(&format!("  | {}", self.redactor.line(line)));
                 }
+                self.emitter.emit(Event::Output { place: build_here(), stream, line: line.to_owned() });
             };
-            local.run(&stop.soft, &hear).await.map_err(|failure| {
-                let kind = if failure.cause == Cause::Interrupted { Kind::Interrupted } else { Kind::Failed };
-                let shown = cause::lines(&failure);
-                let shown = shown.iter().map(|line| self.redactor.line(line)).collect::<Vec<_>>().join("\n  ");
-                Error {
-                    kind,
-                    ..Error::failed(format!(
-                        "the build on this machine failed; nothing was changed on any server\n  {shown}"
-                    ))
-                }
-            })?;
+            local.run(&stop.soft, &hear).await?;
         }
         Ok(())
     }

@@ -50,12 +50,15 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     let (all, trouble) = if dry_run { (Vec::new(), None) } else { told(global, &stack, &owner.run) };
     let reporting = Reporting::start(owner.run.clone(), all);
     let emitter = reporting.emitter();
+    emitter.plan_first();
     emitter.redact(stack.redactor.clone());
     emitter.flags(&flags(global));
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
-    let building =
-        if dry_run { Building::Left } else { Building::Done { run: &owner.run, quiet: global.quiet || global.json } };
+    let building = match dry_run {
+        true => Building::Left,
+        false => Building::Done { run: &owner.run, emitter: &emitter, quiet: global.quiet || global.json },
+    };
     let packing = (request.verb == Verb::Deploy).then(|| Packing::start(&stack, reference, &stop, building));
     let packed = async {
         match packing {
@@ -65,12 +68,16 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     };
     let asked = async { tokio::join!(stack.facts(&stop.soft), packed) };
     let Some(((mut facts, refused), packed)) = stop.unless_hard(asked).await else { return Err(interrupted()) };
-    if stop.asked() {
+    if stop.asked() && dry_run {
         stack.close().await;
         return Err(interrupted());
     }
     let note = |text| Warning::Note { text };
     let mut notices: Vec<Warning> = trouble.into_iter().map(note).collect();
+    if request.verb == Verb::Deploy {
+        notices.extend(stack.lends_nothing());
+    }
+    let mut unpacked = None;
     let delivery = match packed {
         Ok(Some((resolved, delivery))) => {
             request.revision = Some(resolved.revision);
@@ -81,13 +88,19 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
             Some(delivery)
         }
         Ok(None) => None,
-        Err(e) => {
+        Err(e) if dry_run => {
             stack.close().await;
-            return Err(e);
+            return Err(e.into());
+        }
+        // Told as a run that came to nothing: its log says so, and who waits for word of it gets one.
+        Err(e) => {
+            unpacked = Some(e.blocker());
+            None
         }
     };
     let plan_anew = |facts: &Facts, refused: Vec<BalancerError>, request: &Request| {
         let mut plan = build(&stack.config, facts, request, jiff::Timestamp::now());
+        plan.blockers.splice(0..0, unpacked.clone());
         if plan.strategy != crate::config::Strategy::Parallel {
             plan.blockers.extend(refused.into_iter().map(balancer_blocker));
         }
@@ -105,23 +118,26 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
                 request.holder = Some(owner.run.clone());
                 notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
             }
-            Err(e) => {
-                stack.close().await;
-                return Err(e);
-            }
+            // Interrupted; what was taken is given back, or named.
+            Err(e) => notices.extend(e.hints.into_iter().map(note)),
         }
         // Whoever held the lock may have deployed.
         let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
-        let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
-            waiting.give_back(&held).await;
-            stack.close().await;
-            return Err(interrupted());
-        };
-        facts = found;
-        plan = plan_anew(&facts, refused, &request);
+        match found.filter(|_| !stop.asked()) {
+            Some((found, refused)) => {
+                facts = found;
+                plan = plan_anew(&facts, refused, &request);
+            }
+            None => drop(waiting.give_back(&std::mem::take(&mut held)).await),
+        }
+    }
+    if stop.asked() {
+        // What was not asked to its end, or cut short, is in nobody's way.
+        plan.blockers.clear();
     }
     if request.verb == Verb::Rollback
         && plan.blockers.is_empty()
+        && !stop.asked()
         && let Some((server, _)) = plan.previous.first()
     {
         let lines = stop.unless_hard(stack.history(server, &stop.soft)).await.and_then(Result::ok).unwrap_or_default();

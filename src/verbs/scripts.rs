@@ -80,6 +80,7 @@ impl Of<'_> {
                 login: None,
                 deploy_key: repository.deploy_key.as_deref().unwrap_or_default(),
                 host_keys: &repository.host_keys,
+                lent: self.config.ssh.forward_agent == Some(true),
             };
             return calls::fetch(site, run, release, revision, &from);
         }

@@ -1,6 +1,7 @@
 //! From flags to a stack that can be spoken to: the file read, connections prepared, facts asked.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::balancer::{Around, Balancer};
 use crate::cli::{Global, Select};
+use crate::config::source::Repository;
 use crate::config::{self, Config, ConfigFile, LoadBalancer};
 use crate::engine::remote::{Execution, execute};
 use crate::engine::standing::Standings;
 use crate::error::Error;
-use crate::event::{Cause, Failure};
+use crate::event::{Cause, Failure, Warning};
 use crate::facts::{Facts, ServerFacts};
 use crate::machine;
 use crate::name::{RunId, ServerName};
@@ -128,6 +130,7 @@ impl Stack {
         }
         let secrets = super::secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
+        let redactor = redactor.and(&crate::source::hidden(&config.source, &secrets));
         let env: Vec<(String, String)> = config.env.clone().into_iter().chain(secrets.clone()).collect();
         let balancer = match &config.balancer {
             Some(balancer) => {
@@ -173,6 +176,24 @@ impl Stack {
         (facts, refused)
     }
 
+    /// Says that there is no agent here to be lent, where servers are to fetch with its keys.
+    pub fn lends_nothing(&self) -> Option<Warning> {
+        let over_ssh = |r: &&Repository| r.deploy_key.is_none() && r.is_over_ssh();
+        self.config.source.repository.as_ref().filter(over_ssh)?;
+        let settings =
+            self.links.values().map(|link| &link.target().settings).find(|settings| settings.is_to_lend())?;
+        let why = match settings.forward.as_ref().map(|path| (path, UnixStream::connect(path))) {
+            Some((_, Ok(_))) => return None,
+            Some((path, Err(e))) => format!("{}: {e}", path.display()),
+            None => "SSH_AUTH_SOCK is not set".to_owned(),
+        };
+        let text = format!(
+            "the agent is to be lent to the servers, and none runs here ({why}): they fetch with what keys they have. \
+             Start one (`eval $(ssh-agent)`, `ssh-add`), or set deploy_key in [source]"
+        );
+        Some(Warning::Note { text })
+    }
+
     /// Asks every server, at once; changes nothing.
     pub async fn servers(&self, stop: &CancellationToken) -> Facts {
         let servers = join_all(self.config.servers.iter().map(|s| async {
@@ -205,6 +226,7 @@ impl Stack {
             }
         }
         let probe = calls::probe(&self.site(), &self.config.shared.files).needing(&self.config.source.tools());
+        let probe = if self.config.source.is_fetched() { calls::measuring(probe) } else { probe };
         let asked = self.ask(name, probe, stop).await;
         let answers = asked.map_err(|mut failure| {
             // The probe itself never ends so: it was not run, or not to its end.

@@ -13,7 +13,10 @@ get() {
     only='=https,http'
     case $url in https:*) only='=https' ;; esac
     if command -v curl >/dev/null 2>&1; then
-        printf 'url = "%s"\n' "$url" |
+        # What says how long it is, and is longer than there is room for, is not begun.
+        most=
+        [ -z "$free_kb" ] || most="max-filesize = $((free_kb * 1024))"
+        printf '%s\nurl = "%s"\n' "$most" "$url" |
             curl --config - --fail --silent --show-error --globoff --location --max-redirs 5 --proto "$only" \
                 --connect-timeout 30 --speed-limit 1 --speed-time 60 --retry 3 --output "$archive"
         return
@@ -29,13 +32,33 @@ get() {
         ;;
     esac
 }
-error=$(as_user get 2>&1) || refuse not_downloaded "${error:-the download failed}"
+find_disk "$own"
+error=$(as_user get 2>&1)
+case $? in
+0) ;;
+63) fail no_space "the archive is larger than the $free_kb KB that are free on $mount" ;;
+*) refuse not_downloaded "${error:-the download failed}" ;;
+esac
 if command -v sha256sum >/dev/null 2>&1; then
     sum=$(sha256sum <"$archive")
 else
     sum=$(shasum -a 256 <"$archive")
 fi
 [ "${sum%% *}" = "$p_sha256" ] || fail bad_checksum "its SHA-256 is ${sum%% *}, expected $p_sha256"
+
+# Room for what comes out of it, and for as much again when the archive itself is gone, as with what is sent. Of zstd nobody
+# tells without unpacking; of gzip the last four bytes do, modulo 4 GiB.
+size=$(($(wc -c <"$archive") / 1024))
+kb=$size
+if [ "$(od -A n -t x1 -N 2 "$archive" | tr -d ' \n')" = 1f8b ]; then
+    # shellcheck disable=SC2046 # four numbers
+    set -- $(tail -c 4 "$archive" | od -A n -t u1)
+    kb=$(((${1:-0} + 256 * (${2:-0} + 256 * (${3:-0} + 256 * ${4:-0}))) / 1024))
+    [ "$kb" -ge "$size" ] || kb=$size
+fi
+least=$((kb * 2 - size))
+[ "$least" -ge "$kb" ] || least=$kb
+needs "$least" 8 "for what is in the archive, and for the build"
 
 # unpack: says on descriptor 3 how tar ended, and how zstd did. -o: files belong to the login user, also when that is root.
 unpack() {

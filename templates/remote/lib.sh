@@ -4,6 +4,9 @@
 set -u
 nonce=$2
 set --
+# An answer that nobody is there to hear must not end the script before it has left word of its end. Caught, not ignored:
+# what it starts is ended by that signal as ever.
+trap : PIPE
 unset IFS CDPATH
 umask 022
 nl='

@@ -118,6 +118,11 @@ if ! counted "$(stat -f -c '%a %S %c %d' "$@" 2>/dev/null)" "$@"; then
     }
 fi
 set --
+if [ -n "${p_measure-}" ] && [ -n "$now_id" ]; then
+    kb=$(du -skx "$root/releases/$now_id" 2>/dev/null)
+    kb=${kb%%[!0-9]*}
+    [ -z "$kb" ] || say current_kb "$kb"
+fi
 for dir in "$near" "$root/releases" "$root/shared" "$own" "$own/states"; do
     [ -z "$blocked" ] || break
     [ -e "$dir" ] || [ -h "$dir" ] || continue

@@ -3,6 +3,54 @@ incoming=$own/incoming.$p_id
 release=$root/releases/$p_id
 cleanup() { rm -rf "$incoming"; }
 
+# find_disk DIRECTORY…: sets `free_kb` and `mount` of the fullest disk among theirs, and `free_inodes`, the fewest.
+find_disk() {
+    mount=$(df -Pk "$@" 2>/dev/null | {
+        least='' mount=''
+        while read -r _ _ _ free _ where; do
+            case $free in '' | *[!0-9]*) continue ;; esac
+            [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free mount=$where
+        done
+        printf '%s %s\n' "$least" "$mount"
+    })
+    free_kb=${mount%% *} mount=${mount#* }
+    free_inodes=$(df -Pi "$@" 2>/dev/null | {
+        # Some file systems have no fixed number of inodes and say 0.
+        least=
+        while read -r _ all _ free _; do
+            case $all$free in '' | *[!0-9]*) continue ;; esac
+            [ "$all" -gt 0 ] || continue
+            [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free
+        done
+        printf '%s\n' "$least"
+    })
+}
+
+# refuse: as everywhere; of a full disk it says which it is, before cleaning up makes it look as if there were room.
+refuse() {
+    code=$1
+    shift
+    case $* in
+    *'No space left'* | *'uota exceeded'* | *'ut of diskspace'*)
+        find_disk "$root" "$own" "$root/releases" ${repo+"$repo"}
+        fail no_space "$* (free on $mount: ${free_kb:-?} KB and ${free_inodes:-any number of} inodes)"
+        ;;
+    *'Read-only file system'* | *'ermission denied'* | *'not permitted'*) code=not_writable ;;
+    esac
+    fail "$code" "$*"
+}
+
+# needs KB INODES WHY: refuses what there is no room for.
+needs() {
+    find_disk "$own" "$root/releases"
+    if [ -n "$free_kb" ] && [ "$free_kb" -lt "$1" ]; then
+        fail no_space "$1 KB are needed ($3), $free_kb KB are free on $mount"
+    fi
+    if [ -n "$free_inodes" ] && [ "$free_inodes" -lt "$2" ]; then
+        fail no_space "$2 inodes are needed ($3), $free_inodes are free on $mount"
+    fi
+}
+
 # receive: refuses a release that is there already, and makes room for a new one.
 receive() {
     if [ -e "$release" ] || [ -h "$release" ]; then
@@ -19,6 +67,8 @@ receive() {
     fi
     note transfer "$p_id" || refuse not_writable "$error"
     trap 'cleanup; exit 71' HUP INT TERM
+    # What dead ones left behind: nobody else is at it now.
+    rm -rf "$own"/incoming.* "$own"/archive.* "$own"/git_hosts.* "$own"/delta.*
     error=$(mkdir -p "$root/releases" 2>&1) || refuse not_writable "$error"
     empty_incoming
 }

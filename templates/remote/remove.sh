@@ -3,7 +3,7 @@ holding
 find_current
 [ "$now_id" != "$p_id" ] || fail in_use "$p_id is the current release"
 note remove "$p_id" || true
-[ ! -e "$own/incoming.$p_id" ] || rm -rf "$own/incoming.$p_id"
+rm -rf "$own/incoming.$p_id" "$own/archive.$p_id" "$own/git_hosts.$p_id" "$own/delta.$p_id" "$root"/repo/objects/pack/tmp_*
 if [ ! -e "$root/releases/$p_id" ]; then
     rm -f "$own/states/$p_id"
     say removed already

@@ -23,10 +23,9 @@ fi
 note transfer "$p_id" || refuse not_writable "$error"
 cleanup() { rm -rf "$incoming" "$work"; }
 trap 'cleanup; exit 71' HUP INT TERM
-if [ -e "$incoming" ] || [ -h "$incoming" ]; then rm -rf "$incoming"; fi
 # What dead transfers left behind: nobody else is at it now.
-for dir in "$own"/delta.*; do
-    [ ! -e "$dir" ] || rm -rf "$dir"
+for dir in "$own"/incoming.* "$own"/delta.* "$own"/archive.* "$own"/git_hosts.*; do
+    if [ -e "$dir" ] || [ -h "$dir" ]; then rm -rf "$dir"; fi
 done
 listed=
 if [ -n "$p_tree" ] && can_list; then

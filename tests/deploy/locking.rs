@@ -265,8 +265,9 @@ async fn a_signal_ends_the_wait_and_the_other_run_does_not_notice() {
     let mut waiting = gated.stack.start(&["deploy", "--wait-lock", "90s"]);
     let told = said(&mut waiting, "waiting up to").await;
     kill(Pid::from_raw(waiting.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
-    end(waiting).await.expect(130);
-    assert!(told.await.unwrap().contains("nothing was changed"));
+    let ran = end(waiting).await.expect(130);
+    assert!(ran.stdout.contains("nothing was changed"), "{ran}");
+    assert!(told.await.unwrap().contains("interrupted (INT)"));
     gated.open();
     end(first).await.expect(0);
     gated.stack.assert_all("1");

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod codes;
+mod early;
 #[cfg(feature = "elb")]
 mod elb;
 mod hooks;
@@ -12,12 +13,14 @@ mod hooks;
 mod hosts;
 mod lb;
 mod locking;
+mod logins;
 mod lost;
 mod many;
 mod order;
 mod output;
 mod policies;
 mod pushing;
+mod reaching;
 mod recover;
 #[cfg(feature = "elb")]
 #[path = "../aws/responder.rs"]
@@ -26,4 +29,5 @@ mod rounds;
 mod silence;
 mod sources;
 mod stack;
+mod stopping;
 mod unwinding;

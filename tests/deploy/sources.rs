@@ -19,7 +19,7 @@ pub fn configure(stack: &Stack, source: &str, extra: &str) {
 }
 
 /// Commits a release of the application.
-fn commit(repository: &Repository, version: &str) -> String {
+pub fn commit(repository: &Repository, version: &str) -> String {
     make_release(&repository.work(), &Sample::good(version)).unwrap();
     repository.commit(&[])
 }
@@ -179,7 +179,7 @@ impl Store {
 }
 
 /// A release of the application with this many bytes that do not compress, as a tar.gz; and its checksum.
-fn archive(version: &str, bytes: usize) -> (Vec<u8>, String) {
+pub fn archive(version: &str, bytes: usize) -> (Vec<u8>, String) {
     let directory = tempfile::tempdir().unwrap();
     make_release(directory.path(), &Sample::good(version)).unwrap();
     let mut noise = Vec::with_capacity(bytes);

@@ -9,8 +9,8 @@ use pitcrew::remote::{Call, Nonce};
 use sha2::{Digest as _, Sha256};
 
 use crate::hosts::Web;
-use crate::locked;
 use crate::server::{Server, everywhere, id, require, run, tarball};
+use crate::{interrupted, locked};
 
 const A: &str = "20260101000001";
 
@@ -80,6 +80,30 @@ fn what_is_another_archive_is_not_unpacked() {
         }
         let new = server.tree().into_iter().filter(|p| !before.contains(p)).collect::<Vec<_>>();
         assert!(new.iter().all(|p| p == "releases" || p == ".pitcrew/lock/journal"), "{new:?}");
+    });
+}
+
+#[test]
+fn a_signal_ends_the_download_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = formats(dir.path());
+    let web = Web::start(dir.path(), None);
+    let url = format!("http://127.0.0.1:{}/a.tar.gz", web.port);
+    everywhere(|server| {
+        locked(server);
+        let before = server.tree();
+        for tool in ["curl", "wget"] {
+            server.tool(tool, "#!/bin/sh\necho half >\"$HOME/half\"; cp \"$HOME/half\" \"$HOME\"/../srv/*/.pitcrew/archive.20260101000001\n: >\"$HOME/hangs\"; sleep 3000\n");
+        }
+        interrupted(server, &download(server, A, &url, &all[0].1));
+        for tool in ["curl", "wget"] {
+            fs::remove_file(server.home().join("../bin").join(tool)).unwrap();
+        }
+        let new = server.tree().into_iter().filter(|p| !before.contains(p)).collect::<Vec<_>>();
+        assert!(new.iter().all(|p| p == "releases" || p == ".pitcrew/lock/journal"), "{new:?}");
+        if require("curl").is_some() {
+            server.run(&download(server, A, &url, &all[0].1)).ok();
+        }
     });
 }
 

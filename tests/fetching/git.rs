@@ -8,15 +8,15 @@ use pitcrew::remote::Call;
 use pitcrew::remote::calls::{self, Mirrored};
 
 use crate::hosts::{Repository, Web};
-use crate::locked;
 use crate::server::{Server, everywhere, id, on_path, require, run};
+use crate::{interrupted, locked};
 
 const A: &str = "20260101000001";
 const B: &str = "20260101000002";
 const C: &str = "20260101000003";
 
 fn from(url: &str) -> Mirrored<'_> {
-    Mirrored { url, origin: "", login: None, deploy_key: "", host_keys: &[] }
+    Mirrored { url, origin: "", login: None, deploy_key: "", host_keys: &[], lent: false }
 }
 
 fn fetch(server: &Server, release: &str, sha: &str, url: &str) -> Call {
@@ -160,6 +160,65 @@ fn a_damaged_mirror_is_cloned_anew_once() {
 }
 
 #[test]
+fn what_a_fetch_that_was_cut_short_has_left_is_gone_on_with() {
+    let repository = Repository::new();
+    let first = repository.commit(&[("app.rb", "one\n")]);
+    let second = repository.commit(&[("app.rb", "two\n"), ("lib/new.rb", "new\n")]);
+    everywhere(|server| {
+        locked(server);
+        // `git init` made these first.
+        for path in ["repo/hooks/update.sample", "repo/description", "repo/info/exclude", "repo/config.lock"] {
+            server.write(path, "");
+        }
+        server.run(&fetch(server, A, &first, &repository.url())).ok();
+        // The commit is there, and nothing that it consists of; and what is locked, by nobody that lives.
+        let commit = repository.git(&["-C", "shop.git", "cat-file", "commit", &second]);
+        fs::write(server.home().join("commit"), format!("{commit}\n")).unwrap();
+        let mirror = server.root().join("repo");
+        let write = format!(
+            "git --git-dir='{}' hash-object -t commit -w \"$HOME/commit\"",
+            mirror.display().to_string().replace('\'', "'\\''")
+        );
+        let nonce = pitcrew::remote::Nonce("0123456789abcdef".into());
+        assert_eq!(server.exec(&write, b"", &nonce).output.trim(), second);
+        for lock in ["refs/pitcrew/fetched.lock", "FETCH_HEAD.lock", "packed-refs.lock", "shallow.lock"] {
+            server.write(&format!("repo/{lock}"), "");
+        }
+        server.write("repo/objects/pack/tmp_pack_XXXXXX", "half");
+        let ran = server.run(&fetch(server, B, &second, &repository.url())).ok();
+        assert!(ran.value("notice").is_none(), "the mirror is mended, not given up: {ran:?}");
+        assert_eq!(server.read(&format!("releases/{B}/app.rb")), "two\n");
+        assert_eq!(server.read(&format!("releases/{B}/lib/new.rb")), "new\n");
+        let left = |p: &String| p.ends_with(".lock") || p.contains("tmp_");
+        assert_eq!(server.tree().into_iter().filter(left).collect::<Vec<_>>(), Vec::<String>::new());
+    });
+}
+
+/// TERM in the middle of git, as a first Ctrl-C sends it: all of it ends, and nothing half done stays.
+#[test]
+fn a_signal_ends_git_and_leaves_nothing() {
+    let repository = Repository::new();
+    let sha = repository.commit(&[("app.rb", "one\n")]);
+    let real = on_path("git").unwrap();
+    everywhere(|server| {
+        locked(server);
+        let hang = "'tmp' >\"$2/objects/pack/tmp_pack_1\"; : >\"$HOME/hangs\"; sleep 3000; exit 1"
+            .replace("'tmp'", "echo half");
+        let hang = hang.replace("$2", "${1#--git-dir=}");
+        server.tool(
+            "git",
+            &format!("#!/bin/sh\ncase \" $* \" in *' fetch '*) {hang} ;; esac\nexec '{}' \"$@\"\n", real.display()),
+        );
+        interrupted(server, &fetch(server, A, &sha, &repository.url()));
+        assert_nothing_of(server, A);
+        assert!(!server.tree().iter().any(|p| p.contains("tmp_pack")), "{:?}", server.tree());
+        fs::remove_file(server.home().join("../bin/git")).unwrap();
+        let ran = server.run(&fetch(server, A, &sha, &repository.url())).ok();
+        assert!(ran.value("notice").is_none(), "{ran:?}");
+    });
+}
+
+#[test]
 fn submodules_and_lfs_are_refused() {
     let repository = Repository::new();
     let other = repository.commit(&[("app.rb", "one\n")]);
@@ -240,6 +299,7 @@ fn over_ssh_the_host_key_is_checked_and_the_deploy_key_used() {
         locked(server);
         let key = server.home().join("deploy key");
         fs::copy(host.dir.path().join("client"), &key).unwrap();
+        fs::copy(host.dir.path().join("other"), server.home().join("other")).unwrap();
         let call = |release: &str, deploy_key: &str, host_keys: &[String]| {
             let from = Mirrored { deploy_key, host_keys, ..from(&url) };
             calls::fetch(&server.site(), &run(), &id(release), &Revision(sha.clone()), &from)
@@ -247,7 +307,10 @@ fn over_ssh_the_host_key_is_checked_and_the_deploy_key_used() {
         server.run(&call(A, "~/deploy key", &[])).refused("git_host_key");
         server.run(&call(A, "~/deploy key", std::slice::from_ref(&bad))).refused("git_host_key");
         server.run(&call(A, "~/no key", std::slice::from_ref(&good))).refused("no_deploy_key");
-        server.run(&call(A, "", std::slice::from_ref(&good))).refused("not_fetched");
+        let denied = server.run(&call(A, "", std::slice::from_ref(&good))).refused("git_denied");
+        assert!(denied.value("fail").is_some_and(|f| f.contains("no deploy_key is set")), "{denied:?}");
+        let denied = server.run(&call(A, "~/other", std::slice::from_ref(&good))).refused("git_denied");
+        assert!(denied.value("fail").is_some_and(|f| f.contains("does not accept the deploy key")), "{denied:?}");
         server.run(&call(A, "~/deploy key", &[bad.clone(), good.clone()])).ok();
         assert_eq!(server.read(&format!("releases/{A}/app.rb")), "one\n");
         assert!(!server.leftovers().iter().any(|n| n.contains("git_hosts")), "{:?}", server.leftovers());

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A bare repository with what was committed to it.
@@ -65,22 +66,57 @@ impl Repository {
 pub struct Web {
     pub port: u16,
     pub asked: Arc<Mutex<Vec<String>>>,
+    pub slow: Slow,
+}
+
+/// Whether answers stop half-way, and how many do now.
+#[derive(Clone, Default)]
+pub struct Slow(Arc<(AtomicBool, AtomicUsize)>);
+
+impl Slow {
+    /// Has answers stop half-way, or go on.
+    pub fn set(&self, slow: bool) {
+        self.0.0.store(slow, Ordering::SeqCst);
+    }
+
+    /// Counts those that have stopped.
+    pub fn held(&self) -> usize {
+        self.0.1.load(Ordering::SeqCst)
+    }
+
+    /// Waits for as long as answers are to stop, or until nobody waits for this one.
+    #[expect(clippy::disallowed_methods, reason = "waits outside of any runtime")]
+    fn wait(&self, stream: &TcpStream) {
+        self.0.1.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.set_nonblocking(true);
+        while self.0.0.load(Ordering::SeqCst) && !matches!(stream.peek(&mut [0]), Ok(0)) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let _ = stream.set_nonblocking(false);
+        self.0.1.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Web {
     /// Serves files below a directory, to whoever brings the login where there is one. Lives as long as the process.
     pub fn start(root: &Path, login: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1", root, login)
+    }
+
+    /// The same at another address.
+    pub fn start_at(address: &str, root: &Path, login: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (root, log) = (root.to_owned(), asked.clone());
+        let (asked, slow) = (Arc::new(Mutex::new(Vec::new())), Slow::default());
+        let web = Self { port, asked: asked.clone(), slow: slow.clone() };
+        let root = root.to_owned();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (root, log) = (root.clone(), log.clone());
-                std::thread::spawn(move || drop(answer(stream, &root, login, &log)));
+                let (root, log, slow) = (root.clone(), asked.clone(), slow.clone());
+                std::thread::spawn(move || drop(answer(stream, &root, login, &log, &slow)));
             }
         });
-        Self { port, asked }
+        web
     }
 
     pub fn asked(&self) -> Vec<String> {
@@ -88,7 +124,13 @@ impl Web {
     }
 }
 
-fn answer(stream: TcpStream, root: &Path, login: Option<&str>, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn answer(
+    stream: TcpStream,
+    root: &Path,
+    login: Option<&str>,
+    log: &Mutex<Vec<String>>,
+    slow: &Slow,
+) -> std::io::Result<()> {
     let mut from = BufReader::new(stream.try_clone()?);
     let (mut request, mut said) = (String::new(), String::new());
     from.read_line(&mut request)?;
@@ -116,5 +158,10 @@ fn answer(stream: TcpStream, root: &Path, login: Option<&str>, log: &Mutex<Vec<S
     };
     let mut to = stream;
     write!(to, "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-    to.write_all(&body)
+    let half = body.len() / 2;
+    to.write_all(&body[..half])?;
+    if slow.0.0.load(Ordering::SeqCst) {
+        slow.wait(&to);
+    }
+    to.write_all(&body[half..])
 }

@@ -15,6 +15,9 @@
 mod balancer;
 mod cases;
 mod fleet;
+#[expect(dead_code, reason = "cases use its web server alone")]
+#[path = "../fetching/hosts.rs"]
+mod hosts;
 mod load;
 mod pitcrew;
 mod stack;

@@ -55,6 +55,12 @@ impl Pitcrew {
         Self(command)
     }
 
+    /// Adds to its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
     /// Starts it.
     pub fn start(mut self) -> Running {
         let shown = format!("{:?}", self.0.get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" "));

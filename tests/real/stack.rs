@@ -45,6 +45,7 @@ pub struct Stack {
     dir: TempDir,
     app_keys: String,
     ssh_keys: String,
+    source: String,
     balancer_keys: String,
     tables: String,
 }
@@ -74,6 +75,7 @@ impl Stack {
             dir,
             app_keys: String::new(),
             ssh_keys: String::new(),
+            source: "path = \"source\"".to_owned(),
             balancer_keys: String::new(),
             tables: String::new(),
         };
@@ -104,6 +106,18 @@ impl Stack {
     /// Adds lines to `[ssh]`, instead of the working key and known hosts.
     pub fn ssh(mut self, keys: &str) -> Self {
         self.ssh_keys.push_str(&format!("{keys}\n"));
+        self
+    }
+
+    /// Forgets what was added to `[ssh]`.
+    pub fn ssh_anew(mut self) -> Self {
+        self.ssh_keys.clear();
+        self
+    }
+
+    /// Sets all of `[source]`.
+    pub fn source(mut self, keys: &str) -> Self {
+        keys.clone_into(&mut self.source);
         self
     }
 
@@ -206,6 +220,32 @@ impl Stack {
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
     }
 
+    /// Puts what is committed into a bare repository, for those who fetch.
+    pub fn bare(&self, at: &Path) {
+        if !at.exists() {
+            self.git(&["init", "--quiet", "--bare", &at.display().to_string()]);
+        }
+        self.git(&["push", "--quiet", "--mirror", &at.display().to_string()]);
+        fleet::output(Command::new("git").arg("-C").arg(at).arg("update-server-info"));
+    }
+
+    /// Puts what is committed into a bare repository at this path on every server, for the login user to fetch from.
+    pub fn publish(&self, path: &str) {
+        self.publish_on(&self.servers, path);
+    }
+
+    /// The same on these servers.
+    pub fn publish_on(&self, servers: &[&Host], path: &str) {
+        let bare = self.dir().join("bare.git");
+        self.bare(&bare);
+        for host in servers {
+            let at = host.seen(path);
+            let _ = std::fs::remove_dir_all(&at);
+            fleet::output(Command::new("cp").arg("-a").arg(&bare).arg(&at));
+            host.root_sh(&format!("chown -R 1500:1500 {path}"));
+        }
+    }
+
     fn git(&self, args: &[&str]) -> String {
         let mut git = Command::new("git");
         git.arg("-C").arg(self.dir().join("source")).args([
@@ -238,7 +278,7 @@ impl Stack {
 
     /// The file as it would be written now.
     pub fn config(&self) -> String {
-        let Self { name, deploy_to, app_keys, port, .. } = self;
+        let Self { name, deploy_to, app_keys, source, port, .. } = self;
         let name = name.rsplit('/').next().unwrap_or(name);
         let current = format!("{deploy_to}/current");
         let (web_server, web) = match self.app {
@@ -261,7 +301,7 @@ impl Stack {
         };
         let mut toml = format!(
             "[app]\nname = \"{name}\"\ndeploy_to = \"{deploy_to}\"\nweb_server = \"{web_server}\"\n{app_keys}\n\
-             [source]\npath = \"source\"\n\n[ssh]\nuser = \"{}\"\nconfig_file = false\n",
+             [source]\n{source}\n\n[ssh]\nuser = \"{}\"\nconfig_file = false\n",
             fleet().user
         );
         if self.ssh_keys.is_empty() {

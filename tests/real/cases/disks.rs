@@ -25,10 +25,10 @@ pub const CASES: &[Row] = &[
 ];
 
 /// Fills the disk that a shell is in to its last block.
-const FILL: &str = "cat /dev/zero >>ballast 2>/dev/null; i=0; while test $i -lt 20; do \
+pub const FILL: &str = "cat /dev/zero >>ballast 2>/dev/null; i=0; while test $i -lt 20; do \
                     printf %5000s x >>ballast$i 2>/dev/null; i=$((i+1)); done";
 /// Takes its last inode.
-const FILL_INODES: &str = "i=0; while { true >inode$i; } 2>/dev/null; do i=$((i+1)); done";
+pub const FILL_INODES: &str = "i=0; while { true >inode$i; } 2>/dev/null; do i=$((i+1)); done";
 
 /// A stack of files alone on disks of its own, with a first release, and that release's revision.
 fn on_disks(options: &str) -> (Stack, String) {

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod capistrano;
 mod disks;
 mod failures;
 mod faults;
@@ -11,6 +12,7 @@ mod oracles;
 mod output;
 mod pushing;
 mod shells;
+mod sources;
 mod strategies;
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ const FILES: &[Need] = &[Need::Fleet, Need::Tool("git")];
 const SEPARATE: &[Need] = &[Need::Fleet, Need::Tool("git"), Need::Namespaces];
 /// Servers whose files and daemons a case may change as root.
 const ROOT: &[Need] = &[Need::Root, Need::Tool("git")];
+/// Separate servers that Capistrano deploys to.
+const CAPISTRANO: &[Need] = &[Need::Root, Need::Tool("git"), Need::Tool("cap")];
 /// The same, with Unicorn behind HAProxy.
 const ROOT_UNICORN: &[Need] = &[Need::Root, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("unicorn")];
 /// Unicorn behind HAProxy.
@@ -58,6 +62,8 @@ pub fn all() -> Vec<Case> {
         killed::CASES,
         interrupts::CASES,
         faults::CASES,
+        sources::CASES,
+        capistrano::CASES,
         disks::CASES,
         pushing::CASES,
         meddling::CASES,
