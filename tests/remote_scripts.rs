@@ -978,6 +978,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::history(&site),
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
+        calls::aside(&site, None),
         calls::takeover(&site, &owner(), &run, &run),
         calls::identity("http://127.0.0.1:1", "/nonexistent", limit),
     ];

@@ -86,9 +86,10 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         refuse_what_cannot_drain(config, &facts.members, &batches, &mut blockers);
         notices.extend(waits(config, &facts.members, &batches));
         for server in servers.iter().filter(|s| s.is_web()) {
-            let ours = facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained);
+            let own = facts.servers.get(&server.name);
+            let ours = own.is_some_and(ServerFacts::was_left_drained);
             let out = |m: &&MemberFacts| m.member == server.lb && m.admin != Admin::Ready && !ours;
-            notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m)));
+            notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
         }
     } else if strategy != Strategy::Parallel {
         notices.push(Warning::StaysInTraffic);
@@ -217,11 +218,16 @@ fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker
 }
 
 /// Says that a member was out before the run touched it: it gets the release, and stays out.
-pub fn found_out(server: &Server, member: &MemberFacts) -> Warning {
+pub fn found_out(server: &Server, member: &MemberFacts, own: Option<&ServerFacts>) -> Warning {
+    let place = match member.backend.as_str() {
+        "" => member.member.clone(),
+        backend => format!("{backend}/{}", member.member),
+    };
     Warning::FoundOut {
         of: server.name.clone(),
-        member: format!("{}/{} on {}", member.backend, member.member, member.at),
+        member: format!("{place} on {}", member.at),
         state: member.status.clone(),
+        by: own.and_then(|own| Some(own.taken_out.as_ref()?.by.clone())),
     }
 }
 

@@ -45,6 +45,7 @@ pub enum Script {
     History,
     Ask,
     Note,
+    Aside,
     Takeover,
     Identity,
 }
@@ -118,7 +119,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,
@@ -139,6 +140,7 @@ impl Script {
         Self::History,
         Self::Ask,
         Self::Note,
+        Self::Aside,
         Self::Takeover,
         Self::Identity,
     ];
@@ -166,6 +168,7 @@ impl Script {
             Self::History => "history",
             Self::Ask => "ask",
             Self::Note => "note",
+            Self::Aside => "aside",
             Self::Takeover => "takeover",
             Self::Identity => "identity",
         }
@@ -184,6 +187,7 @@ impl Script {
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
             Self::Note => shell!("lib", "note"),
+            Self::Aside => shell!("lib", "tell", "aside"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Identity => shell!("lib", "identity"),
             Self::Unlock => shell!("lib", "unlock"),
@@ -222,6 +226,7 @@ impl Call {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
             Script::History | Script::Ask | Script::Takeover | Script::Listing | Script::Identity => AfterLoss::Again,
+            Script::Aside => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }

@@ -8,7 +8,7 @@ use super::held;
 pub use super::scrub::Redactor;
 use super::state::State;
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, TakenBy, Warning};
 use crate::name::ReleaseId;
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
@@ -149,8 +149,9 @@ pub fn warning(warning: &Warning) -> String {
         Warning::BalancerDiffers { member, was, now } => {
             format!("{} was {} in its balancer before the run, and is now: {}", clean(member), clean(was), clean(now))
         }
-        Warning::FoundOut { member, state, .. } => {
-            format!("{} was {} before the run came to it, and is left so", clean(member), clean(state))
+        Warning::FoundOut { member, state, by, .. } => {
+            let by = by.as_ref().map(|by| format!("; taken out {}", taken_by(by))).unwrap_or_default();
+            format!("{} was {} before the run came to it, and is left so{by}", clean(member), clean(state))
         }
         Warning::ClockSkew { of, seconds: skew } => format!(
             "the clock of {of} is {} {} this machine's",
@@ -228,6 +229,18 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::DrainIncomplete { .. }
         | Warning::OutputDropped { .. } => false,
     }
+}
+
+/// Says who took a server out by hand, as the end of "taken out …".
+pub fn taken_by(by: &TakenBy) -> String {
+    let whose = match (by.who.trim(), by.host.trim()) {
+        ("", "") => "somebody".to_owned(),
+        (one, "") | ("", one) => clean(one),
+        (who, host) => format!("{}@{}", clean(who), clean(host)),
+    };
+    let since = Some(clean(by.since.trim())).filter(|s| !s.is_empty()).map(|s| format!(" at {s}")).unwrap_or_default();
+    let reason = by.reason.as_deref().map(|r| clean(r.trim())).filter(|r| !r.is_empty());
+    format!("by hand by {whose}{since}{}", reason.map(|r| format!(": {r}")).unwrap_or_default())
 }
 
 /// Says why a server needs a person.

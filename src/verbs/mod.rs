@@ -17,6 +17,7 @@ pub mod secrets;
 mod sending;
 pub mod stack;
 pub mod status;
+mod taken;
 pub mod unlock;
 pub mod waiting;
 

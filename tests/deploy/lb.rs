@@ -28,12 +28,13 @@ async fn a_server_goes_out_and_comes_back_by_hand() {
     let ran = stack.run(&["lb", "drain", &server(&stack, 2)]).await.expect(1);
     assert!(ran.stderr.contains("min_in_service is 1"), "{ran}");
     let ran = stack.run(&["lb", "status"]).await.expect(3);
-    assert!(ran.stdout.contains("1 of 3 in service") && ran.stdout.contains("not pitcrew"), "{ran}");
+    assert!(ran.stdout.contains("1 of 3 in service") && ran.stdout.contains("by hand by "), "{ran}");
     let value = json(&stack.run(&["lb", "status", "--json"]).await.expect(3).stdout);
     assert_eq!((&value["ok"], value["members"].as_array().unwrap().len()), (&Value::Bool(false), 3), "{value}");
     let member = value["members"].as_array().unwrap().iter().find(|m| m["server"] == first.as_str()).unwrap();
     assert_eq!((&member["admin"], &member["sessions"]), (&Value::from("maint"), &Value::from(0)), "{member}");
-    assert!(member["since"].is_u64() && member["by"].is_null(), "{member}");
+    assert!(member["since"].is_u64() && member["by"].as_str().unwrap().starts_with("by hand by "), "{member}");
+    assert_eq!(member["health"], "ok", "{member}");
     let ran = stack.run(&["lb", "restore", &first, &second]).await.expect(0);
     assert!(ran.stderr.matches("is back in service").count() == 2, "{ran}");
     stack.run(&["lb", "status"]).await.expect(0);

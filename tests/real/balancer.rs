@@ -13,6 +13,8 @@ use crate::transcript;
 
 /// The backend's name.
 pub const BACKEND: &str = "app";
+/// The backend of tunnels, where there is one.
+pub const TUNNELS: &str = "tunnels";
 
 /// A running HAProxy.
 pub struct Balancer {
@@ -55,13 +57,30 @@ impl Member {
 impl Balancer {
     /// Starts one for the members, each `(name, address, port)`.
     pub fn start(name: &str, port: u16, members: &[(&str, &str, u16)]) -> Self {
-        let host = fleet::host(fleet::BALANCER);
-        let inside = format!("/run/{name}.sock");
-        let mut config =
-            include_str!("../fleet/app/haproxy.cfg").replace("@SOCKET@", &inside).replace("@PORT@", &port.to_string());
+        let mut config = include_str!("../fleet/app/haproxy.cfg").to_owned();
         for (member, addr, port) in members {
             config.push_str(&format!("  server {member} {addr}:{port}\n"));
         }
+        Self::of(name, port, &config)
+    }
+
+    /// Starts one that keeps clients with their member by a cookie, and has a backend [`TUNNELS`] on that port of theirs.
+    pub fn sticky(name: &str, port: u16, members: &[(&str, &str, u16)], tunnels: u16) -> Self {
+        let mut config = include_str!("../fleet/app/sticky.cfg").to_owned();
+        for (backend, own) in [(BACKEND, None), (TUNNELS, Some(tunnels))] {
+            config.push_str(&format!("backend {backend}\n  cookie SRV insert indirect nocache\n"));
+            for (member, addr, port) in members {
+                let port = own.unwrap_or(*port);
+                config.push_str(&format!("  server {member} {addr}:{port} cookie {member}\n"));
+            }
+        }
+        Self::of(name, port, &config)
+    }
+
+    fn of(name: &str, port: u16, config: &str) -> Self {
+        let host = fleet::host(fleet::BALANCER);
+        let inside = format!("/run/{name}.sock");
+        let config = config.replace("@SOCKET@", &inside).replace("@PORT@", &port.to_string());
         std::fs::write(host.seen(&format!("/run/{name}.cfg")), config).expect("the balancer's /run can be written");
         host.root_sh(&format!("haproxy -D -f /run/{name}.cfg -p /run/{name}.pid"));
         let at = format!("ssh://{}{inside}", host.address());

@@ -11,6 +11,7 @@ mod oracles;
 mod output;
 mod pushing;
 mod shells;
+mod sticky;
 mod strategies;
 
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Case> {
     [
         // Those that wait the longest begin first.
         hangs::CASES,
+        sticky::CASES,
         oracles::CASES,
         strategies::CASES,
         failures::CASES,
