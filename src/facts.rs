@@ -413,6 +413,34 @@ mod tests {
     }
 
     #[test]
+    fn how_a_server_stood_before_it_was_taken_out_is_what_was_recorded_of_where_it_is_out_now() {
+        let place = |at: &str, admin| MemberFacts { at: at.into(), admin, ..MemberFacts::default() };
+        let stood = |own: &ServerFacts, now: &[MemberFacts]| {
+            before(Some(own), now).into_iter().map(|m| (m.at, m.admin, m.agent)).collect::<Vec<_>>()
+        };
+        let (ready, maint, drain) = (Admin::Ready, Admin::Maint, Admin::Drain);
+        let with_agent = MemberFacts { agent: true, ..place("a", ready) };
+        let found = vec![with_agent, place("b", drain), place("gone", ready)];
+        let recorded =
+            ServerFacts { taken_out: Some(TakenOut { found, ..TakenOut::default() }), ..ServerFacts::default() };
+        let now = [place("a", maint), place("b", maint), place("c", maint)];
+        let expected = [
+            ("a".to_owned(), ready, true),
+            ("b".to_owned(), drain, false),
+            // Nobody told pitcrew why it is out there.
+            ("c".to_owned(), maint, false),
+            ("gone".to_owned(), ready, false),
+        ];
+        assert_eq!(stood(&recorded, &now), expected);
+        // It came back there by other ways: that is how it stands.
+        assert_eq!(stood(&recorded, &[place("b", ready)])[0], ("b".to_owned(), ready, false));
+        let left = ServerFacts { behind: Some("run-1 drained".into()), ..ServerFacts::default() };
+        assert_eq!(stood(&left, &[place("a", maint)]), [("a".to_owned(), ready, true)]);
+        assert_eq!(stood(&ServerFacts::default(), &[place("a", maint)]), [("a".to_owned(), maint, false)]);
+        assert_eq!(before(None, &[place("a", maint)]), [place("a", maint)]);
+    }
+
+    #[test]
     fn a_strange_answer_names_itself() {
         for (key, value) in
             [("time", "noon"), ("current", "../../etc"), ("release", "x good y"), ("process", "-1 x"), ("age", "-3")]

@@ -15,8 +15,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use pitcrew::balancer::MemberFacts;
 use pitcrew::config::Shared;
-use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
+use pitcrew::event::TakenBy;
+use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts, TakenOut};
 use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
 use pitcrew::remote::calls::{self, Behind, Dir, Expected, Mark};
@@ -776,6 +778,47 @@ fn a_full_disk_is_called_by_its_name() {
         server.write(&format!(".pitcrew/states/{B}"), "good\n");
         server.run(&calls::switch(&site, &run(), Some(&id(A)), Some(&b))).ok();
         server.run(&calls::unlock(&site, &run())).ok();
+    });
+}
+
+#[test]
+fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
+    everywhere(|server| {
+        let site = server.site();
+        let by = TakenBy {
+            who: "it's \\ann\"".into(),
+            host: "laptop".into(),
+            since: "2026-11-26T18:00:00Z".into(),
+            reason: Some("two\nlines".into()),
+        };
+        let found = vec![MemberFacts { at: "unix:///a".into(), member: "web1".into(), ..MemberFacts::default() }];
+        let taken = TakenOut { by, found };
+        server.run(&calls::aside(&site, Some(&taken))).refused("no_site");
+        assert!(!server.root().exists(), "nothing is created where nothing was deployed");
+
+        deploy(server, None, A);
+        server.write(".pitcrew/behind", "run-0 drained\n");
+        let ran = server.run(&calls::aside(&site, Some(&taken))).ok();
+        assert_eq!(ran.value("lock"), None);
+        let facts = server.probe(&[]);
+        assert_eq!(facts.taken_out.as_ref(), Some(&taken), "{}", server.shell);
+        assert_eq!(facts.behind.as_deref(), Some("run-0"), "it still has to catch up, and is no run's to put back");
+
+        // A run that finds it out leaves the note, and one that finds it in its balancer does not.
+        server.run(&calls::lock(&site, &owner())).ok();
+        let held = server.run(&calls::aside(&site, Some(&taken))).ok();
+        assert_eq!(LockFacts::read(&held.answers).run(), "run-1", "whoever notes it hears of the run");
+        server.run(&calls::note(&site, &run(), "drain {}")).ok();
+        assert_eq!(server.probe(&[]).taken_out.as_ref(), Some(&taken));
+        server.run(&calls::note(&site, &run(), "drain {}").found_in()).ok();
+        assert_eq!(server.probe(&[]).taken_out, None);
+
+        server.run(&calls::aside(&site, Some(&taken))).ok();
+        server.run(&calls::aside(&site, None)).ok();
+        server.run(&calls::aside(&site, None)).ok();
+        assert_eq!(server.probe(&[]).taken_out, None);
+        server.write(".pitcrew/drained", "rubbish\n");
+        assert_eq!(server.probe(&[]).taken_out, None, "what cannot be read is nobody");
     });
 }
 

@@ -92,13 +92,16 @@ async fn a_run_that_fails_does_not_claim_what_somebody_else_took_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_left_out_and_a_person_put_back_is_not_put_back_again() {
-    let stack = Stack::serving(2, WebKind::Restart, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    let hook = "\n[[hooks]]\nat = \"before restore\"\non = \"each\"\nrun = 'exit 4'\n";
+    stack.fleet.write_config(&format!("{}{hook}", stack.extra)).unwrap();
+    stack.release(&Sample::good("1"));
     stack.run(&["deploy", "--serial", "--on-failure", "hold"]).await.expect(3);
+    stack.fleet.write_config(&stack.extra).unwrap();
     stack.run(&["unlock"]).await.expect(0);
     let first = server(&stack, 0);
     assert!(by(&stack, 0).await.as_str().unwrap().contains("which left it so"));
-    stack.run(&["lb", "restore", &first, "--force"]).await;
+    stack.run(&["lb", "restore", &first]).await.expect(0);
     // By somebody else, for a reason of their own.
     stack.fleet.balancers()[0].set("s1", Admin::Maint);
     assert_eq!(by(&stack, 0).await, Value::Null);

@@ -370,7 +370,7 @@ impl Stack {
     /// Fails the case unless every member is ready and up, at once.
     #[track_caller]
     pub fn assert_all_in_balancer(&self) {
-        let members: Vec<_> = self.balancers().into_iter().flat_map(Balancer::members).collect();
+        let members: Vec<_> = self.balancers().into_iter().flat_map(Balancer::all_members).collect();
         let state: Vec<_> = members.iter().map(|m| (m.name.as_str(), m.status.as_str(), m.admin)).collect();
         assert!(members.iter().all(|m| m.admin == 0 && m.status == "UP"), "every member is up: {state:?}");
     }
