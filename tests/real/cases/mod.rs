@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod by_hand;
 mod disks;
 mod failures;
 mod faults;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Case> {
         // Those that wait the longest begin first.
         hangs::CASES,
         sticky::CASES,
+        by_hand::CASES,
         oracles::CASES,
         strategies::CASES,
         failures::CASES,
