@@ -3,6 +3,8 @@
 //! Nothing here touches a server's releases or processes. A run's lock is respected, not taken: what is done here is done
 //! in the balancer, and a run that begins meanwhile finds it there. Who takes a server out is noted on that server.
 
+mod drain;
+mod restore;
 mod status;
 
 use std::sync::Mutex;
@@ -10,14 +12,14 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use super::stack::{self, Stack};
-use super::{out, rollout, taken};
-use crate::balancer::{Admin, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
+use super::{out, rollout};
+use crate::balancer::{Balancer, BalancerError, MemberFacts};
 use crate::cli::{Global, Lb};
 use crate::config::{self, Server};
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
-use crate::event::{Cause, Failure, TakenBy};
-use crate::facts::{self, Facts, LockFacts, TakenOut};
+use crate::event::{Cause, Failure};
+use crate::facts::{Facts, LockFacts, TakenOut};
 use crate::name::ServerName;
 use crate::remote::{Owner, calls};
 use crate::report::{Reporting, cause, clean::clean, held};
@@ -89,161 +91,6 @@ struct ByHand<'a> {
 }
 
 impl ByHand<'_> {
-    async fn drain(&self, names: &[String], reason: Option<&str>) -> Result<u8, Error> {
-        let (servers, facts) = self.named(names).await?;
-        let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
-        // Everything that is wrong is said before the first is taken out.
-        let (_, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
-        if let Some(error) = failed(errors) {
-            return Err(error.hint("nobody was taken out: all balancers must be told"));
-        }
-        for server in &servers {
-            // What could not be done for one is no reason to take out the next.
-            if self.stop.asked() || !self.take_out(server, &facts, reason).await? {
-                break;
-            }
-        }
-        Ok(self.end(servers.len(), 1))
-    }
-
-    /// Takes one server out. False: it was not, and why has been said.
-    async fn take_out(&self, server: &Server, facts: &Facts, reason: Option<&str>) -> Result<bool, Error> {
-        self.begin(server);
-        let own = facts.servers.get(&server.name);
-        let found = match self.balancer.facts(std::slice::from_ref(&server.lb)).await {
-            Ok(members) => Snapshot { members },
-            Err(errors) => return Ok(self.said(server, Ended::Not, &all_told(&errors))),
-        };
-        if !found.was_in() {
-            let by = own.and_then(taken::who).map(|by| format!(" (taken out {by})")).unwrap_or_default();
-            return Ok(self.said(server, Ended::Well, &format!("was out already{by}, and is left as it is")));
-        }
-        let by = TakenBy {
-            who: self.owner.who.clone(),
-            host: self.owner.host.clone(),
-            since: self.owner.since.clone(),
-            reason: reason.map(str::to_owned),
-        };
-        let record = TakenOut { by, found: facts::before(own, &found.members) };
-        self.note_out(server, &record).await?;
-        let mut last = None;
-        let mut on = |heard: Draining| {
-            if last.as_ref() != Some(&heard) {
-                match &heard {
-                    Draining::Open(open) => self.hear(server, &format!("{open} connections open")),
-                    Draining::Waiting(why) => self.hear(server, &format!("waits for others to be in service: {why}")),
-                }
-            }
-            last = Some(heard);
-        };
-        match self.balancer.drain(&server.lb, &found, &mut on, &self.stop.soft).await {
-            Ok(drained) => {
-                let text = match drained.left {
-                    Some(0) => "is out, and has no connections left".to_owned(),
-                    Some(open) => format!("is out, with {open} connections left"),
-                    None => "is out; how many connections are left is not known".to_owned(),
-                };
-                Ok(self.said(server, Ended::Well, &text))
-            }
-            Err(error) => Ok(self.not_taken_out(server, &found, own.and_then(|o| o.taken_out.as_ref()), &error).await),
-        }
-    }
-
-    /// Says where a server is whose drain failed; always false.
-    async fn not_taken_out(
-        &self,
-        server: &Server,
-        found: &Snapshot,
-        before: Option<&TakenOut>,
-        error: &BalancerError,
-    ) -> bool {
-        let (now, unknown) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
-        let was_in = found.members.iter().filter(|m| m.admin == Admin::Ready);
-        let back = was_in.clone().all(|was| now.iter().any(|n| same(n, was) && n.admin == Admin::Ready));
-        if back && unknown.is_empty() {
-            let _ = self.note(server, before).await;
-            return self.said(server, Ended::Not, &format!("{}; it is in its balancer as before", told(error)));
-        }
-        let text = format!("{}; it may be out: `pitcrew lb restore {}` puts it back", told(error), server.name);
-        self.said(server, Ended::Left, &text)
-    }
-
-    async fn restore(&self, names: &[String], force: bool) -> Result<u8, Error> {
-        let (servers, facts) = self.named(names).await?;
-        let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
-        for server in &servers {
-            let taken = facts.servers.get(&server.name).and_then(|own| own.taken_out.as_ref());
-            self.balancer.recall(taken.map(|t| t.found.as_slice()).unwrap_or_default());
-        }
-        let (members, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
-        if let (true, Some(error)) = (members.is_empty(), failed(errors)) {
-            return Err(error);
-        }
-        for server in &servers {
-            if self.stop.asked() {
-                break;
-            }
-            self.put_back(server, &facts, force).await;
-        }
-        Ok(self.end(servers.len(), 3))
-    }
-
-    /// Puts one server back as it was found by whoever took it out; in service, where nobody wrote that down.
-    async fn put_back(&self, server: &Server, facts: &Facts, force: bool) -> bool {
-        self.begin(server);
-        if !force && let Err(why) = self.healthy(server).await {
-            let text = format!("is not put back: {why}; --force puts it back all the same");
-            return self.said(server, Ended::Not, &text);
-        }
-        let own = facts.servers.get(&server.name);
-        let (now, mut errors) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
-        let mut found = Snapshot { members: facts::before(own, &now) };
-        let recorded = own.is_some_and(|own| own.taken_out.is_some());
-        if !(recorded && found.was_in()) {
-            found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
-        }
-        let stays: Vec<String> = found.members.iter().filter(|m| m.admin != Admin::Ready).map(place).collect();
-        let in_service = |m: &MemberFacts| m.admin == Admin::Ready && m.in_service;
-        let all_in = stays.is_empty() && now.iter().all(in_service) && !now.is_empty() && errors.is_empty();
-        if !all_in && !found.members.is_empty() {
-            let mut on = |text: String| self.hear(server, &text);
-            if let Err(error) = self.balancer.restore(&server.lb, &found, &mut on, &self.stop.soft).await {
-                // What could not be asked before could not be told now.
-                errors.retain(|e| e.at != error.at);
-                errors.insert(0, error);
-            }
-        }
-        if !errors.is_empty() {
-            return self.not_put_back(server, &now, &errors).await;
-        }
-        if let Err(failure) = self.note(server, None).await {
-            let why = cause::reason(&failure.cause);
-            self.hear(server, &format!("who took it out could not be removed from it: {why}"));
-        }
-        let text = match (all_in, stays.is_empty()) {
-            (true, _) => "is in service".to_owned(),
-            (false, true) => "is back in service".to_owned(),
-            (false, false) => format!(
-                "is back in service, but for {}, where it was out before; `pitcrew lb restore` once more puts it in there",
-                stays.join(", ")
-            ),
-        };
-        self.said(server, Ended::Well, &text)
-    }
-
-    /// Says where a server is whose way back failed; always false.
-    async fn not_put_back(&self, server: &Server, was: &[MemberFacts], errors: &[BalancerError]) -> bool {
-        if !self.stop.asked() {
-            return self.said(server, Ended::Left, &all_told(errors));
-        }
-        let (now, unknown) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
-        let as_before = now.iter().all(|n| was.iter().any(|w| same(w, n) && w.admin == n.admin));
-        if as_before && unknown.is_empty() {
-            return self.said(server, Ended::Not, "interrupted; it is out of its balancer as before");
-        }
-        self.said(server, Ended::Left, "interrupted on its way back; `pitcrew lb status` shows where it is")
-    }
-
     /// The stack's servers that are behind the balancer, of those wanted.
     fn behind(&self, wanted: &[ServerName]) -> Vec<&Server> {
         self.stack.config.servers.iter().filter(|s| s.is_web() && wanted.contains(&s.name)).collect()
@@ -267,26 +114,6 @@ impl ByHand<'_> {
         Ok((servers, facts))
     }
 
-    /// Notes on the server who takes it out; a run may have begun since it was asked.
-    async fn note_out(&self, server: &Server, record: &TakenOut) -> Result<(), Error> {
-        match self.note(server, Some(record)).await {
-            Ok(Some(lock)) => {
-                let locked = at_work(&server.name, &lock);
-                if locked.is_err() {
-                    let _ = self.note(server, None).await;
-                }
-                locked
-            }
-            Ok(None) => Ok(()),
-            Err(failure) => {
-                // It may be taken out since nobody reaches it.
-                let why = cause::reason(&failure.cause);
-                out::notice(&format!("{}: `lb status` will not say who took it out: {}", server.name, clean(&why)));
-                Ok(())
-            }
-        }
-    }
-
     async fn note(&self, server: &Server, record: Option<&TakenOut>) -> Result<Option<LockFacts>, Failure> {
         let call = calls::aside(&self.stack.site(), record);
         let answers = self.stack.ask(&server.name, call, &self.stop.hard).await?;
@@ -296,20 +123,6 @@ impl ByHand<'_> {
         let mut lock = LockFacts::read(&answers);
         lock.seen = machine::look(&lock.owner);
         Ok(Some(lock))
-    }
-
-    /// Asks a server for its health, as a deploy would.
-    async fn healthy(&self, server: &Server) -> Result<(), String> {
-        let Some(health) = &self.stack.config.health else {
-            out::notice(&format!("{}: there is no [health], so only the balancer judges it", server.name));
-            return Ok(());
-        };
-        match super::status::asked(self.stack, server, health, &self.stop.soft).await {
-            None => Err("it could not be asked for its health".to_owned()),
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) if self.stop.asked() => Err("interrupted".to_owned()),
-            Some(Err(why)) => Err(format!("it fails its health check: {}", clean(&why))),
-        }
     }
 
     /// Waits for something that changes nothing, or for a signal.
@@ -333,14 +146,21 @@ impl ByHand<'_> {
     /// Says what a second signal left.
     fn cut_short(&self) -> u8 {
         if let Some(server) = lock(&self.at).clone() {
+            let (status, restore) = (self.command("status", None), self.command("restore", Some(&server)));
             let detail = format!(
-                "stopped at once: it may be out of its balancer, or in part: `pitcrew lb status` shows it, \
-                 `pitcrew lb restore {server}` puts it back"
+                "stopped at once: it may be out of its balancer, or in part: {status} shows it, {restore} puts it back"
             );
             out::notice(&format!("{server}: {detail}"));
             lock(&self.done).push(Done { server, ok: false, detail, left: true });
         }
         self.end(usize::MAX, 3)
+    }
+
+    /// A command to be run next, with the flags that pick this stack again.
+    fn command(&self, what: &str, server: Option<&ServerName>) -> String {
+        let flags = Some(rollout::flags(self.global)).filter(|f| !f.is_empty()).map(|f| format!("{f} "));
+        let server = server.map(|s| format!(" {s}")).unwrap_or_default();
+        format!("`pitcrew {}lb {what}{server}`", flags.unwrap_or_default())
     }
 
     fn begin(&self, server: &Server) {
@@ -411,11 +231,6 @@ fn interrupted() -> Error {
 
 fn same(a: &MemberFacts, b: &MemberFacts) -> bool {
     (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member)
-}
-
-fn place(member: &MemberFacts) -> String {
-    let backend = if member.backend.is_empty() { String::new() } else { format!("{}/", member.backend) };
-    format!("{backend}{} on {}", member.member, member.at)
 }
 
 /// A lock held by a thread that panicked still guards whole values here.
