@@ -6,9 +6,11 @@ pub use super::cause;
 pub use super::clean::{clean, clean_lines, cut};
 use super::held;
 pub use super::scrub::Redactor;
-use super::state::State;
+use super::state::{Failed, State};
 use crate::config::Strategy;
-use crate::event::{DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, TakenBy, Warning};
+use crate::event::{
+    Cause, DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, TakenBy, Warning,
+};
 use crate::name::ReleaseId;
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
@@ -299,10 +301,14 @@ pub fn outcome(state: &State) -> String {
         Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
         Outcome::Locked => "locked by another run; nothing was changed".into(),
         Outcome::Unreachable => {
-            let mut who: Vec<&str> =
-                state.failures.iter().filter(|f| !f.is_consequence()).map(|f| f.server.as_str()).collect();
-            who.dedup();
-            format!("could not reach {}; nothing was changed", names(&who, 8))
+            let whom = |f: &Failed| match &f.failure.cause {
+                Cause::Balancer { at, .. } => format!("the balancer {}", clean(at)),
+                _ => f.server.0.clone(),
+            };
+            let mut whom: Vec<String> = state.failures.iter().filter(|f| !f.is_consequence()).map(whom).collect();
+            whom.dedup();
+            let whom: Vec<&str> = whom.iter().map(String::as_str).collect();
+            format!("could not reach {}; nothing was changed", names(&whom, 8))
         }
         Outcome::Interrupted if touched => {
             let kept = state.rolled_out().filter(|s| s.is_new()).count();

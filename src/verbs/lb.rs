@@ -15,7 +15,7 @@ use super::stack::{self, Stack};
 use super::{out, rollout};
 use crate::balancer::{Balancer, BalancerError, MemberFacts};
 use crate::cli::{Global, Lb};
-use crate::config::{self, Server};
+use crate::config::{self, Problem, Server};
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
 use crate::event::{Cause, Failure};
@@ -98,7 +98,7 @@ impl ByHand<'_> {
 
     /// The servers that were named, and what all say; nobody else may be at work on the stack.
     async fn named(&self, names: &[String]) -> Result<(Vec<&Server>, Facts), Error> {
-        let wanted = config::select::select(&self.stack.config.servers, names, &[])?;
+        let wanted = config::select::select(&self.stack.config.servers, names, &[]).map_err(unknown)?;
         let servers = self.behind(&wanted);
         if let Some(other) = wanted.iter().find(|w| !servers.iter().any(|s| s.name == **w)) {
             return Err(Error::usage(format!("{other} does not have the role \"web\", and is in no balancer")));
@@ -223,6 +223,14 @@ fn at_work(server: &ServerName, lock: &LockFacts) -> Result<(), Error> {
     let told = held::locked(&lease::held(lock));
     Err(Error { kind: Kind::Locked, ..Error::usage(format!("{server} is {told}")) }
         .hint("a run puts its servers back itself; interrupt it with Ctrl-C, or wait for its end"))
+}
+
+/// Servers that nobody knows; no flag named them.
+fn unknown(problems: Vec<Problem>) -> Error {
+    let what: Vec<&str> = problems.iter().map(|p| p.what.strip_prefix("--only: ").unwrap_or(&p.what)).collect();
+    let mut hints: Vec<&str> = problems.iter().map(|p| p.hint.as_str()).collect();
+    hints.dedup();
+    hints.into_iter().fold(Error::usage(what.join("; ")), Error::hint)
 }
 
 fn interrupted() -> Error {

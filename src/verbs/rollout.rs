@@ -258,6 +258,14 @@ fn may_pass(blocker: &Blocker) -> bool {
 pub fn balancer_blocker(error: BalancerError) -> Blocker {
     // A balancer that nobody reaches is like a server that nobody reaches: the exit code says so.
     let step = if error.unreachable { StepName::Connect } else { StepName::Drain };
+    let mut error = error;
+    if error.unreachable {
+        // What is down for good must not keep everybody from deploying.
+        let way_out =
+            "while it is down, --parallel asks no balancer; one that is gone for good is left out of the file";
+        error.hint =
+            [error.hint.as_str(), way_out].into_iter().filter(|h| !h.is_empty()).collect::<Vec<_>>().join("; ");
+    }
     Blocker { server: None, step, failure: Cause::from(error).into() }
 }
 

@@ -96,7 +96,8 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
 /// Asks a server for its health, once.
 pub async fn once(stack: &Stack, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
     let health = stack.config.health.as_ref().filter(|_| server.is_web())?;
-    let once = Health { within: health.timeout, interval: Duration::from_millis(1), successes: 1, ..health.clone() };
+    // The first attempt is whole, and there is no time for another.
+    let once = Health { within: Duration::ZERO, successes: 1, ..health.clone() };
     asked(stack, server, &once, stop).await
 }
 

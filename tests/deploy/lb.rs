@@ -99,6 +99,8 @@ async fn a_server_that_is_down_is_mended_by_the_very_walk_that_needs_it() {
     // The other way round nobody would be left.
     kill_app(&stack, 1);
     assert!(stack.fleet.balancers()[0].wait_in_service(Some(&["s1"]), Duration::from_secs(20)).await);
+    let told = stack.run(&["lb", "status"]).await.expect(3).stdout;
+    assert!(told.contains("FAILS") && told.contains("asked http://") && told.contains(" once, no answer"), "{told}");
     let ran = stack.run(&["deploy", "--serial"]).await.expect(1);
     assert!(ran.stderr.contains("would leave 0 of 2 members in service"), "{ran}");
     stack.assert_unlocked();

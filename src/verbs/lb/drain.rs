@@ -20,7 +20,7 @@ impl ByHand<'_> {
         // Everything that is wrong is said before the first is taken out.
         let (_, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
         if let Some(error) = failed(errors) {
-            return Err(error.hint("nobody was taken out: all balancers must be told"));
+            return Err(error.hint("nobody was taken out: every balancer in the file must be told"));
         }
         for server in &servers {
             // What could not be done for one is no reason to take out the next.

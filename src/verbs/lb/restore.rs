@@ -43,6 +43,10 @@ impl ByHand<'_> {
         let own = facts.servers.get(&server.name);
         let (now, mut errors) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
         let mut found = Snapshot { members: facts::before(own, &now) };
+        // A balancer that the file does not name any more is not told, and what is noted of it stays.
+        let all = found.members.len();
+        found.members.retain(|m| now.iter().any(|n| n.at == m.at) || errors.iter().any(|e| e.at == m.at));
+        let told = found.members.len() == all;
         let recorded = own.is_some_and(|own| own.taken_out.is_some());
         if !(recorded && found.was_in()) {
             found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
@@ -61,7 +65,7 @@ impl ByHand<'_> {
         if !errors.is_empty() {
             return self.not_put_back(server, &now, &errors).await;
         }
-        if let Err(failure) = self.note(server, None).await {
+        if told && let Err(failure) = self.note(server, None).await {
             let why = cause::reason(&failure.cause);
             self.hear(server, &format!("who took it out could not be removed from it: {why}"));
         }

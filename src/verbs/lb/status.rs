@@ -65,8 +65,9 @@ impl ByHand<'_> {
             }
         }
         let good = errors.is_empty() && rows.iter().all(|r| r.member.in_service);
-        let balancers: Vec<String> = errors.iter().map(|e| clean(&told(e))).collect();
+        let balancers: Vec<(String, String)> = errors.iter().map(|e| (clean(&e.to_string()), clean(&e.hint))).collect();
         if self.global.json {
+            let balancers: Vec<String> = errors.iter().map(|e| clean(&told(e))).collect();
             let value = serde_json::json!({"ok": good, "members": rows, "balancers": balancers});
             out::result(&format!("{value}\n"));
         } else if (!self.global.quiet || !good) && !rows.is_empty() {
@@ -85,7 +86,7 @@ fn row(server: &Server, member: MemberFacts, health: Option<String>, facts: &Fac
     Row { server: server.name.clone(), member, health, by, reached: found.is_some() }
 }
 
-fn text(rows: &[Row], balancers: &[String]) -> String {
+fn text(rows: &[Row], balancers: &[(String, String)]) -> String {
     let mut table =
         vec![["server", "member", "state", "status", "health", "sessions", "since", "taken out"].map(String::from)];
     let mut places: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
@@ -139,8 +140,11 @@ fn text(rows: &[Row], balancers: &[String]) -> String {
             text.push_str(&format!("{}: fails its health check: {}\n", row.server, clean(why)));
         }
     }
-    for balancer in balancers {
+    for (balancer, hint) in balancers {
         text.push_str(&format!("balancer {balancer}\n"));
+        if !hint.is_empty() {
+            text.push_str(&format!("  hint: {hint}\n"));
+        }
     }
     text
 }
