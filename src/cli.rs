@@ -120,11 +120,14 @@ pub enum Lb {
         #[command(flatten)]
         select: Select,
     },
-    /// Takes servers out, one after another, and waits for their connections to end.
+    /// Takes servers out, one after another, waits for their connections to end, and notes on them who did it.
     Drain {
         /// Which: a server, a range, a pattern, or @ROLE.
         #[arg(required = true, value_name = "SERVER|@ROLE")]
         servers: Vec<String>,
+        /// Why; whoever finds them out reads it.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Puts servers back whose own health check passes, and waits until the balancer reports them up.
     Restore {

@@ -476,6 +476,9 @@ pub enum Warning {
         member: String,
         /// Its state.
         state: String,
+        /// Who took it out, where its server knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<TakenBy>,
     },
     /// A server's clock differs from this machine's.
     ClockSkew {
@@ -565,6 +568,20 @@ pub enum Warning {
         /// A sentence.
         text: String,
     },
+}
+
+/// Who took a server out of its balancer by hand, as it stands on that server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TakenBy {
+    /// Local user's name.
+    pub who: String,
+    /// Local host's name.
+    pub host: String,
+    /// RFC 3339, UTC.
+    pub since: String,
+    /// Why, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a dead run had done to a server, as far as its journal and its balancer tell.

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::balancer::MemberFacts;
+use serde::{Deserialize, Serialize};
+
+use crate::balancer::{Admin, MemberFacts};
+use crate::event::TakenBy;
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::remote::Answer;
 
@@ -21,6 +24,42 @@ pub struct Facts {
 
 /// Ends the mark of a server that a run left behind and out of its balancer.
 pub const DRAINED: &str = " drained";
+
+/// What a server keeps of having been taken out of its balancer by hand; one line of JSON in `.pitcrew/drained`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TakenOut {
+    /// By whom.
+    #[serde(flatten)]
+    pub by: TakenBy,
+    /// How it was found in its balancers: what putting it back restores.
+    #[serde(default)]
+    pub found: Vec<MemberFacts>,
+}
+
+impl TakenOut {
+    /// Writes it as one line.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// How a server stood in its balancers before pitcrew took it out: `now`, but where it is out because of that.
+///
+/// What nobody has told pitcrew anything of stays as it is now.
+pub fn before(own: Option<&ServerFacts>, now: &[MemberFacts]) -> Vec<MemberFacts> {
+    let recorded = own.and_then(|own| own.taken_out.as_ref()).map(|taken| taken.found.as_slice()).unwrap_or_default();
+    let left = own.is_some_and(ServerFacts::was_left_drained);
+    let same = |a: &MemberFacts, b: &MemberFacts| (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member);
+    let was = |now: &MemberFacts| match recorded.iter().find(|r| same(r, now)) {
+        _ if now.admin == Admin::Ready => now.clone(),
+        Some(recorded) => recorded.clone(),
+        // Whatever speaks for it was silenced by that run.
+        None if left => MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() },
+        None => now.clone(),
+    };
+    let gone = recorded.iter().filter(|r| !now.iter().any(|n| same(n, r)));
+    now.iter().map(was).chain(gone.cloned()).collect()
+}
 
 /// What one server answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +96,8 @@ pub struct ServerFacts {
     pub processes: Vec<ProcessFacts>,
     /// An earlier run left this server behind: that run's id.
     pub behind: Option<String>,
+    /// Somebody took it out of its balancer by hand, and has not put it back with `pitcrew lb restore`.
+    pub taken_out: Option<TakenOut>,
     /// The release before the current one: what pruning spares.
     pub previous: Option<ReleaseId>,
     /// Entries of `releases/` that are no releases: nobody touches them.
@@ -213,6 +254,7 @@ impl ServerFacts {
             // Written by hand or by a later version: worth nothing, and no reason to refuse a deploy.
             "previous" => self.previous = ReleaseId::parse(value),
             "behind" => self.behind = Some(one_line(value)),
+            "drained" => self.taken_out = serde_json::from_str(value).ok(),
             "unknown" => self.unknown = number(answer)?,
             "release" => {
                 let mut words = value.splitn(3, ' ');
@@ -368,6 +410,34 @@ mod tests {
         for odd in ["", "0123", &tree.to_uppercase(), "../../../etc 1"] {
             assert_eq!(cache(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn how_a_server_stood_before_it_was_taken_out_is_what_was_recorded_of_where_it_is_out_now() {
+        let place = |at: &str, admin| MemberFacts { at: at.into(), admin, ..MemberFacts::default() };
+        let stood = |own: &ServerFacts, now: &[MemberFacts]| {
+            before(Some(own), now).into_iter().map(|m| (m.at, m.admin, m.agent)).collect::<Vec<_>>()
+        };
+        let (ready, maint, drain) = (Admin::Ready, Admin::Maint, Admin::Drain);
+        let with_agent = MemberFacts { agent: true, ..place("a", ready) };
+        let found = vec![with_agent, place("b", drain), place("gone", ready)];
+        let recorded =
+            ServerFacts { taken_out: Some(TakenOut { found, ..TakenOut::default() }), ..ServerFacts::default() };
+        let now = [place("a", maint), place("b", maint), place("c", maint)];
+        let expected = [
+            ("a".to_owned(), ready, true),
+            ("b".to_owned(), drain, false),
+            // Nobody told pitcrew why it is out there.
+            ("c".to_owned(), maint, false),
+            ("gone".to_owned(), ready, false),
+        ];
+        assert_eq!(stood(&recorded, &now), expected);
+        // It came back there by other ways: that is how it stands.
+        assert_eq!(stood(&recorded, &[place("b", ready)])[0], ("b".to_owned(), ready, false));
+        let left = ServerFacts { behind: Some("run-1 drained".into()), ..ServerFacts::default() };
+        assert_eq!(stood(&left, &[place("a", maint)]), [("a".to_owned(), ready, true)]);
+        assert_eq!(stood(&ServerFacts::default(), &[place("a", maint)]), [("a".to_owned(), maint, false)]);
+        assert_eq!(before(None, &[place("a", maint)]), [place("a", maint)]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod apps;
 use apps::{App, Mode, binary, get, is_here, load};
 use pitcrew::balancer::{Admin, Around, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
 use pitcrew::config::{BalancerAddress, BalancerKind, Least, LoadBalancer, OnDrainTimeout};
+use pitcrew::facts::{ServerFacts, TakenOut, before};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -671,6 +672,21 @@ async fn an_agent_does_not_end_a_drain() {
     assert!(shop.balancer.still_out("web1").await.unwrap());
     shop.restore("web1").await.unwrap();
     assert!(enabled("web1").await && shop.look("web1").await.in_service);
+
+    // By hand: what put it out has ended, and left a note of how it was found.
+    shop.drain("web1").await.unwrap();
+    let found = shop.found.members.iter().filter(|m| m.member == "web1").cloned().collect();
+    let taken_out = Some(TakenOut { found, ..TakenOut::default() });
+    let own = ServerFacts { taken_out, ..ServerFacts::default() };
+    let found = Snapshot { members: before(Some(&own), &[shop.look("web1").await]) };
+    shop.balancer.restore("web1", &found, &mut |_| {}, &shop.stop).await.unwrap();
+    assert!(enabled("web1").await, "it has its say again");
+    // A run that left it out has a note in no place but one that says so.
+    shop.drain("web1").await.unwrap();
+    let own = ServerFacts { behind: Some("run-1 drained".into()), ..ServerFacts::default() };
+    let found = Snapshot { members: before(Some(&own), &[shop.look("web1").await]) };
+    shop.balancer.restore("web1", &found, &mut |_| {}, &shop.stop).await.unwrap();
+    assert!(enabled("web1").await);
     agent.abort();
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use pitcrew::balancer::{Admin, MemberFacts};
 use pitcrew::config::{self, Config, OnFailure, Prepare, Strategy};
-use pitcrew::event::{Cause, Failure};
-use pitcrew::facts::{Facts, LockFacts, ReleaseFacts, ReleaseState, ServerFacts};
+use pitcrew::event::{Cause, Failure, TakenBy};
+use pitcrew::facts::{Facts, LockFacts, ReleaseFacts, ReleaseState, ServerFacts, TakenOut};
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
 use pitcrew::plan::{Plan, Verb};
@@ -69,6 +69,9 @@ struct Found {
     locked_by: Option<String>,
     #[serde(default)]
     behind: Option<String>,
+    /// Who took it out by hand.
+    #[serde(default)]
+    taken_out_by: Option<String>,
     #[serde(default = "plenty")]
     free_kb: u64,
     #[serde(default)]
@@ -140,6 +143,10 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             missing_tools: found.missing_tools.clone(),
             not_writable: found.not_writable.clone(),
             behind: found.behind.clone(),
+            taken_out: found.taken_out_by.as_ref().map(|who| TakenOut {
+                by: TakenBy { who: who.clone(), host: "laptop".into(), ..TakenBy::default() },
+                found: Vec::new(),
+            }),
             ..ServerFacts::default()
         };
         facts.servers.insert(ServerName(name.clone()), server);
@@ -296,6 +303,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                         not_writable: None,
                         locked_by: None,
                         behind: None,
+                        taken_out_by: None,
                         free_kb: plenty(),
                         clock_ahead: 0,
                     };

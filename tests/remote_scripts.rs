@@ -16,8 +16,10 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use pitcrew::balancer::MemberFacts;
 use pitcrew::config::Shared;
-use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
+use pitcrew::event::TakenBy;
+use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts, TakenOut};
 use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
 use pitcrew::remote::calls::{self, Behind, Dir, Expected, Mark};
@@ -781,6 +783,47 @@ fn a_full_disk_is_called_by_its_name() {
 }
 
 #[test]
+fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
+    everywhere(|server| {
+        let site = server.site();
+        let by = TakenBy {
+            who: "it's \\ann\"".into(),
+            host: "laptop".into(),
+            since: "2026-11-26T18:00:00Z".into(),
+            reason: Some("two\nlines".into()),
+        };
+        let found = vec![MemberFacts { at: "unix:///a".into(), member: "web1".into(), ..MemberFacts::default() }];
+        let taken = TakenOut { by, found };
+        server.run(&calls::aside(&site, Some(&taken))).refused("no_site");
+        assert!(!server.root().exists(), "nothing is created where nothing was deployed");
+
+        deploy(server, None, A);
+        server.write(".pitcrew/behind", "run-0 drained\n");
+        let ran = server.run(&calls::aside(&site, Some(&taken))).ok();
+        assert_eq!(ran.value("lock"), None);
+        let facts = server.probe(&[]);
+        assert_eq!(facts.taken_out.as_ref(), Some(&taken), "{}", server.shell);
+        assert_eq!(facts.behind.as_deref(), Some("run-0"), "it still has to catch up, and is no run's to put back");
+
+        // A run that finds it out leaves the note, and one that finds it in its balancer does not.
+        server.run(&calls::lock(&site, &owner())).ok();
+        let held = server.run(&calls::aside(&site, Some(&taken))).ok();
+        assert_eq!(LockFacts::read(&held.answers).run(), "run-1", "whoever notes it hears of the run");
+        server.run(&calls::note(&site, &run(), "drain {}")).ok();
+        assert_eq!(server.probe(&[]).taken_out.as_ref(), Some(&taken));
+        server.run(&calls::note(&site, &run(), "drain {}").found_in()).ok();
+        assert_eq!(server.probe(&[]).taken_out, None);
+
+        server.run(&calls::aside(&site, Some(&taken))).ok();
+        server.run(&calls::aside(&site, None)).ok();
+        server.run(&calls::aside(&site, None)).ok();
+        assert_eq!(server.probe(&[]).taken_out, None);
+        server.write(".pitcrew/drained", "rubbish\n");
+        assert_eq!(server.probe(&[]).taken_out, None, "what cannot be read is nobody");
+    });
+}
+
+#[test]
 fn a_noisy_profile_changes_no_answer() {
     everywhere(|server| {
         deploy(server, None, A);
@@ -998,6 +1041,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::history(&site),
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
+        calls::aside(&site, None),
         calls::takeover(&site, &owner(), &run, &run),
         calls::identity("http://127.0.0.1:1", "/nonexistent", limit),
     ];

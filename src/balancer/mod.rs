@@ -149,7 +149,25 @@ impl Balancer {
 
     /// Asks every balancer about these servers and changes nothing; reports everything that would make a drain fail.
     pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
-        each!(self, b => b.facts(lb_names).await)
+        let (members, errors) = self.survey(lb_names).await;
+        if errors.is_empty() { Ok(members) } else { Err(errors) }
+    }
+
+    /// The same, with what could be told of the others where something is wrong with some.
+    pub async fn survey(&self, lb_names: &[String]) -> (Vec<MemberFacts>, Vec<BalancerError>) {
+        each!(self, b => b.survey(lb_names).await)
+    }
+
+    /// Learns what was recorded of places that a balancer may have forgotten, before it is asked about them.
+    pub fn recall(&self, found: &[MemberFacts]) {
+        match self {
+            Self::Haproxy(_) => {}
+            #[cfg(feature = "elb")]
+            Self::Elb(b) => b.recall(found),
+            #[cfg(feature = "elb")]
+            Self::ElbClassic(b) => b.recall(found),
+            Self::Command(b) => b.recall(found),
+        }
     }
 
     /// Takes a server out of every balancer and waits until its connections have ended, or `drain_timeout`.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute, no_link};
 use super::{Running, hooks};
-use crate::balancer::{Admin, Balancer, Draining, Snapshot};
+use crate::balancer::{Admin, Balancer, Draining, MemberFacts, Snapshot};
 use crate::config::{Probe, Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
 use crate::facts::{ReleaseState, ServerFacts};
@@ -246,19 +246,20 @@ impl Running {
                     balancer.facts(std::slice::from_ref(&server.lb)).await.map_err(|all| first_of(all, place))?;
                 let mut found = Snapshot { members };
                 if self.world.facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained) {
-                    // An earlier run took it out and never put it back: this one does, once it is proven.
-                    found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
+                    // An earlier run took it out and never put it back: this one does, once it is proven. Whatever speaks for
+                    // it was silenced by that run.
+                    found.members.iter_mut().for_each(|m| (m.admin, m.agent) = (Admin::Ready, true));
                 }
                 // An operator may have taken it out since the plan was made.
                 for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
-                    let warning = found_out(server, member);
+                    let warning = self.found_out(server, member);
                     if !self.plan.notices.contains(&warning) {
                         self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
                     }
                 }
-                let words = Journal::drain(&found);
-                let noted = self.call(place, calls::note(&self.site(), &self.world.run, &words), How::default(), stop);
-                if let Err(failure) = noted.await {
+                let note = calls::note(&self.site(), &self.world.run, &Journal::drain(&found));
+                let note = if found.was_in() { note.found_in() } else { note };
+                if let Err(failure) = self.call(place, note, How::default(), stop).await {
                     if matches!(failure.cause, Cause::Refused { .. }) {
                         // The balancer has not been told anything.
                         self.note(&server.name, |r| r.drained = false);
@@ -329,19 +330,23 @@ impl Running {
         balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
     }
 
+    fn found_out(&self, server: &Server, member: &MemberFacts) -> Warning {
+        found_out(server, member, self.world.facts.servers.get(&server.name))
+    }
+
     /// Says of a server that the run never came to take out where it is by now: it may have been removed meanwhile.
     async fn tell_where(&self, server: &Server, balancer: &Balancer) {
         let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
         let all: Vec<Warning> = match asked {
             Some(Ok(members)) => {
-                members.iter().filter(|m| m.admin != Admin::Ready).map(|m| found_out(server, m)).collect()
+                members.iter().filter(|m| m.admin != Admin::Ready).map(|m| self.found_out(server, m)).collect()
             }
             Some(Err(errors)) => errors
                 .into_iter()
                 .map(|e| {
                     let state = if e.unreachable { "out of reach" } else { "not to be found" };
                     let member = e.member.map_or_else(|| e.at.clone(), |member| format!("{member} on {}", e.at));
-                    Warning::FoundOut { of: server.name.clone(), member, state: state.into() }
+                    Warning::FoundOut { of: server.name.clone(), member, state: state.into(), by: None }
                 })
                 .collect(),
             None => Vec::new(),

@@ -28,6 +28,11 @@ impl Stop {
         }
     }
 
+    /// The name of the signal that came first.
+    pub fn signal(&self) -> Option<&'static str> {
+        self.signal.get().copied()
+    }
+
     /// Tells whether a signal has come.
     pub fn asked(&self) -> bool {
         self.soft.is_cancelled()

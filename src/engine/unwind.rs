@@ -117,7 +117,9 @@ pub async fn settle(running: &Arc<Running>) {
     let mut lanes = JoinSet::new();
     for name in running.touched() {
         let record = running.record(&name);
-        let out = record.drained && !record.taken_back && !record.finished;
+        // Where somebody else had taken it out, it is out because of them.
+        let ours = running.snapshot(&name).is_some_and(|found| found.was_in());
+        let out = record.drained && !record.taken_back && !record.finished && ours;
         if !record.locked || record.marked || (record.switched.is_none() && !out) {
             continue;
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::batches::{self, Walk};
-use super::{Plan, Verb, stages};
+use super::{Plan, Verb, capacity, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
@@ -83,12 +83,13 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     refuse_what_cannot_work(&Check { config, facts, request, servers: &servers }, &mut blockers);
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
-        refuse_what_cannot_drain(config, &facts.members, &batches, &mut blockers);
+        blockers.extend(capacity::lacks(config, facts, &batches).into_iter().map(|lack| lack.blocker));
         notices.extend(waits(config, &facts.members, &batches));
         for server in servers.iter().filter(|s| s.is_web()) {
-            let ours = facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained);
+            let own = facts.servers.get(&server.name);
+            let ours = own.is_some_and(ServerFacts::was_left_drained);
             let out = |m: &&MemberFacts| m.member == server.lb && m.admin != Admin::Ready && !ours;
-            notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m)));
+            notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
         }
     } else if strategy != Strategy::Parallel {
         notices.push(Warning::StaysInTraffic);
@@ -225,11 +226,16 @@ fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker
 }
 
 /// Says that a member was out before the run touched it: it gets the release, and stays out.
-pub fn found_out(server: &Server, member: &MemberFacts) -> Warning {
+pub fn found_out(server: &Server, member: &MemberFacts, own: Option<&ServerFacts>) -> Warning {
+    let place = match member.backend.as_str() {
+        "" => member.member.clone(),
+        backend => format!("{backend}/{}", member.member),
+    };
     Warning::FoundOut {
         of: server.name.clone(),
-        member: format!("{}/{} on {}", member.backend, member.member, member.at),
+        member: format!("{place} on {}", member.at),
         state: member.status.clone(),
+        by: own.and_then(|own| Some(own.taken_out.as_ref()?.by.clone())),
     }
 }
 
@@ -389,43 +395,4 @@ fn waits(config: &Config, members: &[MemberFacts], batches: &[Vec<ServerName>]) 
     let all: Vec<u64> = batches.iter().filter(drained).map(of).collect();
     let seconds = all.iter().fold(0u64, |sum, one| sum.saturating_add(*one));
     (seconds > 0).then_some(Warning::WaitsForBalancer { seconds, batches: all.len() })
-}
-
-/// Refuses a walk that would leave a backend with fewer members in service than `min_in_service`.
-fn refuse_what_cannot_drain(
-    config: &Config,
-    members: &[MemberFacts],
-    batches: &[Vec<ServerName>],
-    blockers: &mut Vec<Blocker>,
-) {
-    let Some(balancer) = &config.balancer else { return };
-    let lb = |name: &ServerName| config.servers.iter().find(|s| s.name == *name && s.is_web()).map(|s| s.lb.as_str());
-    let mut pools: Vec<(&str, &str)> = members.iter().map(|m| (m.at.as_str(), m.backend.as_str())).collect();
-    pools.sort_unstable();
-    pools.dedup();
-    for (at, backend) in pools {
-        let pool: Vec<&MemberFacts> = members.iter().filter(|m| m.at == at && m.backend == backend).collect();
-        for batch in batches {
-            let out: Vec<&&MemberFacts> =
-                pool.iter().filter(|m| batch.iter().any(|s| lb(s) == Some(m.member.as_str()))).collect();
-            // A member that serves nobody (a first deploy) takes no capacity with it.
-            let Some(first) = out.iter().find(|m| m.in_service) else { continue };
-            let in_batch = out.iter().filter(|m| m.in_service).count();
-            let up = first.others_in_service + 1;
-            let left = up.saturating_sub(in_batch);
-            if left < balancer.min_in_service.of(first.size) {
-                let names: Vec<&str> = batch.iter().map(ServerName::as_str).collect();
-                let detail = format!(
-                    "draining {} would leave {left} of {} members in service, and min_in_service is {}",
-                    names.join(", "),
-                    first.size,
-                    balancer.min_in_service
-                );
-                let hint = "wait for the other members to be up, or deploy with --parallel, which drains nobody";
-                let cause = Cause::Balancer { at: at.into(), member: Some(backend.into()), detail, hint: hint.into() };
-                blockers.push(blocker(batch.first(), StepName::Drain, cause));
-                break;
-            }
-        }
-    }
 }

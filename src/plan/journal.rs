@@ -307,7 +307,13 @@ fn is_out(found: Option<&Snapshot>, now: &[&MemberFacts]) -> Option<bool> {
         }),
         None => true,
     };
-    (!now.is_empty()).then(|| now.iter().any(|m| was_in(m) && m.admin != Admin::Ready))
+    if now.iter().any(|m| was_in(m) && m.admin != Admin::Ready) {
+        return Some(true);
+    }
+    // A balancer that could not be asked may hold it out.
+    let told = |f: &MemberFacts| now.iter().any(|m| (&m.at, &m.backend) == (&f.at, &f.backend));
+    let all = found.is_none_or(|found| found.members.iter().all(told));
+    (all && !now.is_empty()).then_some(false)
 }
 
 /// How a server is taken to have been found where the journal's word of it cannot be read: in service.
@@ -315,7 +321,7 @@ fn as_if_ready(config: &Config, facts: &Facts, name: &ServerName) -> Snapshot {
     let lb = config.servers.iter().find(|s| s.name == *name).map(|s| s.lb.as_str());
     let mut members: Vec<MemberFacts> =
         facts.members.iter().filter(|m| Some(m.member.as_str()) == lb).cloned().collect();
-    members.iter_mut().for_each(|m| (m.admin, m.bits) = (Admin::Ready, 0));
+    members.iter_mut().for_each(|m| (m.admin, m.bits, m.agent) = (Admin::Ready, 0, true));
     Snapshot { members }
 }
 

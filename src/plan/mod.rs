@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod build;
+pub mod capacity;
 pub mod journal;
 pub mod past;
 pub mod stages;

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::{Call, Nonce, Owner, Param, Script};
 use crate::config::Shared;
-use crate::facts::ORIGIN;
-use crate::facts::ReleaseState;
+use crate::facts::{ORIGIN, ReleaseState, TakenOut};
 use crate::name::{ReleaseId, Revision, RunId};
 use crate::web::Web;
 
@@ -163,9 +162,18 @@ pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId, origin: &RunId) ->
     site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", lines)
 }
 
-/// Writes a line into the journal before something is done from elsewhere. Refuses with `lock_lost`, `no_space`, `not_writable`.
+/// Writes a line into the journal before a server is taken out of its balancer. Refuses with `lock_lost`, `no_space`,
+/// `not_writable`.
 pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
-    site.call(Script::Note).token(run).with("words", super::one_line(words))
+    site.call(Script::Note).token(run).with("words", super::one_line(words)).with("in", "no")
+}
+
+/// Notes who takes a server out of its balancer by hand; `None`: it has been put back. No lock is needed.
+///
+/// Answers who holds the lock, for [`crate::facts::LockFacts::read`], where somebody does. Refuses with `no_site`, `no_space`,
+/// `not_writable`.
+pub fn aside(site: &Site<'_>, by: Option<&TakenOut>) -> Call {
+    site.call(Script::Aside).with("record", by.map(TakenOut::line).unwrap_or_default())
 }
 
 /// Receives a gzipped tar after the head and makes it a release in state `prepared`; [`Call::packed`] makes it another format,
@@ -454,6 +462,12 @@ impl Call {
     #[must_use]
     pub fn onto(self, base: &Base<'_>) -> Self {
         self.with("base", base.tree).with("gone", base.gone.to_string()).with("size", base.size.to_string())
+    }
+
+    /// Makes a [`note`] forget who once took the server out by hand: it was found in its balancer.
+    #[must_use]
+    pub fn found_in(self) -> Self {
+        self.with("in", "yes")
     }
 
     /// Makes a [`prune`] leave the cached tree where it is.

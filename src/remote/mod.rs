@@ -46,6 +46,7 @@ pub enum Script {
     History,
     Ask,
     Note,
+    Aside,
     Takeover,
     Identity,
 }
@@ -141,6 +142,7 @@ impl Script {
         Self::History,
         Self::Ask,
         Self::Note,
+        Self::Aside,
         Self::Takeover,
         Self::Identity,
     ];
@@ -169,6 +171,7 @@ impl Script {
             Self::History => "history",
             Self::Ask => "ask",
             Self::Note => "note",
+            Self::Aside => "aside",
             Self::Takeover => "takeover",
             Self::Identity => "identity",
         }
@@ -187,6 +190,7 @@ impl Script {
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
             Self::Note => shell!("lib", "note"),
+            Self::Aside => shell!("lib", "tell", "aside"),
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Identity => shell!("lib", "identity"),
             Self::Unlock => shell!("lib", "unlock"),
@@ -225,6 +229,7 @@ impl Call {
         match self.script {
             Script::Probe | Script::Lock | Script::Unlock | Script::Prove | Script::Log => AfterLoss::Again,
             Script::History | Script::Ask | Script::Takeover | Script::Listing | Script::Identity => AfterLoss::Again,
+            Script::Aside => AfterLoss::Again,
             _ if self.text_of("token").is_some_and(|t| !t.is_empty()) => AfterLoss::Ask,
             _ => AfterLoss::Fail,
         }

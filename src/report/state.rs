@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use super::server::Server;
 use crate::event::{
-    Cause, Event, Failure, Finished, Place, Planned, RECOVER, StageName, Stamped, StepName, StepOutcome, Stuck, Warning,
+    Blocker, Cause, Event, Failure, Finished, Place, Planned, RECOVER, StageName, Stamped, StepName, StepOutcome,
+    Stuck, Warning,
 };
 use crate::lease::Standing;
 use crate::name::ServerName;
@@ -177,6 +178,11 @@ impl State {
         }
         for place in &planned.steps {
             self.entry(&place.server).expect_step(place);
+        }
+        // What is wrong with a balancer as such: nobody knows who is in it.
+        let dumb = |b: &Blocker| b.server.is_none() && matches!(b.failure.cause, Cause::Balancer { .. });
+        if planned.blockers.iter().any(dumb) {
+            self.servers.iter_mut().for_each(|server| server.in_balancer = None);
         }
         for (name, release) in &planned.previous {
             let known = planned.verb != RECOVER;

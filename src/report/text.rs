@@ -8,7 +8,9 @@ use super::held;
 pub use super::scrub::Redactor;
 use super::state::{Failed, HERE, State};
 use crate::config::Strategy;
-use crate::event::{Cause, DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, Warning};
+use crate::event::{
+    Cause, DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, TakenBy, Warning,
+};
 use crate::name::ReleaseId;
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
@@ -147,8 +149,9 @@ pub fn warning(warning: &Warning) -> String {
         Warning::BalancerDiffers { member, was, now } => {
             format!("{} was {} in its balancer before the run, and is now: {}", clean(member), clean(was), clean(now))
         }
-        Warning::FoundOut { member, state, .. } => {
-            format!("{} was {} before the run came to it, and is left so", clean(member), clean(state))
+        Warning::FoundOut { member, state, by, .. } => {
+            let by = by.as_ref().map(|by| format!("; taken out {}", taken_by(by))).unwrap_or_default();
+            format!("{} was {} before the run came to it, and is left so{by}", clean(member), clean(state))
         }
         Warning::ClockSkew { of, seconds: skew } => format!(
             "the clock of {of} is {} {} this machine's",
@@ -228,6 +231,18 @@ pub fn needs_reading(warning: &Warning) -> bool {
     }
 }
 
+/// Says who took a server out by hand, as the end of "taken out …".
+pub fn taken_by(by: &TakenBy) -> String {
+    let whose = match (by.who.trim(), by.host.trim()) {
+        ("", "") => "somebody".to_owned(),
+        (one, "") | ("", one) => clean(one),
+        (who, host) => format!("{}@{}", clean(who), clean(host)),
+    };
+    let since = Some(clean(by.since.trim())).filter(|s| !s.is_empty()).map(|s| format!(" at {s}")).unwrap_or_default();
+    let reason = by.reason.as_deref().map(|r| clean(r.trim())).filter(|r| !r.is_empty());
+    format!("by hand by {whose}{since}{}", reason.map(|r| format!(": {r}")).unwrap_or_default())
+}
+
 /// Says why a server needs a person.
 pub fn stuck(stuck: &Stuck) -> String {
     match stuck {
@@ -284,9 +299,10 @@ pub fn outcome(state: &State) -> String {
         Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
         Outcome::Locked => "locked by another run; nothing was changed".into(),
         Outcome::Unreachable => {
-            let mut who: Vec<&str> = state.failures.iter().filter(|f| !f.is_consequence()).map(unreached).collect();
-            who.dedup();
-            format!("could not reach {}; nothing was changed", names(&who, 8))
+            let mut whom: Vec<String> = state.failures.iter().filter(|f| !f.is_consequence()).map(unreached).collect();
+            whom.dedup();
+            let whom: Vec<&str> = whom.iter().map(String::as_str).collect();
+            format!("could not reach {}; nothing was changed", names(&whom, 8))
         }
         Outcome::Interrupted if touched => {
             let kept = state.rolled_out().filter(|s| s.is_new()).count();
@@ -307,11 +323,11 @@ pub fn outcome(state: &State) -> String {
 }
 
 /// Who it was that could not be reached: on this machine, a balancer or the source.
-fn unreached(failed: &Failed) -> &str {
+fn unreached(failed: &Failed) -> String {
     match &failed.failure.cause {
-        Cause::Balancer { at, .. } => at,
-        _ if failed.server.as_str() == HERE => "the source",
-        _ => failed.server.as_str(),
+        Cause::Balancer { at, .. } => format!("the balancer {}", clean(at)),
+        _ if failed.server.as_str() == HERE => "the source".to_owned(),
+        _ => failed.server.0.clone(),
     }
 }
 

@@ -1,24 +1,29 @@
 //! `pitcrew lb status|drain|restore`: the balancer by hand, for what no deploy is about.
 //!
 //! Nothing here touches a server's releases or processes. A run's lock is respected, not taken: what is done here is done
-//! in the balancer, and a run that begins meanwhile finds it there.
+//! in the balancer, and a run that begins meanwhile finds it there. Who takes a server out is noted on that server.
 
-use std::collections::BTreeMap;
+mod drain;
+mod restore;
+mod status;
 
-use futures::future::join_all;
+use std::sync::Mutex;
+
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::stack::{self, Stack};
-use super::{out, status};
-use crate::balancer::{Admin, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
-use crate::cli::{Global, Lb, Select};
-use crate::config::{self, Server};
+use super::{out, rollout};
+use crate::balancer::{Balancer, BalancerError, MemberFacts};
+use crate::cli::{Global, Lb};
+use crate::config::{self, Problem, Server};
+use crate::engine::Stop;
 use crate::error::{Error, Kind};
-use crate::facts::{DRAINED, Facts};
-use crate::lease;
+use crate::event::{Cause, Failure};
+use crate::facts::{Facts, LockFacts, TakenOut};
 use crate::name::ServerName;
-use crate::report::{cause, clean::clean, held};
+use crate::remote::{Owner, calls};
+use crate::report::{Reporting, cause, clean::clean, held};
+use crate::{lease, machine};
 
 /// Carries out what is asked of the balancer.
 ///
@@ -29,295 +34,248 @@ pub async fn run(global: &Global, what: &Lb) -> Result<u8, Error> {
     let Some(balancer) = stack.balancer.clone() else {
         return Err(Error::usage("there is no [load_balancer] in the configuration"));
     };
-    let stop = CancellationToken::new();
-    let by_hand = ByHand { global, stack: &stack, balancer: &balancer, stop: &stop };
+    let owner = stack::owner(rollout::command_line(), stack.config.timeouts.lease);
+    let stop = Stop::default();
+    // Nobody reports, but a signal must find somebody who takes back what is half done.
+    let reporting = Reporting::start(owner.run.clone(), Vec::new());
+    stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
+    let by_hand = ByHand {
+        global,
+        stack: &stack,
+        balancer: &balancer,
+        owner: &owner,
+        stop: &stop,
+        done: Mutex::default(),
+        at: Mutex::default(),
+    };
     let work = async {
         match what {
             Lb::Status { select } => by_hand.status(select).await,
-            Lb::Drain { servers } => by_hand.drain(servers).await,
+            Lb::Drain { servers, reason } => by_hand.drain(servers, reason.as_deref()).await,
             Lb::Restore { servers, force } => by_hand.restore(servers, *force).await,
         }
     };
-    // The first Ctrl-C ends the wait, which undoes what it had begun; the second ends that as well.
-    let twice = async {
-        let _ = tokio::signal::ctrl_c().await;
-        stop.cancel();
-        out::notice("interrupted; press Ctrl-C again to leave it as it is");
-        let _ = tokio::signal::ctrl_c().await;
-    };
     let end = tokio::select! {
         end = work => end,
-        () = twice => Err(Error::failed("interrupted twice; `pitcrew lb status` shows what is out")),
+        () = by_hand.second_signal() => Ok(by_hand.cut_short()),
     };
-    stack.close().await;
+    tokio::select! {
+        () = stack.close() => {}
+        () = stop.hard.cancelled() => {}
+    }
     end
 }
 
-/// One place of one server, as `lb status` shows it.
-#[derive(Debug, Serialize)]
-struct Row {
-    server: ServerName,
-    #[serde(flatten)]
-    member: MemberFacts,
-    /// Who took it out, as far as its server knows.
-    by: Option<String>,
-}
-
 /// What became of a server.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Done {
     server: ServerName,
     ok: bool,
     /// What there is to say of it.
     detail: String,
+    /// It is neither as it was nor as was asked for.
+    #[serde(skip)]
+    left: bool,
 }
 
 struct ByHand<'a> {
     global: &'a Global,
     stack: &'a Stack,
     balancer: &'a Balancer,
-    stop: &'a CancellationToken,
+    owner: &'a Owner,
+    stop: &'a Stop,
+    /// Servers that were dealt with.
+    done: Mutex<Vec<Done>>,
+    /// The one that is being dealt with.
+    at: Mutex<Option<ServerName>>,
 }
 
 impl ByHand<'_> {
-    async fn status(&self, select: &Select) -> Result<u8, Error> {
-        let wanted = self.stack.select(select)?;
-        let servers: Vec<&Server> = self.behind(&wanted);
-        let (facts, members) =
-            tokio::join!(self.stack.servers(self.stop), join_all(servers.iter().map(|s| self.facts(s))));
-        let (mut rows, mut errors) = (Vec::new(), Vec::new());
-        for (server, members) in servers.iter().zip(members) {
-            match members {
-                Ok(members) => rows.extend(members.into_iter().map(|member| {
-                    let by = (member.admin != Admin::Ready).then(|| who(&facts, &server.name)).flatten();
-                    Row { server: server.name.clone(), member, by }
-                })),
-                Err(all) => errors.extend(all.into_iter().filter(|e| !errors.contains(e)).collect::<Vec<_>>()),
-            }
-        }
-        let good = errors.is_empty() && rows.iter().all(|r| r.member.in_service);
-        let told: Vec<String> = errors.iter().map(|e| clean(&e.to_string())).collect();
-        if self.global.json {
-            let value = serde_json::json!({"ok": good, "members": rows, "balancers": told});
-            out::result(&format!("{value}\n"));
-        } else if !self.global.quiet || !good {
-            out::result(&text(&rows, &told));
-        }
-        if rows.is_empty()
-            && let Some(first) = errors.into_iter().next()
-        {
-            return Err(balancer_error(first));
-        }
-        Ok(if good { 0 } else { 3 })
-    }
-
-    async fn drain(&self, names: &[String]) -> Result<u8, Error> {
-        let servers = self.named(names).await?;
-        let mut done = Vec::new();
-        for server in servers {
-            let found = Snapshot { members: self.facts(server).await.map_err(first)? };
-            if !found.was_in() {
-                done.push(self.said(server, true, "was out already, and is left as it is"));
-                continue;
-            }
-            let mut last = None;
-            let mut on = |heard: Draining| {
-                if last.as_ref() != Some(&heard) && !self.global.quiet && !self.global.json {
-                    match &heard {
-                        Draining::Open(open) => out::notice(&format!("{}: {open} connections open", server.name)),
-                        Draining::Waiting(why) => out::notice(&format!("{}: waits: {}", server.name, clean(why))),
-                    }
-                }
-                last = Some(heard);
-            };
-            match self.balancer.drain(&server.lb, &found, &mut on, self.stop).await {
-                Ok(drained) => {
-                    let text = match drained.left {
-                        Some(0) => "is out, and has no connections left".to_owned(),
-                        Some(open) => format!("is out, with {open} connections left"),
-                        None => "is out; how many connections are left is not known".to_owned(),
-                    };
-                    done.push(self.said(server, true, &text));
-                }
-                Err(error) => {
-                    done.push(self.said(server, false, &told(&error)));
-                    // What could not be done for one is no reason to take out the next.
-                    break;
-                }
-            }
-        }
-        Ok(self.end(&done, 1))
-    }
-
-    async fn restore(&self, names: &[String], force: bool) -> Result<u8, Error> {
-        let servers = self.named(names).await?;
-        let mut done = Vec::new();
-        for server in servers {
-            if !force && let Err(why) = self.healthy(server).await {
-                let text = format!("is not put back: {why}; --force puts it back all the same");
-                done.push(self.said(server, false, &text));
-                continue;
-            }
-            let mut found = Snapshot { members: self.facts(server).await.map_err(first)? };
-            if found.members.iter().all(|m| m.admin == Admin::Ready && m.in_service) {
-                done.push(self.said(server, true, "is in service"));
-                continue;
-            }
-            found.members.iter_mut().for_each(|m| m.admin = Admin::Ready);
-            let mut on = |text: String| {
-                if !self.global.quiet && !self.global.json {
-                    out::notice(&format!("{}: {}", server.name, clean(&text)));
-                }
-            };
-            match self.balancer.restore(&server.lb, &found, &mut on, self.stop).await {
-                Ok(()) => done.push(self.said(server, true, "is back in service")),
-                Err(error) => done.push(self.said(server, false, &told(&error))),
-            }
-        }
-        Ok(self.end(&done, 3))
-    }
-
     /// The stack's servers that are behind the balancer, of those wanted.
     fn behind(&self, wanted: &[ServerName]) -> Vec<&Server> {
         self.stack.config.servers.iter().filter(|s| s.is_web() && wanted.contains(&s.name)).collect()
     }
 
-    /// The servers that were named; nobody else may be at work on the stack.
-    async fn named(&self, names: &[String]) -> Result<Vec<&Server>, Error> {
-        let wanted = config::select::select(&self.stack.config.servers, names, &[])?;
+    /// The servers that were named, and what all say; nobody else may be at work on the stack.
+    async fn named(&self, names: &[String]) -> Result<(Vec<&Server>, Facts), Error> {
+        let wanted = config::select::select(&self.stack.config.servers, names, &[]).map_err(unknown)?;
         let servers = self.behind(&wanted);
         if let Some(other) = wanted.iter().find(|w| !servers.iter().any(|s| s.name == **w)) {
             return Err(Error::usage(format!("{other} does not have the role \"web\", and is in no balancer")));
         }
         // Who cannot be reached may be the very reason; the lock is on every server of the stack.
-        let facts = self.stack.servers(self.stop).await;
+        let facts = self.unless_asked(self.stack.servers(&self.stop.soft)).await?;
         for (server, found) in &facts.servers {
-            let Some(lock) = &found.lock else { continue };
-            if lease::judge(lock).may_be_at_work() {
-                let told = held::locked(&lease::held(lock));
-                return Err(Error { kind: Kind::Locked, ..Error::usage(format!("{server} is {told}")) }
-                    .hint("a run puts its servers back itself; interrupt it with Ctrl-C, or wait for its end"));
-            }
+            found.lock.as_ref().map_or(Ok(()), |lock| at_work(server, lock))?;
         }
         if facts.servers.is_empty() && !facts.unreachable.is_empty() {
             out::notice("no server could be reached: whether a run is at work is not known");
         }
-        Ok(servers)
+        Ok((servers, facts))
     }
 
-    async fn facts(&self, server: &Server) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
-        self.balancer.facts(std::slice::from_ref(&server.lb)).await
+    async fn note(&self, server: &Server, record: Option<&TakenOut>) -> Result<Option<LockFacts>, Failure> {
+        let call = calls::aside(&self.stack.site(), record);
+        let answers = self.stack.ask(&server.name, call, &self.stop.hard).await?;
+        if !answers.iter().any(|a| a.key == "lock") {
+            return Ok(None);
+        }
+        let mut lock = LockFacts::read(&answers);
+        lock.seen = machine::look(&lock.owner);
+        Ok(Some(lock))
     }
 
-    /// Asks a server for its health, as a deploy would.
-    async fn healthy(&self, server: &Server) -> Result<(), String> {
-        let Some(health) = &self.stack.config.health else {
-            out::notice(&format!("{}: there is no [health], so only the balancer judges it", server.name));
-            return Ok(());
-        };
-        match status::asked(self.stack, server, health, self.stop).await {
-            None => Err("it could not be asked for its health".to_owned()),
-            Some(Ok(())) => Ok(()),
-            Some(Err(why)) => Err(format!("it fails its health check: {}", clean(&why))),
+    /// Waits for something that changes nothing, or for a signal.
+    async fn unless_asked<T>(&self, what: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            done = what => if self.stop.asked() { Err(interrupted()) } else { Ok(done) },
+            () = self.stop.soft.cancelled() => Err(interrupted()),
         }
     }
 
-    fn said(&self, server: &Server, ok: bool, detail: &str) -> Done {
+    async fn second_signal(&self) {
+        self.stop.soft.cancelled().await;
+        if let (Some(server), Some(signal)) = (lock(&self.at).clone(), self.stop.signal()) {
+            let text =
+                format!("{server}: interrupted by {signal}: it is left as it was found; once more stops at once");
+            out::notice(&text);
+        }
+        self.stop.hard.cancelled().await;
+    }
+
+    /// Says what a second signal left.
+    fn cut_short(&self) -> u8 {
+        if let Some(server) = lock(&self.at).clone() {
+            let (status, restore) = (self.command("status", None), self.command("restore", Some(&server)));
+            let detail = format!(
+                "stopped at once: it may be out of its balancer, or in part: {status} shows it, {restore} puts it back"
+            );
+            out::notice(&format!("{server}: {detail}"));
+            lock(&self.done).push(Done { server, ok: false, detail, left: true });
+        }
+        self.end(usize::MAX, 3)
+    }
+
+    /// A command to be run next, with the flags that pick this stack again.
+    fn command(&self, what: &str, server: Option<&ServerName>) -> String {
+        let flags = Some(rollout::flags(self.global)).filter(|f| !f.is_empty()).map(|f| format!("{f} "));
+        let server = server.map(|s| format!(" {s}")).unwrap_or_default();
+        format!("`pitcrew {}lb {what}{server}`", flags.unwrap_or_default())
+    }
+
+    fn begin(&self, server: &Server) {
+        *lock(&self.at) = Some(server.name.clone());
+    }
+
+    fn hear(&self, server: &Server, text: &str) {
+        if !self.global.quiet && !self.global.json {
+            out::notice(&format!("{}: {}", server.name, clean(text)));
+        }
+    }
+
+    /// Says what became of a server. True: all went well.
+    fn said(&self, server: &Server, ended: Ended, detail: &str) -> bool {
+        let ok = ended == Ended::Well;
+        let detail = clean(detail);
         if !self.global.json && (!ok || !self.global.quiet) {
-            out::notice(&format!("{}: {}", server.name, clean(detail)));
+            out::notice(&format!("{}: {detail}", server.name));
         }
-        Done { server: server.name.clone(), ok, detail: clean(detail) }
+        lock(&self.done).push(Done { server: server.name.clone(), ok, detail, left: ended == Ended::Left });
+        *lock(&self.at) = None;
+        ok
     }
 
-    fn end(&self, done: &[Done], bad: u8) -> u8 {
+    /// Ends the verb: `asked` servers were named, and one that is as it was is exit code `bad`.
+    fn end(&self, asked: usize, bad: u8) -> u8 {
+        let done = lock(&self.done);
+        let good = done.iter().all(|d| d.ok);
         if self.global.json {
-            out::result(&format!("{}\n", serde_json::json!({"servers": done})));
+            let ok = good && done.len() == asked;
+            out::result(&format!("{}\n", serde_json::json!({"ok": ok, "servers": *done})));
         }
-        match (self.stop.is_cancelled(), done.iter().all(|d| d.ok)) {
-            (_, true) => 0,
-            (true, false) => 130,
+        if done.iter().any(|d| d.left) {
+            return 3;
+        }
+        match (good && done.len() == asked, self.stop.asked()) {
+            (true, _) => 0,
+            (false, true) => 130,
             (false, false) => bad,
         }
     }
 }
 
-/// Who took a server out, as far as the server itself knows.
-fn who(facts: &Facts, server: &ServerName) -> Option<String> {
-    let found = facts.servers.get(server)?;
-    // A line of the journal is the time, the script, and what it changed.
-    let drained = found.journal.iter().any(|line| line.split(' ').take(4).any(|word| word == "drain"));
-    if let Some(lock) = found.lock.as_ref().filter(|_| drained) {
-        return Some(held::locked(&lease::held(lock)));
-    }
-    let behind = found.behind.as_deref()?;
-    behind.strip_suffix(DRAINED).map(|run| format!("run {}, which left it so", clean(run)))
+/// How it ended for a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// As was asked.
+    Well,
+    /// It is as it was.
+    Not,
+    /// A person must look.
+    Left,
 }
 
-fn text(rows: &[Row], balancers: &[String]) -> String {
-    let mut table =
-        vec![["server", "member", "state", "status", "sessions", "since", "taken out by"].map(String::from)];
-    let mut places: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
-    for row in rows {
-        let member = &row.member;
-        let up = usize::from(member.in_service);
-        places.insert((&member.at, &member.backend), (member.others_in_service + up, member.size));
-        let admin = match member.admin {
-            Admin::Ready => "in",
-            Admin::Drain => "drain",
-            Admin::Maint => "out",
-        };
-        table.push([
-            row.server.0.clone(),
-            place(member),
-            admin.into(),
-            clean(&member.status),
-            member.sessions.map_or("?".into(), |n| n.to_string()),
-            member.since.map_or("-".into(), held::long),
-            match (&row.by, member.admin) {
-                (_, Admin::Ready) => String::new(),
-                (Some(by), _) => by.clone(),
-                (None, _) => "not pitcrew, as far as its server knows".into(),
-            },
-        ]);
+/// Refuses where a run is at work.
+fn at_work(server: &ServerName, lock: &LockFacts) -> Result<(), Error> {
+    if !lease::judge(lock).may_be_at_work() {
+        return Ok(());
     }
-    let mut text = String::new();
-    if !rows.is_empty() {
-        let width = |column: usize| table.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..7).map(width).collect();
-        for line in &table {
-            let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            text.push_str(cells.join("  ").trim_end());
-            text.push('\n');
-        }
-    }
-    for ((at, backend), (up, all)) in places {
-        let backend = if backend.is_empty() { String::new() } else { format!("{backend} on ") };
-        text.push_str(&format!("{backend}{at}: {up} of {all} in service\n"));
-    }
-    for balancer in balancers {
-        text.push_str(&format!("balancer {balancer}\n"));
-    }
-    text
+    let told = held::locked(&lease::held(lock));
+    Err(Error { kind: Kind::Locked, ..Error::usage(format!("{server} is {told}")) }
+        .hint("a run puts its servers back itself; interrupt it with Ctrl-C, or wait for its end"))
 }
 
-fn place(member: &MemberFacts) -> String {
-    match member.backend.as_str() {
-        "" => member.member.clone(),
-        backend => format!("{backend}/{}", member.member),
-    }
+/// Servers that nobody knows; no flag named them.
+fn unknown(problems: Vec<Problem>) -> Error {
+    let what: Vec<&str> = problems.iter().map(|p| p.what.strip_prefix("--only: ").unwrap_or(&p.what)).collect();
+    let mut hints: Vec<&str> = problems.iter().map(|p| p.hint.as_str()).collect();
+    hints.dedup();
+    hints.into_iter().fold(Error::usage(what.join("; ")), Error::hint)
+}
+
+fn interrupted() -> Error {
+    Error { kind: Kind::Interrupted, ..Error::failed("interrupted; nothing was changed") }
+}
+
+fn same(a: &MemberFacts, b: &MemberFacts) -> bool {
+    (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member)
+}
+
+/// A lock held by a thread that panicked still guards whole values here.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn told(error: &BalancerError) -> String {
+    if error.stopped {
+        return "interrupted".to_owned();
+    }
     if error.hint.is_empty() { error.to_string() } else { format!("{error}; {}", error.hint) }
 }
 
-/// The first of several, as what ended the verb.
-fn first(errors: Vec<BalancerError>) -> Error {
-    errors.into_iter().next().map_or_else(|| Error::failed("the balancer said nothing"), balancer_error)
+fn all_told(errors: &[BalancerError]) -> String {
+    errors.iter().map(told).collect::<Vec<_>>().join("; also ")
 }
 
-fn balancer_error(error: BalancerError) -> Error {
-    let text = cause::reason(&error.clone().into());
-    let made = if error.unreachable { Error::unreachable(text) } else { Error::failed(text) };
-    made.hint(clean(&error.hint))
+/// All that is wrong with the balancers, as what ends the verb; unreachable where nothing else is.
+fn failed(errors: Vec<BalancerError>) -> Option<Error> {
+    let unreachable = errors.iter().all(|e| e.unreachable);
+    let mut hints: Vec<String> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    for error in errors {
+        let line = cause::reason(&Cause::from(error.clone()));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+        let hint = clean(&error.hint);
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    let text = lines.join("\n  ");
+    let made = if unreachable { Error::unreachable(text) } else { Error::failed(text) };
+    Some(hints.into_iter().fold(made, Error::hint))
 }

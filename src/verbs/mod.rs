@@ -1,6 +1,7 @@
 //! One verb a file, wiring only: flags to a request, a request to a plan, a plan to a run, its end to an exit code.
 
 pub mod ask;
+mod capacity;
 pub mod check;
 pub mod demo;
 pub mod deploy;
@@ -17,6 +18,7 @@ pub mod secrets;
 mod sending;
 pub mod stack;
 pub mod status;
+mod taken;
 pub mod unlock;
 pub mod waiting;
 

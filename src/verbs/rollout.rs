@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::out;
 use super::packing::{Building, Packing};
 use super::stack::{self, Stack};
 use super::waiting::{Waited, Waiting};
+use super::{capacity, out};
 use crate::balancer::BalancerError;
 use crate::cli::{self, Global};
 use crate::engine::fetch::Fetch;
@@ -109,8 +109,9 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     let mut plan = plan_anew(&facts, refused, &request);
     let mut held = Vec::new();
     let may_help = plan.blockers.iter().any(is_lock) && plan.blockers.iter().all(may_pass);
-    if let (Some(wait), false, true) = (wait, dry_run, may_help) {
-        let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
+    let waiting =
+        Waiting { stack: &stack, owner: &owner, wait: wait.unwrap_or_default(), stop: &stop, quiet: global.quiet };
+    if wait.is_some() && !dry_run && may_help {
         match waiting.wait(&facts).await {
             Ok(None | Some(Waited::GivenUp(..))) => {}
             Ok(Some(Waited::Taken { held: taken, waited, whose })) => {
@@ -134,6 +135,19 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     if stop.asked() {
         // What was not asked to its end, or cut short, is in nobody's way.
         plan.blockers.clear();
+    }
+    if !dry_run && plan.strategy != crate::config::Strategy::Parallel {
+        let waited = capacity::wait(&stack, &plan, &mut facts, &stop, global.quiet);
+        let waited = stop.unless_hard(waiting.meanwhile(&held, waited)).await.flatten();
+        if stop.asked() {
+            waiting.give_back(&held).await;
+            stack.close().await;
+            return Err(interrupted());
+        }
+        if let Some(waited) = waited {
+            plan = plan_anew(&facts, Vec::new(), &request);
+            notices.push(waited);
+        }
     }
     if request.verb == Verb::Rollback
         && plan.blockers.is_empty()
@@ -260,6 +274,14 @@ fn may_pass(blocker: &Blocker) -> bool {
 pub fn balancer_blocker(error: BalancerError) -> Blocker {
     // A balancer that nobody reaches is like a server that nobody reaches: the exit code says so.
     let step = if error.unreachable { StepName::Connect } else { StepName::Drain };
+    let mut error = error;
+    if error.unreachable {
+        // What is down for good must not keep everybody from deploying.
+        let way_out =
+            "while it is down, --parallel asks no balancer; one that is gone for good is left out of the file";
+        error.hint =
+            [error.hint.as_str(), way_out].into_iter().filter(|h| !h.is_empty()).collect::<Vec<_>>().join("; ");
+    }
     Blocker { server: None, step, failure: Cause::from(error).into() }
 }
 

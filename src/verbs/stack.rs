@@ -158,21 +158,18 @@ impl Stack {
         Site { deploy_to: &app.deploy_to, app: &app.name, web: &self.config.web, env: &self.env }
     }
 
-    /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused.
+    /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused; members that
+    /// others could tell of are among the facts all the same.
     pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<crate::balancer::BalancerError>) {
         let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
         let members = async {
             match &self.balancer {
-                Some(balancer) => balancer.facts(&names).await,
-                None => Ok(Vec::new()),
+                Some(balancer) => balancer.survey(&names).await,
+                None => (Vec::new(), Vec::new()),
             }
         };
-        let (mut facts, members) = tokio::join!(self.servers(stop), members);
-        let mut refused = Vec::new();
-        match members {
-            Ok(members) => facts.members = members,
-            Err(errors) => refused = errors,
-        }
+        let (mut facts, (members, refused)) = tokio::join!(self.servers(stop), members);
+        facts.members = members;
         (facts, refused)
     }
 

@@ -7,8 +7,8 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::out;
 use super::stack::{self, Stack};
+use super::{out, taken};
 use crate::balancer::{Admin, MemberFacts};
 use crate::cli::{Global, Select};
 use crate::config::{Config, Health, Probe, Server};
@@ -94,9 +94,10 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
 }
 
 /// Asks a server for its health, once.
-async fn once(stack: &Stack, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
+pub async fn once(stack: &Stack, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
     let health = stack.config.health.as_ref().filter(|_| server.is_web())?;
-    let once = Health { within: health.timeout, interval: Duration::from_millis(1), successes: 1, ..health.clone() };
+    // The first attempt is whole, and there is no time for another.
+    let once = Health { within: Duration::ZERO, successes: 1, ..health.clone() };
     asked(stack, server, &once, stop).await
 }
 
@@ -146,7 +147,9 @@ fn row(
     for member in &row.members {
         if member.admin != Admin::Ready || !member.in_service {
             let place = format!("{}/{} on {}", member.backend, member.member, member.at);
-            row.drift.push(format!("out of its balancer: {place} is {}", clean(&member.status)));
+            let by = facts.servers.get(&server.name).filter(|_| member.admin != Admin::Ready).and_then(taken::who);
+            let by = by.map(|by| format!(", taken out {by}")).unwrap_or_default();
+            row.drift.push(format!("out of its balancer: {place} is {}{by}", clean(&member.status)));
         }
     }
     let Some(found) = facts.servers.get(&server.name) else { return row };

@@ -13,6 +13,8 @@ line=${line%% *}
 [ -n "$line" ] && say previous "$line"
 first_line "$own/behind"
 [ -n "$line" ] && say behind "$line"
+first_line "$own/drained"
+[ -n "$line" ] && say drained "$line"
 
 unknown=0
 for dir in "$root"/releases/* "$root"/releases/.[!.]*; do

@@ -1,8 +1,13 @@
 //! The balancer by hand: what `lb status` tells, and what `lb drain` and `lb restore` refuse.
 
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pitcrew::balancer::Admin;
 use pitcrew::demo::{Sample, WebKind};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::stack::{Ran, Stack};
 
@@ -28,12 +33,13 @@ async fn a_server_goes_out_and_comes_back_by_hand() {
     let ran = stack.run(&["lb", "drain", &server(&stack, 2)]).await.expect(1);
     assert!(ran.stderr.contains("min_in_service is 1"), "{ran}");
     let ran = stack.run(&["lb", "status"]).await.expect(3);
-    assert!(ran.stdout.contains("1 of 3 in service") && ran.stdout.contains("not pitcrew"), "{ran}");
+    assert!(ran.stdout.contains("1 of 3 in service") && ran.stdout.contains("by hand by "), "{ran}");
     let value = json(&stack.run(&["lb", "status", "--json"]).await.expect(3).stdout);
     assert_eq!((&value["ok"], value["members"].as_array().unwrap().len()), (&Value::Bool(false), 3), "{value}");
     let member = value["members"].as_array().unwrap().iter().find(|m| m["server"] == first.as_str()).unwrap();
     assert_eq!((&member["admin"], &member["sessions"]), (&Value::from("maint"), &Value::from(0)), "{member}");
-    assert!(member["since"].is_u64() && member["by"].is_null(), "{member}");
+    assert!(member["since"].is_u64() && member["by"].as_str().unwrap().starts_with("by hand by "), "{member}");
+    assert_eq!(member["health"], "ok", "{member}");
     let ran = stack.run(&["lb", "restore", &first, &second]).await.expect(0);
     assert!(ran.stderr.matches("is back in service").count() == 2, "{ran}");
     stack.run(&["lb", "status"]).await.expect(0);
@@ -73,6 +79,56 @@ async fn the_balancer_has_the_last_word() {
     assert!(finished["next"].as_array().unwrap().contains(&Value::from("pitcrew lb status")), "{finished}");
     let warned = ran.events().into_iter().find(|e| e["warning"] == "balancer_differs").unwrap();
     assert_eq!((&warned["was"], &warned["now"]), (&Value::from("UP"), &Value::from("MAINT")), "{warned}");
+}
+
+fn kill_app(stack: &Stack, at: usize) {
+    for process in stack.fleet.processes(at) {
+        // Children go with their parents.
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_is_mended_by_the_very_walk_that_needs_it() {
+    let stack = Stack::serving(2, WebKind::Restart, "load_balancer.capacity_timeout = \"0s\"\n").await;
+    kill_app(&stack, 0);
+    assert!(stack.fleet.balancers()[0].wait_in_service(Some(&["s2"]), Duration::from_secs(20)).await);
+    stack.release(&Sample::good("1"));
+    stack.run(&["deploy", "--serial"]).await.expect(0);
+    stack.assert_all("1");
+    // The other way round nobody would be left.
+    kill_app(&stack, 1);
+    assert!(stack.fleet.balancers()[0].wait_in_service(Some(&["s1"]), Duration::from_secs(20)).await);
+    let told = stack.run(&["lb", "status"]).await.expect(3).stdout;
+    assert!(told.contains("FAILS") && told.contains("asked http://") && told.contains(" once, no answer"), "{told}");
+    let ran = stack.run(&["deploy", "--serial"]).await.expect(1);
+    assert!(ran.stderr.contains("would leave 0 of 2 members in service"), "{ran}");
+    stack.assert_unlocked();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_what_somebody_broke_and_touches_nothing_meanwhile() {
+    let extra = "load_balancer.min_in_service = 2\nload_balancer.capacity_timeout = \"1m\"\n";
+    let stack = Stack::serving(3, WebKind::Restart, extra).await;
+    kill_app(&stack, 2);
+    assert!(stack.fleet.balancers()[0].wait_in_service(Some(&["s1", "s2"]), Duration::from_secs(20)).await);
+    stack.release(&Sample::good("1"));
+    let mut child = stack.start(&["deploy", "--serial", "--json"]);
+    let (mut errors, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    while !said.contains("waiting up to 1m 00s for members to be in service: ") {
+        assert_ne!(errors.read_line(&mut said).await.unwrap(), 0, "{said}");
+    }
+    assert!(said.contains("min_in_service is 2"), "{said}");
+    stack.assert_unlocked();
+    stack.fleet.start_app(2).await.unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(0);
+    assert!(ran.stdout.contains("for members to be in service"), "{ran}");
+    stack.assert_all("1");
+
+    // What somebody took out comes back when they put it back: that is not waited for.
+    stack.fleet.balancers()[0].set("s3", Admin::Maint);
+    let ran = stack.run(&["deploy", "--serial"]).await.expect(1);
+    assert!(ran.stderr.contains("min_in_service is 2") && !ran.stderr.contains("waiting up to"), "{ran}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

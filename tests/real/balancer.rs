@@ -13,6 +13,8 @@ use crate::transcript;
 
 /// The backend's name.
 pub const BACKEND: &str = "app";
+/// The backend of tunnels, where there is one.
+pub const TUNNELS: &str = "tunnels";
 
 /// A running HAProxy.
 pub struct Balancer {
@@ -23,6 +25,7 @@ pub struct Balancer {
     host: &'static Host,
     name: String,
     socket: PathBuf,
+    backends: &'static [&'static str],
 }
 
 /// One member as HAProxy reports it.
@@ -55,17 +58,34 @@ impl Member {
 impl Balancer {
     /// Starts one for the members, each `(name, address, port)`.
     pub fn start(name: &str, port: u16, members: &[(&str, &str, u16)]) -> Self {
-        let host = fleet::host(fleet::BALANCER);
-        let inside = format!("/run/{name}.sock");
-        let mut config =
-            include_str!("../fleet/app/haproxy.cfg").replace("@SOCKET@", &inside).replace("@PORT@", &port.to_string());
+        let mut config = include_str!("../fleet/app/haproxy.cfg").to_owned();
         for (member, addr, port) in members {
             config.push_str(&format!("  server {member} {addr}:{port}\n"));
         }
+        Self::of(name, port, &config, &[BACKEND])
+    }
+
+    /// Starts one that keeps clients with their member by a cookie, and has a backend [`TUNNELS`] on that port of theirs.
+    pub fn sticky(name: &str, port: u16, members: &[(&str, &str, u16)], tunnels: u16) -> Self {
+        let mut config = include_str!("../fleet/app/sticky.cfg").to_owned();
+        for (backend, own) in [(BACKEND, None), (TUNNELS, Some(tunnels))] {
+            config.push_str(&format!("backend {backend}\n  cookie SRV insert indirect nocache\n"));
+            for (member, addr, port) in members {
+                let port = own.unwrap_or(*port);
+                config.push_str(&format!("  server {member} {addr}:{port} cookie {member}\n"));
+            }
+        }
+        Self::of(name, port, &config, &[BACKEND, TUNNELS])
+    }
+
+    fn of(name: &str, port: u16, config: &str, backends: &'static [&'static str]) -> Self {
+        let host = fleet::host(fleet::BALANCER);
+        let inside = format!("/run/{name}.sock");
+        let config = config.replace("@SOCKET@", &inside).replace("@PORT@", &port.to_string());
         std::fs::write(host.seen(&format!("/run/{name}.cfg")), config).expect("the balancer's /run can be written");
         host.root_sh(&format!("haproxy -D -f /run/{name}.cfg -p /run/{name}.pid"));
         let at = format!("ssh://{}{inside}", host.address());
-        Self { port, at, host, name: name.to_owned(), socket: host.seen(&inside) }
+        Self { port, at, host, name: name.to_owned(), socket: host.seen(&inside), backends }
     }
 
     /// `http://…` of its frontend, without the scheme.
@@ -78,14 +98,28 @@ impl Balancer {
         ask(&self.socket, line).expect("HAProxy answers")
     }
 
-    /// Its members now.
+    /// The members of its application now.
     pub fn members(&self) -> Vec<Member> {
-        members(&self.socket).expect("HAProxy answers")
+        members(&self.socket, BACKEND).expect("HAProxy answers")
+    }
+
+    /// The members of all its backends now.
+    pub fn all_members(&self) -> Vec<Member> {
+        self.backends.iter().flat_map(|backend| members(&self.socket, backend).expect("HAProxy answers")).collect()
+    }
+
+    /// Sets a member's state by hand, in every backend.
+    pub fn set(&self, member: &str, state: &str) {
+        for backend in self.backends {
+            let said = self.ask(&format!("set server {backend}/{member} state {state}"));
+            assert_eq!(said.trim(), "", "HAProxy does as it is told");
+        }
     }
 
     /// Waits until every member gets traffic.
     pub fn wait_until_all_up(&self) {
-        fleet::wait_for("every member to be up", Duration::from_secs(20), || self.members().iter().all(Member::is_in));
+        let up = || self.all_members().iter().all(Member::is_in);
+        fleet::wait_for("every member to be up", Duration::from_secs(20), up);
     }
 
     /// Reloads it: a new process takes over and knows nothing of what operators had set. `without` leaves a member out.
@@ -127,7 +161,7 @@ impl Balancer {
             let start = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
                 // A reload, a restart or a stop of HAProxy takes its socket away for a while.
-                let Ok(members) = members(&socket) else {
+                let Ok(members) = members(&socket, BACKEND) else {
                     std::thread::sleep(Duration::from_millis(50));
                     continue;
                 };
@@ -208,8 +242,8 @@ fn ask(socket: &Path, line: &str) -> std::io::Result<String> {
 }
 
 /// One question, so that status and administrative state belong together.
-fn members(socket: &Path) -> std::io::Result<Vec<Member>> {
-    let answer = ask(socket, &format!("show stat {BACKEND} 4 -1;show servers state {BACKEND}"))?;
+fn members(socket: &Path, backend: &str) -> std::io::Result<Vec<Member>> {
+    let answer = ask(socket, &format!("show stat {backend} 4 -1;show servers state {backend}"))?;
     let mut lines = answer.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
     let column = |name: &str| header.iter().position(|h| *h == name).expect("HAProxy prints the column");

@@ -1,6 +1,7 @@
-//! Steady traffic, counted: every request that does not end in a complete answer 200 has failed.
+//! Steady traffic, counted: every request that does not end in a complete answer 200 has failed; and a tunnel that stays.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +20,8 @@ use crate::transcript;
 const RATE: u64 = 40;
 /// Connections that are kept.
 const KEPT: u64 = 4;
+/// Clients that keep a connection and the balancer's cookie.
+pub const STICKY: u64 = 6;
 /// One request may take so long.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -33,7 +36,20 @@ struct Answer {
     at: f64,
     took: f64,
     kind: Kind,
-    outcome: Result<(u16, String), String>,
+    /// The member that the balancer's cookie asked for.
+    wanted: Option<String>,
+    outcome: Result<Reply, String>,
+}
+
+/// A complete answer.
+#[derive(Default)]
+struct Reply {
+    status: u16,
+    release: String,
+    /// The server that answered.
+    host: String,
+    /// The member that the client is to stay with from now on.
+    cookie: Option<String>,
 }
 
 /// How a client uses connections.
@@ -41,6 +57,7 @@ struct Answer {
 enum Kind {
     OneEach,
     Kept,
+    Sticky,
 }
 
 /// What came of the traffic.
@@ -49,11 +66,20 @@ pub struct Tally(Vec<Answer>);
 impl Load {
     /// Begins to send: as many requests with a connection each as over a few that are kept.
     pub fn start(authority: &str) -> Self {
+        Self::with(authority, 0)
+    }
+
+    /// The same, and [`STICKY`] clients that stay with the member that served them first.
+    pub fn sticky(authority: &str) -> Self {
+        Self::with(authority, STICKY)
+    }
+
+    fn with(authority: &str, sticky: u64) -> Self {
         let (authority, stop) = (authority.to_owned(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(send(authority, stopped))
+            runtime.block_on(send(authority, sticky, stopped))
         });
         Self { stop, thread }
     }
@@ -67,18 +93,22 @@ impl Load {
     }
 }
 
-async fn send(authority: String, stop: Arc<AtomicBool>) -> Vec<Answer> {
+async fn send(authority: String, sticky: u64, stop: Arc<AtomicBool>) -> Vec<Answer> {
     let (start, mut tasks) = (Instant::now(), tokio::task::JoinSet::new());
     let mut kept = tokio::task::JoinSet::new();
-    for _ in 0..KEPT {
-        kept.spawn(send_over_one(authority.clone(), Arc::clone(&stop), start));
+    for client in 0..KEPT + sticky {
+        let kind = if client < KEPT { Kind::Kept } else { Kind::Sticky };
+        kept.spawn(send_over_one(kind, authority.clone(), Arc::clone(&stop), start));
     }
     let mut tick = tokio::time::interval(Duration::from_millis(1000 / RATE));
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
         let authority = authority.clone();
         tasks.spawn(async move {
-            timed(Kind::OneEach, start, async { ask(&mut connect(&authority).await?, &authority, "/").await }).await
+            timed((Kind::OneEach, None), start, async {
+                ask(&mut connect(&authority).await?, &authority, "/", None).await
+            })
+            .await
         });
     }
     let mut answers = tasks.join_all().await;
@@ -86,23 +116,27 @@ async fn send(authority: String, stop: Arc<AtomicBool>) -> Vec<Answer> {
     answers
 }
 
-async fn send_over_one(authority: String, stop: Arc<AtomicBool>, start: Instant) -> Vec<Answer> {
+async fn send_over_one(kind: Kind, authority: String, stop: Arc<AtomicBool>, start: Instant) -> Vec<Answer> {
     let (mut answers, mut connection) = (Vec::new(), None);
+    let mut member: Option<String> = None;
     let mut tick = tokio::time::interval(Duration::from_millis(1000 * KEPT / RATE));
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
-        let answer = timed(Kind::Kept, start, async {
+        let wanted = member.clone();
+        let answer = timed((kind, wanted.clone()), start, async {
             // A balancer may close a connection between two requests; that is no failed request.
             let open = match connection.take() {
                 Some(open) if SendRequest::<Empty<Bytes>>::is_closed(&open) => connect(&authority).await?,
                 Some(open) => open,
                 None => connect(&authority).await?,
             };
-            ask(connection.insert(open), &authority, "/").await
+            ask(connection.insert(open), &authority, "/", wanted.as_deref()).await
         });
         let answer = answer.await;
-        if answer.outcome.is_err() {
-            connection = None;
+        match &answer.outcome {
+            Err(_) => connection = None,
+            Ok(Reply { cookie: Some(told), .. }) if kind == Kind::Sticky => member = Some(told.clone()),
+            Ok(_) => {}
         }
         answers.push(answer);
     }
@@ -110,13 +144,13 @@ async fn send_over_one(authority: String, stop: Arc<AtomicBool>, start: Instant)
 }
 
 async fn timed(
-    kind: Kind,
+    (kind, wanted): (Kind, Option<String>),
     start: Instant,
-    asking: impl Future<Output = Result<(u16, String), String>> + Send,
+    asking: impl Future<Output = Result<Reply, String>> + Send,
 ) -> Answer {
     let at = start.elapsed().as_secs_f64();
     let outcome = tokio::time::timeout(LIMIT, asking).await.unwrap_or_else(|_| Err("no answer in time".into()));
-    Answer { at, took: start.elapsed().as_secs_f64() - at, kind, outcome }
+    Answer { at, took: start.elapsed().as_secs_f64() - at, kind, wanted, outcome }
 }
 
 async fn connect(authority: &str) -> Result<SendRequest<Empty<Bytes>>, String> {
@@ -126,33 +160,97 @@ async fn connect(authority: &str) -> Result<SendRequest<Empty<Bytes>>, String> {
     Ok(sender)
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, authority: &str, path: &str) -> Result<(u16, String), String> {
+async fn ask(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    authority: &str,
+    path: &str,
+    member: Option<&str>,
+) -> Result<Reply, String> {
     sender.ready().await.map_err(|e| format!("connection: {e}"))?;
-    let request = Request::get(path).header("host", authority).body(Empty::new()).map_err(|e| e.to_string())?;
+    let mut request = Request::get(path).header("host", authority);
+    if let Some(member) = member {
+        request = request.header("cookie", format!("SRV={member}"));
+    }
+    let request = request.body(Empty::new()).map_err(|e| e.to_string())?;
     let answer = sender.send_request(request).await.map_err(|e| format!("request: {e}"))?;
     let status = answer.status().as_u16();
+    let set = answer.headers().get("set-cookie").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let cookie = set.strip_prefix("SRV=").and_then(|rest| rest.split(';').next()).map(str::to_owned);
     let body = answer.into_body().collect().await.map_err(|e| format!("body: {e}"))?.to_bytes();
-    let release = serde_json::from_slice::<serde_json::Value>(&body).ok();
-    Ok((status, release.and_then(|v| Some(v["release"].as_str()?.to_owned())).unwrap_or_default()))
+    let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+    let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
+    Ok(Reply { status, release: text("release"), host: text("host"), cookie })
 }
 
 /// Asks once, from outside any runtime; the release that answered, or what went wrong.
 pub fn release_of(authority: &str, path: &str) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let answer = runtime.block_on(timed(Kind::OneEach, Instant::now(), async {
-        ask(&mut connect(authority).await?, authority, path).await
+    let answer = runtime.block_on(timed((Kind::OneEach, None), Instant::now(), async {
+        ask(&mut connect(authority).await?, authority, path, None).await
     }));
-    match answer.outcome? {
-        (200, release) => Ok(release),
-        (status, release) => Err(format!("{status} from {release}")),
+    let reply = answer.outcome?;
+    if reply.status == 200 { Ok(reply.release) } else { Err(format!("{} from {}", reply.status, reply.release)) }
+}
+
+/// A connection that was upgraded and then stays open; each line that goes through it comes back.
+pub struct Tunnel {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<usize, String>>,
+}
+
+impl Tunnel {
+    /// Opens one to a member of the balancer's.
+    pub fn open(authority: &str, member: &str) -> Self {
+        let stream = std::net::TcpStream::connect(authority).expect("the balancer listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout can be set");
+        let (mut to, mut from) = (stream.try_clone().expect("a stream"), BufReader::new(stream));
+        let head = format!(
+            "GET /tunnel HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: echo\r\nCookie: SRV={member}\r\n\r\n"
+        );
+        to.write_all(head.as_bytes()).expect("the balancer reads");
+        let mut line = String::new();
+        from.read_line(&mut line).expect("the balancer answers");
+        assert!(line.starts_with("HTTP/1.1 101 "), "the upgrade was refused: {line}");
+        while line != "\r\n" {
+            line.clear();
+            assert_ne!(from.read_line(&mut line).expect("the balancer answers"), 0, "the answer broke off");
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut echoed = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let (sent, mut back) = (format!("{echoed}\n"), String::new());
+                to.write_all(sent.as_bytes()).map_err(|e| e.to_string())?;
+                from.read_line(&mut back).map_err(|e| e.to_string())?;
+                if back != sent {
+                    return Err(format!("cut after {echoed} lines"));
+                }
+                echoed += 1;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(echoed)
+        });
+        Self { stop, thread }
+    }
+
+    /// Whether it was cut.
+    pub fn is_cut(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Closes it; how many lines came back, or how it was cut.
+    pub fn close(self) -> Result<usize, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the tunnel does not panic")
     }
 }
 
 impl Answer {
     fn failure(&self) -> Option<String> {
         match &self.outcome {
-            Ok((200, _)) => None,
-            Ok((status, release)) => Some(format!("status {status} from {release:?}")),
+            Ok(Reply { status: 200, .. }) => None,
+            Ok(Reply { status, release, .. }) => Some(format!("status {status} from {release:?}")),
             Err(e) => Some(e.clone()),
         }
     }
@@ -176,12 +274,19 @@ impl Tally {
     /// Good answers of each release.
     pub fn by_release(&self) -> BTreeMap<&str, usize> {
         let mut by = BTreeMap::new();
-        for (status, release) in self.0.iter().filter_map(|a| a.outcome.as_ref().ok()) {
-            if *status == 200 {
-                *by.entry(release.as_str()).or_insert(0) += 1;
+        for reply in self.0.iter().filter_map(|a| a.outcome.as_ref().ok()) {
+            if reply.status == 200 {
+                *by.entry(reply.release.as_str()).or_insert(0) += 1;
             }
         }
         by
+    }
+
+    /// How many requests came with the balancer's cookie, and how many of them another member answered.
+    pub fn pinned(&self) -> (usize, usize) {
+        let pinned: Vec<&Answer> = self.0.iter().filter(|a| a.wanted.is_some()).collect();
+        let astray = |a: &&&Answer| a.outcome.as_ref().is_ok_and(|r| Some(&r.host) != a.wanted.as_ref());
+        (pinned.len(), pinned.iter().filter(astray).count())
     }
 
     /// Fails the case unless there was traffic and all of it was answered.

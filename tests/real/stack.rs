@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::balancer::{BACKEND, Balancer};
+use crate::balancer::{BACKEND, Balancer, TUNNELS};
 use crate::fleet::{self, Host, fleet};
 use crate::load;
 use crate::pitcrew::{Pitcrew, Ran};
 
-/// Ports of applications and balancers, one pair a case.
+/// Ports of applications, balancers and tunnels, four a case.
 static PORTS: AtomicU16 = AtomicU16::new(8100);
 
 /// What the stack runs.
@@ -29,6 +29,13 @@ pub enum App {
     Passenger,
 }
 
+/// Whether a server of tunnels stands beside the application.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tunnels {
+    None,
+    Beside,
+}
+
 /// A stack of one case.
 pub struct Stack {
     /// Unique on the fleet; also the last part of `deploy_to`.
@@ -41,6 +48,9 @@ pub struct Stack {
     pub port: u16,
     /// Its balancer.
     pub balancer: Option<Balancer>,
+    /// The other one of a pair.
+    pub partner: Option<Balancer>,
+    tunnels: Tunnels,
     app: App,
     dir: TempDir,
     app_keys: String,
@@ -58,7 +68,7 @@ impl Stack {
 
     /// A stack on these servers.
     pub fn on(app: App, servers: &[usize]) -> Self {
-        let port = PORTS.fetch_add(2, Ordering::Relaxed);
+        let port = PORTS.fetch_add(4, Ordering::Relaxed);
         let name = format!("app{port}");
         let deploy_to = if fleet().mode == "light" { format!("~/{name}") } else { format!("/srv/{name}") };
         let dir = TempDir::new_in(&fleet().dir).expect("the fleet's directory can be written");
@@ -71,6 +81,8 @@ impl Stack {
             servers: servers.iter().map(|i| fleet::host(*i)).collect(),
             port,
             balancer: None,
+            partner: None,
+            tunnels: Tunnels::None,
             app,
             dir,
             app_keys: String::new(),
@@ -95,6 +107,29 @@ impl Stack {
         let members: Vec<_> = self.servers.iter().map(|h| (h.name.as_str(), h.addr.as_str(), self.port)).collect();
         self.balancer = Some(Balancer::start(&self.name, self.port + 1, &members));
         self
+    }
+
+    /// Starts a balancer whose clients are sticky, or a pair of them, and servers of tunnels behind it.
+    pub fn sticky(mut self, pair: bool) -> Self {
+        let port = self.port + 2;
+        for host in &self.servers {
+            let script = host.seen(&format!("/tmp/tunnel-{port}.rb"));
+            std::fs::write(script, include_str!("../fleet/app/tunnel.rb")).expect("a server with a /tmp");
+            host.sh(&format!(
+                "ruby /tmp/tunnel-{port}.rb {port} >/tmp/tunnel-{port}.log 2>&1 & echo $! >/tmp/tunnel-{port}.pid"
+            ));
+        }
+        let members: Vec<_> = self.servers.iter().map(|h| (h.name.as_str(), h.addr.as_str(), self.port)).collect();
+        self.balancer = Some(Balancer::sticky(&self.name, self.port + 1, &members, port));
+        let other = format!("{}-b", self.name);
+        self.partner = pair.then(|| Balancer::sticky(&other, self.port + 3, &members, port));
+        self.tunnels = Tunnels::Beside;
+        self
+    }
+
+    /// Its balancers.
+    pub fn balancers(&self) -> Vec<&Balancer> {
+        self.balancer.iter().chain(&self.partner).collect()
     }
 
     /// Adds lines to `[app]`.
@@ -270,9 +305,7 @@ impl Stack {
     /// Deploys HEAD for the first time, and waits until the balancer gives every server traffic.
     pub fn deploy_first(&self) -> Ran {
         let ran = self.pitcrew(&["deploy", "--parallel"]).run().expect(0);
-        if let Some(balancer) = &self.balancer {
-            balancer.wait_until_all_up();
-        }
+        self.balancers().into_iter().for_each(Balancer::wait_until_all_up);
         ran
     }
 
@@ -313,10 +346,10 @@ impl Stack {
         for host in &self.servers {
             let _ = write!(toml, "\n[[servers]]\nhost = \"{}\"\nlb = \"{}\"\n", host.address(), host.name);
         }
-        if let Some(balancer) = &self.balancer {
-            let at = &balancer.at;
-            let _ =
-                write!(toml, "\n[load_balancer]\nkind = \"haproxy\"\nat = [\"{at}\"]\nbackends = [\"{BACKEND}\"]\n");
+        let at: Vec<&str> = self.balancers().into_iter().map(|b| b.at.as_str()).collect();
+        if !at.is_empty() {
+            let backends = if self.tunnels == Tunnels::Beside { vec![BACKEND, TUNNELS] } else { vec![BACKEND] };
+            let _ = write!(toml, "\n[load_balancer]\nkind = \"haproxy\"\nat = {at:?}\nbackends = {backends:?}\n");
             let _ = write!(toml, "restore_timeout = \"15s\"\n{}", self.balancer_keys);
         }
         if self.app != App::Static {
@@ -377,7 +410,7 @@ impl Stack {
     /// Fails the case unless every member is ready and up, at once.
     #[track_caller]
     pub fn assert_all_in_balancer(&self) {
-        let members = self.balancer().members();
+        let members: Vec<_> = self.balancers().into_iter().flat_map(Balancer::all_members).collect();
         let state: Vec<_> = members.iter().map(|m| (m.name.as_str(), m.status.as_str(), m.admin)).collect();
         assert!(members.iter().all(|m| m.admin == 0 && m.status == "UP"), "every member is up: {state:?}");
     }
@@ -408,6 +441,11 @@ impl Stack {
 impl Drop for Stack {
     /// Ends what the stack's web servers left running, so that cases do not slow each other down.
     fn drop(&mut self) {
+        if self.tunnels == Tunnels::Beside {
+            for host in &self.servers {
+                host.sh(&format!("kill $(cat /tmp/tunnel-{}.pid)", self.port + 2));
+            }
+        }
         let kill = format!("cat {}/shared/tmp/pids/*.pid* 2>/dev/null | xargs -r kill 2>/dev/null; :", self.deploy_to);
         if matches!(self.app, App::Unicorn | App::Puma) {
             for host in &self.servers {

@@ -421,6 +421,7 @@ fn a_member_found_out_is_not_said_to_be_in() {
             of: pitcrew::name::ServerName("web1".into()),
             member: "shop/web1".into(),
             state: "maint".into(),
+            by: None,
         },
     );
     story.stage(StageName::Rollout, 0, 3);

@@ -11,7 +11,7 @@ use pitcrew::report::json::Json;
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
 use pitcrew::report::plain::{Plain, Sink};
-use pitcrew::report::text::cause;
+use pitcrew::report::text::{self, cause};
 
 use crate::story::*;
 
@@ -284,6 +284,30 @@ fn held(owner: &BTreeMap<String, String>, standing: Standing) -> Cause {
     Cause::Locked(Box::new(Held { owner: owner.clone(), age, phase, standing: Some(standing) }))
 }
 
+fn found_out(by: Option<TakenBy>) -> Warning {
+    Warning::FoundOut { of: ServerName("web1".into()), member: "shop/web1".into(), state: "maint".into(), by }
+}
+
+fn taken_by(reason: Option<&str>) -> TakenBy {
+    let text = |text: &str| text.to_owned();
+    let since = text("2026-11-26T18:00:00Z");
+    TakenBy { who: text("ann"), host: text("laptop"), since, reason: reason.map(text) }
+}
+
+#[test]
+fn who_took_a_server_out_by_hand_is_told_as_far_as_it_is_known() {
+    let told = text::taken_by(&taken_by(Some("a new disk")));
+    assert_eq!(told, "by hand by ann@laptop at 2026-11-26T18:00:00Z: a new disk");
+    let told = text::taken_by(&taken_by(None));
+    assert_eq!(told, "by hand by ann@laptop at 2026-11-26T18:00:00Z");
+    assert_eq!(text::taken_by(&TakenBy::default()), "by hand by somebody");
+    let told = text::warning(&found_out(Some(taken_by(None))));
+    assert_eq!(
+        told,
+        "shop/web1 was maint before the run came to it, and is left so; taken out by hand by ann@laptop at 2026-11-26T18:00:00Z"
+    );
+}
+
 fn every_warning() -> Vec<Warning> {
     vec![
         Warning::SerialAdvised,
@@ -294,7 +318,8 @@ fn every_warning() -> Vec<Warning> {
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: "Installing nokogiri".into() },
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: String::new() },
         Warning::DrainIncomplete { open: 2, waited: 30.0 },
-        Warning::FoundOut { of: ServerName("web1".into()), member: "shop/web1".into(), state: "maint".into() },
+        found_out(None),
+        found_out(Some(taken_by(Some("a new disk\u{1b}[0m")))),
         Warning::ClockSkew { of: ServerName("web1".into()), seconds: 42 },
         Warning::Hook { command: "bin/notify".into(), failure: Box::new(exit(1)) },
         Warning::Prune { failure: Box::new(exit(1)) },

@@ -58,8 +58,8 @@ impl Haproxy {
         self
     }
 
-    /// Asks every instance about these servers; see [`super::Balancer::facts`].
-    pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
+    /// Asks every instance about these servers; see [`super::Balancer::survey`].
+    pub async fn survey(&self, lb_names: &[String]) -> (Vec<MemberFacts>, Vec<BalancerError>) {
         let (mut facts, mut errors) = (Vec::new(), Vec::new());
         let tables = join_all(self.nodes.iter().map(Node::inspect)).await;
         for (node, table) in self.nodes.iter().zip(tables) {
@@ -79,7 +79,7 @@ impl Haproxy {
                 }
             }
         }
-        if errors.is_empty() { Ok(facts) } else { Err(errors) }
+        (facts, errors)
     }
 
     /// Tells whether no instance sends the server traffic.

@@ -37,6 +37,7 @@ impl Haproxy {
             let steady = self.config.min_healthy_time;
             let mut back = Back {
                 node,
+                alone: self.nodes.len() == 1,
                 server: lb_name,
                 cases: Vec::new(),
                 errors: Vec::new(),
@@ -92,6 +93,8 @@ enum Turn {
 /// A server's way back into one instance.
 struct Back<'a> {
     node: &'a Node,
+    /// There is no other instance.
+    alone: bool,
     server: &'a str,
     cases: Vec<Case<'a>>,
     errors: Vec<BalancerError>,
@@ -200,7 +203,8 @@ impl<'a> Back<'a> {
         let standing = member.standing();
         if case.said != standing {
             case.said.clone_from(&standing);
-            (self.say)(format!("{backend}/{}: {standing}", self.server));
+            let at = if self.alone { String::new() } else { format!(" on {}", self.node.at()) };
+            (self.say)(format!("{backend}/{}{at}: {standing}", self.server));
         }
         match case.turn {
             Turn::Proving if member.admin() == Admin::Ready => case.turn = Turn::Returning,

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod by_hand;
 mod capistrano;
 mod disks;
 mod failures;
@@ -13,6 +14,7 @@ mod output;
 mod pushing;
 mod shells;
 mod sources;
+mod sticky;
 mod strategies;
 
 use std::time::Duration;
@@ -56,6 +58,8 @@ pub fn all() -> Vec<Case> {
     [
         // Those that wait the longest begin first.
         hangs::CASES,
+        sticky::CASES,
+        by_hand::CASES,
         oracles::CASES,
         strategies::CASES,
         failures::CASES,
