@@ -6,7 +6,7 @@ use crate::balancer::{Admin, MemberFacts};
 
 /// Bits of `srv_admin_state`. CMAINT (4, `disabled` in the configuration) is not here since alone it means nothing:
 /// FMAINT comes with it, and only FMAINT goes at `ready`.
-mod bits {
+pub mod bits {
     /// Set to maint by the socket.
     pub const FMAINT: u32 = 1;
     /// In maint since the server it tracks is.

@@ -12,6 +12,7 @@ mod output;
 mod pushing;
 mod shells;
 mod strategies;
+mod sudo;
 
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Case> {
         pushing::CASES,
         meddling::CASES,
         shells::CASES,
+        sudo::CASES,
         output::CASES,
     ]
     .into_iter()
