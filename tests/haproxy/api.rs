@@ -53,7 +53,7 @@ async fn a_rolling_restart_through_either_version_loses_no_request() {
     }
     for (release, version) in [(Release::V2_9, "v2"), (Release::V3_0, "v3"), (Release::V3_4, "v3")] {
         let (shop, api) = shop(release, three, |_| {}).await;
-        assert!(shop.found.members.iter().all(|m| m.in_service && m.others_in_service == 2 && m.status == "UP"));
+        assert!(shop.found.members.iter().all(|m| m.in_service && m.others_in_service == 2));
         let (stop, requests) = load(shop.proxy.front());
         for (app, server) in shop.apps.iter().zip(NAMES) {
             assert_eq!(shop.drain(server).await, Ok(0), "{release:?}");
@@ -143,6 +143,8 @@ async fn faults_of_the_api_are_outlived_or_told() {
         return;
     }
     let (shop, api) = shop(Release::V3_0, three, |_| {}).await;
+    let given = url(&api, Some(ApiVersion::V3));
+    let found = shop.found_at(&given.to_string());
     for (fault, detail) in [
         (Fault::NoHaproxy, "500: dial unix"),
         (Fault::Silent, "did not answer within 700ms"),
@@ -152,23 +154,53 @@ async fn faults_of_the_api_are_outlived_or_told() {
         (Fault::CutOff, "closed the connection"),
     ] {
         api.fail(fault, usize::MAX);
-        let asked = made(&behind(&[url(&api, Some(ApiVersion::V3))]), PASSWORD).unwrap().within(SOON);
+        let asked = made(&behind(std::slice::from_ref(&given)), PASSWORD).unwrap().within(SOON);
         let errors = asked.facts(&names()).await.unwrap_err();
         assert!(errors[0].detail.contains(detail), "{fault:?}: {errors:?}");
         assert!(!errors[0].detail.contains('\x1b'), "{errors:?}");
-        assert!(asked.drain("web1", &shop.found, &mut |_| {}, &shop.stop).await.is_err(), "{fault:?}");
+        let error = asked.drain("web1", &found, &mut |_| {}, &shop.stop).await.unwrap_err();
+        assert!(error.detail.contains(detail), "{fault:?}: {error:?}");
         api.mend();
         assert_eq!(shop.proxy.bits("web1").await, "0", "{fault:?}: nothing was changed");
     }
     // What passes is outlived: a reload takes HAProxy's socket away for a moment.
-    for fault in [Fault::NoHaproxy, Fault::CutOff, Fault::Silent] {
-        let asked = made(&behind(&[url(&api, Some(ApiVersion::V3))]), PASSWORD).unwrap().within(SOON);
+    for fault in [Fault::NoHaproxy, Fault::CutOff, Fault::Silent, Fault::Closes] {
+        let asked = made(&behind(std::slice::from_ref(&given)), PASSWORD).unwrap().within(SOON);
         api.fail(fault, 2);
-        asked.drain("web1", &shop.found, &mut |_| {}, &shop.stop).await.unwrap();
+        asked.drain("web1", &found, &mut |_| {}, &shop.stop).await.unwrap();
         assert_eq!(shop.proxy.bits("web1").await, "1", "{fault:?}");
         api.fail(fault, 2);
-        asked.restore("web1", &shop.found, &mut |_| {}, &shop.stop).await.unwrap();
+        asked.restore("web1", &found, &mut |_| {}, &shop.stop).await.unwrap();
         assert_eq!(shop.proxy.bits("web1").await, "0", "{fault:?}");
+    }
+    // A proxy in between that ends every connection after one answer.
+    api.fail(Fault::Closes, usize::MAX);
+    assert_eq!(shop.balancer.facts(&names()).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn an_api_whose_haproxy_is_away_for_a_moment_is_waited_for() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    for release in [Release::V2_9, Release::V3_0] {
+        let (shop, _api) = shop(release, three, |_| {}).await;
+        let Shop { mut proxy, balancer, apps, found, stop, dir } = shop;
+        proxy.kill();
+        let asked = tokio::spawn(async move {
+            let out = balancer.still_out("web1").await;
+            (out, balancer)
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.lose_state().await;
+        let (out, balancer) = asked.await.unwrap();
+        assert_eq!(out, Ok(false), "{release:?}");
+        proxy.kill();
+        let error = balancer.still_out("web1").await.unwrap_err();
+        assert!(error.unreachable && error.detail.contains("dial unix"), "{release:?}: {error:?}");
+        let error = balancer.drain("web1", &found, &mut |_| {}, &stop).await.unwrap_err();
+        assert!(error.unreachable, "{release:?}: {error:?}");
+        drop((apps, dir));
     }
 }
 
@@ -288,7 +320,7 @@ async fn a_maint_that_the_api_only_believes_in_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_comma_in_a_check_does_not_make_connections_unseen() {
+async fn a_check_whose_text_has_a_comma_is_misread_and_refused() {
     if !is_here("haproxy", "-v") {
         return;
     }
@@ -311,7 +343,8 @@ async fn a_comma_in_a_check_does_not_make_connections_unseen() {
     tokio::time::timeout(Duration::from_secs(20), said).await.unwrap();
     let api = Api::start(proxy.socket(), Release::V3_0, None).await;
     let errors = made(&behind(&[url(&api, None)]), PASSWORD).unwrap().facts(&names()).await.unwrap_err();
-    assert_eq!(errors[0].detail, "its statistics leave shop/web1 out");
+    assert!(errors[0].detail.contains("Not now") && errors[0].detail.contains("misreads"), "{errors:?}");
+    assert_eq!(errors.len(), 1, "the others can still be told");
     app.abort();
 }
 
@@ -364,4 +397,35 @@ async fn a_pair_may_be_reached_in_different_ways() {
     assert_eq!((shop.proxy.bits("web1").await, other.bits("web1").await), ("1".into(), "1".into()));
     shop.restore("web1").await.unwrap();
     assert_eq!((shop.proxy.bits("web1").await, other.bits("web1").await), ("0".into(), "0".into()));
+}
+
+#[tokio::test]
+async fn the_file_names_the_secret_and_nothing_shows_it() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let shop = Shop::open(three, |_| {}).await;
+    let api = Api::start(shop.proxy.socket(), Release::V3_0, None).await;
+    let dir = shop.dir.path();
+    let file = format!(
+        "[app]\nname = \"shop\"\ndeploy_to = \"/srv/shop\"\nweb_server = \"static\"\n[ssh]\nconfig_file = false\n\
+         [[servers]]\nhost = \"web[1-3].invalid\"\n\
+         [load_balancer]\nkind = \"haproxy\"\nat = \"http://localhost:{}\"\nbackends = \"shop\"\nuser = \"{USER}\"\n\
+         password = \"LB_PASSWORD\"\n[secrets]\nLB_PASSWORD = {{ env = \"SECRET\" }}\n",
+        api.port
+    );
+    std::fs::write(dir.join("pitcrew.toml"), file).unwrap();
+    let run = |secret: &'static str| {
+        let mut pitcrew = tokio::process::Command::new(env!("CARGO_BIN_EXE_pitcrew"));
+        pitcrew.args(["lb", "status", "-v"]).current_dir(dir).env_clear().env("HOME", dir).env("SECRET", secret);
+        pitcrew.env("PATH", std::env::var("PATH").unwrap_or_default()).stdin(std::process::Stdio::null());
+        pitcrew
+    };
+    let out = run(PASSWORD).output().await.unwrap();
+    let printed = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(printed.contains("web1") && printed.contains("UP"), "{printed}");
+    assert!(!printed.contains(PASSWORD), "{printed}");
+    let out = run("hunter2").output().await.unwrap();
+    let printed = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(printed.contains("it refuses the login: 401") && !printed.contains("hunter2"), "{printed}");
 }

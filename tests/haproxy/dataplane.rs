@@ -3,9 +3,8 @@
 //!
 //! Followed closely: `handlers/runtime_server.go` and `handlers/stats.go` (v2.9), `handlers/runtime/servers/servers.go`,
 //! `handlers/dataplane/stats/stats.go` and `adapters/adapters.go` (v3), client-native's `runtime/servers.go`,
-//! `runtime/stats.go`, `runtime/runtime_single_client.go` and `misc/bits.go`.
+//! `runtime/stats.go`, `runtime/runtime_client.go`, `runtime/runtime_single_client.go` and `misc/bits.go`.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -55,6 +54,8 @@ pub enum Fault {
     Endless,
     Redirect,
     CutOff,
+    /// Answers, and ends the connection.
+    Closes,
 }
 
 /// A running double; ends when dropped.
@@ -140,47 +141,43 @@ impl Inner {
     async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let service = service_fn(|request| {
             let inner = self.clone();
-            async move { Ok::<_, Infallible>(inner.respond(request).await) }
+            async move { inner.respond(request).await.ok_or(std::io::Error::other("cut off")) }
         });
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let path = head.uri.path_and_query().unwrap().to_string();
         let heard = format!("{} {path} {}", head.method, String::from_utf8_lossy(&body));
         self.heard.lock().unwrap().push(heard.trim_end().to_owned());
         let text = |status: u16, text: Vec<u8>| Response::builder().status(status).body(Full::from(text)).unwrap();
-        match self.next_fault() {
-            Some(Fault::Silent) => std::future::pending().await,
-            Some(Fault::Garbage) => return text(200, b"<html>\x1b[31mlogin</html>".to_vec()),
-            Some(Fault::Endless) => return text(200, vec![b' '; 40 << 20]),
+        let fault = self.next_fault();
+        let (away, closes) = (fault == Some(Fault::NoHaproxy), fault == Some(Fault::Closes));
+        match fault {
+            Some(Fault::Silent) => return std::future::pending().await,
+            Some(Fault::Garbage) => return Some(text(200, b"<html>\x1b[31mlogin</html>".to_vec())),
+            Some(Fault::Endless) => return Some(text(200, vec![b' '; 40 << 20])),
             Some(Fault::Redirect) => {
-                return Response::builder()
-                    .status(302)
-                    .header("location", "https://sso.example.com/")
-                    .body(Full::default())
-                    .unwrap();
+                let response = Response::builder().status(302).header("location", "https://sso.example.com/");
+                return Some(response.body(Full::default()).unwrap());
             }
-            Some(Fault::CutOff) => {
-                // A length that is never reached, since the body ends before.
-                return Response::builder().status(200).header("content-length", "7").body(Full::from("[")).unwrap();
-            }
-            Some(Fault::NoHaproxy) => {
-                let why = format!("dial unix {}: connect: connection refused", self.socket.display());
-                return text(500, json!({"code": 500, "message": why}).to_string().into_bytes());
-            }
-            None => {}
+            Some(Fault::CutOff) => return None,
+            Some(Fault::NoHaproxy | Fault::Closes) | None => {}
         }
         let login = head.headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
         let (status, value) = match login
             == format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}")))
         {
-            true => self.route(head.method.as_str(), &path, &body).await,
+            true => self.route(head.method.as_str(), &path, &body, away).await,
             false => (401, json!({"code": 401, "message": "missing or invalid authorization"})),
         };
-        text(status, value.to_string().into_bytes())
+        let mut response = text(status, value.to_string().into_bytes());
+        if closes {
+            response.headers_mut().insert("connection", hyper::header::HeaderValue::from_static("close"));
+        }
+        Some(response)
     }
 
     fn next_fault(&self) -> Option<Fault> {
@@ -190,7 +187,9 @@ impl Inner {
         Some(what)
     }
 
-    async fn route(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    async fn route(&self, method: &str, path: &str, body: &[u8], away: bool) -> Answer {
+        let haproxy =
+            Haproxy { socket: if away { Path::new("/nonexistent") } else { &self.socket }, release: self.release };
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let parameter =
             |name: &str| query.split('&').find_map(|p| p.strip_prefix(&format!("{name}=")).map(str::to_owned));
@@ -200,31 +199,39 @@ impl Inner {
         match (method, &words[..], self.release) {
             ("GET", ["info"], _) => (200, json!({"api": {"version": format!("{:?}", self.release)}})),
             ("GET", ["services", "haproxy", "stats", "native"], _) => {
-                self.stats(parameter("type"), parameter("parent"), parameter("name")).await
+                haproxy.stats(parameter("type"), parameter("parent"), parameter("name")).await
             }
             ("GET", ["services", "haproxy", "runtime", "servers"], Release::V2_9) => {
-                self.servers(&parameter("backend").unwrap()).await
+                haproxy.servers(&parameter("backend").unwrap()).await
             }
             (
                 "GET",
                 ["services", "haproxy", "runtime", "backends", backend, "servers"],
                 Release::V3_0 | Release::V3_4,
-            ) => self.servers(backend).await,
+            ) => haproxy.servers(backend).await,
             ("PUT", ["services", "haproxy", "runtime", "servers", name], Release::V2_9) => {
-                self.replace(&parameter("backend").unwrap(), name, body).await
+                haproxy.replace(&parameter("backend").unwrap(), name, body).await
             }
             (
                 "PUT",
                 ["services", "haproxy", "runtime", "backends", backend, "servers", name],
                 Release::V3_0 | Release::V3_4,
-            ) => self.replace(backend, name, body).await,
+            ) => haproxy.replace(backend, name, body).await,
             _ => unknown(),
         }
     }
+}
 
+/// client-native's client.
+struct Haproxy<'a> {
+    socket: &'a Path,
+    release: Release,
+}
+
+impl Haproxy<'_> {
     /// `ExecuteWithResponse`: one command, errors told by their severity.
     async fn execute(&self, command: &str) -> Result<String, String> {
-        let mut wire = UnixStream::connect(&self.socket).await.map_err(|e| format!("dial unix: {e} [{command}]"))?;
+        let mut wire = UnixStream::connect(self.socket).await.map_err(|e| format!("dial unix: {e} [{command}]"))?;
         wire.write_all(format!("set severity-output number;{command}\n").as_bytes())
             .await
             .map_err(|e| e.to_string())?;
@@ -247,16 +254,16 @@ impl Inner {
                     .map(|l| self.server(l))
                     .collect(),
             ),
-            // `HandleContainerGetError`: no error of the configuration's, so it is an internal one.
-            Err(message) => (500, json!({"code": 500, "message": message})),
+            // The error is dropped, whatever it was: no list, which v2 makes an empty one.
+            Err(_) if self.release == Release::V2_9 => (200, json!([])),
+            Err(_) => (404, json!({"code": 404, "message": format!("no data for {backend}: not found")})),
         }
     }
 
     async fn find(&self, backend: &str, name: &str) -> Result<Value, Answer> {
-        let text = self.execute(&format!("show servers state {backend}")).await;
-        let text = text.map_err(|message| (500, json!({"code": 500, "message": message})))?;
+        let text = self.execute(&format!("show servers state {backend}")).await.unwrap_or_default();
         let line = text.lines().skip(1).find(|l| l.split(' ').nth(3) == Some(name));
-        let message = format!("server state for {backend}/{name}: not found");
+        let message = format!("no data for {backend}/{name}: not found");
         line.map(|l| self.server(l)).ok_or_else(|| (404, json!({"code": 404, "message": message})))
     }
 
@@ -302,6 +309,7 @@ impl Inner {
         for (field, word) in [("operational_state", "health"), ("admin_state", "state")] {
             let Some(value) = wanted[field].as_str().filter(|v| Some(*v) != found[field].as_str()) else { continue };
             if let Err(message) = self.execute(&format!("set server {backend}/{name} {word} {value}")).await {
+                let message = format!("{} {message}", self.socket.display());
                 return (500, json!({"code": 500, "message": message}));
             }
         }

@@ -76,9 +76,14 @@ impl Proxy {
     }
 
     async fn ready(&mut self) {
-        let (socket, front) = (self.socket(), self.front());
+        let mut sockets = vec![self.socket(), self.front()];
+        sockets.extend(self.master.then(|| self.master_socket()));
+        let refused = async || {
+            let connected = sockets.iter().map(UnixStream::connect);
+            futures::future::join_all(connected).await.iter().any(Result::is_err)
+        };
         let up = async {
-            while UnixStream::connect(&socket).await.is_err() || UnixStream::connect(&front).await.is_err() {
+            while refused().await {
                 let log = self.dir.join(format!("{}.log", self.name));
                 assert!(self.child.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(log).unwrap());
                 sleep(Duration::from_millis(20)).await;

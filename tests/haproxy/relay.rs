@@ -32,7 +32,7 @@ fn made(sshd: &Sshd, config: &LoadBalancer) -> Balancer {
 
 /// A directory of programs for a login that has nothing else.
 fn programs(dir: &Path, names: &[&str]) -> String {
-    let path = dir.join(names.join("-"));
+    let path = dir.join(format!("programs-{}", names.join("-")));
     std::fs::create_dir(&path).unwrap();
     for name in ["sh", "id", "ls", "tr", "cut", "grep"].iter().chain(names) {
         symlink(binary(name), path.join(name)).unwrap();

@@ -48,6 +48,8 @@ pub struct Member {
     pub check_status: String,
     /// `check_code` and `last_chk`, for people.
     pub check_detail: String,
+    /// What follows the text of its check could not be told from it, and is left out.
+    pub misread: bool,
     /// `check_rise`; empty in maint.
     pub rise: Option<u64>,
     /// `check_fall`; empty in maint.

@@ -129,8 +129,10 @@ impl Node {
     /// Says all there is to know about a server of a reading.
     pub fn facts(&self, table: &Table, backend: &str, server: &str) -> Result<MemberFacts, BalancerError> {
         let member = self.member(table, backend, server)?;
-        if member.agent_enabled() && matches!(self.way, Way::Api(_)) {
-            return Err(self.error(backend, server, format!("it {}", api::AGENT), api::SOCKET_HINT));
+        if let Way::Api(_) = self.way
+            && let Some(why) = api::hindrance(member)
+        {
+            return Err(self.error(backend, server, why, api::SOCKET_HINT));
         }
         Ok(MemberFacts {
             at: self.at().to_owned(),

@@ -88,20 +88,19 @@ impl Deaf {
         Self { status, message: cut(&said) }
     }
 
-    /// Tells whether HAProxy knows no such backend; the API has no status of its own for that.
-    pub fn no_backend(&self) -> bool {
-        self.message.contains("Can't find backend") || self.message.contains("No such backend")
+    /// Tells whether HAProxy said nothing of what was asked for: it is not there, or HAProxy is not.
+    pub fn no_data(&self) -> bool {
+        self.status == 404 && self.message.starts_with("no data for")
     }
 
     /// Tells whether asking again would help: HAProxy behind the API may be on its way back.
     pub fn may_pass(&self) -> bool {
-        matches!(self.status, 429 | 500..=599) && !self.no_backend() && !self.refused_by_haproxy()
+        self.no_data() || matches!(self.status, 429 | 500..=599) && !self.refused_by_haproxy()
     }
 
     /// Tells whether HAProxy itself refused a command: its texts come with a severity, as in `[3] No such server.`.
     fn refused_by_haproxy(&self) -> bool {
-        let text = self.message.trim_start();
-        text.starts_with('[') && text.get(2..3) == Some("]")
+        ["[0] ", "[1] ", "[2] ", "[3] "].iter().any(|severity| self.message.contains(severity))
     }
 
     /// Says what happened, and what to do.
@@ -114,7 +113,7 @@ impl Deaf {
             ),
             404 => (
                 format!("it does not know what it was asked for: 404 {message}"),
-                "compare `at`, `backends` and `lb` with haproxy.cfg".to_owned(),
+                "compare `at`, `backends` and `lb` with haproxy.cfg; is haproxy running?".to_owned(),
             ),
             300..=399 => (
                 format!("it sends elsewhere: {status} {message}"),
@@ -214,7 +213,6 @@ pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<Member>,
     let mut members = Vec::new();
     for server in servers.into_iter().flatten() {
         let Some(counters) = counters.remove(&server.name) else {
-            // Its own reader of `show stat` is confused by a comma in the text of a check.
             return Err(format!("its statistics leave {backend}/{} out", cut(&server.name)));
         };
         members.push(member(server, counters)?);
@@ -223,9 +221,12 @@ pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<Member>,
 }
 
 /// Reads the names of the backends.
-pub fn backends(stats: &str) -> Option<Vec<String>> {
-    let stats = all_stats(stats).ok()?;
-    Some(stats.into_iter().flatten().filter(|s| s.kind == "backend").filter_map(|s| s.name).collect())
+///
+/// # Errors
+/// When it makes no sense.
+pub fn backends(stats: &str) -> Result<Vec<String>, String> {
+    let stats = all_stats(stats)?;
+    Ok(stats.into_iter().flatten().filter(|s| s.kind == "backend").filter_map(|s| s.name).collect())
 }
 
 fn all_stats(text: &str) -> Result<Vec<Vec<Stat>>, String> {
@@ -268,7 +269,11 @@ fn member(server: Server, counters: Counters) -> Result<Member, String> {
     let check_status = cut(&counters.check_status.unwrap_or_default());
     // In maint nothing is said of checks; they are there until the opposite is seen.
     let shows_checks = status.starts_with("MAINT") || !check_status.is_empty();
-    let agent = counters.agent_status.is_some_and(|a| !a.is_empty());
+    // Its reader of `show stat` knows no quotes: after a comma in the text of a check, every column is its neighbour's.
+    let last = counters.last_chk.unwrap_or_default();
+    let misread = last.starts_with('"');
+    let agent = !misread && counters.agent_status.is_some_and(|a| !a.is_empty());
+    let told = |column: Option<u64>| column.filter(|_| !misread);
     let code = counters.check_code.map(|c| c.to_string()).unwrap_or_default();
     Ok(Member {
         name: server.name,
@@ -282,10 +287,11 @@ fn member(server: Server, counters: Counters) -> Result<Member, String> {
         backup: counters.bck.unwrap_or(0) > 0,
         since: counters.lastchg,
         check_status,
-        check_detail: cut([code.as_str(), counters.last_chk.unwrap_or_default().as_str()].join(" ").trim()),
-        rise: counters.check_rise,
-        fall: counters.check_fall,
-        health: counters.check_health,
+        check_detail: cut([code.as_str(), last.as_str()].join(" ").trim()),
+        misread,
+        rise: told(counters.check_rise),
+        fall: told(counters.check_fall),
+        health: told(counters.check_health),
     })
 }
 
@@ -363,6 +369,14 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_comma_is_not_believed() {
+        let shifted = r#""status":"UP","scur":1,"check_status":"L7OK","last_chk":"\"OK","agent_status":"5","check_fall":2,"check_health":3"#;
+        let member = one("ready", "", shifted);
+        assert!(member.misread && !member.agent_enabled() && !member.full_health());
+        assert_eq!((member.sessions, member.fall, member.health), (1, None, None));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_shown() {
         let error = members("shop", "<html>", STATS).unwrap_err();
         assert!(error.contains("the servers") && error.contains("`<html>`"), "{error}");
@@ -379,11 +393,14 @@ mod tests {
         let (detail, hint) = told(401, r#"{"code":401,"message":"missing or invalid authorization"}"#);
         assert_eq!(detail, "it refuses the login: 401 missing or invalid authorization");
         assert!(hint.contains("`user` and `password`"));
-        let gone = Deaf::read(500, r#"{"code":500,"message":"[3] Can't find backend. [show servers state shoop]"}"#);
-        assert!(gone.no_backend() && !gone.may_pass());
+        let gone = Deaf::read(404, r#"{"code":404,"message":"no data for shop/web9: not found"}"#);
+        assert!(gone.no_data() && gone.may_pass(), "HAProxy may be away");
         let away = Deaf::read(500, r#"[{"error":"dial unix /run/h.sock: connect: connection refused"}]"#);
         assert!(away.may_pass() && away.told().0.contains("connection refused"));
-        let denied = Deaf::read(500, r#"{"code":500,"message":"[3] Permission denied [set server a/b state drain]"}"#);
+        let denied = Deaf::read(
+            500,
+            r#"{"code":500,"message":"/run/h.sock [3] Permission denied [set server a/b state drain]"}"#,
+        );
         assert!(!denied.may_pass() && denied.told().1.contains("level admin"));
         assert!(!Deaf::read(404, "not here").may_pass() && Deaf::read(429, "").may_pass());
     }

@@ -1,4 +1,4 @@
-//! Requests to a Data Plane API: one connection a call, TLS verified, a deadline and a size limit on all of it.
+//! Requests to a Data Plane API: a connection for each call, TLS verified, a deadline and a size limit on all of it.
 //!
 //! Owns the login, which goes into a header and nowhere else, and whom a certificate is believed from.
 
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::net::TcpStream;
@@ -29,21 +29,17 @@ use crate::config::{ApiUrl, HaproxyAccess, Scheme};
 /// Largest answer that is read: JSON says each column's name for each server.
 const ANSWER_LIMIT: usize = 32 << 20;
 
-/// Why a call came to nothing.
+/// Why a call came to nothing: no whole answer came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failed {
-    /// No whole answer came: what happened, and what to do.
-    Unreachable(String, &'static str),
-    /// It was another answer than that.
-    Refused(Deaf),
+pub struct Failed {
+    /// What happened, as a fragment.
+    pub detail: String,
+    /// What to do next; may be empty.
+    pub hint: &'static str,
 }
 
-impl Failed {
-    /// Tells whether asking again would help nothing.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Refused(deaf) if !deaf.may_pass())
-    }
-}
+/// What was answered: with success, or not.
+pub type Answer = Result<String, Deaf>;
 
 /// Who asks, and whom they believe.
 #[derive(Clone)]
@@ -100,31 +96,41 @@ impl Caller {
         Self { url: url.clone(), access: access.clone() }
     }
 
-    /// Asks one after another over one connection, and returns what was answered to each; all of it within the limit.
-    pub async fn call(&self, questions: &[Question], limit: Duration) -> Result<Vec<String>, Failed> {
-        match timeout(limit, self.converse(questions)).await {
-            Ok(answers) => answers,
-            Err(_) => Err(Failed::Unreachable(format!("it did not answer within {limit:?}"), "")),
+    /// Asks one after another, and returns what was answered to each; all of it within the limit.
+    pub async fn call(&self, questions: &[Question], limit: Duration) -> Result<Vec<Answer>, Failed> {
+        let mut answers = Vec::with_capacity(questions.len());
+        let asking = async {
+            // One connection serves for all, unless the other side ends it between two of them.
+            while let Some(rest) = questions.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+                self.converse(rest, &mut answers).await?;
+            }
+            Ok(())
+        };
+        match timeout(limit, asking).await {
+            Ok(Ok(())) => Ok(answers),
+            Ok(Err(failed)) => Err(failed),
+            Err(_) => Err(cut_off(format!("it did not answer within {limit:?}"))),
         }
     }
 
-    async fn converse(&self, questions: &[Question]) -> Result<Vec<String>, Failed> {
+    /// Asks over a connection of its own until it ends; at least one answer is added.
+    async fn converse(&self, questions: &[Question], answers: &mut Vec<Answer>) -> Result<(), Failed> {
         let (host, port) = (self.url.host.as_str(), self.url.port());
-        let stream = TcpStream::connect((host, port)).await.map_err(|e| {
-            let hint = "is the Data Plane API running, and is this its address?";
-            Failed::Unreachable(format!("cannot connect to {host} port {port}: {e}"), hint)
+        let stream = TcpStream::connect((host, port)).await.map_err(|e| Failed {
+            detail: format!("cannot connect to {host} port {port}: {e}"),
+            hint: "is the Data Plane API running, and is this its address?",
         })?;
         match self.url.scheme {
-            Scheme::Http => self.over(stream, questions).await,
+            Scheme::Http => self.over(stream, questions, answers).await,
             Scheme::Https => {
                 let name = ServerName::try_from(host.to_owned());
                 let name = name.map_err(|_| cut_off(format!("cannot ask for the TLS name {host:?}")))?;
                 let connector = TlsConnector::from(self.access.tls.clone());
-                let stream = connector.connect(name, stream).await.map_err(|e| {
-                    let hint = "if its certificate is signed by an authority of your own, name that in `ca_file`";
-                    Failed::Unreachable(format!("cannot speak TLS with it: {e}"), hint)
+                let stream = connector.connect(name, stream).await.map_err(|e| Failed {
+                    detail: format!("cannot speak TLS with it: {e}"),
+                    hint: "if its certificate is signed by an authority of your own, name that in `ca_file`",
                 })?;
-                self.over(stream, questions).await
+                self.over(stream, questions, answers).await
             }
         }
     }
@@ -133,9 +139,11 @@ impl Caller {
         &self,
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         questions: &[Question],
-    ) -> Result<Vec<String>, Failed> {
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Failed> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(told(&e)))?;
-        let (mut asking, mut connection) = (std::pin::pin!(self.all(sender, questions)), std::pin::pin!(connection));
+        let asking = std::pin::pin!(self.all(sender, questions, answers));
+        let (mut asking, mut connection) = (asking, std::pin::pin!(connection));
         let mut open = true;
         loop {
             tokio::select! {
@@ -147,23 +155,35 @@ impl Caller {
         }
     }
 
-    async fn all(&self, mut sender: SendRequest<Full<Bytes>>, questions: &[Question]) -> Result<Vec<String>, Failed> {
-        let mut answers = Vec::with_capacity(questions.len());
-        for question in questions {
-            sender.ready().await.map_err(|e| cut_off(told(&e)))?;
+    async fn all(
+        &self,
+        mut sender: SendRequest<Full<Bytes>>,
+        questions: &[Question],
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Failed> {
+        for (at, question) in questions.iter().enumerate() {
+            match sender.ready().await {
+                Ok(()) => {}
+                Err(_) if at > 0 => return Ok(()),
+                Err(e) => return Err(cut_off(told(&e))),
+            }
             let request = self.request(question)?;
             let response = sender.send_request(request).await.map_err(|e| cut_off(told(&e)))?;
-            let status = response.status().as_u16();
+            let status = response.status();
             let elsewhere =
                 response.headers().get(LOCATION).map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned());
+            let ends = response.headers().get(CONNECTION).is_some_and(|c| c.as_bytes().eq_ignore_ascii_case(b"close"));
             let text = whole(response.into_body()).await?;
-            match (status, elsewhere) {
-                (200..=299, _) => answers.push(text),
-                (300..=399, Some(elsewhere)) => return Err(super::refusal(status, &elsewhere)),
-                _ => return Err(super::refusal(status, &text)),
+            answers.push(match elsewhere.filter(|_| status.is_redirection()) {
+                Some(elsewhere) => Err(Deaf::read(status.as_u16(), &elsewhere)),
+                None if status.is_success() => Ok(text),
+                None => Err(Deaf::read(status.as_u16(), &text)),
+            });
+            if ends {
+                return Ok(());
             }
         }
-        Ok(answers)
+        Ok(())
     }
 
     fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, Failed> {
@@ -195,8 +215,8 @@ async fn whole(mut body: Incoming) -> Result<String, Failed> {
     Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
-fn cut_off(why: String) -> Failed {
-    Failed::Unreachable(why, "")
+fn cut_off(detail: String) -> Failed {
+    Failed { detail, hint: "" }
 }
 
 /// Says what failed with its causes: hyper's own text leaves them out.
