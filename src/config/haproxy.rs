@@ -167,7 +167,8 @@ pub fn parse_api(scheme: Scheme, rest: &str) -> Result<BalancerAddress, Bad> {
             "write the address alone, `user = \"…\"` beside it, and `password = \"NAME\"`, the name of one of the [secrets]",
         ));
     }
-    let cannot = |why: &str| Bad::new(format!("has the address {}, {why}", quoted(rest)), hint);
+    // What stands behind the host may be a token.
+    let cannot = |why: &str| Bad::new(format!("has an address at {}, {why}", quoted(authority)), hint);
     if path.contains(['?', '#', '%']) || path.contains("//") {
         return Err(cannot("whose path is none of a Data Plane API"));
     }
@@ -228,5 +229,6 @@ mod tests {
             let bad = parsed(text).unwrap_err();
             assert!(!bad.what.contains("hunter2") && bad.hint.contains("[secrets]"), "{bad:?}");
         }
+        assert!(!parsed("lb1/v3?token=hunter2").unwrap_err().what.contains("hunter2"));
     }
 }
