@@ -31,5 +31,7 @@ elif tool=$(command -v nc) && nc -h 2>&1 | grep -q -e '-[A-Za-z46]*U'; then
 else
     end no-tool
 fi
+# What a login shell had to say came before this.
+printf '\n@pitcrew:%s begin\n' "$nonce"
 printf '%s\n' "${p_line?}" | as "${tool##*/}" "$@"
 end ran "$? $tool $*"

@@ -357,7 +357,7 @@ async fn a_certificate_is_believed_from_its_authority_alone() {
     certify(shop.dir.path());
     let api = Api::start(shop.proxy.socket(), Release::V3_0, Some(shop.dir.path())).await;
     let https = ApiUrl { scheme: Scheme::Https, ..url(&api, None) };
-    let mut config = behind(&[https.clone()]);
+    let mut config = behind(std::slice::from_ref(&https));
     let errors = made(&config, PASSWORD).unwrap().facts(&names()).await.unwrap_err();
     assert!(errors[0].detail.contains("cannot speak TLS") && errors[0].hint.contains("`ca_file`"), "{errors:?}");
     assert_eq!(api.heard(), Vec::<String>::new(), "the login was not sent");

@@ -121,6 +121,7 @@ impl Said {
     fn take(&mut self, nonce: &Nonce, heard: &Heard<'_>) {
         match heard {
             Heard::Line(Stream::Stdout, line) => match nonce.read(line) {
+                Some(answer) if answer.key == "begin" => *self = Self::default(),
                 Some(answer) => self.end = Some((answer.key, answer.value)),
                 None if self.answer.len() as u64 > ANSWER_LIMIT => self.too_large = true,
                 None => {
@@ -277,6 +278,9 @@ mod tests {
     fn an_answer_comes_back_as_it_was() {
         assert_eq!(judged("@pitcrew:n ran 0 /usr/bin/socat -", &["admin", "", ""], &[]).unwrap(), "admin\n\n");
         assert_eq!(judged("@pitcrew:n ran 0 /usr/bin/socat -", &["", ""], &[]).unwrap(), "\n");
+        // A login shell talks before.
+        let noisy = ["NOISE", "half a line@pitcrew:n begin", "admin", "", ""];
+        assert_eq!(judged("@pitcrew:n ran 0 /usr/bin/socat -", &noisy, &["noise"]).unwrap(), "admin\n\n");
         // It broke off.
         assert_eq!(judged("@pitcrew:n ran 0 /usr/bin/socat -", &["adm"], &[]).unwrap(), "adm");
     }
@@ -354,7 +358,7 @@ mod tests {
             wire.write_all(b"rows\n\n").unwrap();
             drop(wire);
             let out = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-            assert!(out.starts_with("rows\n\n\n@pitcrew:n ran 0 "), "{shell:?}: {out}");
+            assert!(out.starts_with("\n@pitcrew:n begin\nrows\n\n\n@pitcrew:n ran 0 "), "{shell:?}: {out}");
         }
         assert!(script(&Nonce("n".into()), "/a\0b", false, "").is_none());
     }
