@@ -42,7 +42,7 @@ pub use walk::{Steer, Walk};
 ///
 /// A name (`lb_name`) is a server's name in the balancer, [`crate::config::Server::lb`].
 pub enum Balancer {
-    /// HAProxy, through its Runtime API.
+    /// HAProxy, through its Runtime API or its Data Plane API.
     Haproxy(Box<Haproxy>),
     /// Target groups of AWS's load balancers.
     #[cfg(feature = "elb")]
@@ -105,12 +105,12 @@ impl Balancer {
     /// Makes the adapter that the configuration asks for; connects to nothing.
     ///
     /// # Errors
-    /// When this build has no adapter of that kind.
+    /// When this build has no adapter of that kind, or the adapter misses something on this machine.
     pub fn new(config: &LoadBalancer, around: Around) -> Result<Self, String> {
         match &config.kind {
-            BalancerKind::Haproxy { at, backends } => {
+            BalancerKind::Haproxy { at, backends, access } => {
                 let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
-                Ok(Self::Haproxy(Box::new(Haproxy::new(config, at, backends, link))))
+                Ok(Self::Haproxy(Box::new(Haproxy::new(config, (at, backends, access), link, &around.env)?)))
             }
             BalancerKind::Command(commands) => {
                 let names = around.names();
@@ -259,20 +259,6 @@ fn too_few(others: usize, least: usize, config: &LoadBalancer) -> (String, &'sta
     )
 }
 
-/// Writes a balancer's address as the configuration does; it is the `at` of facts and errors.
-pub fn address(at: &BalancerAddress) -> String {
-    let bracketed = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    match at {
-        BalancerAddress::Ssh { user, host, port, path } => {
-            let user = user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
-            let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-            format!("ssh://{user}{}{port}{path}", bracketed(host))
-        }
-        BalancerAddress::Unix(path) => format!("unix://{}", path.display()),
-        BalancerAddress::Tcp { host, port } => format!("tcp://{}:{port}", bracketed(host)),
-    }
-}
-
 /// One place in one balancer where a server receives traffic: `at`, `backend` and `member` together name it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemberFacts {
@@ -373,6 +359,13 @@ pub struct BalancerError {
     pub stopped: bool,
 }
 
+impl BalancerError {
+    /// Makes one about a balancer, or about a `member` of it.
+    pub fn new(at: &str, member: Option<String>, detail: String, hint: &str) -> Self {
+        Self { at: at.to_owned(), member, detail, hint: hint.to_owned(), ..Self::default() }
+    }
+}
+
 impl fmt::Display for BalancerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.at)?;
@@ -395,20 +388,7 @@ impl From<BalancerError> for Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_shown_as_written() {
-        let ssh = |user: Option<&str>, host: &str, port| BalancerAddress::Ssh {
-            user: user.map(Into::into),
-            host: host.into(),
-            port,
-            path: "/run/haproxy/admin.sock".into(),
-        };
-        assert_eq!(address(&ssh(None, "lb1", None)), "ssh://lb1/run/haproxy/admin.sock");
-        assert_eq!(address(&ssh(Some("ops"), "::1", Some(2222))), "ssh://ops@[::1]:2222/run/haproxy/admin.sock");
-        assert_eq!(address(&BalancerAddress::Unix("/a".into())), "unix:///a");
-        assert_eq!(address(&BalancerAddress::Tcp { host: "lb".into(), port: 9 }), "tcp://lb:9");
-    }
+    use crate::config::HaproxyAccess;
 
     #[test]
     fn a_snapshot_written_without_the_adapters_fields_is_read() {
@@ -420,7 +400,11 @@ mod tests {
     #[test]
     fn futures_travel_between_threads() {
         fn sendable<T: Send>(_: T) {}
-        let config = walk::tests::config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new() });
+        let config = walk::tests::config(BalancerKind::Haproxy {
+            at: Vec::new(),
+            backends: Vec::new(),
+            access: HaproxyAccess::default(),
+        });
         let (b, found, stop) = (
             Balancer::new(&config, Around::default()).unwrap(),
             Snapshot { members: Vec::new() },

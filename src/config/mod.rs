@@ -6,6 +6,7 @@
 //! the list of all [`Problem`]s goes out.
 
 pub mod check;
+pub mod haproxy;
 pub mod hosts;
 pub mod load;
 pub mod problem;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::ServerName;
 use crate::web::Web;
 
+pub use haproxy::{ApiUrl, ApiVersion, BalancerAddress, HaproxyAccess, Login, Via};
 pub use load::{Input, load};
 pub use problem::Problem;
 pub use source::{Source, SourceKind};
@@ -241,6 +243,8 @@ pub enum BalancerKind {
         at: Vec<BalancerAddress>,
         /// `backends`, at least one.
         backends: Vec<String>,
+        /// `via`, `user`, `password`, `ca_file`.
+        access: HaproxyAccess,
     },
     /// Commands of the user's own.
     Command(SteeringCommands),
@@ -332,41 +336,6 @@ impl std::fmt::Display for Least {
         match self {
             Self::Count(count) => write!(f, "{count}"),
             Self::Percent(percent) => write!(f, "{percent}%"),
-        }
-    }
-}
-
-/// Where a balancer's runtime API is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BalancerAddress {
-    /// `ssh://[user@]host[:port]/path`: a unix socket on that host, through an SSH channel.
-    Ssh {
-        /// Login user, else `[ssh] user`.
-        user: Option<String>,
-        /// Host.
-        host: String,
-        /// Port, else `[ssh] port`.
-        port: Option<u16>,
-        /// Absolute path of the socket there.
-        path: String,
-    },
-    /// `unix:///path`: a socket on this machine.
-    Unix(PathBuf),
-    /// `tcp://host:port`.
-    Tcp {
-        /// Host.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-}
-
-impl BalancerAddress {
-    /// The host that an `ssh://` address is reached through.
-    pub fn host(&self) -> Option<SshHost> {
-        match self {
-            Self::Ssh { user, host, port, .. } => Some(SshHost { user: user.clone(), host: host.clone(), port: *port }),
-            Self::Unix(_) | Self::Tcp { .. } => None,
         }
     }
 }

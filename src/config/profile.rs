@@ -68,6 +68,18 @@ fn make_room(base: &mut DeTable<'_>, over: &DeTable<'_>) {
     if kind.is_some() && kind != text(base, "load_balancer", "kind") {
         forget(base, "load_balancer", &OF_KIND.map(|(_, keys)| keys).concat());
     }
+    // What goes with addresses of one kind would only be out of place with another.
+    if let Some(at) = theirs("load_balancer", "at") {
+        let items: Vec<&str> = match at {
+            DeValue::Array(items) => items.iter().filter_map(|i| i.get_ref().as_str()).collect(),
+            one => one.as_str().into_iter().collect(),
+        };
+        for (scheme, keys) in [("ssh://", &["via"][..]), ("http", &["user", "password"]), ("https://", &["ca_file"])] {
+            if !items.iter().any(|at| at.starts_with(scheme)) {
+                forget(base, "load_balancer", keys);
+            }
+        }
+    }
     if theirs("source", "kind").is_some() {
         forget(base, "source", &["ref", "repo", "fetch", "checksum"]);
     }

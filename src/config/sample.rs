@@ -193,14 +193,16 @@ mod tests {
 
     #[test]
     fn what_is_commented_out_is_valid_too() {
-        const HAPROXY: [&str; 2] = ["# at = [\"ssh:", "# backends = "];
+        const HAPROXY: [&str; 4] = ["# at = [\"ssh:", "# backends = ", "# via = ", "# https://: "];
         for (kind, others) in [
-            ("haproxy", &["# command: ", "# elb: ", "# elb-classic: ", "# elb, "][..]),
-            ("command", &[HAPROXY[0], HAPROXY[1], "# elb: ", "# elb-classic: ", "# elb, "]),
-            ("elb", &[HAPROXY[0], HAPROXY[1], "# command: ", "# elb-classic: "]),
-            ("elb-classic", &[HAPROXY[0], HAPROXY[1], "# command: ", "# elb: "]),
+            ("haproxy", &["# command: ", "# elb: ", "# elb-classic: ", "# elb, ", HAPROXY[3]][..]),
+            ("command", &["# elb: ", "# elb-classic: ", "# elb, "]),
+            ("elb", &["# command: ", "# elb-classic: "]),
+            ("elb-classic", &["# command: ", "# elb: "]),
         ] {
-            let text = without(others).replace("kind = \"haproxy\"", &format!("kind = \"{kind}\""));
+            let foreign = if kind == "haproxy" { &[][..] } else { &HAPROXY[..] };
+            let text =
+                without(&[others, foreign].concat()).replace("kind = \"haproxy\"", &format!("kind = \"{kind}\""));
             assert_eq!(problems(&text), "", "{kind}");
         }
     }
@@ -251,6 +253,10 @@ mod tests {
                     "kind",
                     "at",
                     "backends",
+                    "via",
+                    "user",
+                    "password",
+                    "ca_file",
                     "target_groups",
                     "region",
                     "profile",

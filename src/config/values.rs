@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::hosts;
 use super::words::{alternatives, nearest, quoted};
-use super::{BalancerAddress, BatchSize, HookPoint, HookStep, SshHost};
+use super::{BalancerAddress, BatchSize, HookPoint, HookStep, Scheme, SshHost};
+use super::{haproxy, hosts};
 
 /// What is wrong with a value: a fragment that follows the key's name, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,10 +113,10 @@ pub fn parse_statuses(text: &str) -> Result<(u16, u16), Bad> {
     Ok((low, high))
 }
 
-/// Reads where a balancer's runtime API is: `ssh://[user@]host[:port]/path`, `unix:///path`, `tcp://host:port`.
+/// Reads where HAProxy is: `ssh://[user@]host[:port]/path`, `unix:///path`, `tcp://host:port`, `https://host[:port]`.
 pub fn parse_address(text: &str) -> Result<BalancerAddress, Bad> {
-    let hint = "write \"ssh://lb1.example.com/run/haproxy/admin.sock\", \"unix:///run/haproxy/admin.sock\" or \
-                \"tcp://lb1.example.com:9999\"";
+    let hint = "write \"ssh://lb1.example.com/run/haproxy/admin.sock\", \"unix:///run/haproxy/admin.sock\", \
+                \"tcp://lb1.example.com:9999\", or \"https://lb1.example.com:5555\" for its Data Plane API";
     let cannot = |why: &str| Bad::new(format!("has the address {}, {why}", quoted(text)), hint);
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(cannot("which has spaces or control characters in it"));
@@ -125,6 +125,8 @@ pub fn parse_address(text: &str) -> Result<BalancerAddress, Bad> {
         return Err(cannot("which names no scheme"));
     };
     match scheme {
+        "https" => haproxy::parse_api(Scheme::Https, rest),
+        "http" => haproxy::parse_api(Scheme::Http, rest),
         "unix" if rest.starts_with('/') && !rest.ends_with('/') => Ok(BalancerAddress::Unix(PathBuf::from(rest))),
         "unix" => Err(cannot("which has no absolute path of a socket")),
         "tcp" => {
@@ -504,7 +506,8 @@ mod tests {
             "",
             "lb1",
             "/run/h.sock",
-            "http://lb1/",
+            "http://",
+            "ftp://lb1/",
             "ssh://lb1",
             "ssh://lb1/",
             "ssh:///s",

@@ -79,7 +79,8 @@ fn ready(state: &State, ends: &[ServerEnd]) -> Vec<String> {
     let mut commands = Vec::new();
     for failed in state.failures.iter().filter(|f| out(&f.server)) {
         if let Cause::Balancer { at, member: Some(member), .. } = &failed.failure.cause {
-            commands.extend(set_ready(at, member).filter(|c| !commands.contains(c)));
+            let by_hand = set_ready(at, member).or_else(|| through_api(at, &failed.server));
+            commands.extend(by_hand.filter(|c| !commands.contains(c)));
         }
     }
     commands
@@ -118,9 +119,25 @@ fn set_ready(at: &str, member: &str) -> Option<String> {
     Some(format!("{say} | ssh {port}{host} socat stdio unix-connect:/{path}"))
 }
 
+/// A Data Plane API wants a login, which pitcrew has.
+fn through_api(at: &str, server: &ServerName) -> Option<String> {
+    let http = at.starts_with("https://") || at.starts_with("http://");
+    http.then(|| format!("pitcrew lb restore {server}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_data_plane_api_pitcrew_itself_puts_back() {
+        let server = ServerName("web1".into());
+        for at in ["https://lb1:5555", "http://lb1/v2"] {
+            assert_eq!(set_ready(at, "shop/web1"), None);
+            assert_eq!(through_api(at, &server).as_deref(), Some("pitcrew lb restore web1"));
+        }
+        assert_eq!(through_api("elb", &server), None);
+    }
 
     #[test]
     fn a_member_is_put_back_by_hand_wherever_its_balancer_listens() {

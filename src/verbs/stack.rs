@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::balancer::{Around, Balancer};
 use crate::cli::{Global, Select};
 use crate::config::source::Repository;
-use crate::config::{self, Config, ConfigFile, LoadBalancer};
+use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer};
 use crate::engine::remote::{Execution, execute};
 use crate::engine::standing::Standings;
 use crate::error::Error;
@@ -100,8 +100,13 @@ impl Stack {
     ///
     /// # Errors
     /// When keys, known hosts or secrets cannot be read.
-    pub fn prepare(config: Config, global: &Global) -> Result<Self, Error> {
+    pub fn prepare(mut config: Config, global: &Global) -> Result<Self, Error> {
         crate::ssh::raise_open_files();
+        if let Some(LoadBalancer { kind: BalancerKind::Haproxy { access, .. }, .. }) = &mut config.balancer
+            && let Some(file) = &mut access.ca_file
+        {
+            *file = expand(&config.base, file)?;
+        }
         let mut network = network(&config, global)?;
         network.limit_channels(config.timeouts.step);
         let ssh = |e: ConnectError| Error::usage(e.detail).hint(e.hint);

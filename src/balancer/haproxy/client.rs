@@ -1,68 +1,37 @@
 //! Carries commands to one HAProxy and answers back, each call with a deadline and a size limit.
 //!
-//! One connection per call: HAProxy closes it after the commands of one line, and keeps idle ones only for seconds.
-//! Knows the ways to a socket and why they fail; not what is said there ([`super::protocol`]).
+//! One connection per call, which ends with it. Knows when to try again, and that a master passes commands on to its
+//! worker; not what is said ([`super::protocol`]), nor how text gets there ([`super::route`]).
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::protocol;
-use crate::balancer::{BalancerError, address};
-use crate::config::BalancerAddress;
+use super::protocol::{self, Listener};
+use super::route::Route;
+use super::{CALL_LIMIT, Patience, RETRY_FOR, RETRY_PAUSE};
+use crate::balancer::BalancerError;
+use crate::config::{BalancerAddress, Via};
 use crate::ssh;
 
-/// Limit on one call, connecting through an open SSH connection included.
-const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// Largest answer that is read: some ten thousand servers.
-const ANSWER_LIMIT: u64 = 4 << 20;
 /// Longest line that is sent. HAProxy reads a line into one buffer, 16 KiB by default (`tune.bufsize`).
 const LINE_LIMIT: usize = 4000;
-/// For how long a call is tried again when the balancer cannot be reached: a reload closes its socket for a moment.
-const RETRY_FOR: Duration = Duration::from_secs(3);
-/// Pause between two tries.
-const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
 /// A way to one HAProxy's Runtime API.
 pub struct Client {
     at: String,
     route: Route,
     limit: Duration,
+    /// Its socket turned out to be a master's.
+    master: AtomicBool,
 }
-
-enum Route {
-    Ssh { link: Option<Arc<ssh::Link>>, path: String },
-    Unix(PathBuf),
-    Tcp { host: String, port: u16 },
-}
-
-/// Whether a balancer that cannot be reached is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// No: the answer is wanted now.
-    Once,
-    /// For a few seconds. Every command may be sent twice, since all are idempotent.
-    Retry,
-}
-
-/// A byte stream to the socket.
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 impl Client {
     /// Makes a client; connects to nothing. An `ssh://` address needs a `link`.
-    pub fn new(at: &BalancerAddress, link: Option<Arc<ssh::Link>>) -> Self {
-        let route = match at {
-            BalancerAddress::Ssh { path, .. } => Route::Ssh { link, path: path.clone() },
-            BalancerAddress::Unix(path) => Route::Unix(path.clone()),
-            BalancerAddress::Tcp { host, port } => Route::Tcp { host: host.clone(), port: *port },
-        };
-        Self { at: address(at), route, limit: CALL_LIMIT }
+    pub fn new(at: &BalancerAddress, via: Via, link: Option<Arc<ssh::Link>>) -> Self {
+        Self { at: at.to_string(), route: Route::new(at, via, link), limit: CALL_LIMIT, master: AtomicBool::new(false) }
     }
 
     /// Shortens the limit on one call.
@@ -86,14 +55,10 @@ impl Client {
     }
 
     async fn ask_line(&self, commands: &[String], patience: Patience) -> Result<Vec<String>, BalancerError> {
-        let line = format!("{}\n", commands.join(";"));
         let began = Instant::now();
         loop {
-            let error = match self.call(&line).await {
-                Ok(answer) => match protocol::sections(&answer, commands.len()) {
-                    Ok(sections) => return Ok(sections.into_iter().map(str::to_owned).collect()),
-                    Err(detail) => self.unreachable(detail, ""),
-                },
+            let error = match self.say(commands).await {
+                Ok(answers) => return Ok(answers),
                 Err(error) => error,
             };
             if patience == Patience::Once || began.elapsed() >= RETRY_FOR {
@@ -103,99 +68,37 @@ impl Client {
         }
     }
 
-    async fn call(&self, line: &str) -> Result<String, BalancerError> {
-        // The connection to the host has limits of its own.
-        let session = match &self.route {
-            Route::Ssh { link: Some(link), .. } => {
-                Some(link.session().await.map_err(|e| self.unreachable(e.detail, &e.hint))?)
-            }
-            Route::Ssh { link: None, .. } => {
-                return Err(self.unreachable("no SSH connection was set up for it".to_owned(), ""));
-            }
-            _ => None,
-        };
-        let call = async {
-            let wire = self.open(session.as_deref()).await?;
-            exchange(wire, line).await.map_err(|e| self.unreachable(e, ""))
-        };
-        match timeout(self.limit, call).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.unreachable(format!("it did not answer within {:?}", self.limit), STUCK_HINT)),
+    /// Says a line once; a master is found out by what it does not know.
+    async fn say(&self, commands: &[String]) -> Result<Vec<String>, BalancerError> {
+        let listener = if self.master.load(Ordering::Relaxed) { Listener::Master } else { Listener::Worker };
+        let answers = self.call(commands, listener).await?;
+        if listener == Listener::Master || !answers.iter().any(|a| protocol::is_unknown(a)) {
+            return Ok(answers);
         }
+        let asked = self.call(&[protocol::SHOW_PROC.to_owned()], Listener::Worker).await?;
+        if !asked.first().is_some_and(|a| protocol::is_master(a)) {
+            return Ok(answers);
+        }
+        self.master.store(true, Ordering::Relaxed);
+        // What a master knows too, it may have done itself: all commands may be sent twice.
+        self.call(commands, Listener::Master).await
     }
 
-    async fn open(&self, session: Option<&ssh::Session>) -> Result<Box<dyn Wire>, BalancerError> {
-        match (&self.route, session) {
-            (Route::Ssh { link: Some(link), path }, Some(session)) => match session.direct_streamlocal(path).await {
-                Ok(wire) => Ok(Box::new(wire)),
-                Err(why) => Err(match session.ended() {
-                    Some(ended) => self.unreachable(format!("the connection was lost: {ended}"), ""),
-                    None => {
-                        let target = link.target();
-                        let detail = format!("{} cannot open {path} on {}: {why}", target.user, target.host);
-                        self.unreachable(detail, &socket_hint(path, &target.user))
-                    }
-                }),
-            },
-            (Route::Ssh { .. }, _) => Err(self.unreachable("no SSH connection was set up for it".to_owned(), "")),
-            (Route::Unix(path), _) => match UnixStream::connect(path).await {
-                Ok(wire) => Ok(Box::new(wire)),
-                Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                    let detail = format!("cannot open {}: {e}", path.display());
-                    Err(self.unreachable(detail, &socket_hint(&path.display().to_string(), &local_user())))
-                }
-                Err(e) => Err(self.unreachable(
-                    format!("cannot open {}: {e}", path.display()),
-                    "is haproxy running, and is this the path of its `stats socket`?",
-                )),
-            },
-            (Route::Tcp { host, port }, _) => match TcpStream::connect((host.as_str(), *port)).await {
-                Ok(wire) => Ok(Box::new(wire)),
-                Err(e) => Err(self.unreachable(
-                    format!("cannot connect to {host} port {port}: {e}"),
-                    "is haproxy running, and is this the address of its `stats socket`?",
-                )),
-            },
-        }
+    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, BalancerError> {
+        let line = protocol::line(commands, listener);
+        let answer = self.route.call(&line, self.limit).await.map_err(|e| self.unreachable(e.detail, &e.hint))?;
+        let sections = protocol::sections(&answer, commands.len()).map_err(|e| self.unreachable(e, ""))?;
+        Ok(sections.into_iter().map(str::to_owned).collect())
     }
 
     /// Makes an error about this balancer.
     pub fn error(&self, member: Option<String>, detail: String, hint: &str) -> BalancerError {
-        BalancerError { at: self.at.clone(), member, detail, hint: hint.to_owned(), ..BalancerError::default() }
+        BalancerError::new(&self.at, member, detail, hint)
     }
 
     fn unreachable(&self, detail: String, hint: &str) -> BalancerError {
         BalancerError { unreachable: true, ..self.error(None, detail, hint) }
     }
-}
-
-const STUCK_HINT: &str =
-    "haproxy serves 10 connections to its socket at a time (`stats maxconn`); are others holding them?";
-
-/// Says what lets `user` use the socket.
-fn socket_hint(path: &str, user: &str) -> String {
-    format!(
-        "in haproxy.cfg: `stats socket {path} user {user} mode 660 level admin`, then restart haproxy; \
-         for ssh:// sshd there must also allow it (AllowStreamLocalForwarding)"
-    )
-}
-
-fn local_user() -> String {
-    let uid = nix::unistd::geteuid();
-    nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name)
-}
-
-/// Sends a line and reads to the end.
-async fn exchange(mut wire: Box<dyn Wire>, line: &str) -> Result<String, String> {
-    // Only a whole line is answered, and the sending side stays open: some relays end both ways when one ends.
-    wire.write_all(line.as_bytes()).await.map_err(|e| format!("cannot send to it: {e}"))?;
-    wire.flush().await.map_err(|e| format!("cannot send to it: {e}"))?;
-    let mut answer = Vec::new();
-    wire.take(ANSWER_LIMIT + 1).read_to_end(&mut answer).await.map_err(|e| format!("cannot read its answer: {e}"))?;
-    if answer.len() as u64 > ANSWER_LIMIT {
-        return Err(format!("its answer is larger than {} MiB", ANSWER_LIMIT >> 20));
-    }
-    Ok(String::from_utf8(answer).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 /// Packs commands into lines of bounded length.
@@ -215,24 +118,33 @@ fn lines(commands: &[String]) -> impl Iterator<Item = &[String]> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, UnixListener};
 
+    use super::super::ANSWER_LIMIT;
     use super::*;
 
     fn tcp(port: u16) -> Client {
-        Client::new(&BalancerAddress::Tcp { host: "127.0.0.1".into(), port }, None)
+        Client::new(&BalancerAddress::Tcp { host: "127.0.0.1".into(), port }, Via::Auto, None)
+    }
+
+    async fn scripted(answers: Vec<Option<Vec<u8>>>) -> Client {
+        listening(answers, tokio::sync::mpsc::unbounded_channel().0).await
     }
 
     /// Answers each connection with the next of these bytes, after reading a line; `None`: says nothing and stays.
-    async fn scripted(answers: Vec<Option<Vec<u8>>>) -> Client {
+    async fn listening(answers: Vec<Option<Vec<u8>>>, heard: tokio::sync::mpsc::UnboundedSender<String>) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             let mut held = Vec::new();
             for answer in answers {
                 let (mut wire, _) = listener.accept().await.unwrap();
-                let mut byte = [0];
-                while wire.read(&mut byte).await.unwrap_or(0) == 1 && byte != *b"\n" {}
+                let (mut byte, mut line) = ([0], String::new());
+                while !line.ends_with('\n') && wire.read(&mut byte).await.unwrap_or(0) == 1 {
+                    line.push(char::from(byte[0]));
+                }
+                let _ = heard.send(line);
                 match answer {
                     Some(bytes) => drop(wire.write_all(&bytes).await),
                     None => held.push(wire),
@@ -262,18 +174,18 @@ mod tests {
             let (mut wire, _) = listener.accept().await.unwrap();
             let mut line = [0; 64];
             let n = wire.read(&mut line).await.unwrap();
-            assert_eq!(&line[..n], b"a;b\n");
+            assert_eq!(&line[..n], b"a;b;quit\n");
             wire.write_all(b"one\n").await.unwrap();
             wire.write_all(b"\n\n").await.unwrap();
         });
-        let client = Client::new(&BalancerAddress::Unix(path), None);
+        let client = Client::new(&BalancerAddress::Unix(path), Via::Auto, None);
         let answers = client.ask(&["a".into(), "b".into()], Patience::Once).await.unwrap();
         assert_eq!(answers, ["one\n", ""]);
     }
 
     #[tokio::test]
     async fn a_missing_socket_is_unreachable_and_named() {
-        let client = Client::new(&BalancerAddress::Unix("/nonexistent/haproxy.sock".into()), None);
+        let client = Client::new(&BalancerAddress::Unix("/nonexistent/haproxy.sock".into()), Via::Auto, None);
         let error = client.ask(&["a".into()], Patience::Once).await.unwrap_err();
         assert!(error.unreachable && error.detail.contains("/nonexistent/haproxy.sock"), "{error}");
         assert!(error.hint.contains("stats socket"));
@@ -282,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_without_its_connection_is_an_error() {
         let at = BalancerAddress::Ssh { user: None, host: "lb".into(), port: None, path: "/s".into() };
-        let error = Client::new(&at, None).ask(&["a".into()], Patience::Once).await.unwrap_err();
+        let error = Client::new(&at, Via::Auto, None).ask(&["a".into()], Patience::Once).await.unwrap_err();
         assert!(error.unreachable && error.at == "ssh://lb/s", "{error:?}");
     }
 
@@ -309,9 +221,44 @@ mod tests {
         assert!(error.unreachable && error.detail.contains("within 10s"), "{error}");
     }
 
-    #[test]
-    fn the_hint_names_user_and_socket() {
-        let hint = socket_hint("/run/haproxy/admin.sock", "deploy");
-        assert!(hint.contains("stats socket /run/haproxy/admin.sock user deploy mode 660 level admin"), "{hint}");
+    #[tokio::test]
+    async fn a_master_is_found_out_and_spoken_to_as_one() {
+        let unknown = b"Unknown command, but maybe one of the following ones is a better match:\n  show proc\n\n";
+        let (heard, lines) = tokio::sync::mpsc::unbounded_channel();
+        let answers = vec![
+            [&b"admin\n\n"[..], unknown].concat(),
+            b"#<PID> <type>\n7 master\n# workers\n8 worker\n\n".to_vec(),
+            b"admin\n\nrows\n\n".to_vec(),
+            b"rows\n\n".to_vec(),
+        ];
+        let client = listening(answers.into_iter().map(Some).collect(), heard).await;
+        let asked = client.ask(&["show cli level".into(), "show backend".into()], Patience::Once).await.unwrap();
+        assert_eq!(asked, ["admin\n", "rows\n"]);
+        assert_eq!(client.ask(&["show backend".into()], Patience::Once).await.unwrap(), ["rows\n"]);
+        assert_eq!(
+            all(lines),
+            [
+                "show cli level;show backend;quit\n",
+                "show proc;quit\n",
+                "@1 show cli level;@1 show backend;quit\n",
+                "@1 show backend;quit\n"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_command_that_an_old_haproxy_does_not_know_makes_no_master_of_it() {
+        let unknown = b"Unknown command.\n\n".to_vec();
+        let (heard, lines) = tokio::sync::mpsc::unbounded_channel();
+        let client =
+            listening(vec![Some(unknown.clone()), Some(unknown.clone()), Some(b"x\n\n".to_vec())], heard).await;
+        assert_eq!(client.ask(&["show cli level".into()], Patience::Once).await.unwrap(), ["Unknown command.\n"]);
+        assert_eq!(client.ask(&["show backend".into()], Patience::Once).await.unwrap(), ["x\n"]);
+        assert_eq!(all(lines), ["show cli level;quit\n", "show proc;quit\n", "show backend;quit\n"]);
+    }
+
+    /// Everything that was heard so far.
+    fn all(mut lines: tokio::sync::mpsc::UnboundedReceiver<String>) -> Vec<String> {
+        std::iter::from_fn(|| lines.try_recv().ok()).collect()
     }
 }

@@ -6,7 +6,7 @@ use crate::balancer::{Admin, MemberFacts};
 
 /// Bits of `srv_admin_state`. CMAINT (4, `disabled` in the configuration) is not here since alone it means nothing:
 /// FMAINT comes with it, and only FMAINT goes at `ready`.
-mod bits {
+pub mod bits {
     /// Set to maint by the socket.
     pub const FMAINT: u32 = 1;
     /// In maint since the server it tracks is.
@@ -48,6 +48,8 @@ pub struct Member {
     pub check_status: String,
     /// `check_code` and `last_chk`, for people.
     pub check_detail: String,
+    /// What follows the text of its check could not be told from it, and is left out.
+    pub misread: bool,
     /// `check_rise`; empty in maint.
     pub rise: Option<u64>,
     /// `check_fall`; empty in maint.

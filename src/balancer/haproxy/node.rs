@@ -9,17 +9,27 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{Client, Patience};
+use super::Patience;
+use super::api::{self, Api};
 use super::member::Member;
 use super::protocol::{self, Change};
+use super::socket::Socket;
 use crate::balancer::{BalancerError, MemberFacts};
 
 /// What one instance reports: each backend of the stack with its members.
 pub type Table = Vec<(String, Vec<Member>)>;
 
+/// The ways into one instance: each reads the backends and makes changes. Which of the two it is, nobody else asks.
+pub enum Way {
+    /// Its Runtime API.
+    Socket(Socket),
+    /// Its Data Plane API.
+    Api(Box<Api>),
+}
+
 /// One HAProxy instance.
 pub struct Node {
-    client: Client,
+    way: Way,
     backends: Vec<String>,
     /// How many changes have been made; a reading begun before the last one is stale.
     changes: AtomicU64,
@@ -34,19 +44,26 @@ struct Seen {
 
 impl Node {
     /// Makes one for these backends.
-    pub fn new(client: Client, backends: Vec<String>) -> Self {
-        Self { client, backends, changes: AtomicU64::new(0), seen: Mutex::new(None) }
+    pub fn new(way: Way, backends: Vec<String>) -> Self {
+        Self { way, backends, changes: AtomicU64::new(0), seen: Mutex::new(None) }
     }
 
     /// Shortens the limit on one call.
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
-        Self { client: self.client.within(limit), ..self }
+        let way = match self.way {
+            Way::Socket(socket) => Way::Socket(socket.within(limit)),
+            Way::Api(api) => Way::Api(Box::new(api.within(limit))),
+        };
+        Self { way, ..self }
     }
 
     /// The instance's address as configured.
     pub fn at(&self) -> &str {
-        self.client.at()
+        match &self.way {
+            Way::Socket(socket) => socket.at(),
+            Way::Api(api) => api.at(),
+        }
     }
 
     /// Reads the backends, or returns a reading that began no longer than `age` ago and after the last change.
@@ -62,41 +79,26 @@ impl Node {
             return Ok(seen.table.clone());
         }
         let began = Instant::now();
-        let table = Arc::new(self.read(Patience::Retry).await?);
+        let table = Arc::new(self.read().await?);
         *seen = Some(Seen { began, changes, table: table.clone() });
         Ok(table)
     }
 
-    async fn read(&self, patience: Patience) -> Result<Table, BalancerError> {
-        let mut commands = Vec::new();
-        for backend in &self.backends {
-            self.valid(backend)?;
-            commands.push(protocol::show_state(backend));
-            commands.push(protocol::show_stat(backend));
+    /// Reads the backends once, without patience, and makes sure that they can be changed this way.
+    pub async fn inspect(&self) -> Result<Table, BalancerError> {
+        self.each_valid()?;
+        match &self.way {
+            Way::Socket(socket) => socket.inspect(&self.backends).await,
+            Way::Api(api) => api.inspect(&self.backends).await,
         }
-        let answers = self.client.ask(&commands, patience).await?;
-        let mut table = Vec::new();
-        for (backend, answer) in self.backends.iter().zip(answers.chunks_exact(2)) {
-            let [state, stat] = answer else { continue };
-            if protocol::no_backend(state) || protocol::no_backend(stat) {
-                return Err(self.no_backend(backend).await);
-            }
-            let members = protocol::members(backend, state, stat).map_err(|e| self.client.error(None, e, ""))?;
-            table.push((backend.clone(), members));
-        }
-        Ok(table)
     }
 
-    /// Reads the backends once, without patience, and makes sure that the socket allows changes.
-    pub async fn inspect(&self) -> Result<Table, BalancerError> {
-        let level = self.client.ask(&[protocol::SHOW_LEVEL.to_owned()], Patience::Once).await?;
-        let level = level.first().map(|l| l.trim()).unwrap_or_default();
-        // Any other text comes from an HAProxy that does not know the question.
-        if matches!(level, "user" | "operator") {
-            let detail = format!("its socket grants only the level {level}, and draining needs admin");
-            return Err(self.client.error(None, detail, protocol::LEVEL_HINT));
+    async fn read(&self) -> Result<Table, BalancerError> {
+        self.each_valid()?;
+        match &self.way {
+            Way::Socket(socket) => socket.read(&self.backends, Patience::Retry).await,
+            Way::Api(api) => api.read(&self.backends, Patience::Retry).await,
         }
-        self.read(Patience::Once).await
     }
 
     /// Makes changes to `server`, in order. All are sent; the first refusal is the error.
@@ -105,15 +107,12 @@ impl Node {
             return Ok(());
         }
         self.valid(server)?;
-        let commands: Vec<String> = changes.iter().map(|(change, backend)| change.command(backend, server)).collect();
-        let answers = self.client.ask(&commands, Patience::Retry).await;
+        let done = match &self.way {
+            Way::Socket(socket) => socket.change(server, changes).await,
+            Way::Api(api) => api.change(server, changes).await,
+        };
         self.changes.fetch_add(1, Ordering::SeqCst);
-        for ((_, backend), answer) in changes.iter().zip(answers?) {
-            if let Some((detail, hint)) = protocol::refusal(&answer) {
-                return Err(self.client.error(Some(format!("{backend}/{server}")), detail, &hint));
-            }
-        }
-        Ok(())
+        done
     }
 
     /// Finds a server in a reading.
@@ -123,13 +122,18 @@ impl Node {
             let names: Vec<&str> = members.iter().map(|m| m.name.as_str()).collect();
             let detail = format!("the backend {backend} has no server {server}");
             let hint = format!("{}; set `lb` in [[servers]] to its name there", nearest(server, &names));
-            self.client.error(Some(format!("{backend}/{server}")), detail, &hint)
+            self.error(backend, server, detail, &hint)
         })
     }
 
     /// Says all there is to know about a server of a reading.
     pub fn facts(&self, table: &Table, backend: &str, server: &str) -> Result<MemberFacts, BalancerError> {
         let member = self.member(table, backend, server)?;
+        if let Way::Api(_) = self.way
+            && let Some(why) = api::hindrance(member)
+        {
+            return Err(self.error(backend, server, why, api::SOCKET_HINT));
+        }
         Ok(MemberFacts {
             at: self.at().to_owned(),
             backend: backend.to_owned(),
@@ -150,20 +154,16 @@ impl Node {
     /// Refuses names that HAProxy cannot have.
     fn valid(&self, name: &str) -> Result<(), BalancerError> {
         let hint = "compare `lb` in [[servers]] and `backends` in [load_balancer] with haproxy.cfg";
-        protocol::name(name).map_err(|e| self.client.error(None, format!("cannot ask for {e}"), hint))
+        protocol::name(name).map_err(|e| BalancerError::new(self.at(), None, format!("cannot ask for {e}"), hint))
     }
 
-    async fn no_backend(&self, backend: &str) -> BalancerError {
-        let listed = self.client.ask(&[protocol::SHOW_BACKENDS.to_owned()], Patience::Once).await;
-        let names = listed.ok().and_then(|a| a.first().map(|s| protocol::backends(s))).unwrap_or_default();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hint = format!("{}; set `backends` in [load_balancer]", nearest(backend, &names));
-        self.client.error(Some(backend.to_owned()), format!("it has no backend {backend}"), &hint)
+    fn each_valid(&self) -> Result<(), BalancerError> {
+        self.backends.iter().try_for_each(|backend| self.valid(backend))
     }
 
     /// Makes an error about a server here.
     pub fn error(&self, backend: &str, server: &str, detail: String, hint: &str) -> BalancerError {
-        self.client.error(Some(format!("{backend}/{server}")), detail, hint)
+        BalancerError::new(self.at(), Some(format!("{backend}/{server}")), detail, hint)
     }
 }
 
@@ -180,7 +180,7 @@ pub fn of_backend(table: &Table, backend: &str) -> usize {
 }
 
 /// Names what exists, the nearest first.
-fn nearest(name: &str, names: &[&str]) -> String {
+pub fn nearest(name: &str, names: &[&str]) -> String {
     let mut names = names.to_vec();
     if names.is_empty() {
         return "there is none at all".to_owned();

@@ -44,6 +44,40 @@ impl Change {
     }
 }
 
+/// Who listens at a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The process that serves.
+    Worker,
+    /// Its master (`haproxy -W -S …`), which passes commands on.
+    Master,
+}
+
+/// Writes commands as one line. `quit` ends the connection after them, which a master would leave open.
+///
+/// `@1` is the current worker; those before it have only connections left to end (Management Guide, "Master CLI").
+pub fn line(commands: &[String], listener: Listener) -> String {
+    let before = match listener {
+        Listener::Worker => "",
+        Listener::Master => "@1 ",
+    };
+    let commands: String = commands.iter().map(|c| format!("{before}{c};")).collect();
+    format!("{commands}quit\n")
+}
+
+/// Tells whether a command was not known; then its answer lists what is.
+pub fn is_unknown(section: &str) -> bool {
+    section.starts_with("Unknown command")
+}
+
+/// Asks a master for its processes; a worker does not know the question.
+pub const SHOW_PROC: &str = "show proc";
+
+/// Tells whether a master answered [`SHOW_PROC`].
+pub fn is_master(section: &str) -> bool {
+    section.starts_with("#<PID>") && section.contains("# workers")
+}
+
 /// Asks for the level that the socket grants: `user`, `operator`, `admin`.
 pub const SHOW_LEVEL: &str = "show cli level";
 
@@ -120,7 +154,8 @@ pub fn refusal(section: &str) -> Option<(String, String)> {
 }
 
 /// What to do about a socket that grants too little.
-pub const LEVEL_HINT: &str = "in haproxy.cfg, give the `stats socket` line `level admin`";
+pub const LEVEL_HINT: &str =
+    "in haproxy.cfg, give the `stats socket` line `level admin`; a master's socket, -S PATH,level,admin";
 
 /// Tells whether a section says that there is no such backend.
 pub fn no_backend(section: &str) -> bool {

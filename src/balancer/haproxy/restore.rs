@@ -208,6 +208,11 @@ impl<'a> Back<'a> {
         }
         match case.turn {
             Turn::Proving if member.admin() == Admin::Ready => case.turn = Turn::Returning,
+            // In maint a Data Plane API does not tell whether there are checks.
+            Turn::Proving if !member.checked() => {
+                self.node.change(self.server, &[(Change::Ready, backend)]).await?;
+                case.turn = Turn::Returning;
+            }
             Turn::Proving if member.fall == Some(1) && !case.floored => {
                 case.floored = true;
                 return self.node.change(self.server, &[(Change::HealthDown, backend)]).await;

@@ -128,7 +128,7 @@ impl Steer for Toy {
 }
 
 fn walk(toy: Toy, change: impl Fn(&mut LoadBalancer)) -> Walk<Toy> {
-    let mut config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new() });
+    let mut config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new(), access: Default::default() });
     change(&mut config);
     let mut names: Vec<String> = toy.state.lock().unwrap().keys().map(|(_, name)| name.clone()).collect();
     names.dedup();
@@ -379,7 +379,7 @@ async fn a_call_that_hangs_is_given_up() {
             Ok(())
         }
     }
-    let config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new() });
+    let config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new(), access: Default::default() });
     let walk = Walk::new(Hangs, &config, vec!["w1".into()]).within(Duration::from_secs(7));
     let errors = walk.facts(&["w1".into()]).await.unwrap_err();
     assert!(errors[0].unreachable && errors[0].detail.contains("within 7s"), "{errors:?}");

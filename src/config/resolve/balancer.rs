@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::{BATCH, word};
+use super::{BATCH, haproxy, word};
 use crate::config::problem::Problems;
 use crate::config::raw::{Found, Section};
 use crate::config::words::quoted;
@@ -27,7 +27,7 @@ pub struct Walk<'a> {
 
 /// The keys that belong to some kinds only.
 pub const OF_KIND: [(&str, &[&str]); 4] = [
-    ("haproxy", &["at", "backends"]),
+    ("haproxy", &["at", "backends", "via", "user", "password", "ca_file"]),
     ("elb", &["target_groups", "region", "profile", "min_drain", "poll"]),
     ("elb-classic", &["names", "region", "profile", "min_drain", "poll"]),
     ("command", &["drain", "status", "restore", "run_on"]),
@@ -38,7 +38,10 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
     let section = Section::one(merged, "load_balancer")?;
     let word_of_kind = section.text("kind")?.value;
     foreign_keys(&section, problems);
-    let kind = kind(word_of_kind, &section, problems);
+    let kind = match word_of_kind {
+        "haproxy" => haproxy::kind(&section, Section::one(merged, "secrets").as_ref(), problems),
+        word => kind(word, &section, problems),
+    };
     let aws = matches!(kind, BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. });
     let min_in_service = section.least("min_in_service");
     members(walk.servers, &Section::many(merged, "servers"), &kind, problems);
@@ -53,6 +56,9 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
         let what =
             format!("`on_drain_timeout` cannot be \"kill\" with kind = \"{word_of_kind}\", which ends no connections");
         problems.at(found.at, what, "write \"proceed\" or \"fail\"");
+    }
+    if let Some(found) = ending {
+        haproxy::ending(&kind, found, problems);
     }
     Some(LoadBalancer {
         kind,
@@ -83,7 +89,7 @@ fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> Balan
             names: texts("names", "add names = [\"shop-elb\"], as AWS lists them", problems),
             aws: aws(section),
         },
-        "command" => {
+        _ => {
             let mut needed = |key: &str| {
                 if section.wrote(key).is_none() {
                     let what = format!("`{key}` is missing in {}", section.title);
@@ -97,14 +103,6 @@ fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> Balan
                 restore: needed("restore"),
                 run_on: section.text("run_on").and_then(|t| values::parse_run_on(t.value).ok()).flatten(),
             })
-        }
-        _ => {
-            let at = list(section, "at", "add at = [\"ssh://lb1.example.com/run/haproxy/admin.sock\"]", problems);
-            let hint = "add backends = [\"shop\"], as HAProxy's configuration names them";
-            BalancerKind::Haproxy {
-                at: at.iter().filter_map(|a| values::parse_address(a.value).ok()).collect(),
-                backends: texts("backends", hint, problems),
-            }
         }
     }
 }
@@ -138,7 +136,7 @@ fn foreign_keys(section: &Section<'_>, problems: &mut Problems<'_>) {
 }
 
 /// Reads a list that must name something, and nothing twice.
-fn list<'a>(section: &Section<'a>, key: &str, hint: &str, problems: &mut Problems<'_>) -> Vec<Found<&'a str>> {
+pub fn list<'a>(section: &Section<'a>, key: &str, hint: &str, problems: &mut Problems<'_>) -> Vec<Found<&'a str>> {
     let Some(wrote) = section.wrote(key) else {
         problems.at(section.at, format!("`{key}` is missing in {}", section.title), hint);
         return Vec::new();

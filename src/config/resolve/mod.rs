@@ -4,6 +4,7 @@
 
 pub mod balancer;
 pub mod env;
+mod haproxy;
 pub mod health;
 pub mod hooks;
 pub mod parameters;

@@ -38,9 +38,10 @@ const STATE_COLUMNS: &str = "# be_id be_name srv_id srv_name srv_addr srv_op_sta
 const USAGE_SET: &str = "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | \
     check-addr | check-port | fqdn | health | ssl | state | weight";
 
-/// Executes the commands of a line, separated by `;`, and returns all their answers.
+/// Executes the commands of a line, separated by `;` and up to `quit`, and returns all their answers.
 pub(super) fn execute(members: &mut Members, options: &BalancerOptions, line: &str) -> String {
-    line.split(';').map(|command| one(members, options, command)).collect()
+    let commands = line.split(';').map(str::trim).take_while(|command| *command != "quit");
+    commands.map(|command| one(members, options, command)).collect()
 }
 
 /// Every answer ends with an empty line; a command that has nothing to say answers just that.

@@ -16,6 +16,7 @@ mod shells;
 mod sources;
 mod sticky;
 mod strategies;
+mod sudo;
 
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Case> {
         pushing::CASES,
         meddling::CASES,
         shells::CASES,
+        sudo::CASES,
         output::CASES,
     ]
     .into_iter()

@@ -1,267 +1,23 @@
-//! The HAProxy adapter against the real haproxy: what it reports, what it forgets, and that no request is lost.
-//!
-//! Everything listens on unix sockets in a directory of its own, but for one agent on a loopback port.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set itself up has failed")]
+//! Members as HAProxy reports them over its own socket: what it forgets, and that no request is lost.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-mod apps;
-
-use apps::{App, Mode, binary, get, is_here, load};
-use pitcrew::balancer::{Admin, Around, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
-use pitcrew::config::{BalancerAddress, BalancerKind, Least, LoadBalancer, OnDrainTimeout};
+use pitcrew::balancer::{Admin, BalancerError, Draining, Snapshot};
+use pitcrew::config::{BalancerAddress, Least, LoadBalancer, OnDrainTimeout};
 use pitcrew::facts::{ServerFacts, TakenOut, before};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// A haproxy in the foreground; killed when dropped.
-struct Proxy {
-    child: Child,
-    dir: PathBuf,
-    name: String,
-}
-
-impl Proxy {
-    /// Starts one whose backends are `backends`; files in `dir` begin with `name`.
-    async fn start(dir: &Path, name: &str, backends: &str) -> Self {
-        let at = dir.display();
-        let config = format!(
-            "global\n  noreuseport\n  stats socket {at}/{name}.sock mode 600 level admin\n\
-             \x20 stats socket {at}/{name}.user.sock mode 600 level user\n\
-             defaults\n  mode http\n  option http-server-close\n  option httpchk GET /up\n  timeout connect 2s\n  timeout client 60s\n\
-             \x20 timeout server 60s\n  timeout check 2s\n  default-server inter 200ms\n\
-             frontend front\n  bind unix@{at}/{name}.front\n  default_backend shop\n{backends}\n"
-        );
-        std::fs::write(dir.join(format!("{name}.cfg")), config).unwrap();
-        let child = Self::spawn(dir, name);
-        let mut proxy = Self { child, dir: dir.to_owned(), name: name.to_owned() };
-        proxy.ready().await;
-        proxy
-    }
-
-    fn spawn(dir: &Path, name: &str) -> Child {
-        let log = std::fs::File::create(dir.join(format!("{name}.log"))).unwrap();
-        let mut command = Command::new(binary("haproxy"));
-        command.arg("-db").arg("-f").arg(dir.join(format!("{name}.cfg")));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.join(format!("{}.sock", self.name))
-    }
-
-    fn front(&self) -> PathBuf {
-        self.dir.join(format!("{}.front", self.name))
-    }
-
-    async fn ready(&mut self) {
-        let (socket, front) = (self.socket(), self.front());
-        let up = async {
-            while UnixStream::connect(&socket).await.is_err() || UnixStream::connect(&front).await.is_err() {
-                let log = self.dir.join(format!("{}.log", self.name));
-                assert!(self.child.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(log).unwrap());
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), up).await.unwrap();
-    }
-
-    /// Starts it anew with the same configuration, which forgets all that its socket was told, as a reload does.
-    async fn lose_state(&mut self) {
-        self.kill();
-        self.child = Self::spawn(&self.dir, &self.name);
-        self.ready().await;
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Runs a command of its own on the socket.
-    async fn tell(&self, command: &str) -> String {
-        let mut stream = UnixStream::connect(self.socket()).await.unwrap();
-        stream.write_all(format!("{command}\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    /// Waits until a server has this status in `show stat`.
-    async fn status(&self, server: &str, wanted: &str) {
-        let found = async {
-            loop {
-                let stat = self.tell("show stat shop 4 -1").await;
-                let row = stat.lines().find(|l| l.starts_with(&format!("shop,{server},"))).unwrap().to_owned();
-                if row.split(',').nth(17) == Some(wanted) {
-                    return;
-                }
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), found).await.unwrap();
-    }
-
-    /// Reads a server's administrative bits.
-    async fn bits(&self, server: &str) -> String {
-        let state = self.tell("show servers state shop").await;
-        let row = state.lines().find(|l| l.split(' ').nth(3) == Some(server)).unwrap();
-        row.split(' ').nth(6).unwrap().to_owned()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Three applications, a haproxy before them, and the adapter.
-struct Shop {
-    apps: Vec<App>,
-    proxy: Proxy,
-    balancer: Balancer,
-    found: Snapshot,
-    stop: CancellationToken,
-    dir: TempDir,
-}
-
-fn config(at: &[&Proxy]) -> LoadBalancer {
-    LoadBalancer {
-        kind: BalancerKind::Haproxy {
-            at: at.iter().map(|p| BalancerAddress::Unix(p.socket())).collect(),
-            backends: vec!["shop".into()],
-        },
-        drain_timeout: Duration::from_secs(20),
-        on_drain_timeout: OnDrainTimeout::Proceed,
-        wait_after_drain: Duration::ZERO,
-        wait_after_restore: Duration::ZERO,
-        restore_timeout: Duration::from_secs(20),
-        min_healthy_time: Duration::ZERO,
-        min_in_service: Least::Count(1),
-        capacity_timeout: Duration::ZERO,
-    }
-}
-
-fn backends(config: &mut LoadBalancer) -> &mut Vec<String> {
-    let BalancerKind::Haproxy { backends, .. } = &mut config.kind else { panic!("not HAProxy") };
-    backends
-}
-
-fn addresses(config: &mut LoadBalancer) -> &mut Vec<BalancerAddress> {
-    let BalancerKind::Haproxy { at, .. } = &mut config.kind else { panic!("not HAProxy") };
-    at
-}
-
-fn open(heard: &Draining) -> u64 {
-    let Draining::Open(open) = heard else { panic!("it waits: {heard:?}") };
-    *open
-}
-
-fn balancer(config: &LoadBalancer) -> Balancer {
-    Balancer::new(config, Around::default()).unwrap()
-}
-
-/// Makes a socket that passes everything on to a proxy's own, changes of state only after a while.
-fn slow_to_change(proxy: &Proxy) -> PathBuf {
-    let path = proxy.dir.join("slow.sock");
-    let (listener, to) = (UnixListener::bind(&path).unwrap(), proxy.socket());
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            let to = to.clone();
-            tokio::spawn(async move {
-                let mut line = Vec::new();
-                while !line.ends_with(b"\n") {
-                    line.push(from.read_u8().await.unwrap());
-                }
-                if line.starts_with(b"set server") {
-                    sleep(Duration::from_millis(300)).await;
-                }
-                let mut to = UnixStream::connect(to).await.unwrap();
-                to.write_all(&line).await.unwrap();
-                tokio::io::copy(&mut to, &mut from).await.unwrap();
-            });
-        }
-    });
-    path
-}
-
-/// The usual backend: three checked servers.
-fn three(dir: &Path) -> String {
-    servers(dir, "check")
-}
-
-fn servers(dir: &Path, options: &str) -> String {
-    let line = |n| format!("  server web{n} unix@{}/web{n} {options}\n", dir.display());
-    format!("backend shop\n{}{}{}", line(1), line(2), line(3))
-}
-
-const NAMES: [&str; 3] = ["web1", "web2", "web3"];
-
-fn names() -> Vec<String> {
-    NAMES.map(str::to_owned).into()
-}
-
-impl Shop {
-    async fn open(backends: impl Fn(&Path) -> String, change: impl Fn(&mut LoadBalancer)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let apps = NAMES.map(|n| App::start(dir.path().join(n), Mode::Up)).into();
-        sleep(Duration::from_millis(50)).await;
-        let proxy = Proxy::start(dir.path(), "lb", &backends(dir.path())).await;
-        let mut config = config(&[&proxy]);
-        change(&mut config);
-        let balancer = balancer(&config);
-        let found = Snapshot { members: balancer.facts(&names()).await.unwrap() };
-        Self { apps, proxy, balancer, found, stop: CancellationToken::new(), dir }
-    }
-
-    /// Connects another adapter with other settings.
-    fn with(&mut self, change: impl Fn(&mut LoadBalancer)) {
-        let mut config = config(&[&self.proxy]);
-        change(&mut config);
-        self.balancer = balancer(&config);
-    }
-
-    async fn drain(&self, server: &str) -> Result<u64, BalancerError> {
-        self.balancer.drain(server, &self.found, &mut |_| {}, &self.stop).await.map(|d| d.left.unwrap())
-    }
-
-    async fn restore(&self, server: &str) -> Result<(), BalancerError> {
-        self.balancer.restore(server, &self.found, &mut |_| {}, &self.stop).await
-    }
-
-    async fn look(&self, server: &str) -> MemberFacts {
-        self.balancer.facts(&[server.to_owned()]).await.unwrap().remove(0)
-    }
-
-    /// Begins a request to `/slow`; returns once the application of web1 has it.
-    async fn slow(&self) -> JoinHandle<String> {
-        // Only web1 is in service for as long as it takes the request to arrive.
-        for other in &NAMES[1..] {
-            self.proxy.tell(&format!("set server shop/{other} state drain")).await;
-        }
-        let request = tokio::spawn(get(self.proxy.front(), "/slow"));
-        let arrived = async {
-            while self.apps[0].slow.load(Ordering::SeqCst) == 0 {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), arrived).await.unwrap();
-        for other in &NAMES[1..] {
-            self.proxy.tell(&format!("set server shop/{other} state ready")).await;
-        }
-        request
-    }
-}
+use crate::apps::{Mode, is_here, load};
+use crate::proxy::{
+    NAMES, Proxy, Shop, addresses, backends, balancer, config, names, open, servers, slow_to_change, three,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_no_request() {
@@ -730,4 +486,22 @@ async fn a_drain_waits_for_others_to_be_up_and_a_restore_for_health_that_lasts()
     };
     shop.balancer.restore("web1", &shop.found, &mut on, &shop.stop).await.unwrap();
     assert!(flapped && shop.look("web1").await.status == "UP");
+}
+
+#[tokio::test]
+async fn a_slow_start_is_in_service_and_back() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let shop = Shop::open(|dir| servers(dir, "check slowstart 10m"), |_| {}).await;
+    shop.drain("web1").await.unwrap();
+    shop.apps[0].restart().await;
+    // Far sooner than its full share of the traffic comes back.
+    shop.restore("web1").await.unwrap();
+    let state = shop.proxy.tell("show servers state shop").await;
+    let row = state.lines().find(|l| l.split(' ').nth(3) == Some("web1")).unwrap();
+    assert_eq!(row.split(' ').nth(5), Some("1"), "it starts slowly: {row}");
+    assert!(shop.look("web1").await.in_service);
+    assert_eq!(shop.look("web2").await.others_in_service, 2, "and counts for others");
+    assert_eq!(shop.drain("web2").await, Ok(0));
 }

@@ -1,0 +1,84 @@
+//! One HAProxy through its Runtime API: what is asked in one go, and what an answer means for the caller.
+
+use std::time::Duration;
+
+use super::Patience;
+use super::client::Client;
+use super::node::{Table, nearest};
+use super::protocol::{self, Change};
+use crate::balancer::BalancerError;
+
+/// A socket that speaks HAProxy's Runtime API.
+pub struct Socket {
+    client: Client,
+}
+
+impl Socket {
+    /// Makes one.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Shortens the limit on one call.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { client: self.client.within(limit) }
+    }
+
+    /// Its address as configured.
+    pub fn at(&self) -> &str {
+        self.client.at()
+    }
+
+    /// Reads backends.
+    pub async fn read(&self, backends: &[String], patience: Patience) -> Result<Table, BalancerError> {
+        let mut commands = Vec::new();
+        for backend in backends {
+            commands.push(protocol::show_state(backend));
+            commands.push(protocol::show_stat(backend));
+        }
+        let answers = self.client.ask(&commands, patience).await?;
+        let mut table = Vec::new();
+        for (backend, answer) in backends.iter().zip(answers.chunks_exact(2)) {
+            let [state, stat] = answer else { continue };
+            if protocol::no_backend(state) || protocol::no_backend(stat) {
+                return Err(self.no_backend(backend).await);
+            }
+            let members = protocol::members(backend, state, stat).map_err(|e| self.client.error(None, e, ""))?;
+            table.push((backend.clone(), members));
+        }
+        Ok(table)
+    }
+
+    /// Reads backends once, without patience, and makes sure that the socket allows changes.
+    pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
+        let level = self.client.ask(&[protocol::SHOW_LEVEL.to_owned()], Patience::Once).await?;
+        let level = level.first().map(|l| l.trim()).unwrap_or_default();
+        // Any other text comes from an HAProxy that does not know the question.
+        if matches!(level, "user" | "operator") {
+            let detail = format!("its socket grants only the level {level}, and draining needs admin");
+            return Err(self.client.error(None, detail, protocol::LEVEL_HINT));
+        }
+        self.read(backends, Patience::Once).await
+    }
+
+    /// Makes changes to `server`, in order. All are sent; the first refusal is the error.
+    pub async fn change(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
+        let commands: Vec<String> = changes.iter().map(|(change, backend)| change.command(backend, server)).collect();
+        let answers = self.client.ask(&commands, Patience::Retry).await?;
+        for ((_, backend), answer) in changes.iter().zip(answers) {
+            if let Some((detail, hint)) = protocol::refusal(&answer) {
+                return Err(self.client.error(Some(format!("{backend}/{server}")), detail, &hint));
+            }
+        }
+        Ok(())
+    }
+
+    async fn no_backend(&self, backend: &str) -> BalancerError {
+        let listed = self.client.ask(&[protocol::SHOW_BACKENDS.to_owned()], Patience::Once).await;
+        let names = listed.ok().and_then(|a| a.first().map(|s| protocol::backends(s))).unwrap_or_default();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hint = format!("{}; set `backends` in [load_balancer]", nearest(backend, &names));
+        self.client.error(Some(backend.to_owned()), format!("it has no backend {backend}"), &hint)
+    }
+}
