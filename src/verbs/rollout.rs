@@ -96,20 +96,31 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     let mut plan = plan_anew(&facts, refused, &request);
     let mut held = Vec::new();
     let may_help = plan.blockers.iter().any(is_lock) && plan.blockers.iter().all(may_pass);
-    if let (Some(wait), false, true) = (wait, dry_run, may_help) {
-        let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
-        match waiting.wait(&facts).await {
-            Ok(None | Some(Waited::GivenUp(..))) => {}
-            Ok(Some(Waited::Taken { held: taken, waited, whose })) => {
-                held = taken;
-                request.holder = Some(owner.run.clone());
+    let waiting =
+        Waiting { stack: &stack, owner: &owner, wait: wait.unwrap_or_default(), stop: &stop, quiet: global.quiet };
+    let taken = if wait.is_some() && may_help && !dry_run {
+        waiting.wait(&facts).await.map(|waited| match waited {
+            Some(Waited::Taken { held, waited, whose }) => {
                 notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
+                Some(held)
             }
-            Err(e) => {
-                stack.close().await;
-                return Err(e);
-            }
+            _ => Some(Vec::new()),
+        })
+    } else if !plan.skipped.is_empty() && plan.blockers.is_empty() && !dry_run {
+        waiting.take_first(&facts).await.map(Some)
+    } else {
+        Ok(None)
+    };
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(e) => {
+            stack.close().await;
+            return Err(e);
         }
+    };
+    if let Some(taken) = taken {
+        held = taken;
+        request.holder = (!held.is_empty()).then(|| owner.run.clone());
         // Whoever held the lock may have deployed.
         let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
         let Some((found, refused)) = found.filter(|_| !stop.asked()) else {
