@@ -12,7 +12,8 @@ if [ -r /proc/self/stat ]; then
     { read -r p_stat <"$p_file"; } 2>/dev/null || continue
     p_pid=${p_stat%% *}
     # The second field is the name in parentheses, whatever it holds; the parent is the second one after it.
-    p_rest=${p_stat##*) }
+    p_rest=${p_stat#*) }
+    case $p_rest in *\)*) p_rest=${p_stat##*) } ;; esac
     p_rest=${p_rest#* }
     [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_all="$p_all ${p_file%/stat}/environ"
   done
