@@ -26,6 +26,9 @@ use super::{Fault, held, processes};
 /// How long output is waited for when a command has ended, before its status is sent ahead of the rest.
 const TAIL: Duration = Duration::from_millis(50);
 
+/// What hangs in place of a command: longer than anybody waits.
+pub(super) const STALL: &[u8] = b"exec sleep 600";
+
 /// The process group of a channel's command.
 pub(super) type Group = Arc<Mutex<Life>>;
 
@@ -94,6 +97,10 @@ pub(super) async fn run(job: Job) {
     match fault.clone() {
         None => {
             let spawned = spawn(&server, &command, &env);
+            wiring.serve(spawned, Output::Sent, ended).await;
+        }
+        Some(Fault::Stall) => {
+            let spawned = spawn(&server, STALL, &env);
             wiring.serve(spawned, Output::Sent, ended).await;
         }
         Some(Fault::EffectThenError { status }) => {

@@ -32,8 +32,10 @@ pub enum Fault {
     Dead,
     /// The same, after it is done.
     DoneThenDead,
-    /// Never answered; nothing is done.
+    /// Never answered; nothing is done, and no signal is heard.
     Hang,
+    /// In place of a command something hangs that ends at a signal. Elsewhere as `Hang`.
+    Stall,
     /// A command seems killed by this signal (without SIG) before it did anything. A stream is refused.
     Killed {
         /// Without SIG.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use super::exec::{Job, Life, end_of, finish, signal_named, spawn, started};
+use super::exec::{Job, Life, STALL, end_of, finish, signal_named, spawn, started};
 use super::faults::PointKind;
 use super::log::{End, Kind};
 use super::{Fault, held};
@@ -61,9 +61,10 @@ pub(super) async fn run(job: Job) {
         let not_run = |why: &str| ended(End::NotRun(why.to_owned()));
         let input = [&head[..], &script[..]].concat();
         match fault {
-            None | Some(Fault::EffectThenError { .. } | Fault::CutAfter | Fault::DoneThenDead) => {
-                let heard = fault.is_none().then(|| Arc::clone(&client.output));
-                let child = match spawn(server, &job.command, &job.env) {
+            None | Some(Fault::EffectThenError { .. } | Fault::CutAfter | Fault::DoneThenDead | Fault::Stall) => {
+                let stalls = fault == Some(Fault::Stall);
+                let heard = (fault.is_none() || stalls).then(|| Arc::clone(&client.output));
+                let child = match spawn(server, if stalls { STALL } else { &job.command }, &job.env) {
                     Ok(child) => child,
                     Err(error) => {
                         not_run(&error.to_string());
@@ -90,8 +91,8 @@ pub(super) async fn run(job: Job) {
                 }
                 *held(&job.group) = if doomed.is_some() { Life::Over } else { Life::NotStarted };
                 match (fault, doomed) {
-                    (None, Some(status)) => return client.finish(&job.group, status, "").await,
-                    (None, None) => {}
+                    (None | Some(Fault::Stall), Some(status)) => return client.finish(&job.group, status, "").await,
+                    (None | Some(Fault::Stall), None) => {}
                     (Some(Fault::EffectThenError { status }), _) => {
                         let said = "pitcrew demo: the answer was lost by an injected fault\n";
                         return client.finish(&job.group, status, said).await;

@@ -66,7 +66,7 @@ pub(super) async fn forward(
         }
         Some(Fault::CutBefore) => return cut.cancel(),
         Some(Fault::Dead) => return server.kill(),
-        Some(Fault::Hang) => return cut.cancelled().await,
+        Some(Fault::Hang | Fault::Stall) => return cut.cancelled().await,
         Some(Fault::EffectThenError { .. } | Fault::CutAfter | Fault::DoneThenDead) | None => {}
     }
     let carried = match to {

@@ -70,8 +70,7 @@ impl Builder<'_> {
         let lock = |_: &ServerName| vec![step(Act::Lock, Some(Undo::Unlock))];
         let mut phases = vec![connect];
         // One server decides between two runs that start together; only its winner goes on to the others. Where two runs
-        // with --skip-unreachable reach different servers there may be no such one: then both may end as locked out, and
-        // nothing is left of either. Taking one lock after the other would let one win, at a round trip a server.
+        // reach different servers there may be no such one: a run that leaves servers behind has taken its locks before.
         let rest = everybody.split_off(everybody.len().min(1));
         let lead = self.lanes(&everybody, lock);
         let rest = self.lanes(&rest, lock);

@@ -120,7 +120,7 @@ pub struct Refusal {
 
 impl Script {
     /// Every script, for tests and listings.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Probe,
         Self::Lock,
         Self::Unlock,

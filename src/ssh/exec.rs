@@ -41,6 +41,9 @@ const STALL_LIMITS: u32 = 2;
 const IDLE: Duration = Duration::from_secs(60);
 /// Ends the commands of a connection from within the server.
 const END_SCRIPT: &str = include_str!("../../templates/remote/end.sh");
+/// Why a connection is given up on which an `end.sh` may still run: it comes round to its signal one day, and would send
+/// it to whatever runs there by then.
+const TOO_SLOW: &str = "the server was too slow to end a command";
 /// Limit on requests that nobody waits for.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -110,7 +113,9 @@ async fn run_on(
     let mut feeding = None;
     let mut run = Run::new(session.channel_timeout, exec.limit, exec.quiet, exec.last_words);
     let mut late = 0;
-    let mut ending: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
+    let mut ending: Option<Pin<Box<dyn Future<Output = bool> + Send + '_>>> = None;
+    // An `end.sh` that was not waited for any longer.
+    let mut unended = false;
 
     loop {
         // Looked at on every turn, so that a flood of output cannot hold them off.
@@ -125,6 +130,9 @@ async fn run_on(
             late = 0;
             if let Some(ended) = run.due(now, &write, heard) {
                 run.finish(heard);
+                if unended || ending.is_some() {
+                    session.sever(TOO_SLOW);
+                }
                 return Some(ended);
             }
         }
@@ -138,6 +146,7 @@ async fn run_on(
         if let Some(signal) = run.take_wanted()
             && session.running.load(SeqCst) == counted
         {
+            unended |= ending.is_some();
             ending = Some(end_all(session, signal));
         }
         let message = if ready.is_some() {
@@ -168,7 +177,8 @@ async fn run_on(
                     feeding = None;
                     None
                 }
-                () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => {
+                Some(in_time) = async { Some(ending.as_mut()?.await) }, if ending.is_some() => {
+                    unended |= !in_time;
                     ending = None;
                     None
                 }
@@ -190,6 +200,12 @@ async fn run_on(
                 }
                 if let Some(ended) = run.message(message, heard) {
                     run.finish(heard);
+                    if let Some(ending) = ending {
+                        unended |= !ending.await;
+                    }
+                    if unended {
+                        session.sever(TOO_SLOW);
+                    }
                     return Some(ended);
                 }
             }
@@ -205,8 +221,8 @@ async fn run_on(
     }
 }
 
-/// Runs `end.sh`, which reaches every command of the connection: only for one that runs alone.
-fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+/// Runs `end.sh`, which reaches every command of the connection: only for one that runs alone. False: it may still run.
+fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
     Box::pin(async move {
         let exec = Exec {
             // Without `exec` a shell between would be taken for the command.
@@ -214,7 +230,7 @@ fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future
             head: format!("p_signal={signal}\n{END_SCRIPT}").into(),
             ..Exec::default()
         };
-        let _ = timeout(AFTER_TERM, run(session, exec, &mut |_| {}, &CancellationToken::new())).await;
+        timeout(AFTER_TERM, run(session, exec, &mut |_| {}, &CancellationToken::new())).await.is_ok()
     })
 }
 

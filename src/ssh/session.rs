@@ -315,6 +315,12 @@ impl Session {
         self.ended().unwrap_or_else(|| "the connection ended".into())
     }
 
+    /// Cuts the connection off without a word: whoever needs it next connects anew.
+    pub(super) fn sever(&self, why: &str) {
+        self.end.set(|| why.to_owned());
+        self.cut.cancel();
+    }
+
     /// Ends the connection: a goodbye, and a cut when that takes too long.
     pub(super) async fn close(&self) {
         let goodbye = async {

@@ -111,17 +111,30 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     let may_help = plan.blockers.iter().any(is_lock) && plan.blockers.iter().all(may_pass);
     let waiting =
         Waiting { stack: &stack, owner: &owner, wait: wait.unwrap_or_default(), stop: &stop, quiet: global.quiet };
-    if wait.is_some() && !dry_run && may_help {
-        match waiting.wait(&facts).await {
-            Ok(None | Some(Waited::GivenUp(..))) => {}
-            Ok(Some(Waited::Taken { held: taken, waited, whose })) => {
-                held = taken;
-                request.holder = Some(owner.run.clone());
+    let taken = if wait.is_some() && may_help && !dry_run {
+        waiting.wait(&facts).await.map(|waited| match waited {
+            Some(Waited::Taken { held, waited, whose }) => {
                 notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
+                Some(held)
             }
-            // Interrupted; what was taken is given back, or named.
-            Err(e) => notices.extend(e.hints.into_iter().map(note)),
+            _ => Some(Vec::new()),
+        })
+    } else if !plan.skipped.is_empty() && plan.blockers.is_empty() && !dry_run {
+        waiting.take_first(&facts).await.map(Some)
+    } else {
+        Ok(None)
+    };
+    let taken = match taken {
+        Ok(taken) => taken,
+        // Interrupted; what was taken is given back, or named.
+        Err(e) => {
+            notices.extend(e.hints.into_iter().map(note));
+            None
         }
+    };
+    if let Some(taken) = taken {
+        held = taken;
+        request.holder = (!held.is_empty()).then(|| owner.run.clone());
         // Whoever held the lock may have deployed.
         let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
         match found.filter(|_| !stop.asked()) {

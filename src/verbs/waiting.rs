@@ -2,6 +2,9 @@
 //!
 //! Nothing is touched while it waits. Whoever gets the lock of the file's first server goes on to the others; who does not
 //! get all of them gives back what it has, so that two who wait never wait for each other.
+//!
+//! So does, without waiting for anybody, a run that leaves servers behind which it cannot reach: another that reaches
+//! them begins with another server than this one, and then each may hold what the other wants.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,6 +29,11 @@ use crate::report::held;
 
 /// Between two looks at the lock, at least; up to as much again is added, so that many who wait do not ask in step.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a run that leaves servers behind tries again to get all locks, where it met another half way.
+const TIES: usize = 5;
+/// The pause before that, at least; up to twice as much is added, so that two do not try again in step.
+const TIE: Duration = Duration::from_millis(500);
 
 /// What waits, and for what.
 pub struct Waiting<'a> {
@@ -86,9 +94,7 @@ impl Waiting<'_> {
     /// When a signal came: all that was taken is given back then.
     pub async fn wait(&self, facts: &Facts) -> Result<Option<Waited>, Error> {
         let Some(first) = self.in_the_way(facts) else { return Ok(None) };
-        let names = self.stack.config.servers.iter().map(|s| s.name.clone());
-        let reached: Vec<ServerName> = names.filter(|s| facts.servers.contains_key(s)).collect();
-        self.wait_for(first, &reached, &|owner| calls::lock(&self.stack.site(), owner)).await.map(Some)
+        self.wait_for(first, &self.reached(facts), &|owner| calls::lock(&self.stack.site(), owner)).await.map(Some)
     }
 
     /// Waits for `first` to be free, and takes the locks of all `reached` servers with `take`.
@@ -134,6 +140,34 @@ impl Waiting<'_> {
                 Take::Failed(..) => return Ok(Waited::GivenUp(server, whose)),
             }
         }
+    }
+
+    /// Takes the locks of all servers that were reached, before the run: empty where another run has the first of them, or
+    /// is in the way for longer than it takes to see that it has not got all either.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn take_first(&self, facts: &Facts) -> Result<Vec<ServerName>, Error> {
+        let reached = self.reached(facts);
+        for _ in 0..TIES {
+            match self.take_all(&reached, &|owner| calls::lock(&self.stack.site(), owner)).await? {
+                Take::All(held) => return Ok(held),
+                // The other has begun with another server.
+                Take::Refused(by, held) if reached.first() != Some(&by) && may_end(&held, TIE) => {}
+                Take::Refused(..) | Take::Failed(..) => break,
+            }
+            tokio::select! {
+                () = sleep(TIE + TIE.mul_f64(2.0 * rand::random::<f64>())) => {}
+                () = self.stop.soft.cancelled() => return Err(interrupted()),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The servers that could be asked, in the file's order.
+    fn reached(&self, facts: &Facts) -> Vec<ServerName> {
+        let names = self.stack.config.servers.iter().map(|s| s.name.clone());
+        names.filter(|s| facts.servers.contains_key(s)).collect()
     }
 
     /// Does something that may take long, and renews the locks that were taken as often as a run does meanwhile.

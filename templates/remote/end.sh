@@ -7,17 +7,28 @@
 # Busybox takes no `--`, and dash needs it.
 p_tell() { kill -s "$p_signal" -- "-$1" 2>/dev/null || kill -s "$p_signal" "-$1" 2>/dev/null; }
 if [ -r /proc/self/stat ]; then
+  p_all=
   for p_file in /proc/[0-9]*/stat; do
     { read -r p_stat <"$p_file"; } 2>/dev/null || continue
     p_pid=${p_stat%% *}
     # The second field is the name in parentheses, whatever it holds; the parent is the second one after it.
-    p_rest=${p_stat##*) }
+    p_rest=${p_stat#*) }
+    case $p_rest in *\)*) p_rest=${p_stat##*) } ;; esac
     p_rest=${p_rest#* }
-    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] || continue
-    p_of=$(tr '\0' '\n' <"${p_file%/stat}/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
-    case $p_of in
-    '' | "${SSH_CONNECTION-$p_of}") p_tell "$p_pid" ;;
+    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_all="$p_all ${p_file%/stat}/environ"
+  done
+  # All at once: many processes for each of many siblings would take a busy server longer than anybody waits for this.
+  # shellcheck disable=SC2086 # names of ours
+  p_said=" $(grep -l -e SSH_CONNECTION= $p_all /dev/null 2>/dev/null | tr '\n' ' ')"
+  # shellcheck disable=SC2086 # names of ours
+  p_ours=" $(grep -l -e "SSH_CONNECTION=${SSH_CONNECTION-}" $p_all /dev/null 2>/dev/null | tr '\n' ' ')"
+  for p_file in $p_all; do
+    case $p_said in *" $p_file "*)
+      case $p_ours in *" $p_file "*) ;; *) continue ;; esac
+      ;;
     esac
+    p_pid=${p_file#/proc/}
+    p_tell "${p_pid%/environ}"
   done
 else
   ps -A -o pid= -o ppid= | while read -r p_pid p_parent; do

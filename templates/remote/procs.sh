@@ -12,11 +12,14 @@ scan() {
     set -f
     IFS=$nl
     for stat in $stats; do
-        # The name in parentheses may hold spaces and parentheses; what follows the last one does not.
+        # The name in parentheses may hold spaces and parentheses; what follows the last one does not. Looking for that takes
+        # dash six times as long as looking for the first.
         pid=${stat%% *}
         unset IFS
+        rest=${stat#*) }
+        case $rest in *\)*) rest=${stat##*) } ;; esac
         # shellcheck disable=SC2086
-        set -- ${stat##*) }
+        set -- $rest
         [ $# -ge 26 ] || continue
         case $1 in Z | X | x) continue ;; esac
         table="$table $pid:$2:${20}.${26}"

@@ -208,9 +208,9 @@ async fn locks_that_were_waited_for_are_renewed_while_the_servers_are_asked() {
     assert_no_half_lock(&gated.stack);
 }
 
-/// Two networks: who cannot see the first server begins with the second. Neither waits, and nothing is left.
+/// Two networks: who cannot see the first server begins with the second, and meets the other half way.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is_left() {
+async fn of_two_that_see_different_first_servers_one_wins_and_nothing_is_left() {
     let mut stack = Stack::serving(3, WebKind::Reload, "").await;
     stack.extra = format!("{}\nssh.connect_timeout = '2s'\n", stack.extra);
     let seen = stack.fleet.write_config(&stack.extra).unwrap();
@@ -222,7 +222,7 @@ async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is
     let blind = stack.fleet.path().join("blind.toml");
     let wrong = format!("{}:{}\"", first.trim_end_matches('"'), port.wrapping_add(1));
     std::fs::write(&blind, text.replace(&first, &wrong)).unwrap();
-    for round in 0..3 {
+    for round in 0..6 {
         stack.release(&Sample::good(format!("{round}")));
         let one = stack.start(&["deploy", "--skip-unreachable", "--no-migrate"]);
         let other = stack.start(&["-c", "blind.toml", "deploy", "--skip-unreachable", "--no-migrate"]);
@@ -230,8 +230,6 @@ async fn of_two_that_see_different_first_servers_at_most_one_wins_and_nothing_is
         match (one.code, other.code) {
             // One after the other: slow enough for both.
             (0, 4) | (4, 3) | (0, 3) => {}
-            // Each began with a server that the other did not, and met it at the rest.
-            (4, 4) => {}
             // A plan that the faster one has overtaken is refused before anything is changed.
             (1, 3) | (0, 1) => assert!(one.printed().contains("current was") || other.printed().contains("was")),
             _ => panic!("round {round}\n{one}\n{other}"),

@@ -21,6 +21,8 @@ struct Faulty {
     unanswered: Vec<ChannelOpenHandle>,
     /// Ends at a signal.
     minds: Option<ChannelId>,
+    /// Comes round to nothing that is to end commands, yet.
+    is_slow: bool,
 }
 
 impl Handler for Faulty {
@@ -67,9 +69,10 @@ impl Handler for Faulty {
 
     async fn exec_request(&mut self, id: ChannelId, text: &[u8], s: &mut Session) -> Result<(), russh::Error> {
         let text = String::from_utf8_lossy(text).into_owned();
-        if text == "refuse" || text == "exec sh -s" {
+        if text == "refuse" || (text == "exec sh -s" && !self.is_slow) {
             return s.channel_failure(id);
         }
+        self.is_slow |= text == "hang slowly";
         if text == "no answer" {
             return Ok(());
         }
@@ -132,7 +135,7 @@ impl Handler for Faulty {
                 self.minds = Some(id);
                 Ok(())
             }
-            "hang" => Ok(()),
+            "hang" | "hang slowly" => Ok(()),
             other => panic!("no such fault: {other}"),
         }
     }
@@ -157,8 +160,12 @@ async fn faulty() -> (SocketAddr, Arc<AtomicUsize>) {
             let config = config.clone();
             tokio::spawn(async move {
                 // Ends with the connection; how does not matter here.
-                if let Ok(session) =
-                    russh::server::run_stream(config, stream, Faulty { unanswered: Vec::new(), minds: None }).await
+                if let Ok(session) = russh::server::run_stream(
+                    config,
+                    stream,
+                    Faulty { unanswered: Vec::new(), minds: None, is_slow: false },
+                )
+                .await
                 {
                     let _ = session.await;
                 }
@@ -391,6 +398,17 @@ async fn a_hanging_command_ends_at_its_limit_and_at_a_stop() {
     assert_eq!(timed.0, Ended::TimedOut(limit));
     assert_eq!(stopped.0, Ended::Stopped);
     assert_eq!(run(&session, command("true")).await.0, Ended::Exit(0));
+}
+
+/// What was to end a command would end the next one there, when the server comes round to it.
+#[tokio::test]
+async fn a_connection_on_which_something_may_still_end_commands_is_not_used_again() {
+    let session = faulty_session().await;
+    let limit = Duration::from_millis(100);
+    let timed = run(&session, Exec { limit: Some(limit), ..command("hang slowly") }).await;
+    assert_eq!(timed.0, Ended::TimedOut(limit));
+    assert_eq!(session.ended().as_deref(), Some("the server was too slow to end a command"));
+    assert!(matches!(run(&session, command("true")).await.0, Ended::Lost(_)));
 }
 
 #[tokio::test]

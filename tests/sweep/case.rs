@@ -42,15 +42,24 @@ pub enum Twist {
     First,
     /// Requests that take a while come all the time: none may be lost.
     Traffic,
+    /// Servers fetch the release from a repository.
+    Git,
+    /// Servers download it as an archive.
+    Url,
+    /// Somebody else takes the last server out when the first is about to be drained, and puts it back a while later.
+    Busy,
 }
 
 impl Twist {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Pair, "/pair"),
         (Self::Hooks, "/hooks"),
         (Self::Skip, "/skip"),
         (Self::First, "/first"),
         (Self::Traffic, "/traffic"),
+        (Self::Git, "/git"),
+        (Self::Url, "/url"),
+        (Self::Busy, "/busy"),
     ];
 
     /// Tells whether it makes sense there; not all combinations say something new.
@@ -66,6 +75,9 @@ impl Twist {
                 Self::Skip => strategy != "rolling" && on_failure != "hold",
                 Self::First => on_failure != "revert-all" && !(strategy == "serial" && prepare == "ahead"),
                 Self::Traffic => on_failure != "hold" && (strategy == "serial") == (prepare == "in-turn"),
+                Self::Git => on_failure == "revert" && (strategy == "serial") == (prepare == "in-turn"),
+                Self::Url => on_failure == "revert" && (strategy == "rolling") != (prepare == "ahead"),
+                Self::Busy => walk && on_failure == "revert",
             }
     }
 }
@@ -91,6 +103,12 @@ impl Scenario {
             }
         }
         all
+    }
+
+    /// Lists the matrix: every strategy, place of preparing and policy, with a release that works and one that does not.
+    pub fn core() -> Vec<Self> {
+        let matrix = |s: &Self| s.twist == Twist::None && s.release != "stillborn";
+        Self::all().into_iter().filter(matrix).collect()
     }
 
     /// How many servers it takes: a rolling run needs one that is left.
@@ -123,6 +141,15 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}/{}", self.strategy, self.prepare, self.on_failure, self.release)?;
         f.write_str(Twist::ALL.iter().find(|(twist, _)| *twist == self.twist).map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::all().into_iter().find(|s| s.to_string() == text);
+        found.ok_or_else(|| format!("`{text}` is no scenario"))
     }
 }
 
@@ -176,47 +203,132 @@ impl fmt::Display for Spot {
     }
 }
 
+/// When a signal comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum When {
+    /// So many milliseconds after the place is passed, while all goes its way.
+    After(u64),
+    /// With the step hanging there, which hears no signal either.
+    Hang,
+    /// With the step hanging there until a signal ends it.
+    Stall,
+}
+
+impl When {
+    /// Milliseconds after the place is passed: a command that hangs has been confirmed by then.
+    pub fn milliseconds(self) -> u64 {
+        match self {
+            Self::After(milliseconds) => milliseconds,
+            Self::Hang | Self::Stall => 60,
+        }
+    }
+
+    /// The step's boundary, and its middle.
+    fn both(spot: &Spot) -> [Self; 2] {
+        [Self::After(0), if spot.kind == "exec" { Self::Stall } else { Self::Hang }]
+    }
+
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::After(_) => None,
+            Self::Hang => Some(Fault::Hang),
+            Self::Stall => Some(Fault::Stall),
+        }
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(milliseconds) => write!(f, "{milliseconds}"),
+            Self::Hang => f.write_str("hang"),
+            Self::Stall => f.write_str("stall"),
+        }
+    }
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "hang" => Self::Hang,
+            "stall" => Self::Stall,
+            number => Self::After(number.parse().map_err(|_| format!("`{number}` is no number of milliseconds"))?),
+        })
+    }
+}
+
 /// What goes wrong at a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Harm {
     /// A fault of the fleet's.
     Fault(&'static str),
-    /// Ctrl-C: so many milliseconds after the place is passed, or (`None`) with the step hanging there; and again after.
+    /// Ctrl-C, and again after.
     Interrupt {
-        /// Milliseconds; `None`: in mid-step.
-        after: Option<u64>,
+        /// The first.
+        when: When,
         /// The second signal, so many milliseconds after the first.
         again: Option<u64>,
     },
     /// The server's lock passes to another run.
     Theft,
-    /// `kill -9`, so many milliseconds after the place is passed.
+    /// `kill -9`.
     Kill {
-        /// Milliseconds.
-        after: u64,
+        /// With a step that hangs: before anything of it is done.
+        when: When,
     },
 }
 
 /// Every fault that a server's command or connection can have.
-pub const FAULTS: [&str; 8] = ["error", "error-after", "cut", "cut-after", "dead", "dead-after", "hang", "killed"];
+pub const FAULTS: [&str; 9] =
+    ["error", "error-after", "cut", "cut-after", "dead", "dead-after", "hang", "stall", "killed"];
 
 impl Harm {
     /// Lists what can go wrong at a place.
     pub fn all(spot: &Spot) -> Vec<Self> {
-        let mut all: Vec<Self> = FAULTS.iter().map(|f| Self::Fault(f)).collect();
+        let stalls = |f: &&&str| **f != "stall" || spot.kind == "exec";
+        let mut all: Vec<Self> = FAULTS.iter().filter(stalls).map(|f| Self::Fault(f)).collect();
         if spot.kind == "balancer" {
             all.push(Self::Fault("garbage"));
         }
-        for after in [Some(0), Some(40), Some(150), None] {
-            all.push(Self::Interrupt { after, again: None });
-            all.push(Self::Interrupt { after, again: Some(20) });
-            all.push(Self::Interrupt { after, again: Some(400) });
+        let mut whens = Vec::from(When::both(spot));
+        whens.extend([When::After(40), When::After(150)]);
+        if spot.kind == "exec" {
+            whens.push(When::Hang);
+        }
+        for when in whens {
+            all.push(Self::Interrupt { when, again: None });
+            all.push(Self::Interrupt { when, again: Some(20) });
+            all.push(Self::Interrupt { when, again: Some(400) });
         }
         if spot.kind == "exec" {
             all.push(Self::Theft);
         }
-        all.extend([0, 15, 60, 200].map(|after| Self::Kill { after }));
+        all.extend([When::After(60), When::After(200)].map(|when| Self::Kill { when }));
+        all.extend(Self::kills());
         all
+    }
+
+    /// Lists what the matrix has at every place: six faults, for a command with two ways to hang; a signal, two signals and a
+    /// kill, each at the step's boundary and in the middle of it. A kill has two boundaries: nothing of the step is done, and
+    /// nobody is there to hear of it.
+    pub fn core(spot: &Spot) -> Vec<Self> {
+        let faults = ["error", "error-after", "cut", "cut-after", "dead", "hang"];
+        let mut all: Vec<Self> = faults.map(Self::Fault).into();
+        if spot.kind == "exec" {
+            all.push(Self::Fault("stall"));
+        }
+        for when in When::both(spot) {
+            all.push(Self::Interrupt { when, again: None });
+            all.push(Self::Interrupt { when, again: Some(20) });
+        }
+        all.extend(Self::kills());
+        all
+    }
+
+    fn kills() -> [Self; 3] {
+        [When::Hang, When::After(0), When::After(15)].map(|when| Self::Kill { when })
     }
 
     /// Lists what can go wrong at a place while a dead run is recovered.
@@ -228,10 +340,10 @@ impl Harm {
     pub fn sort(&self) -> &'static str {
         match self {
             Self::Fault(name) => name,
-            Self::Interrupt { after: Some(_), again: None } => "int",
-            Self::Interrupt { after: None, again: None } => "int in mid-step",
-            Self::Interrupt { after: Some(_), again: Some(_) } => "int twice",
-            Self::Interrupt { after: None, again: Some(_) } => "int twice in mid-step",
+            Self::Interrupt { when: When::After(_), again: None } => "int",
+            Self::Interrupt { again: None, .. } => "int in mid-step",
+            Self::Interrupt { when: When::After(_), again: Some(_) } => "int twice",
+            Self::Interrupt { again: Some(_), .. } => "int twice in mid-step",
             Self::Theft => "theft",
             Self::Kill { .. } => "kill",
         }
@@ -253,7 +365,9 @@ impl Harm {
             Self::Fault("dead-after") => Fault::DoneThenDead,
             Self::Fault("killed") => Fault::Killed { signal: "KILL".to_owned() },
             Self::Fault("garbage") => Fault::Garbage,
-            Self::Fault("hang") | Self::Interrupt { after: None, .. } => Fault::Hang,
+            Self::Fault("stall") => Fault::Stall,
+            Self::Fault("hang") => Fault::Hang,
+            Self::Interrupt { when, .. } | Self::Kill { when } => return when.fault(),
             _ => return None,
         })
     }
@@ -263,15 +377,12 @@ impl fmt::Display for Harm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(name) => f.write_str(name),
-            Self::Interrupt { after, again } => {
-                match after {
-                    Some(ms) => write!(f, "int@{ms}")?,
-                    None => write!(f, "int@hang")?,
-                }
+            Self::Interrupt { when, again } => {
+                write!(f, "int@{when}")?;
                 again.map_or(Ok(()), |ms| write!(f, "+{ms}"))
             }
             Self::Theft => f.write_str("theft"),
-            Self::Kill { after } => write!(f, "kill@{after}"),
+            Self::Kill { when } => write!(f, "kill@{when}"),
         }
     }
 }
@@ -288,6 +399,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// A scenario with nothing going wrong.
+    pub fn plain(scenario: Scenario) -> Self {
+        Self { scenario, harms: Vec::new(), then: Vec::new() }
+    }
+
     /// Tells whether pitcrew is killed in it.
     pub fn kills(&self) -> bool {
         self.harms.iter().any(|(_, harm)| matches!(harm, Harm::Kill { .. }))
@@ -320,40 +436,38 @@ impl FromStr for Case {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (scenario, harms) = text.trim().split_once(": ").unwrap_or((text.trim(), ""));
-        let scenario = Scenario::all()
-            .into_iter()
-            .find(|s| s.to_string() == scenario)
-            .ok_or_else(|| format!("`{scenario}` is no scenario"))?;
+        let scenario = scenario.parse()?;
         let (harms, then) = harms.split_once(" >> ").unwrap_or((harms, ""));
         let list = |text: &str| text.split(" & ").filter(|h| !h.is_empty()).map(harm).collect::<Result<_, _>>();
         Ok(Self { scenario, harms: list(harms)?, then: list(then)? })
     }
 }
 
+impl FromStr for Spot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not `SERVER KIND LABEL#N`");
+        let (rest, ordinal) = text.rsplit_once('#').ok_or_else(bad)?;
+        let (server, rest) = rest.split_once(' ').ok_or_else(bad)?;
+        let (kind, label) = rest.split_once(' ').ok_or_else(bad)?;
+        let ordinal = ordinal.parse().map_err(|_| bad())?;
+        Ok(Self { server: server.to_owned(), kind: known(kind, &KINDS)?, label: label.to_owned(), ordinal })
+    }
+}
+
 fn harm(text: &str) -> Result<(Spot, Harm), String> {
     let bad = || format!("`{text}` is not `SERVER KIND LABEL#N = HARM`");
     let (spot, harm) = text.rsplit_once(" = ").ok_or_else(bad)?;
-    let (rest, ordinal) = spot.rsplit_once('#').ok_or_else(bad)?;
-    let (server, rest) = rest.split_once(' ').ok_or_else(bad)?;
-    let (kind, label) = rest.split_once(' ').ok_or_else(bad)?;
     let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
-    let spot = Spot {
-        server: server.to_owned(),
-        kind: known(kind, &KINDS)?,
-        label: label.to_owned(),
-        ordinal: ordinal.parse().map_err(|_| bad())?,
-    };
     let harm = match harm.split_once('@') {
-        Some(("kill", after)) => Harm::Kill { after: number(after)? },
-        Some(("int", when)) => {
-            let (after, again) = when.split_once('+').map_or((when, None), |(a, b)| (a, Some(b)));
-            Harm::Interrupt {
-                after: if after == "hang" { None } else { Some(number(after)?) },
-                again: again.map(number).transpose()?,
-            }
+        Some(("kill", when)) => Harm::Kill { when: when.parse()? },
+        Some(("int", at)) => {
+            let (when, again) = at.split_once('+').map_or((at, None), |(a, b)| (a, Some(b)));
+            Harm::Interrupt { when: when.parse()?, again: again.map(number).transpose()? }
         }
         None if harm == "theft" => Harm::Theft,
         _ => Harm::Fault(known(harm, &[&FAULTS[..], &["garbage"]].concat())?),
     };
-    Ok((spot, harm))
+    Ok((spot.parse()?, harm))
 }

@@ -24,11 +24,11 @@ pub fn places(spots: &[Spot]) -> Vec<Spot> {
 }
 
 /// Every single harm at every place, those of one sort apart from each other: the first of every sort come first.
-pub fn singles(learnt: &BTreeMap<Scenario, Vec<Spot>>, seed: u64) -> Vec<Case> {
+pub fn singles(learnt: &BTreeMap<Scenario, Vec<Spot>>, seed: u64, harms: impl Fn(&Spot) -> Vec<Harm>) -> Vec<Case> {
     let mut sorts: BTreeMap<(String, &str), Vec<Case>> = BTreeMap::new();
     for (scenario, spots) in learnt {
         for spot in spots {
-            for harm in Harm::all(spot) {
+            for harm in harms(spot) {
                 let sort = (spot.sort(), harm.sort());
                 let case = Case { scenario: *scenario, harms: vec![(spot.clone(), harm)], then: Vec::new() };
                 sorts.entry(sort).or_default().push(case);

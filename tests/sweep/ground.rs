@@ -6,40 +6,41 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::balancer::Admin;
 use pitcrew::demo::balancer::{CheckPlan, MemberState};
-use pitcrew::demo::load::{self, Connections, LoadOptions, LoadReport};
+use pitcrew::demo::load::{self, Connections, LoadOptions};
 use pitcrew::demo::server::SshServer;
-use pitcrew::demo::{Fleet, FleetOptions, Process, Record, Sample, WebKind};
+use pitcrew::demo::{Fleet, FleetOptions, Process, Sample, WebKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::case::{Case, Harm, Scenario, Spot, Twist};
+use crate::evidence::{Evidence, Meets, Recovery, Standing};
+use crate::offered::{Offered, sample};
+use crate::watch::{self, BLOB, lacking};
 
 /// The program under test.
-const PITCREW: &str = env!("CARGO_BIN_EXE_pitcrew");
+static PITCREW: LazyLock<PathBuf> = LazyLock::new(|| {
+    std::env::var_os("PITCREW_SWEEP_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_pitcrew").into()).into()
+});
 /// What is current before each run, and what was before that.
 pub const OLD: &str = "20260102000000";
 /// See [`OLD`].
 pub const OLDER: &str = "20260101000000";
 /// No run may take longer: every wait of pitcrew's has a limit, and a case adds up a few of them.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(240);
 /// What is left of commands that pitcrew could not end itself may take so long.
 const LEFTOVERS: Duration = Duration::from_secs(12);
-/// How often servers are looked at while a run is on: at the least sign of change, and thoroughly after some glances.
-const GLANCE: Duration = Duration::from_millis(4);
-/// See [`GLANCE`].
-const THOROUGH: usize = 12;
-/// Bytes of a file that does not compress.
-const BLOB: u64 = 1 << 20;
 /// The file: long enough to be cut off in the middle, and last in the archive.
-static LAST: LazyLock<Vec<u8>> =
+pub static LAST: LazyLock<Vec<u8>> =
     LazyLock::new(|| (0..BLOB / 8).flat_map(|n| crate::choose::rank(0, n).to_le_bytes()).collect());
+/// So long another server is out, where somebody else takes one out.
+const AWAY: Duration = Duration::from_millis(1200);
 /// The balancer's checks may take so long to see how the servers are.
 const SETTLE: Duration = Duration::from_secs(6);
 
@@ -50,86 +51,21 @@ pub const ON_SUCCESS: &str = "on success";
 /// A hook's place.
 pub const ON_FAILURE: &str = "on failure";
 
+/// A shell that is started and ends takes no longer where there is time.
+const PROMPT: Duration = Duration::from_millis(25);
+/// The most that limits are stretched by: what waits for one of them must still end.
+const SLOWEST: f64 = 4.0;
+/// One fleet in so many has the system's own shell: busybox does what a script asks for in a third of the time.
+const OWN_SHELL: usize = 4;
+
 /// A fleet and the directory of whoever deploys to it.
 pub struct Ground {
     fleet: Fleet,
+    shell: String,
     home: tempfile::TempDir,
     used: bool,
-}
-
-/// What a run was, as far as can be seen from outside.
-pub struct Evidence {
-    /// The case.
-    pub case: Case,
-    /// How many of its harms came to pass.
-    pub hits: usize,
-    /// Exit code; `None`: it was killed, or did not end.
-    pub code: Option<i32>,
-    /// It was ended by the sweep after [`LIMIT`].
-    pub endless: bool,
-    /// Seconds.
-    pub took: f64,
-    /// What it printed.
-    pub stdout: String,
-    /// What it printed on standard error.
-    pub stderr: String,
-    /// Signals that were sent while it ran, `kill -9` not counted.
-    pub signals: usize,
-    /// How long it ran on after the second of them.
-    pub after_second: Option<Duration>,
-    /// The fleet's log of the run.
-    pub log: Vec<Record>,
-    /// The places that were passed.
-    pub spots: Vec<Spot>,
-    /// What was wrong with a `current` or a release while it ran.
-    pub moments: Vec<String>,
-    /// Servers whose lock passed to another run, and the number of the log's next record then.
-    pub stolen: Vec<(String, u64)>,
-    /// Each balancer's members before the run.
-    pub before: Vec<(String, Vec<MemberState>)>,
-    /// Each server after the run.
-    pub servers: Vec<Standing>,
-    /// After a kill: every `pitcrew recover`, in order.
-    pub recovered: Vec<Recovery>,
-    /// What the hooks wrote: on each server, and last on the operator's machine.
-    pub hooks: Vec<Vec<String>>,
-    /// What became of the traffic, where there was some.
-    pub load: Option<LoadReport>,
-    /// The longest time between two looks at the servers, which should be a moment: how busy the machine was.
-    pub late: Duration,
-}
-
-/// What a recovery meets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meets {
-    /// Things go wrong.
-    Harm,
-    /// A server is cut off, and nothing else is wrong.
-    Absence,
-    /// All is well: it must reach what unwinding would have reached.
-    Nothing,
-    /// All is done.
-    Done,
-}
-
-/// How `pitcrew recover` ended.
-pub struct Recovery {
-    /// What it met.
-    pub meets: Meets,
-    /// Exit code; `None`: it was killed, or did not end.
-    pub code: Option<i32>,
-    /// It did not end.
-    pub endless: bool,
-    /// What it printed on standard output: events.
-    pub stdout: String,
-    /// What it printed on standard error.
-    pub stderr: String,
-    /// How many harms came to pass.
-    pub hits: usize,
-    /// The places that were passed.
-    pub spots: Vec<Spot>,
-    /// Each server after it, where that is looked at.
-    pub servers: Vec<Standing>,
+    /// How late the last run's looks at the servers were.
+    late: Duration,
 }
 
 /// A program that has run, and what was done to it.
@@ -144,61 +80,16 @@ struct Launched {
     hits: usize,
     spots: Vec<Spot>,
     stolen: Vec<(String, u64)>,
-}
-
-/// How one server stands.
-#[derive(Debug)]
-pub struct Standing {
-    /// `s1`.
-    pub name: String,
-    /// As the configuration and pitcrew's events name it.
-    pub ip: String,
-    /// What `current` links to.
-    pub current: Option<String>,
-    /// Every release directory: name, state as pitcrew wrote it, what it lacks.
-    pub releases: Vec<(String, Option<String>, Vec<String>)>,
-    /// A lock lies there.
-    pub locked: bool,
-    /// What the application itself answers: status and the release it runs from.
-    pub answer: Option<(u16, String)>,
-    /// Where each of the application's processes runs.
-    pub app: Vec<String>,
-    /// Other processes.
-    pub strays: Vec<String>,
-    /// As each balancer has it.
-    pub members: Vec<MemberState>,
-}
-
-impl Standing {
-    /// Tells whether it serves a release as it should: the balancer sends traffic to processes that run it and are well.
-    pub fn serves(&self) -> Option<&str> {
-        let current = self.current.as_deref()?;
-        let whole = self.app.len() == 2 && self.app.iter().all(|r| r == current);
-        let well = self.answer.as_ref().is_some_and(|(status, release)| *status == 200 && release == current);
-        (whole && well && self.members.iter().all(|m| m.in_service)).then_some(current)
-    }
-
-    /// Tells whether every balancer lets it have traffic.
-    pub fn is_let_in(&self) -> bool {
-        self.members.iter().all(|m| m.admin == Admin::Ready)
-    }
-
-    /// Tells whether nothing was ever deployed to it, and nobody keeps traffic from it.
-    pub fn is_bare(&self) -> bool {
-        self.current.is_none() && self.app.is_empty() && self.is_let_in()
-    }
-
-    /// As its balancers show it.
-    pub fn status(&self) -> String {
-        self.members.iter().map(|m| m.status.as_str()).collect::<Vec<_>>().join(", ")
-    }
+    away: Option<String>,
 }
 
 impl Ground {
     /// Starts a fleet.
     pub async fn new(servers: usize, balancers: usize) -> Result<Self, String> {
-        let mut options = FleetOptions::new(PITCREW);
+        let mut options = FleetOptions::new(&*PITCREW);
         options.servers = servers;
+        options.shell = shell();
+        let shell = options.shell.join(" ");
         options.balancers = balancers;
         options.boot = Duration::from_millis(20);
         options.checks =
@@ -206,7 +97,7 @@ impl Ground {
         let fleet = Fleet::start(options).await.map_err(|e| e.to_string())?;
         let home = tempfile::tempdir().map_err(|e| e.to_string())?;
         fleet.template(WebKind::Restart).map_err(|e| e.to_string())?;
-        Ok(Self { fleet, home, used: false })
+        Ok(Self { fleet, shell, home, used: false, late: Duration::ZERO })
     }
 
     /// Ends the fleet.
@@ -222,21 +113,21 @@ impl Ground {
             std::mem::replace(self, fresh).end().await?;
             self.reset(twist).await?;
         }
-        self.configure(&case.scenario)?;
+        self.configure(&case.scenario).await?;
         let skip = twist == Twist::Skip;
         if let (true, Some(first)) = (skip, self.fleet.servers().first()) {
             first.kill().await;
         }
         let mark = self.fleet.log().mark();
         let before = self.fleet.balancers().iter().map(|b| (b.name().to_owned(), b.snapshot())).collect();
-        let watch = self.watch(twist);
+        let watch = watch::watch(self.roots(), twist);
         let traffic = (twist == Twist::Traffic).then(|| self.traffic()).flatten();
         let args: &[&str] = match skip {
             // The migrations would be the first server's.
             true => &["deploy", "--json", "--skip-unreachable", "--no-migrate"],
             false => &["deploy", "--json"],
         };
-        let ran = self.launch(args, &case.harms).await?;
+        let ran = self.launch(args, &case.harms, twist == Twist::Busy).await?;
         let mut recovered = Vec::new();
         if case.kills() && ran.code.is_none() && !ran.endless {
             recovered = self.recoveries(case).await?;
@@ -248,9 +139,11 @@ impl Ground {
         let servers = self.standings().await;
         watch.enough.cancel();
         let (moments, late) = watch.seen.await.map_err(|e| e.to_string())?;
-        let Launched { code, endless, took, stdout, stderr, signals, after_second, hits, spots, stolen } = ran;
+        self.late = late;
+        let Launched { code, endless, took, stdout, stderr, signals, after_second, hits, spots, stolen, away } = ran;
         let (log, hooks, case) = (self.fleet.log().since(mark), self.hooks(), case.clone());
         Ok(Evidence {
+            shell: self.shell.clone(),
             hits: hits + recovered.iter().map(|r| r.hits).sum::<usize>(),
             case,
             code,
@@ -264,6 +157,7 @@ impl Ground {
             spots,
             moments,
             stolen,
+            away,
             before,
             servers,
             recovered,
@@ -274,18 +168,26 @@ impl Ground {
     }
 
     /// Runs the program while the harms come to pass. From then on nothing goes wrong any more; who is dead stays dead.
-    async fn launch(&self, args: &[&str], harms: &[(Spot, Harm)]) -> Result<Launched, String> {
+    async fn launch(&self, args: &[&str], harms: &[(Spot, Harm)], busy: bool) -> Result<Launched, String> {
         let pid = Arc::new(AtomicI32::new(0));
         let signals = Arc::new(Mutex::new(Vec::new()));
         let hits = Arc::new(AtomicUsize::new(0));
         let stolen = Arc::new(Mutex::new(Vec::new()));
         self.fleet.faults().clear();
-        self.lay(harms, Laid { pid: &pid, signals: &signals, hits: &hits, stolen: &stolen });
+        let drains = CancellationToken::new();
+        self.lay(harms, Laid { pid: &pid, signals: &signals, hits: &hits, stolen: &stolen, drains: &drains });
         let began = Instant::now();
         let child = self.command(args).spawn().map_err(|e| format!("cannot start pitcrew: {e}"))?;
         let number = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
         pid.store(number, Ordering::SeqCst);
-        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+        let over = CancellationToken::new();
+        let output = async {
+            let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+            over.cancel();
+            output
+        };
+        let (output, away) =
+            tokio::join!(output, async { if busy { self.somebody_else(&drains, &over).await } else { None } });
         pid.store(0, Ordering::SeqCst);
         let took = began.elapsed().as_secs_f64();
         let signals: Vec<Instant> = std::mem::take(&mut *signals.lock().map_err(|e| e.to_string())?);
@@ -306,7 +208,23 @@ impl Ground {
             hits: hits.load(Ordering::SeqCst),
             spots,
             stolen,
+            away,
         })
+    }
+
+    /// Somebody who takes the last server out when the first is about to be drained, and puts it back a while later.
+    /// Returns it where the run ended in between.
+    async fn somebody_else(&self, drains: &CancellationToken, over: &CancellationToken) -> Option<String> {
+        let (balancer, last) = (self.fleet.balancers().first()?, self.fleet.servers().last()?);
+        tokio::select! {
+            () = drains.cancelled() => {}
+            () = over.cancelled() => return None,
+        }
+        balancer.set(last.name(), Admin::Maint);
+        tokio::time::sleep(AWAY).await;
+        let away = over.is_cancelled().then(|| last.name().to_owned());
+        balancer.set(last.name(), Admin::Ready);
+        away
     }
 
     /// Recovers: with harm, with somebody absent, with nothing in the way, and once more.
@@ -335,7 +253,7 @@ impl Ground {
 
     async fn recover(&self, meets: Meets, harms: &[(Spot, Harm)]) -> Result<Recovery, String> {
         let Launched { code, endless, stdout, stderr, hits, spots, .. } =
-            self.launch(&["recover", "--json"], harms).await?;
+            self.launch(&["recover", "--json"], harms, false).await?;
         // Only where it may have done something, and says what.
         let servers = match (meets, code) {
             (Meets::Harm | Meets::Absence, Some(_)) => self.standings().await,
@@ -345,7 +263,7 @@ impl Ground {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PITCREW);
+        let mut command = Command::new(&*PITCREW);
         command
             .args(args)
             .env_clear()
@@ -452,7 +370,7 @@ impl Ground {
             let _ = std::fs::remove_file(root.join(file));
         }
         let _ = std::fs::remove_file(root.with_file_name(HOOKED));
-        for directory in [".pitcrew", "shared/log"] {
+        for directory in [".pitcrew", "shared/log", "repo"] {
             let _ = std::fs::remove_dir_all(root.join(directory));
         }
         for name in fleet.releases(index) {
@@ -470,28 +388,45 @@ impl Ground {
         Ok(())
     }
 
-    fn configure(&self, scenario: &Scenario) -> Result<(), String> {
+    async fn configure(&self, scenario: &Scenario) -> Result<(), String> {
         let Scenario { strategy, prepare, on_failure, release, twist } = scenario;
         let web = if *strategy == "parallel" { "reload.toml" } else { "restart.toml" };
         let batch = if *strategy == "rolling" { "app.batch = 2\n" } else { "" };
         let prepare = if *strategy == "parallel" { String::new() } else { format!("app.prepare = '{prepare}'\n") };
+        let special = match twist {
+            Twist::Hooks => hooks(),
+            Twist::Git => Offered::get().await?.repository(release),
+            Twist::Url => Offered::get().await?.archive(release),
+            _ => String::new(),
+        };
         let text = format!(
             "app.web_server = '{web}'\napp.strategy = '{strategy}'\n{batch}{prepare}app.on_failure = '{on_failure}'\n\
-             shared.dirs = ['log']\nbuild.run = ['echo yes > BUILT']\nmigrate.run = 'true'\n\
-             load_balancer.drain_timeout = '3s'\nload_balancer.restore_timeout = '15s'\n\
-             health.timeout = '4s'\nhealth.within = '8s'\nhealth.interval = '200ms'\nssh.connect_timeout = '5s'\n\
-             timeouts.step = '4s'\ntimeouts.prepare = '6s'\ntimeouts.migrate = '4s'\ntimeouts.restart = '10s'\n{hooks}",
-            hooks = if *twist == Twist::Hooks { hooks() } else { String::new() },
+             shared.dirs = ['log']\nbuild.run = ['echo yes > BUILT']\nmigrate.run = 'true'\nhealth.interval = '200ms'\n\
+             {limits}{special}",
             web = self.fleet.path().join(web).display(),
+            limits = limits(self.pace().await),
         );
-        self.fleet.write_config(&text).map_err(|e| e.to_string())?;
-        let sample = Sample { version: "new".into(), broken: *release == "sick", broken_boot: *release == "stillborn" };
-        self.fleet.next_release(&sample).map_err(|e| e.to_string())?;
+        let text = self.fleet.config_text(&text).map_err(|e| e.to_string())?;
+        let mut config: toml::Table = text.parse().map_err(|e| format!("the configuration: {e}"))?;
+        // What servers fetch does not lie here.
+        if let (Twist::Git | Twist::Url, Some(source)) = (twist, config["source"].as_table_mut()) {
+            source.remove("path");
+        }
+        std::fs::write(self.fleet.path().join("pitcrew.toml"), config.to_string()).map_err(|e| e.to_string())?;
+        self.fleet.next_release(&sample(release)).map_err(|e| e.to_string())?;
         let last = self.fleet.release_directory().join("zz_blob");
         match std::fs::metadata(&last) {
             Ok(found) if found.len() == BLOB => Ok(()),
             _ => std::fs::write(last, &*LAST).map_err(|e| e.to_string()),
         }
+    }
+
+    /// How many times as long as usual things may take on this machine now.
+    async fn pace(&self) -> f64 {
+        let began = Instant::now();
+        let _ = Command::new("/bin/sh").args(["-c", ":"]).status().await;
+        let slow = began.elapsed().max(self.late / 4).as_secs_f64();
+        (slow / PROMPT.as_secs_f64()).clamp(1.0, SLOWEST)
     }
 
     /// The servers' names and where they are deployed to.
@@ -500,53 +435,24 @@ impl Ground {
         servers.map(|(index, server)| (server.name().to_owned(), self.fleet.deploy_to(index))).collect()
     }
 
-    /// Looks at every `current` and every release again and again until told that it is enough.
-    fn watch(&self, twist: Twist) -> Watch {
-        let (roots, enough) = (self.roots(), CancellationToken::new());
-        let until = enough.clone();
-        let seen = tokio::spawn(async move {
-            let mut seen = Vec::new();
-            let mut known = vec![None; roots.len()];
-            let (mut last, mut late) = (Instant::now(), Duration::ZERO);
-            for glance in 0.. {
-                if until.is_cancelled() {
-                    break;
-                }
-                for ((name, root), known) in roots.iter().zip(&mut known) {
-                    let now = Some(signs(root));
-                    if *known == now && glance % THOROUGH != 0 {
-                        continue;
-                    }
-                    *known = now;
-                    let wrong = [wrong_current(root, twist), half_written(root)].concat();
-                    seen.extend(wrong.into_iter().map(|what| format!("for a moment on {name}: {what}")));
-                }
-                seen.dedup();
-                seen.truncate(20);
-                tokio::time::sleep(GLANCE).await;
-                late = late.max(last.elapsed());
-                last = Instant::now();
-            }
-            (seen, late)
-        });
-        Watch { enough, seen }
-    }
-
     /// Lays the case's harms out in the fleet.
     fn lay(&self, harms: &[(Spot, Harm)], laid: Laid<'_>) {
         let harms = harms.to_vec();
         let (pid, signals, hits, stolen) =
             (laid.pid.clone(), laid.signals.clone(), laid.hits.clone(), laid.stolen.clone());
-        let (roots, log) = (self.roots(), self.fleet.log().clone());
+        let (roots, log, drains) = (self.roots(), self.fleet.log().clone(), laid.drains.clone());
         self.fleet.faults().decide_with(move |point| {
             let spot = Spot::from(point);
+            // It is noted before it is done.
+            if spot.label == "note" {
+                drains.cancel();
+            }
             let (_, harm) = harms.iter().find(|(wanted, _)| *wanted == spot)?;
             hits.fetch_add(1, Ordering::SeqCst);
             match harm {
                 Harm::Fault(_) => {}
-                Harm::Interrupt { after, again } => {
-                    // In mid-step: long enough for the command to have been confirmed.
-                    let first = after.unwrap_or(60);
+                Harm::Interrupt { when, again } => {
+                    let first = when.milliseconds();
                     send(&pid, Signal::SIGINT, first, Some(&signals));
                     if let Some(again) = again {
                         send(&pid, Signal::SIGINT, first + again, Some(&signals));
@@ -560,7 +466,7 @@ impl Ground {
                         stolen.push((name.clone(), log.mark()));
                     }
                 }
-                Harm::Kill { after } => send(&pid, Signal::SIGKILL, *after, None),
+                Harm::Kill { when } => send(&pid, Signal::SIGKILL, when.milliseconds(), None),
             }
             harm.fault()
         });
@@ -631,6 +537,18 @@ impl Ground {
     }
 }
 
+/// The servers' login shell and its first arguments; that of `PITCREW_SWEEP_SHELL`, where it is set.
+fn shell() -> Vec<String> {
+    static FLEETS: AtomicUsize = AtomicUsize::new(0);
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    let own = FLEETS.fetch_add(1, Ordering::Relaxed).is_multiple_of(OWN_SHELL);
+    match (std::env::var("PITCREW_SWEEP_SHELL"), busybox) {
+        (Ok(words), _) if !words.is_empty() => words.split(' ').map(str::to_owned).collect(),
+        (_, Some(busybox)) if !own => vec![busybox.to_owned(), "sh".to_owned()],
+        _ => vec!["/bin/sh".to_owned()],
+    }
+}
+
 /// The application's processes, and the release that each runs in.
 fn releases_of(processes: &[Process]) -> Vec<(i32, String)> {
     let app = processes.iter().filter(|p| p.command.contains("demo-app"));
@@ -646,13 +564,8 @@ struct Laid<'a> {
     signals: &'a Signals,
     hits: &'a Arc<AtomicUsize>,
     stolen: &'a Arc<Mutex<Vec<(String, u64)>>>,
-}
-
-/// Somebody who keeps looking.
-struct Watch {
-    enough: CancellationToken,
-    /// What was seen, and the longest time between two looks.
-    seen: tokio::task::JoinHandle<(Vec<String>, Duration)>,
+    /// Cancelled when the first server is about to be drained.
+    drains: &'a CancellationToken,
 }
 
 /// Makes a server's lock another run's; false: there is none.
@@ -660,27 +573,6 @@ fn steal(root: &Path) -> bool {
     let owner = root.join(".pitcrew/lock/owner");
     let text = "run=20260101T000000Z-thief\nwho=ann\nhost=elsewhere\npid=1\ncommand=pitcrew deploy\nsince=2026-01-01T00:00:00Z\n";
     owner.exists() && std::fs::write(owner, text).is_ok()
-}
-
-/// What changes whenever `current` or the list of releases does.
-fn signs(root: &Path) -> (Option<PathBuf>, Option<SystemTime>) {
-    let releases = std::fs::metadata(root.join("releases")).and_then(|m| m.modified());
-    (std::fs::read_link(root.join("current")).ok(), releases.ok())
-}
-
-/// Releases that are there without all that was sent: they appear whole and vanish whole.
-fn half_written(root: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(root.join("releases")) else { return Vec::new() };
-    let mut wrong = Vec::new();
-    for id in entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()) {
-        let path = root.join("releases").join(&id);
-        let lacks: Vec<String> = lacking(&path, &id).into_iter().filter(|w| w != "BUILT" && w != "log").collect();
-        // It may have gone while it was looked at.
-        if !lacks.is_empty() && path.exists() {
-            wrong.push(format!("{id} lacks {}", lacks.join(", ")));
-        }
-    }
-    wrong
 }
 
 /// Sends pitcrew a signal, if it still runs by then.
@@ -705,36 +597,26 @@ fn send(pid: &Arc<AtomicI32>, signal: Signal, after: u64, sent: Option<&Signals>
     }
 }
 
-/// What is wrong with a server's `current`: it must be a link to a whole release at every moment.
-fn wrong_current(root: &Path, twist: Twist) -> Vec<String> {
-    let Ok(target) = std::fs::read_link(root.join("current")) else {
-        let none = twist == Twist::First && !root.join("current").exists();
-        return if none { Vec::new() } else { vec!["current is no link".into()] };
-    };
-    let id = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    lacking(&root.join("releases").join(&id), &id).into_iter().map(|what| format!("{id} lacks {what}")).collect()
-}
-
-/// What a release directory lacks of what was sent, linked and built.
-fn lacking(release: &Path, id: &str) -> Vec<String> {
-    let mut wanted = vec!["REVISION", "VERSION", "lib/app.rb"];
-    if id != OLD && id != OLDER {
-        wanted.extend(["BUILT", "log"]);
-    }
-    let empty = |file: &&str| {
-        let path = release.join(file);
-        !path.is_dir() && std::fs::metadata(path).map_or(true, |m| m.len() == 0)
-    };
-    let mut lacks: Vec<String> = wanted.into_iter().filter(empty).map(str::to_owned).collect();
-    if id != OLD && id != OLDER && std::fs::metadata(release.join("zz_blob")).map_or(0, |m| m.len()) != BLOB {
-        lacks.push("its last file".to_owned());
-    }
-    lacks
-}
-
 /// Tells whether a server listens.
 async fn answers(server: &SshServer) -> bool {
     tokio::net::TcpStream::connect(server.at()).await.is_ok()
+}
+
+/// The limits of a configuration, so many times as long as they are on a machine with nothing else to do.
+fn limits(times: f64) -> String {
+    let limits = [
+        ("load_balancer.drain_timeout", 3.0),
+        ("load_balancer.restore_timeout", 15.0),
+        ("load_balancer.capacity_timeout", 10.0),
+        ("health.timeout", 4.0),
+        ("health.within", 8.0),
+        ("ssh.connect_timeout", 5.0),
+        ("timeouts.step", 4.0),
+        ("timeouts.prepare", 6.0),
+        ("timeouts.migrate", 4.0),
+        ("timeouts.restart", 10.0),
+    ];
+    limits.map(|(name, seconds)| format!("{name} = '{:.0}s'\n", (seconds * times).round())).concat()
 }
 
 /// Hooks at many places, each of which writes down that it ran.

@@ -5,17 +5,32 @@
 //! kill of a sample is followed by one where something goes wrong in the recovery, too. The rules are in `rules`.
 //!
 //! - `PITCREW_SWEEP=all`, `=500` (runs) or `=20m` (time): how much; by default a sample of a minute and a half.
+//! - `PITCREW_SWEEP=core`: the matrix. Every strategy, place of preparing and policy, with a release that works and one that
+//!   does not (30 scenarios); at every place that a run without faults passes: error before and after the effect, cut before
+//!   and after it, server dead from then on, hang (two ways, for commands), one signal, two, and `kill -9` with `recover`, at the boundary and in
+//!   mid-step. `core,20m` and `core,500` begin with a part of it that is spread evenly.
+//! - `PITCREW_SWEEP_PART=3/8`: one part of it. `PITCREW_SWEEP_LIST=FILE`: runs are listed there, and what is listed as good is
+//!   not run again: so it is taken up where it ended. The list is of one program: start another when that has changed.
 //! - `PITCREW_SWEEP_SEED=7`: another sample. The seed is printed.
 //! - `PITCREW_SWEEP_CASE='serial/ahead/revert/good: s1 exec switch#0 = cut'`: just that one; several on lines of their own.
 //! - `PITCREW_SWEEP_ONLY=restart`: only cases whose name holds this.
 //! - `PITCREW_SWEEP_FLEETS=8`: how many fleets run side by side.
+//! - `PITCREW_SWEEP_SHELL='/bin/busybox sh'`: the servers' login shell; by default /bin/sh in one fleet of four, and busybox.
+//! - `PITCREW_SWEEP_PROGRAM=FILE`: another build of the program, say one that is broken on purpose.
+//!
+//! `cargo test --profile sweep --test sweep` builds it, and the program, optimised: several times as many runs a second.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to a person")]
 
+mod asked;
 mod case;
 mod choose;
+mod evidence;
 mod ground;
+mod offered;
+mod record;
 mod rules;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
@@ -23,19 +38,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use case::{Case, Scenario, Spot};
-use ground::{Evidence, Ground};
+use asked::{Asked, Matter};
+use case::{Case, Harm, Scenario, Spot};
+use evidence::Evidence;
+use ground::Ground;
+use record::List;
 
-/// The sample is the same every time, unless somebody wants another.
-const SEED: u64 = 20_261_123;
-/// Runs of a sample by default, and the most time they may take.
-const SAMPLE: (usize, Duration) = (260, Duration::from_secs(90));
-/// Fleets side by side: most of a case is waiting.
-const FLEETS: usize = 12;
 /// So far ahead a case is looked for that needs no new fleet.
 const AHEAD: usize = 48;
 /// The longest wait for a moment with little to do.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Each pair of harms comes after so many single ones.
 const PAIR_AFTER: usize = 5;
 /// So many recoveries with something going wrong follow each kill.
@@ -46,12 +58,6 @@ const KNOWN: &str = include_str!("known.txt");
 /// Counts files with evidence.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// How much is run.
-struct Budget {
-    runs: usize,
-    until: Option<Instant>,
-}
-
 /// What the fleets work on.
 struct Work {
     queue: Mutex<VecDeque<Case>>,
@@ -59,6 +65,7 @@ struct Work {
     until: Option<Instant>,
     began: Instant,
     seed: Option<u64>,
+    list: List,
 }
 
 #[derive(Default)]
@@ -93,53 +100,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn budget(began: Instant) -> Result<Budget, String> {
-    let text = variable("PITCREW_SWEEP");
-    Ok(match text.as_deref() {
-        None => Budget { runs: SAMPLE.0, until: Some(began + SAMPLE.1) },
-        Some("all") => Budget { runs: usize::MAX, until: None },
-        Some(text) => match text.strip_suffix('m') {
-            Some(minutes) => {
-                let minutes: u64 = minutes.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no time"))?;
-                Budget { runs: usize::MAX, until: Some(began + Duration::from_secs(60 * minutes)) }
-            }
-            None => {
-                Budget { runs: text.parse().map_err(|_| format!("PITCREW_SWEEP={text} is no number"))?, until: None }
-            }
-        },
-    })
-}
-
 async fn sweep() -> Result<bool, String> {
     let began = Instant::now();
-    let fleets = variable("PITCREW_SWEEP_FLEETS").and_then(|n| n.parse().ok()).unwrap_or(FLEETS);
-    let seed = variable("PITCREW_SWEEP_SEED").map_or(Ok(SEED), |s| s.parse()).map_err(|e| format!("the seed: {e}"))?;
-    if let Some(names) = variable("PITCREW_SWEEP_CASE") {
-        let cases = names.lines().filter(|l| !l.trim().is_empty()).map(str::parse).collect::<Result<Vec<Case>, _>>()?;
-        let done = run(cases, fleets, (None, began), None).await?;
+    let asked = Asked::read(began)?;
+    let list = List::at(asked.list.clone());
+    let within = Within { fleets: asked.fleets, until: asked.until, began, list: list.clone() };
+    if let Some(cases) = asked.cases {
+        let done = run(cases, &Within { until: None, ..within }, None).await?;
         return Ok(report(&done, began, true));
     }
-    let budget = budget(began)?;
-    let only = variable("PITCREW_SWEEP_ONLY");
-    let wanted = |case: &Case| only.as_ref().is_none_or(|only| case.to_string().contains(only.as_str()));
-    println!("sweep: seed {seed}, {fleets} fleets side by side");
+    println!("sweep: seed {}, {} fleets side by side", asked.seed, asked.fleets);
+    if asked.matter == Matter::Core {
+        return core(&asked, &within).await;
+    }
 
     // What each scenario passes is learnt from a run in which nothing is made to fail; with that it is a case too.
+    let (seed, only) = (asked.seed, &asked.only);
     let mut scenarios = Scenario::all();
     scenarios.sort_by_key(|s| choose::rank(seed, s));
-    if let Some(only) = &only {
+    if let Some(only) = only {
         scenarios.retain(|s| {
             only.contains('/') && only.starts_with(&s.to_string())
                 || !only.contains('/')
                 || s.to_string().contains(only.as_str())
         });
     }
-    let whole = budget.runs == usize::MAX && budget.until.is_none();
-    let minutes = budget.until.map_or(usize::MAX, |until| {
+    let minutes = asked.until.map_or(usize::MAX, |until| {
         usize::try_from(until.saturating_duration_since(began).as_secs() / 60).unwrap_or(usize::MAX)
     });
     let known: Vec<Case> = KNOWN
@@ -148,35 +134,67 @@ async fn sweep() -> Result<bool, String> {
         .map(str::parse)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("known.txt: {e}"))?;
-    let plain = if whole {
+    let plain = if asked.is_whole() {
         scenarios.len()
     } else {
-        scenarios.len().min(budget.runs / 12).min(minutes.saturating_mul(8)).max(1)
+        scenarios.len().min(asked.runs / 12).min(minutes.saturating_mul(8)).max(1)
     };
-    let mut first: Vec<Case> =
-        scenarios.iter().take(plain).map(|s| Case { scenario: *s, harms: Vec::new(), then: Vec::new() }).collect();
-    first.extend(known.into_iter().filter(|c| wanted(c)));
-    let learnt = run(first, fleets, (budget.until, began), None).await?;
+    let mut first: Vec<Case> = scenarios.iter().take(plain).map(|s| Case::plain(*s)).collect();
+    first.extend(known.into_iter().filter(|c| asked.wants(c)));
+    let learnt = run(first, &within, None).await?;
     println!("sweep: {} scenarios and known cases in {:.0} s", learnt.runs, began.elapsed().as_secs_f64());
 
     let places: BTreeMap<Scenario, Vec<Spot>> =
         learnt.learnt.iter().map(|(scenario, spots)| (*scenario, choose::places(spots))).collect();
-    let mut singles = choose::singles(&places, seed).into_iter().filter(|c| wanted(c));
+    let mut singles = choose::singles(&places, seed, Harm::all).into_iter().filter(|c| asked.wants(c));
     let mut cases = Vec::new();
-    let room = budget.runs.saturating_sub(learnt.runs);
+    let room = asked.runs.saturating_sub(learnt.runs);
     let mut pairs = 0;
     while cases.len() < room {
         let Some(case) = singles.next() else { break };
         cases.push(case);
         if cases.len() % (PAIR_AFTER + 1) == PAIR_AFTER {
             pairs += 1;
-            cases.extend(choose::pair(&places, seed, pairs).filter(|c| wanted(c)));
+            cases.extend(choose::pair(&places, seed, pairs).filter(|c| asked.wants(c)));
         }
     }
     println!("sweep: {} cases of {} single ones and their pairs", cases.len(), cases.len() + singles.count());
-    let mut done = run(cases, fleets, (budget.until, began), Some(seed)).await?;
+    let good = list.good();
+    cases.retain(|case| !good.contains(&case.to_string()));
+    let mut done = run(cases, &within, Some(seed)).await?;
     done.join(learnt);
     Ok(report(&done, began, false))
+}
+
+/// The matrix, or what of it is not listed as good yet.
+async fn core(asked: &Asked, within: &Within) -> Result<bool, String> {
+    let list = &within.list;
+    let mut places = list.places()?;
+    let mut done = Done::default();
+    if places.is_empty() {
+        let plain = Scenario::core().into_iter().map(Case::plain).collect();
+        done = run(plain, within, None).await?;
+        places = done.learnt.iter().map(|(scenario, spots)| (*scenario, choose::places(spots))).collect();
+        if places.len() < Scenario::core().len() {
+            println!("sweep: not every scenario had its run in time");
+            return Ok(report(&done, within.began, false));
+        }
+        list.keep_places(&places).map_err(|e| format!("cannot keep the list of places: {e}"))?;
+    }
+    let all = choose::singles(&places, asked.seed, Harm::core);
+    let (spots, count) = (places.values().map(Vec::len).sum::<usize>(), all.len());
+    let mut cases: Vec<Case> = all.into_iter().filter(|case| asked.wants(case)).collect();
+    let wanted = cases.len();
+    let good = list.good();
+    cases.retain(|case| !good.contains(&case.to_string()));
+    let listed = wanted - cases.len();
+    cases.truncate(asked.runs);
+    println!(
+        "sweep: the matrix has {} scenarios with {spots} places, {count} cases; {wanted} of them are asked for, {listed} are good already",
+        places.len()
+    );
+    done.join(run(cases, within, None).await?);
+    Ok(report(&done, within.began, false))
 }
 
 impl Done {
@@ -196,15 +214,19 @@ impl Done {
     }
 }
 
-/// Runs cases on several fleets side by side; with a seed, kills are followed by troubled recoveries.
-async fn run(
-    cases: Vec<Case>,
+/// What cases are run within.
+struct Within {
     fleets: usize,
-    (until, began): (Option<Instant>, Instant),
-    seed: Option<u64>,
-) -> Result<Done, String> {
-    let fleets = fleets.min(cases.len());
-    let work = Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began, seed });
+    until: Option<Instant>,
+    began: Instant,
+    list: List,
+}
+
+/// Runs cases on several fleets side by side; with a seed, kills are followed by troubled recoveries.
+async fn run(cases: Vec<Case>, within: &Within, seed: Option<u64>) -> Result<Done, String> {
+    let fleets = within.fleets.min(cases.len());
+    let (until, began, list) = (within.until, within.began, within.list.clone());
+    let work = Arc::new(Work { queue: Mutex::new(cases.into()), done: Mutex::default(), until, began, seed, list });
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..fleets {
         workers.spawn(worker(work.clone()));
@@ -249,7 +271,7 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
         }
         let (_, ground) = match &mut ground {
             Some(ground) => ground,
-            none => none.insert((size, Ground::new(size.0, size.1).await?)),
+            none => none.insert((size, start(size).await?)),
         };
         let evidence = match ground.run(&case).await {
             Ok(evidence) => evidence,
@@ -261,6 +283,17 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
         leave(ground).await;
     }
     Ok(())
+}
+
+/// Starts a fleet; another program may take a port between the search for a free one and its use.
+async fn start((servers, balancers): Size) -> Result<Ground, String> {
+    for _ in 0..3 {
+        match Ground::new(servers, balancers).await {
+            Err(error) => println!("sweep: {error}; trying again"),
+            ground => return ground,
+        }
+    }
+    Ground::new(servers, balancers).await
 }
 
 /// Ends a fleet. That a machine has no time for that says nothing of a run.
@@ -299,7 +332,7 @@ impl Work {
         done.starved += usize::from(rules::starved(evidence));
         done.missed += usize::from(evidence.hits < evidence.case.harms.len() + evidence.case.then.len());
         *done.codes.entry(evidence.code.map_or("killed".into(), |c| c.to_string())).or_default() += 1;
-        self.list(evidence, &broken);
+        self.list.add(evidence, &broken);
         if let Some(seed) = self.seed
             && evidence.case.then.is_empty()
             && let Some(recovery) = evidence.recovered.first()
@@ -319,83 +352,13 @@ impl Work {
             for rule in &broken {
                 println!("  {rule}");
             }
-            match keep(evidence, &broken, NUMBER.fetch_add(1, Ordering::Relaxed)) {
+            match record::keep(evidence, &broken, NUMBER.fetch_add(1, Ordering::Relaxed)) {
                 Ok(file) => println!("  evidence: {file}"),
                 Err(error) => println!("  the evidence could not be kept: {error}"),
             }
             done.violations.push((name, broken));
         }
     }
-}
-
-impl Work {
-    /// Adds a line to the list of all runs, for whoever wants to see what came of them.
-    fn list(&self, evidence: &Evidence, broken: &[String]) {
-        use std::io::Write;
-        let directory = kept();
-        let last = evidence.stdout.lines().last().unwrap_or_default();
-        let finished: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
-        let code = evidence.code.map_or("-".into(), |c| c.to_string());
-        let line = format!(
-            "{}\t{code}\t{}\t{}\t{:.1}\t{}\t{}\n",
-            evidence.case,
-            finished["outcome"],
-            finished["servers"],
-            evidence.took,
-            evidence.hits,
-            broken.len()
-        );
-        let written = std::fs::create_dir_all(&directory).and_then(|()| {
-            let file = directory.join(format!("{}.tsv", std::process::id()));
-            std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
-        });
-        if let Err(error) = written {
-            println!("sweep: the list of runs cannot be written: {error}");
-        }
-    }
-}
-
-/// Where evidence is kept.
-fn kept() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sweep")
-}
-
-/// Writes all there is to know of a run into a file.
-fn keep(evidence: &Evidence, broken: &[String], number: usize) -> std::io::Result<String> {
-    use std::fmt::Write;
-    let directory = kept();
-    std::fs::create_dir_all(&directory)?;
-    let file = directory.join(format!("{}-{number}.txt", std::process::id()));
-    let mut text = format!(
-        "{}\n\n{}\n\nexit code {:?}, {:.1} s, {} signals, {} harms came to pass\n",
-        evidence.case,
-        broken.join("\n"),
-        evidence.code,
-        evidence.took,
-        evidence.signals,
-        evidence.hits
-    );
-    for server in &evidence.servers {
-        let _ = writeln!(text, "{server:?}");
-    }
-    for recovery in &evidence.recovered {
-        let _ = writeln!(text, "\n--- recover, meets {:?}: {:?}", recovery.meets, recovery.code);
-        let _ = writeln!(text, "{}\n{}", recovery.stdout, recovery.stderr);
-        for server in &recovery.servers {
-            let _ = writeln!(text, "{server:?}");
-        }
-    }
-    for (place, lines) in evidence.hooks.iter().enumerate().filter(|(_, lines)| !lines.is_empty()) {
-        let _ = writeln!(text, "\n--- hooks at place {place}: {}", lines.join(", "));
-    }
-    let _ = writeln!(text, "\n--- stdout\n{}\n--- stderr\n{}\n--- log", evidence.stdout, evidence.stderr);
-    for record in &evidence.log {
-        let mut line = format!("{:.3} {} {:?}", record.at.as_secs_f64(), record.server, record.kind);
-        line.truncate(line.char_indices().nth(300).map_or(line.len(), |(at, _)| at));
-        let _ = writeln!(text, "{line}");
-    }
-    std::fs::write(&file, text)?;
-    Ok(file.display().to_string())
 }
 
 /// What a run costs. What the applications' processes used is not in it: they have no parent here.

@@ -11,7 +11,8 @@ use pitcrew::demo::log::{End, Kind};
 use serde_json::Value;
 
 use crate::case::Twist;
-use crate::ground::{Evidence, Meets, OLD, OLDER, ON_FAILURE, ON_SUCCESS, Recovery, Standing};
+use crate::evidence::{Evidence, Meets, Recovery, Standing};
+use crate::ground::{OLD, OLDER, ON_FAILURE, ON_SUCCESS};
 
 /// How a run ended, as the program says.
 struct Said {
@@ -257,7 +258,7 @@ fn said(stdout: &str, code: Option<i32>, broken: &mut Vec<String>) -> Said {
 }
 
 /// Steps that change what a server is or holds.
-const CHANGES: [&str; 7] = ["transfer", "link", "switch", "restart", "stop", "prune", "mark"];
+const CHANGES: [&str; 9] = ["transfer", "fetch", "download", "link", "switch", "restart", "stop", "prune", "mark"];
 
 /// Once a server's lock is another run's, nothing is changed there.
 fn theft(evidence: &Evidence, broken: &mut Vec<String>) {
@@ -339,6 +340,7 @@ fn standing(evidence: &Evidence, (servers, said): (&[Standing], &Said), broken: 
         }
         if let Some(said_in) = entry["in_balancer"].as_bool()
             && said_in != server.is_let_in()
+            && evidence.away.as_ref() != Some(name)
         {
             broken.push(format!("truth: in_balancer of {name} is {said_in}, and it is {}", server.status()));
         }
@@ -366,6 +368,8 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         0 if !(all_new && free) => wrong("and not all serve the new release, free"),
         1 if !(all_old && free) => wrong("and not all serve the old release, free"),
         1 if evidence.signals > 0 && evidence.case.harms.len() == 1 => wrong("after a signal and nothing else"),
+        // All serve, and somebody else has one out.
+        3 if evidence.away.is_some() => {}
         // All serve, and a hook after that has failed: that is what a person must look at.
         3 if !anybody_stuck && all_new && scenario.twist == Twist::Hooks => {}
         3 if !anybody_stuck && (all_old || all_new) => wrong("and nobody is named or differs"),

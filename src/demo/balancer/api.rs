@@ -92,6 +92,6 @@ async fn answer(shared: &Shared, line: &str) -> Option<String> {
             die(shared);
             None
         }
-        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Hang | Fault::Stall) => std::future::pending().await,
     }
 }
