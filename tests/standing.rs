@@ -285,3 +285,27 @@ fn a_place_that_cannot_be_named_keeps_no_text() {
         assert!(Standing::whole(kept).wired().is_some());
     }
 }
+
+#[test]
+fn a_users_command_that_asks_for_health_is_one_of_them() {
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        transferred(server, A, "one");
+        server.run(&calls::switch(&server.site(), &run(), None, Some(&id(A)))).ok();
+        let site = server.site();
+        let (said, printed) = all(
+            server,
+            &[
+                calls::check(&site, "cat REVISION; cat; exit 7"),
+                calls::check(&site, "kill -KILL $$"),
+                calls::check(&site, "printf half; true"),
+                calls::renew(&site, &run(), ""),
+            ],
+        );
+        assert!(said[0].ended("7") && said[0].values("exit") == ["7"], "{}: {said:?}", server.shell);
+        assert_eq!((said[1].values("signal"), said[1].values("exit")), (vec!["KILL"], vec!["137"]), "{}", server.shell);
+        assert_eq!(said[2].values("exit"), ["0"], "{}: {said:?}", server.shell);
+        assert!(said[3].is_done(), "{}: {said:?}", server.shell);
+        assert!(printed.contains("one\n"), "{printed:?}");
+    });
+}
