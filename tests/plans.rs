@@ -208,6 +208,9 @@ fn show(plan: &Plan) -> String {
     writeln!(out, "{:?} {strategy} (decided by {by}), prepare {prepare}, on_failure {policy}", plan.verb).unwrap();
     writeln!(out, "release {} revision {}", plan.release, plan.revision.short()).unwrap();
     writeln!(out, "batches {}", plan.batches.iter().map(|b| names(b)).collect::<Vec<_>>().join(" | ")).unwrap();
+    if let Some(first) = plan.places().first().filter(|_| plan.built_here) {
+        writeln!(out, "before all else {} on {}", first.step, first.server).unwrap();
+    }
     if !plan.bystanders.is_empty() {
         writeln!(out, "locked only: {}", names(&plan.bystanders)).unwrap();
     }

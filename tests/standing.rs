@@ -151,6 +151,37 @@ fn a_first_deploy_through_a_link_finds_its_own_release() {
     });
 }
 
+/// The connection is lost while scripts are at work: they leave word of their end although nobody hears their answers.
+#[test]
+fn answers_that_nobody_hears_do_not_end_a_script() {
+    everywhere(|server| {
+        let site = server.site();
+        let mut standing = standing(server);
+        let wired = standing.wired().unwrap();
+        let mut child = server.start(&wired.command);
+        child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
+        tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
+        transferred(server, A, "aaa");
+        drop((child.stdout.take(), child.stderr.take()));
+        let scripts = [
+            calls::link(&site, &run(), &id(A), &pitcrew::config::Shared::default()),
+            calls::switch(&site, &run(), None, Some(&id(A))),
+            calls::prune(&site, &run(), 5, &[]),
+        ];
+        let mut nonces = Vec::new();
+        for call in scripts {
+            let (lines, nonce) = standing.ask(&call).unwrap();
+            child.stdin.as_mut().unwrap().write_all(&lines).unwrap();
+            nonces.push(nonce);
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        for nonce in nonces {
+            assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.0)), "done\n", "{}", server.shell);
+        }
+    });
+}
+
 /// Has a script run, and returns what it said once it is over.
 fn tell(child: &mut Child, standing: &mut Standing, call: &Call) -> String {
     let (lines, nonce) = standing.ask(call).unwrap();

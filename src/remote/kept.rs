@@ -167,7 +167,8 @@ fn pieces(site: &Call) -> Vec<Piece> {
     pieces.push(Piece::File(include_str!("../../templates/remote/standing.sh")));
     pieces.push(Piece::File(BEGIN));
     for script in SHARED {
-        pieces.push(Piece::Made(format!("{}) (\neval \"$params\"\n", script.name())));
+        // A subshell forgets what its shell catches.
+        pieces.push(Piece::Made(format!("{}) (\ntrap : PIPE\neval \"$params\"\n", script.name())));
         pieces.extend(body(script));
         pieces.push(Piece::Made(") ;;\n".into()));
     }

@@ -133,12 +133,12 @@ impl Emitter {
         }
         let mut core = self.core();
         if matches!(event, Event::Planned(_)) {
-            let early = core.early.take().unwrap_or_default();
+            let early = core.early.take();
             self.send(&mut core, event);
-            early.into_iter().for_each(|event| self.send(&mut core, event));
+            self.release(&mut core, early);
             return;
         }
-        let waiting = self.inner.waiting.load(Ordering::Relaxed);
+        let waiting = self.inner.waiting.load(Ordering::Relaxed) + core.early.as_ref().map_or(0, Vec::len);
         let bytes = self.inner.bytes.load(Ordering::Relaxed);
         if waiting > MOST_WAITING || bytes > MOST_BYTES {
             match event {
@@ -191,15 +191,21 @@ impl Emitter {
             return finished.clone();
         }
         // There is no plan any more to wait for.
-        for event in core.early.take().unwrap_or_default() {
-            self.inner.bytes.fetch_sub(weight(&event), Ordering::Relaxed);
-            self.send(&mut core, event);
-        }
+        let early = core.early.take();
+        self.release(&mut core, early);
         self.own_up(&mut core);
         let finished = core.state.finish(self.inner.began.elapsed().as_secs_f64());
         self.send(&mut core, Event::Finished(finished.clone()));
         core.to = None;
         finished
+    }
+
+    /// Sends what has waited for the plan.
+    fn release(&self, core: &mut Core, early: Option<Vec<Event>>) {
+        for event in early.into_iter().flatten() {
+            self.inner.bytes.fetch_sub(weight(&event), Ordering::Relaxed);
+            self.send(core, event);
+        }
     }
 
     /// Says how much output was left out.

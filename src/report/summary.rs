@@ -6,7 +6,7 @@ use super::cause;
 use super::clean::clean;
 use super::paint::Paint;
 use super::server::Server;
-use super::state::{Failed, State};
+use super::state::{Failed, HERE, State};
 use super::text;
 use crate::event::{Cause, Held, Outcome, ServerEnd, Stuck};
 
@@ -32,7 +32,9 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
     for (failed, mut servers) in groups {
         servers.dedup();
         let servers: Vec<String> = servers.into_iter().map(clean).collect();
+        let of_source = matches!(failed.failure.cause, Cause::Source { .. } | Cause::Connect { .. });
         let what = match &failed.place {
+            _ if of_source && failed.server.as_str() == HERE => "the source cannot be used".to_owned(),
             Some(place) => format!("{} failed ({})", failed.step, place.stage),
             None => cause::undo_failed(failed.step),
         };

@@ -75,6 +75,7 @@ impl Packing {
             _ => None,
         };
         let left = here && build.is_none();
+        let redactor = stack.redactor.clone();
         Self(tokio::spawn(async move {
             if let Some(build) = build {
                 build.run(&config, &stop).await?;
@@ -83,7 +84,7 @@ impl Packing {
                 let stop = || stop.asked();
                 source::deliver(&config.source, &config.base, reference.as_deref(), &secrets, &stop)
             });
-            delivered.await.map_err(|e| broken(&e))?.map_err(|e| Unpacked::Unusable(said(e, left)))
+            delivered.await.map_err(|e| broken(&e))?.map_err(|e| Unpacked::Unusable(said(e, left, &redactor)))
         }))
     }
 
@@ -130,9 +131,9 @@ impl From<Unpacked> for Error {
     }
 }
 
-fn said(error: SourceError, left: bool) -> Error {
+fn said(error: SourceError, left: bool, redactor: &Redactor) -> Error {
     let kind = if error.unreachable { Kind::Unreachable } else { Kind::Usage };
-    let said = Error { kind, ..Error::usage(error.what) }.hint(error.hint);
+    let said = Error { kind, ..Error::usage(redactor.text(&error.what)) }.hint(redactor.text(&error.hint));
     if left { said.hint("The commands of [build] may make it: neither `check` nor --dry-run runs them.") } else { said }
 }
 

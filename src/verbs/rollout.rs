@@ -142,7 +142,12 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
                 facts = found;
                 plan = plan_anew(&facts, refused, &request);
             }
-            None => drop(waiting.give_back(&std::mem::take(&mut held)).await),
+            None => {
+                let kept = waiting.give_back(&std::mem::take(&mut held)).await;
+                notices.extend(kept.iter().map(|server| {
+                    note(format!("a lock may be left on {server}: `pitcrew unlock {}` removes it", owner.run))
+                }));
+            }
         }
     }
     if stop.asked() {

@@ -10,8 +10,8 @@ cleanup() {
 # sweep: what git leaves in a mirror when it is killed, or when the disk is full. Nobody else fetches while this run holds the lock.
 sweep() {
     [ -d "$repo/objects" ] || return 0
-    rm -rf "$repo"/objects/pack/tmp_* "$repo"/objects/??/tmp_obj_* "$repo"/objects/tmp_*
-    for name in config HEAD FETCH_HEAD packed-refs shallow; do rm -f "$repo/$name.lock"; done
+    rm -rf "$repo"/objects/pack/tmp_* "$repo"/objects/??/tmp_obj_* "$repo"/objects/tmp_* "$repo"/config.lock \
+        "$repo"/HEAD.lock "$repo"/FETCH_HEAD.lock "$repo"/packed-refs.lock "$repo"/shallow.lock
     find "$repo/refs" -name '*.lock' -exec rm -f {} +
 } 2>/dev/null
 
@@ -55,8 +55,8 @@ run_git() {
         helper='!login() { [ "$1" != get ] || printf "username=%s\npassword=%s\n" "$PITCREW_GIT_USER" "$PITCREW_GIT_PASSWORD"; }; login'
         set -- -c credential.helper= -c "credential.$p_origin.helper=$helper" "$@"
     fi
-    exec git --git-dir="$repo" -c fetch.unpackLimit=1 -c transfer.unpackLimit=1 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.autoDetach=false \
-        -c maintenance.autoDetach=false "$@"
+    exec git --git-dir="$repo" -c fetch.unpackLimit=1 -c transfer.unpackLimit=1 -c http.lowSpeedLimit=1 \
+        -c http.lowSpeedTime=60 -c gc.autoDetach=false -c maintenance.autoDetach=false "$@"
 }
 in_mirror() { as_user run_git "$@"; }
 

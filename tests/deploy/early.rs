@@ -107,6 +107,8 @@ async fn a_source_that_comes_to_nothing_ends_as_a_run_does() {
         let ran = stack.run(args).await;
         assert_ended(&stack, &ran, code, outcome);
         assert!(ran.printed().contains(said), "{said}: {ran}");
+        let of_source = ran.stderr.contains("here: the source cannot be used\n  cannot ");
+        assert_eq!(of_source, code != 1, "{ran}");
         // Nobody else's servers are told.
         let homes = (0..2).map(|i| stack.fleet.deploy_to(i).parent().unwrap().join("hooks"));
         assert!(homes.clone().all(|h| !h.exists()), "{ran}");

@@ -76,6 +76,8 @@ async fn a_password_in_repo_lets_servers_in_and_is_nowhere_to_be_read() {
     // Wrong ones are as secret: they may be right elsewhere. One is asked about here, the other by the servers alone.
     configure(&stack, &source("me:wrongwrong77"), "");
     all.push(run(&stack, &["deploy"]).await.expect(5));
+    all.push(run(&stack, &["deploy", "--dry-run", "-v"]).await.expect(5));
+    all.push(run(&stack, &["check", "--json"]).await.expect(5));
     let newer = commit(&repository, "2");
     repository.git(&["-C", "shop.git", "update-server-info"]);
     all.push(run(&stack, &["deploy", &newer, "--json"]).await.expect(1));

@@ -141,6 +141,41 @@ fn a_flood_of_output_is_cut_and_owned_up_to() {
 }
 
 #[test]
+fn what_comes_before_the_plan_waits_for_it_in_order_and_not_without_end() {
+    let flood = 60_000;
+    for planned in [true, false] {
+        let (reporting, emitter, from) = witnessed();
+        emitter.plan_first();
+        let place = Story::empty().place("here", StepName::Build);
+        emitter.emit(Event::StepStarted { place: place.clone() });
+        (0..flood).for_each(|n| emitter.emit(line(n)));
+        let warning = Warning::Interrupted { signal: "INT".into() };
+        emitter.emit(Event::Warning { server: None, warning });
+        assert!(from.try_recv().is_err(), "nothing is told before the plan");
+        if planned {
+            let plan = Story::planned(Strategy::Parallel, OnFailure::Revert, &["web1"]).events.remove(0);
+            emitter.emit(plan.event);
+            emitter.emit(Event::StepStarted { place });
+        }
+        reporting.finish();
+        let events: Vec<Stamped> = from.iter().collect();
+        assert_last_word(&events);
+        let first = usize::from(planned);
+        assert_eq!(matches!(events[0].event, Event::Planned(_)), planned);
+        assert!(matches!(events[first].event, Event::StepStarted { .. }));
+        assert!(matches!(&events[first + 1].event, Event::Output { line, .. } if line == "line 0"));
+        let shown = events.iter().filter(|e| matches!(e.event, Event::Output { .. })).count();
+        let dropped = events.iter().find_map(|e| match &e.event {
+            Event::Warning { warning: Warning::OutputDropped { lines }, .. } => usize::try_from(*lines).ok(),
+            _ => None,
+        });
+        assert!(shown < flood && shown + dropped.unwrap() == flood, "{shown} {dropped:?}");
+        let Event::Finished(finished) = &events.last().unwrap().event else { panic!("no end") };
+        assert_eq!(finished.exit_code, 130);
+    }
+}
+
+#[test]
 fn a_reporter_that_panics_costs_only_itself() {
     struct Fool;
     impl Reporter for Fool {

@@ -275,6 +275,20 @@ async fn a_server_that_always_hangs_up_is_tried_a_few_times() {
     assert_eq!(count.load(SeqCst), 6);
 }
 
+/// A name server may be as busy as a server is.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_cannot_be_resolved_is_tried_again() {
+    // Nobody is asked about a label that is too long for any name server.
+    let question = pitcrew::ssh::config::Question { host: "x".repeat(70), ..Default::default() };
+    let link = client().network().link("web1", &question).unwrap();
+    // The clock stands still while anybody is at work: what passes is what is waited between the attempts.
+    let began = tokio::time::Instant::now();
+    let e = link.session().await.err().unwrap();
+    assert_eq!(e.kind, ConnectErrorKind::Unreachable);
+    assert!(e.detail.contains("its name cannot be resolved"), "{}", e.detail);
+    assert!(began.elapsed() >= Duration::from_millis(150 * (1 + 2 + 3 + 4 + 5)), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn what_is_no_ssh_server_is_not_tried_again() {
     let (port, count) = listen(|_, mut stream| async move {

@@ -426,6 +426,40 @@ async fn every_kind_of_key_logs_in() {
     }
 }
 
+/// On a server that takes nothing else, for keys in files and in the agent, with a certificate and without one. (One that takes
+/// SHA-256 alone says that it takes both, and OpenSSH's own client fails there as well.)
+#[tokio::test]
+async fn rsa_keys_sign_with_sha2() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca");
+    keygen(&ca, "ed25519", "");
+    for (algorithm, certified) in [("rsa-sha2-512", false), ("rsa-sha2-512-cert-v01@openssh.com", true)] {
+        // A certificate's authority signs with a name of its own; its key is no RSA key.
+        let lines = format!(
+            "PubkeyAcceptedAlgorithms {algorithm}\nTrustedUserCAKeys {}.pub\nCASignatureAlgorithms ssh-ed25519",
+            ca.display()
+        );
+        let Some(sshd) = sshd(&lines) else { return };
+        let mut client = Client::new();
+        let key = client.home.path().join("key");
+        keygen_with(&key, &["-t", "rsa", "-b", "2048", "-N", ""]);
+        if certified {
+            let sign = ["-q", "-I", "id", "-n", &crate::support::me(), "-s"];
+            let out = Command::new("ssh-keygen").args(sign).arg(&ca).arg(format!("{}.pub", key.display())).output();
+            assert!(out.unwrap().status.success());
+        } else {
+            sshd.authorize(&key);
+        }
+        let held = agent(client.home.path(), &[&key]);
+        client.ssh.identity_files = vec![key.clone()];
+        client.link(sshd.port).session().await.unwrap_or_else(|e| panic!("{algorithm} in a file: {e:?}"));
+        std::fs::remove_file(&key).unwrap();
+        client.ssh.identity_files.clear();
+        client.agent = Some(held.socket.clone());
+        client.link(sshd.port).session().await.unwrap_or_else(|e| panic!("{algorithm} in the agent: {e:?}"));
+    }
+}
+
 #[tokio::test]
 async fn a_passphrase_is_asked_for_once_and_only_for_a_key_that_helps() {
     let Some(sshd) = sshd("") else { return };
@@ -523,6 +557,13 @@ async fn the_usual_keys_are_found_and_no_more_than_five_are_offered() {
     assert_eq!(e.kind, ConnectErrorKind::Auth);
     assert!(e.detail.contains("k4") && e.detail.contains("servers allow no more than 5"), "{}", e.detail);
     assert_eq!(sshd.log().matches("Failed publickey").count(), 5, "{}", sshd.log());
+    // Nor when the agent has them, beside a file.
+    let paths: Vec<PathBuf> = client.ssh.identity_files.split_off(1);
+    let held = agent(client.home.path(), &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    client.agent = Some(held.socket.clone());
+    let e = client.link(sshd.port).session().await.err().unwrap();
+    assert!(e.detail.contains("servers allow no more than 5"), "{}", e.detail);
+    assert_eq!(sshd.log().matches("Failed publickey").count(), 10, "{}", sshd.log());
 }
 
 /// A running ssh-agent; ends with the value.
