@@ -174,23 +174,6 @@ impl Stack {
         (facts, refused)
     }
 
-    /// Asks the balancers again where they may have forgotten whom they were told by hand to take out.
-    pub async fn remind(&self, facts: &Facts, names: &[String], survey: Survey) -> Survey {
-        let noted = facts.servers.values().filter_map(|f| f.taken_out.as_ref()).flat_map(|t| t.found.clone());
-        let noted: Vec<MemberFacts> = noted.filter(|n| names.contains(&n.member)).collect();
-        let same =
-            |a: &MemberFacts, b: &MemberFacts| (&a.backend, &a.member, &a.own) == (&b.backend, &b.member, &b.own);
-        let known = noted.iter().all(|n| survey.0.iter().any(|m| same(n, m)));
-        let deaf = !survey.1.is_empty() && survey.1.iter().all(|e| e.unreachable);
-        match &self.balancer {
-            Some(balancer) if !known && !deaf => {
-                balancer.recall(&noted);
-                balancer.survey(names).await
-            }
-            _ => survey,
-        }
-    }
-
     /// Asks every server, at once; changes nothing.
     pub async fn servers(&self, stop: &CancellationToken) -> Facts {
         let servers = join_all(self.config.servers.iter().map(|s| async {
@@ -210,6 +193,23 @@ impl Stack {
             }
         }
         facts
+    }
+
+    /// Asks the balancers again where they may have forgotten whom they were told by hand to take out.
+    pub async fn remind(&self, facts: &Facts, names: &[String], survey: Survey) -> Survey {
+        let noted = facts.servers.values().filter_map(|f| f.taken_out.as_ref()).flat_map(|t| t.found.clone());
+        let noted: Vec<MemberFacts> = noted.filter(|n| names.contains(&n.member)).collect();
+        let same =
+            |a: &MemberFacts, b: &MemberFacts| (&a.backend, &a.member, &a.own) == (&b.backend, &b.member, &b.own);
+        let known = noted.iter().all(|n| survey.0.iter().any(|m| same(n, m)));
+        let deaf = !survey.1.is_empty() && survey.1.iter().all(|e| e.unreachable);
+        match &self.balancer {
+            Some(balancer) if !known && !deaf => {
+                balancer.recall(&noted);
+                balancer.survey(names).await
+            }
+            _ => survey,
+        }
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
