@@ -160,14 +160,7 @@ impl Balancer {
 
     /// Learns what was recorded of places that a balancer may have forgotten, before it is asked about them.
     pub fn recall(&self, found: &[MemberFacts]) {
-        match self {
-            Self::Haproxy(_) => {}
-            #[cfg(feature = "elb")]
-            Self::Elb(b) => b.recall(found),
-            #[cfg(feature = "elb")]
-            Self::ElbClassic(b) => b.recall(found),
-            Self::Command(b) => b.recall(found),
-        }
+        each!(self, b => b.recall(found));
     }
 
     /// Takes a server out of every balancer and waits until its connections have ended, or `drain_timeout`.

@@ -99,11 +99,15 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         }
     };
     let plan_anew = |facts: &Facts, refused: Vec<BalancerError>, request: &Request| {
+        // Told of loudly: whoever drains next cannot.
+        let text = |e: &BalancerError| format!("{e}; nobody is drained in this run, so it goes on");
+        let told: Vec<Warning> = refused.iter().map(|e| Warning::Note { text: text(e) }).collect();
         let mut plan = build(&stack.config, facts, request, jiff::Timestamp::now());
         plan.blockers.splice(0..0, unpacked.clone());
         if plan.strategy != crate::config::Strategy::Parallel {
             plan.blockers.extend(refused.into_iter().map(balancer_blocker));
         }
+        plan.notices.extend(told.into_iter().filter(|_| plan.strategy == crate::config::Strategy::Parallel));
         plan
     };
     let mut plan = plan_anew(&facts, refused, &request);

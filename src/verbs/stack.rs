@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::{Around, Balancer};
+use crate::balancer::{Around, Balancer, BalancerError, MemberFacts};
 use crate::cli::{Global, Select};
 use crate::config::source::Repository;
 use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer};
@@ -25,6 +25,9 @@ use crate::report::scrub::Redactor;
 use crate::ssh::config::{Local, Question};
 use crate::ssh::{ConnectError, Link, Network};
 use crate::web::{self, Template};
+
+/// What balancers told of members, and what is wrong with some.
+pub type Survey = (Vec<MemberFacts>, Vec<BalancerError>);
 
 /// A stack that can be spoken to.
 pub struct Stack {
@@ -165,7 +168,7 @@ impl Stack {
 
     /// Asks every server and the balancers, at once; changes nothing. Also returns what the balancers refused; members that
     /// others could tell of are among the facts all the same.
-    pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<crate::balancer::BalancerError>) {
+    pub async fn facts(&self, stop: &CancellationToken) -> (Facts, Vec<BalancerError>) {
         let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
         let members = async {
             match &self.balancer {
@@ -173,7 +176,8 @@ impl Stack {
                 None => (Vec::new(), Vec::new()),
             }
         };
-        let (mut facts, (members, refused)) = tokio::join!(self.servers(stop), members);
+        let (mut facts, survey) = tokio::join!(self.servers(stop), members);
+        let (members, refused) = self.remind(&facts, &names, survey).await;
         facts.members = members;
         (facts, refused)
     }
@@ -215,6 +219,23 @@ impl Stack {
             }
         }
         facts
+    }
+
+    /// Asks the balancers again where they may have forgotten whom they were told by hand to take out.
+    pub async fn remind(&self, facts: &Facts, names: &[String], survey: Survey) -> Survey {
+        let noted = facts.servers.values().filter_map(|f| f.taken_out.as_ref()).flat_map(|t| t.found.clone());
+        let noted: Vec<MemberFacts> = noted.filter(|n| names.contains(&n.member)).collect();
+        let same =
+            |a: &MemberFacts, b: &MemberFacts| (&a.backend, &a.member, &a.own) == (&b.backend, &b.member, &b.own);
+        let known = noted.iter().all(|n| survey.0.iter().any(|m| same(n, m)));
+        let deaf = !survey.1.is_empty() && survey.1.iter().all(|e| e.unreachable);
+        match &self.balancer {
+            Some(balancer) if !known && !deaf => {
+                balancer.recall(&noted);
+                balancer.survey(names).await
+            }
+            _ => survey,
+        }
     }
 
     async fn probe(&self, name: &ServerName, stop: &CancellationToken) -> Result<ServerFacts, Failure> {

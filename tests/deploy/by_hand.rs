@@ -254,3 +254,36 @@ async fn what_is_quiet_or_json_says_no_more_than_that() {
     silent(&stack.run(&["lb", "restore", "-q", &first]).await.expect(0));
     stack.assert_in_service();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_begins_in_between_has_the_balancer_to_itself() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let (lock, first) = (stack.fleet.deploy_to(0).join(".pitcrew/lock"), server(&stack, 0));
+    // Between the question whether a run is at work and the note of who takes the server out.
+    stack.fleet.faults().decide_with(move |point| {
+        if point.label == "aside" && !lock.exists() {
+            std::fs::create_dir(&lock).unwrap();
+            std::fs::write(lock.join("owner"), "run=other\nwho=bob\nhost=desk\nlease=120\n").unwrap();
+            std::fs::write(lock.join("beat"), "").unwrap();
+        }
+        None
+    });
+    let ran = stack.run(&["lb", "drain", &first]).await.expect(4);
+    assert!(ran.stderr.contains("locked by bob@desk"), "{ran}");
+    assert_eq!(record(&stack, 0), None, "nobody took it out");
+    stack.assert_in_service();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_dead_balancer_is_told_of_and_does_not_keep_a_parallel_run_from_its_work() {
+    let stack = pair().await;
+    stack.fleet.balancer_hosts()[1].kill().await;
+    let dead = &stack.fleet.balancer_addresses()[1];
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy", "--serial"]).await.expect(5);
+    assert!(ran.printed().contains(&format!("could not reach the balancer {dead}; nothing was changed")), "{ran}");
+    assert!(ran.printed().contains("while it is down, --parallel asks no balancer"), "{ran}");
+    let ran = stack.run(&["deploy", "--parallel", "-q"]).await.expect(0);
+    assert!(ran.stderr.contains(dead.as_str()) && ran.stderr.contains("nobody is drained"), "{ran}");
+    assert!(stack.versions().iter().all(|v| v == "1"));
+}

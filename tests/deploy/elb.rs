@@ -113,6 +113,35 @@ async fn every_server_is_unregistered_everywhere_while_it_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_out_by_hand_is_put_back_on_every_port_by_another_process() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    let mut api = Group::of(9000, &IDS);
+    let second = api.targets[&(IDS[0].to_owned(), 9000)].clone();
+    api.targets.insert((IDS[0].to_owned(), 9001), Target { state: "healthy".into(), ..second });
+    let groups_of = [("web".to_owned(), Group::of(80, &IDS)), ("api".to_owned(), api)];
+    let responder = Responder::start(State { groups: groups_of.into(), ..State::default() }).await;
+    behind(&stack, &IDS, &groups(&["web", "api"]));
+    let first = stack.fleet.servers()[0].ip().to_string();
+    run(&stack, &responder.endpoint, &["lb", "drain", &first]).await.expect(0);
+    let places = [("web", 80), ("api", 9000), ("api", 9001)];
+    let there = || places.map(|(group, port)| responder.target(group, IDS[0], port));
+    assert!(there().iter().all(Option::is_none), "{:?}", there());
+    let told = run(&stack, &responder.endpoint, &["lb", "status"]).await.expect(3).stdout;
+    assert_eq!(told.matches("by hand by ").count(), 3, "AWS has forgotten it, and its server has not: {told}");
+    assert!(told.contains("api:9001/i-0a"), "{told}");
+    // A deploy leaves it so.
+    stack.release(&Sample::good("1"));
+    let ran = run(&stack, &responder.endpoint, &["deploy", "--json"]).await.expect(0);
+    let notices = ran.events()[0]["notices"].to_string();
+    assert_eq!(notices.matches("found_out").count(), 3, "{notices}");
+    assert!(there().iter().all(Option::is_none), "{:?}", there());
+    run(&stack, &responder.endpoint, &["lb", "restore", &first]).await.expect(0);
+    assert!(there().iter().all(|t| t.as_deref() == Some("healthy")), "{:?}", there());
+    run(&stack, &responder.endpoint, &["lb", "status", "-q"]).await.expect(0);
+    stack.assert_all("1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_the_balancer_finds_unhealthy_ends_the_walk_and_stays_out() {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
     let mut web = Group::of(80, &IDS);

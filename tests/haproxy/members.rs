@@ -68,6 +68,8 @@ async fn what_does_not_exist_is_named_with_what_does() {
     *addresses(&mut wrong) = vec![BalancerAddress::Unix(shop.dir.path().join("lb.user.sock"))];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
     assert!(errors[0].detail.contains("level user") && errors[0].hint.contains("level admin"), "{errors:?}");
+    let (members, errors) = balancer(&wrong).survey(&names()).await;
+    assert_eq!((members.len(), errors.len()), (3, 1), "what may not be changed is shown: {members:?} {errors:?}");
     let error = balancer(&wrong).set("web1", Admin::Drain).await.unwrap_err();
     assert!(error.detail.contains("Permission denied") && error.hint.contains("level admin"), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0");
@@ -289,6 +291,71 @@ async fn a_pair_is_drained_and_restored_together() {
     let error = shop.drain("web2").await.unwrap_err();
     assert!(error.unreachable, "{error:?}");
     assert_eq!(shop.proxy.bits("web2").await, "0");
+}
+
+/// Makes a socket that passes everything on to another but changes of state, which it refuses.
+fn refusing(dir: &Path, to: std::path::PathBuf) -> std::path::PathBuf {
+    let path = dir.join("refusing.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\n") {
+                line.push(tokio::io::AsyncReadExt::read_u8(&mut from).await.unwrap());
+            }
+            if line.starts_with(b"set server") {
+                from.write_all(b"Permission denied\n\n").await.unwrap();
+                continue;
+            }
+            let mut to = tokio::net::UnixStream::connect(&to).await.unwrap();
+            to.write_all(&line).await.unwrap();
+            tokio::io::copy(&mut to, &mut from).await.unwrap();
+        }
+    });
+    path
+}
+
+#[tokio::test]
+async fn what_the_second_of_a_pair_refuses_is_undone_on_the_first() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let mut shop = Shop::open(three, |_| {}).await;
+    let other = Proxy::start(shop.dir.path(), "other", &three(shop.dir.path())).await;
+    let mut pair = config(&[&shop.proxy, &other]);
+    addresses(&mut pair)[1] = BalancerAddress::Unix(refusing(shop.dir.path(), other.socket()));
+    shop.balancer = balancer(&pair);
+    shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
+    let (stop, requests) = load(shop.proxy.front());
+    let error = shop.drain("web1").await.unwrap_err();
+    assert!(error.at.contains("refusing.sock") && error.detail.contains("Permission denied"), "{error:?}");
+    assert_eq!((shop.proxy.bits("web1").await, other.bits("web1").await), ("0".into(), "0".into()));
+    shop.proxy.status("web1", "UP").await;
+    stop.cancel();
+    assert_eq!(requests.await.unwrap().1, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_server_that_starts_slowly_is_back_and_what_lags_is_waited_for() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let wait = Duration::from_millis(600);
+    let change = |c: &mut LoadBalancer| {
+        c.restore_timeout = Duration::from_secs(15);
+        (c.wait_after_drain, c.wait_after_restore) = (wait, wait);
+    };
+    let shop = Shop::open(|dir| servers(dir, "check slowstart 600s weight 100"), change).await;
+    let began = tokio::time::Instant::now();
+    shop.drain("web1").await.unwrap();
+    assert!(began.elapsed() >= wait);
+    let began = tokio::time::Instant::now();
+    shop.restore("web1").await.unwrap();
+    assert!(began.elapsed() >= wait);
+    let stat = shop.proxy.tell("show stat shop 4 -1").await;
+    let row = stat.lines().find(|l| l.starts_with("shop,web1,")).unwrap();
+    let throttle: u32 = row.split(',').nth(29).unwrap().trim_end_matches('%').parse().unwrap();
+    assert!(throttle < 100 && shop.look("web1").await.in_service, "it takes its share by and by: {row}");
 }
 
 #[tokio::test]

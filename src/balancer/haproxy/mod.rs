@@ -93,16 +93,24 @@ impl Haproxy {
         self
     }
 
+    /// HAProxy forgets no member that its configuration has; see [`super::Balancer::recall`].
+    pub fn recall(&self, found: &[MemberFacts]) {
+        let _ = (self, found);
+    }
+
     /// Asks every instance about these servers; see [`super::Balancer::survey`].
     pub async fn survey(&self, lb_names: &[String]) -> (Vec<MemberFacts>, Vec<BalancerError>) {
         let (mut facts, mut errors) = (Vec::new(), Vec::new());
         let tables = join_all(self.nodes.iter().map(Node::inspect)).await;
         for (node, table) in self.nodes.iter().zip(tables) {
             let table = match table {
-                Ok(table) => table,
+                Ok(table) => Arc::new(table),
                 Err(error) => {
+                    // What may not be changed may be read all the same.
+                    let read = if error.unreachable { None } else { node.look(Duration::ZERO).await.ok() };
                     errors.push(error);
-                    continue;
+                    let Some(table) = read else { continue };
+                    table
                 }
             };
             for backend in &self.backends {

@@ -347,6 +347,20 @@ async fn a_server_that_does_not_come_up_is_taken_out_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_lags_is_waited_for_on_the_way_out_and_on_the_way_back() {
+    let walk = walk(Toy::new(&["w1", "w2"]), |c| {
+        (c.wait_after_drain, c.wait_after_restore) = (Duration::from_secs(30), Duration::from_secs(50));
+    });
+    let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
+    let began = Instant::now();
+    walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(30) && began.elapsed() < Duration::from_secs(50));
+    let began = Instant::now();
+    walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(50));
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_has_to_last() {
     let walk = walk(Toy::new(&["w1", "w2"]), |c| c.min_healthy_time = Duration::from_secs(10));
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());

@@ -47,16 +47,8 @@ impl ByHand<'_> {
                 join_all(servers.iter().map(|s| status::once(self.stack, s, soft)))
             )
         };
-        let (facts, mut survey, checks) = self.unless_asked(asked).await?;
-        let recorded = |s: &&Server| Some(facts.servers.get(&s.name)?.taken_out.as_ref()?.found.clone());
-        let recorded: Vec<MemberFacts> = servers.iter().filter_map(recorded).flatten().collect();
-        let seen = |r: &MemberFacts| survey.0.iter().any(|m| (&m.backend, &m.own) == (&r.backend, &r.own));
-        if !recorded.iter().all(seen) {
-            // A balancer may have forgotten whom it was told to take out.
-            self.balancer.recall(&recorded);
-            survey = self.unless_asked(self.balancer.survey(&names)).await?;
-        }
-        let (members, errors) = survey;
+        let (facts, survey, checks) = self.unless_asked(asked).await?;
+        let (members, errors) = self.unless_asked(self.stack.remind(&facts, &names, survey)).await?;
         let mut rows = Vec::new();
         for (server, check) in servers.iter().zip(checks) {
             let health = check.map(|c| c.map_or_else(|why| why, |()| "ok".to_owned()));
