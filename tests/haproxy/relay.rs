@@ -1,5 +1,5 @@
 //! Through SSH to the socket's host: by a channel, or where sshd opens none, by a program there. What needs another user,
-//! and sudo, is tested on separate servers (`tests/real/cases/sudo.rs`).
+//! and sudo, is tested on separate servers (`tests/real/cases/ways.rs`).
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

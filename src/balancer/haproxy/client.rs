@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::protocol::{self, Listener};
-use super::route::Route;
+use super::route::{Failed, Route};
 use super::{CALL_LIMIT, Patience, RETRY_FOR, RETRY_PAUSE};
 use crate::balancer::BalancerError;
 use crate::config::{BalancerAddress, Via};
@@ -57,19 +57,19 @@ impl Client {
     async fn ask_line(&self, commands: &[String], patience: Patience) -> Result<Vec<String>, BalancerError> {
         let began = Instant::now();
         loop {
-            let error = match self.say(commands).await {
+            let failed = match self.say(commands).await {
                 Ok(answers) => return Ok(answers),
-                Err(error) => error,
+                Err(failed) => failed,
             };
-            if patience == Patience::Once || began.elapsed() >= RETRY_FOR {
-                return Err(error);
+            if patience == Patience::Once || failed.lasts || began.elapsed() >= RETRY_FOR {
+                return Err(BalancerError { unreachable: true, ..self.error(None, failed.detail, &failed.hint) });
             }
             sleep(RETRY_PAUSE).await;
         }
     }
 
     /// Says a line once; a master is found out by what it does not know.
-    async fn say(&self, commands: &[String]) -> Result<Vec<String>, BalancerError> {
+    async fn say(&self, commands: &[String]) -> Result<Vec<String>, Failed> {
         let listener = if self.master.load(Ordering::Relaxed) { Listener::Master } else { Listener::Worker };
         let answers = self.call(commands, listener).await?;
         if listener == Listener::Master || !answers.iter().any(|a| protocol::is_unknown(a)) {
@@ -84,20 +84,16 @@ impl Client {
         self.call(commands, Listener::Master).await
     }
 
-    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, BalancerError> {
+    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, Failed> {
         let line = protocol::line(commands, listener);
-        let answer = self.route.call(&line, self.limit).await.map_err(|e| self.unreachable(e.detail, &e.hint))?;
-        let sections = protocol::sections(&answer, commands.len()).map_err(|e| self.unreachable(e, ""))?;
+        let answer = self.route.call(&line, self.limit).await?;
+        let sections = protocol::sections(&answer, commands.len()).map_err(|e| Failed::new(e, ""))?;
         Ok(sections.into_iter().map(str::to_owned).collect())
     }
 
     /// Makes an error about this balancer.
     pub fn error(&self, member: Option<String>, detail: String, hint: &str) -> BalancerError {
         BalancerError::new(&self.at, member, detail, hint)
-    }
-
-    fn unreachable(&self, detail: String, hint: &str) -> BalancerError {
-        BalancerError { unreachable: true, ..self.error(None, detail, hint) }
     }
 }
 

@@ -50,12 +50,19 @@ pub struct Failed {
     pub detail: String,
     /// What to do next; may be empty.
     pub hint: String,
+    /// It stays so until somebody changes something; asking again would only be one more entry in a log.
+    pub lasts: bool,
 }
 
 impl Failed {
-    /// Makes one.
+    /// Makes one that may pass.
     pub fn new(detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { detail: detail.into(), hint: hint.into() }
+        Self { detail: detail.into(), hint: hint.into(), lasts: false }
+    }
+
+    /// Makes one that will not.
+    pub fn for_good(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { lasts: true, ..Self::new(detail, hint) }
     }
 }
 

@@ -12,7 +12,7 @@ mod output;
 mod pushing;
 mod shells;
 mod strategies;
-mod sudo;
+mod ways;
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub fn all() -> Vec<Case> {
         pushing::CASES,
         meddling::CASES,
         shells::CASES,
-        sudo::CASES,
+        ways::CASES,
         output::CASES,
     ]
     .into_iter()
