@@ -54,11 +54,50 @@ impl Client {
         Ok(answers)
     }
 
+    /// The workers that a master has replaced and that still have connections; none where no master listens.
+    pub async fn old_workers(&self, patience: Patience) -> Result<Vec<u32>, BalancerError> {
+        if !self.master.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let question = [protocol::SHOW_PROC.to_owned()];
+        let asked = self.until(patience, || self.call(&question, Listener::Worker)).await?;
+        Ok(asked.first().map(|a| protocol::old_workers(a)).unwrap_or_default())
+    }
+
+    /// Runs commands in such a worker; `None`: it has ended.
+    pub async fn ask_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, BalancerError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        for line in lines(commands) {
+            match self.until(Patience::Retry, || self.call_old(worker, line)).await? {
+                Some(more) => answers.extend(more),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(answers))
+    }
+
+    async fn call_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, Failed> {
+        let answer = self.route.call(&protocol::line(commands, Listener::Old(worker)), self.limit).await?;
+        if protocol::worker_is_gone(&answer) {
+            return Ok(None);
+        }
+        let sections = protocol::sections(&answer, commands.len()).map_err(|e| Failed::new(e, ""))?;
+        Ok(Some(sections.into_iter().map(str::to_owned).collect()))
+    }
+
     async fn ask_line(&self, commands: &[String], patience: Patience) -> Result<Vec<String>, BalancerError> {
+        self.until(patience, || self.say(commands)).await
+    }
+
+    /// Tries once, or for a while.
+    async fn until<T, F>(&self, patience: Patience, mut say: impl FnMut() -> F) -> Result<T, BalancerError>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
         let began = Instant::now();
         loop {
-            let failed = match self.say(commands).await {
-                Ok(answers) => return Ok(answers),
+            let failed = match say().await {
+                Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
             if patience == Patience::Once || failed.lasts || began.elapsed() >= RETRY_FOR {

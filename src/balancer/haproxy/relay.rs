@@ -2,7 +2,10 @@
 //!
 //! One exec a call; all values go to the shell's standard input, quoted. sudo is never let ask for anything.
 
-use tokio::sync::Semaphore;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::route::{Failed, too_large};
@@ -15,7 +18,9 @@ use crate::ssh::{Ended, Exec, Heard, Session};
 /// What the host's shell gets.
 const SCRIPT: &str = include_str!("../../../templates/remote/socket.sh");
 /// Calls at once: a server that passes on commands for others has 10 sessions for one connection (`MaxSessions`).
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
+/// How many calls, one after another, are waited for.
+const TURNS: u32 = 20;
 /// Lines kept of what the program complained about.
 const COMPLAINTS: usize = 4;
 
@@ -64,10 +69,17 @@ impl Relay {
         Self { path: path.to_owned(), sudo: via == Via::Sudo, room: Semaphore::new(AT_ONCE) }
     }
 
-    /// Says one line and returns all that is answered.
+    /// Waits for its turn, which is long only where many lanes ask at once; each call before it has this limit.
+    pub async fn turn(&self, limit: Duration) -> Result<SemaphorePermit<'_>, Failed> {
+        match timeout(limit.saturating_mul(TURNS), self.room.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Failed::new("too many calls to it wait for each other", "use smaller batches")),
+        }
+    }
+
+    /// Says one line and returns all that is answered. Whoever calls has a turn.
     pub async fn call(&self, session: &Session, line: &str) -> Result<String, NotRelayed> {
         let not = |why| NotRelayed { path: self.path.clone(), sudo: self.sudo, why };
-        let _room = self.room.acquire().await;
         let nonce = Nonce::random();
         let text = script(&nonce, &self.path, self.sudo, line)
             .ok_or_else(|| not(Why::Shell("a NUL cannot be passed on".to_owned())))?;
