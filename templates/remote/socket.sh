@@ -33,5 +33,5 @@ else
 fi
 # What a login shell had to say came before this.
 printf '\n@pitcrew:%s begin\n' "$nonce"
-printf '%s\n' "${p_line?}" | as "${tool##*/}" "$@"
+printf '%s\n' "${p_line?}" | as "$tool" "$@"
 end ran "$? $tool $*"

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use pitcrew::balancer::Snapshot;
-use pitcrew::config::BalancerAddress;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use pitcrew::balancer::{Draining, Snapshot};
+use pitcrew::config::{BalancerAddress, OnDrainTimeout};
 use tokio::time::{sleep, timeout};
 
 use crate::apps::{is_here, load};
-use crate::proxy::{NAMES, Proxy, Shop, addresses, backends, balancer, config, names, three};
+use crate::proxy::{NAMES, Proxy, Shop, addresses, backends, balancer, config, names, open, three};
 
 /// A shop whose haproxy is a master's worker, steered through the master.
 async fn shop() -> Shop {
@@ -79,9 +77,43 @@ async fn a_master_says_what_does_not_exist_as_a_worker_does() {
     assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{errors:?}");
 }
 
+#[tokio::test]
+async fn connections_of_a_worker_before_a_reload_are_waited_for_and_can_be_ended() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    for policy in [OnDrainTimeout::Proceed, OnDrainTimeout::Kill] {
+        let mut shop = shop().await;
+        let request = shop.slow().await;
+        reload(&shop.proxy).await;
+        let replaced = async {
+            while !shop.proxy.tell_master("show proc").await.contains("# old workers\n") {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), replaced).await.unwrap();
+        assert!(!shop.proxy.tell("show stat shop 4 -1").await.lines().any(|l| l.starts_with("shop,web1,0,0,1,")));
+        let mut through = config(&[]);
+        *addresses(&mut through) = vec![BalancerAddress::Unix(shop.proxy.master_socket())];
+        through.on_drain_timeout = policy;
+        if policy == OnDrainTimeout::Kill {
+            through.drain_timeout = Duration::from_millis(300);
+        }
+        shop.balancer = balancer(&through);
+        let (released, mut heard) = (shop.apps[0].release.clone(), Vec::new());
+        let mut on = |draining: Draining| {
+            heard.push(open(&draining));
+            if policy == OnDrainTimeout::Proceed && heard.len() == 3 {
+                released.notify_one();
+            }
+        };
+        let drained = shop.balancer.drain("web1", &shop.found, &mut on, &shop.stop).await.unwrap();
+        assert_eq!((drained.left, heard[0]), (Some(0), 1), "{policy:?}: {heard:?}");
+        assert_eq!(request.await.unwrap() == "HTTP/1.1 200 OK", policy == OnDrainTimeout::Proceed, "{policy:?}");
+    }
+}
+
 /// Has the master start a new worker.
 async fn reload(proxy: &Proxy) {
-    let mut wire = UnixStream::connect(proxy.master_socket()).await.unwrap();
-    wire.write_all(b"reload;quit\n").await.unwrap();
-    let _ = wire.read_to_end(&mut Vec::new()).await;
+    proxy.tell_master("reload").await;
 }

@@ -75,15 +75,17 @@ impl Proxy {
         self.dir.join(format!("{}.front", self.name))
     }
 
+    /// Tells whether it does not answer yet.
+    async fn is_away(&self) -> bool {
+        // A master listens, starts its worker, and starts anew itself: only an answer tells that it is there.
+        UnixStream::connect(self.socket()).await.is_err()
+            || UnixStream::connect(self.front()).await.is_err()
+            || self.master && !self.tell_master("show proc").await.contains("# workers")
+    }
+
     async fn ready(&mut self) {
-        let mut sockets = vec![self.socket(), self.front()];
-        sockets.extend(self.master.then(|| self.master_socket()));
-        let refused = async || {
-            let connected = sockets.iter().map(UnixStream::connect);
-            futures::future::join_all(connected).await.iter().any(Result::is_err)
-        };
         let up = async {
-            while refused().await {
+            while self.is_away().await {
                 let log = self.dir.join(format!("{}.log", self.name));
                 assert!(self.child.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(log).unwrap());
                 sleep(Duration::from_millis(20)).await;
@@ -115,6 +117,16 @@ impl Proxy {
         stream.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// The same on its master's; empty while that is away.
+    pub async fn tell_master(&self, command: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = UnixStream::connect(self.master_socket()).await {
+            let _ = stream.write_all(format!("{command};quit\n").as_bytes()).await;
+            let _ = stream.read_to_string(&mut answer).await;
+        }
         answer
     }
 

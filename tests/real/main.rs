@@ -14,6 +14,9 @@
 
 mod balancer;
 mod cases;
+#[path = "../haproxy/dataplane.rs"]
+#[expect(dead_code, reason = "the faults that it can show are shown elsewhere")]
+mod dataplane;
 mod fleet;
 #[expect(dead_code, reason = "cases use its web server alone")]
 #[path = "../fetching/hosts.rs"]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::protocol::{self, Listener};
-use super::route::Route;
+use super::route::{Failed, Route};
 use super::{CALL_LIMIT, Patience, RETRY_FOR, RETRY_PAUSE};
 use crate::balancer::BalancerError;
 use crate::config::{BalancerAddress, Via};
@@ -54,22 +54,61 @@ impl Client {
         Ok(answers)
     }
 
+    /// The workers that a master has replaced and that still have connections; none where no master listens.
+    pub async fn old_workers(&self, patience: Patience) -> Result<Vec<u32>, BalancerError> {
+        if !self.master.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let question = [protocol::SHOW_PROC.to_owned()];
+        let asked = self.until(patience, || self.call(&question, Listener::Worker)).await?;
+        Ok(asked.first().map(|a| protocol::old_workers(a)).unwrap_or_default())
+    }
+
+    /// Runs commands in such a worker; `None`: it has ended.
+    pub async fn ask_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, BalancerError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        for line in lines(commands) {
+            match self.until(Patience::Retry, || self.call_old(worker, line)).await? {
+                Some(more) => answers.extend(more),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(answers))
+    }
+
+    async fn call_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, Failed> {
+        let answer = self.route.call(&protocol::line(commands, Listener::Old(worker)), self.limit).await?;
+        if protocol::worker_is_gone(&answer) {
+            return Ok(None);
+        }
+        let sections = protocol::sections(&answer, commands.len()).map_err(|e| Failed::new(e, ""))?;
+        Ok(Some(sections.into_iter().map(str::to_owned).collect()))
+    }
+
     async fn ask_line(&self, commands: &[String], patience: Patience) -> Result<Vec<String>, BalancerError> {
+        self.until(patience, || self.say(commands)).await
+    }
+
+    /// Tries once, or for a while.
+    async fn until<T, F>(&self, patience: Patience, mut say: impl FnMut() -> F) -> Result<T, BalancerError>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
         let began = Instant::now();
         loop {
-            let error = match self.say(commands).await {
-                Ok(answers) => return Ok(answers),
-                Err(error) => error,
+            let failed = match say().await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
             };
-            if patience == Patience::Once || began.elapsed() >= RETRY_FOR {
-                return Err(error);
+            if patience == Patience::Once || failed.lasts || began.elapsed() >= RETRY_FOR {
+                return Err(BalancerError { unreachable: true, ..self.error(None, failed.detail, &failed.hint) });
             }
             sleep(RETRY_PAUSE).await;
         }
     }
 
     /// Says a line once; a master is found out by what it does not know.
-    async fn say(&self, commands: &[String]) -> Result<Vec<String>, BalancerError> {
+    async fn say(&self, commands: &[String]) -> Result<Vec<String>, Failed> {
         let listener = if self.master.load(Ordering::Relaxed) { Listener::Master } else { Listener::Worker };
         let answers = self.call(commands, listener).await?;
         if listener == Listener::Master || !answers.iter().any(|a| protocol::is_unknown(a)) {
@@ -84,20 +123,16 @@ impl Client {
         self.call(commands, Listener::Master).await
     }
 
-    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, BalancerError> {
+    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, Failed> {
         let line = protocol::line(commands, listener);
-        let answer = self.route.call(&line, self.limit).await.map_err(|e| self.unreachable(e.detail, &e.hint))?;
-        let sections = protocol::sections(&answer, commands.len()).map_err(|e| self.unreachable(e, ""))?;
+        let answer = self.route.call(&line, self.limit).await?;
+        let sections = protocol::sections(&answer, commands.len()).map_err(|e| Failed::new(e, ""))?;
         Ok(sections.into_iter().map(str::to_owned).collect())
     }
 
     /// Makes an error about this balancer.
     pub fn error(&self, member: Option<String>, detail: String, hint: &str) -> BalancerError {
         BalancerError::new(&self.at, member, detail, hint)
-    }
-
-    fn unreachable(&self, detail: String, hint: &str) -> BalancerError {
-        BalancerError { unreachable: true, ..self.error(None, detail, hint) }
     }
 }
 

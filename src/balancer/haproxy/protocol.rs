@@ -51,15 +51,18 @@ pub enum Listener {
     Worker,
     /// Its master (`haproxy -W -S …`), which passes commands on.
     Master,
+    /// The same, for a worker with this process id that a reload left to its last connections.
+    Old(u32),
 }
 
 /// Writes commands as one line. `quit` ends the connection after them, which a master would leave open.
 ///
-/// `@1` is the current worker; those before it have only connections left to end (Management Guide, "Master CLI").
+/// `@1` is the current worker, `@!PID` any (Management Guide, "Master CLI").
 pub fn line(commands: &[String], listener: Listener) -> String {
     let before = match listener {
-        Listener::Worker => "",
-        Listener::Master => "@1 ",
+        Listener::Worker => String::new(),
+        Listener::Master => "@1 ".to_owned(),
+        Listener::Old(pid) => format!("@!{pid} "),
     };
     let commands: String = commands.iter().map(|c| format!("{before}{c};")).collect();
     format!("{commands}quit\n")
@@ -76,6 +79,36 @@ pub const SHOW_PROC: &str = "show proc";
 /// Tells whether a master answered [`SHOW_PROC`].
 pub fn is_master(section: &str) -> bool {
     section.starts_with("#<PID>") && section.contains("# workers")
+}
+
+/// Reads which workers have been replaced and still run from what a master answered to [`SHOW_PROC`].
+pub fn old_workers(section: &str) -> Vec<u32> {
+    let old = section.lines().skip_while(|l| l.trim() != "# old workers").skip(1).take_while(|l| !l.starts_with('#'));
+    old.filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// Tells whether an answer says that there is no such worker any more.
+pub fn worker_is_gone(answer: &str) -> bool {
+    answer.contains("Can't find the target PID")
+}
+
+/// Asks for all sessions of a process.
+pub const SHOW_SESSIONS: &str = "show sess";
+
+/// Finds the sessions with a server in what was answered to [`SHOW_SESSIONS`], and writes the commands that end them.
+///
+/// A worker that was replaced knows its servers no more (`Proxy is disabled.`), but each of its sessions.
+pub fn end_sessions(section: &str, backend: &str, server: &str) -> Vec<String> {
+    let (be, srv) = (format!("be={backend}"), format!("srv={server}"));
+    let with = section.lines().filter(|line| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word == be) && words.next() == Some(srv.as_str())
+    });
+    let ids = with
+        .filter_map(|line| line.split_once(':'))
+        .map(|(id, _)| id)
+        .filter(|id| id.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit())));
+    ids.map(|id| format!("shutdown session {id}")).collect()
 }
 
 /// Asks for the level that the socket grants: `user`, `operator`, `admin`.
@@ -208,6 +241,11 @@ pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<Member>, St
         });
     }
     Ok(members)
+}
+
+/// Reads how many sessions the servers of one backend have, by name, from `show stat`.
+pub fn sessions(backend: &str, stat: &str) -> Result<HashMap<String, u64>, String> {
+    Ok(counters(backend, stat)?.into_iter().map(|(name, member)| (name, member.sessions)).collect())
 }
 
 /// Reads `show stat`: the servers of one backend by name, with what that table knows of them.
@@ -384,6 +422,27 @@ mod tests {
         }
         assert_eq!(Change::Maint.command("shop", "web1"), "set server shop/web1 state maint");
         assert_eq!(Change::KillSessions.command("shop", "web1"), "shutdown sessions server shop/web1");
+    }
+
+    #[test]
+    fn workers_that_were_replaced_are_listed() {
+        let text = "#<PID>          <type>          <reloads>       <uptime>        <version>      \n\
+                    13025           master          2 [failed: 0]   0d00h00m53s     2.6.12\n\
+                    # workers\n13805           worker          0               0d00h00m00s     2.6.12\n\
+                    # old workers\n13028           worker          1               0d00h00m40s     2.6.12\n\
+                    13011           worker          2               0d00h00m53s     2.6.12\n# programs\n";
+        assert!(is_master(text));
+        assert_eq!(old_workers(text), [13028, 13011]);
+        assert_eq!(old_workers("# workers\n7 worker\n# programs\n"), [0; 0]);
+        assert_eq!(line(&["a".into(), "b".into()], Listener::Old(7)), "@!7 a;@!7 b;quit\n");
+    }
+
+    #[test]
+    fn sessions_with_a_server_are_ended_one_by_one() {
+        let text = "0x55d5539a3ad0: proto=unix_stream src=unix:1 fe=f be=shop srv=web1 ts=00 epoch=0 age=5s\n\
+                    0x7fe54c039e60: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n\
+                    0x1: proto=tcpv4 fe=f be=shop srv=web10 ts=00\n0x2: fe=f be=other srv=web1 ts=00\nodd;quit: be=shop srv=web1\n";
+        assert_eq!(end_sessions(text, "shop", "web1"), ["shutdown session 0x55d5539a3ad0"]);
     }
 
     #[test]

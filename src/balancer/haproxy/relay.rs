@@ -2,7 +2,10 @@
 //!
 //! One exec a call; all values go to the shell's standard input, quoted. sudo is never let ask for anything.
 
-use tokio::sync::Semaphore;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::route::{Failed, too_large};
@@ -15,7 +18,9 @@ use crate::ssh::{Ended, Exec, Heard, Session};
 /// What the host's shell gets.
 const SCRIPT: &str = include_str!("../../../templates/remote/socket.sh");
 /// Calls at once: a server that passes on commands for others has 10 sessions for one connection (`MaxSessions`).
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
+/// How many calls, one after another, are waited for.
+const TURNS: u32 = 20;
 /// Lines kept of what the program complained about.
 const COMPLAINTS: usize = 4;
 
@@ -64,10 +69,17 @@ impl Relay {
         Self { path: path.to_owned(), sudo: via == Via::Sudo, room: Semaphore::new(AT_ONCE) }
     }
 
-    /// Says one line and returns all that is answered.
+    /// Waits for its turn, which is long only where many lanes ask at once; each call before it has this limit.
+    pub async fn turn(&self, limit: Duration) -> Result<SemaphorePermit<'_>, Failed> {
+        match timeout(limit.saturating_mul(TURNS), self.room.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Failed::new("too many calls to it wait for each other", "use smaller batches")),
+        }
+    }
+
+    /// Says one line and returns all that is answered. Whoever calls has a turn.
     pub async fn call(&self, session: &Session, line: &str) -> Result<String, NotRelayed> {
         let not = |why| NotRelayed { path: self.path.clone(), sudo: self.sudo, why };
-        let _room = self.room.acquire().await;
         let nonce = Nonce::random();
         let text = script(&nonce, &self.path, self.sudo, line)
             .ok_or_else(|| not(Why::Shell("a NUL cannot be passed on".to_owned())))?;
@@ -185,27 +197,29 @@ impl NotRelayed {
         let path = &self.path;
         let cannot = format!("{user} cannot open {path} on {host}");
         match self.why {
-            Why::Hidden(dir) => Failed::new(format!("{cannot}: it may not look into {dir}"), socket_hint(path, user)),
+            Why::Hidden(dir) => {
+                Failed::for_good(format!("{cannot}: it may not look into {dir}"), socket_hint(path, user))
+            }
             Why::Denied(mode) => {
-                Failed::new(format!("{cannot}: it may not write to it ({mode})"), socket_hint(path, user))
+                Failed::for_good(format!("{cannot}: it may not write to it ({mode})"), socket_hint(path, user))
             }
             Why::Missing => Failed::new(
                 format!("there is no {path} on {host}"),
                 "is haproxy running, and is this the path of its `stats socket`?",
             ),
-            Why::NoSocket => Failed::new(
+            Why::NoSocket => Failed::for_good(
                 format!("{path} on {host} is no socket"),
                 "write the path of haproxy's `stats socket` in `at`",
             ),
-            Why::NoTool => Failed::new(
+            Why::NoTool => Failed::for_good(
                 format!("{host} has neither socat nor an nc that can open {path}"),
                 "install socat there, or have its sshd allow AllowStreamLocalForwarding",
             ),
-            Why::NoSudo => Failed::new(
+            Why::NoSudo => Failed::for_good(
                 format!("{host} has no sudo, which `via = \"sudo\"` asks for"),
                 format!("install it there, or leave `via` out and {}", socket_hint(path, user)),
             ),
-            Why::NotAllowed { command, said } if self.sudo => Failed::new(
+            Why::NotAllowed { command, said } if self.sudo => Failed::for_good(
                 format!("sudo on {host} does not let {user} open {path}: {said}"),
                 format!("in sudoers there: `{}`", sudoers(user, &command)),
             ),
@@ -222,7 +236,7 @@ impl NotRelayed {
     pub fn after(self, refused: &str, user: &str, host: &str) -> Failed {
         let path = &self.path;
         match self.why {
-            Why::NoTool => Failed::new(
+            Why::NoTool => Failed::for_good(
                 format!("sshd on {host} opens no channel to {path} ({refused}), and neither socat nor nc is there"),
                 "have sshd there allow AllowStreamLocalForwarding, or install socat",
             ),
@@ -268,6 +282,19 @@ mod tests {
         err.iter().for_each(|line| said.take(&nonce, &Heard::Line(Stream::Stderr, line)));
         said.take(&nonce, &Heard::Line(Stream::Stdout, end));
         said.judge(Ended::Exit(0))
+    }
+
+    #[test]
+    fn what_only_somebody_can_change_is_not_asked_for_again() {
+        let refused = || Why::NotAllowed { command: "socat".into(), said: "no".into() };
+        assert!(
+            told(refused(), true).lasts
+                && told(Why::NoSudo, true).lasts
+                && told(Why::Denied(String::new()), false).lasts
+        );
+        for why in [Why::Missing, Why::Program("Connection refused".into()), Why::Shell("lost".into()), refused()] {
+            assert!(!told(why, false).lasts, "a reload takes the socket away for a moment");
+        }
     }
 
     fn told(why: Why, sudo: bool) -> Failed {

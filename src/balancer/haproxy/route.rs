@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::ANSWER_LIMIT;
@@ -50,12 +51,19 @@ pub struct Failed {
     pub detail: String,
     /// What to do next; may be empty.
     pub hint: String,
+    /// It stays so until somebody changes something; asking again would only be one more entry in a log.
+    pub lasts: bool,
 }
 
 impl Failed {
-    /// Makes one.
+    /// Makes one that may pass.
     pub fn new(detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { detail: detail.into(), hint: hint.into() }
+        Self { detail: detail.into(), hint: hint.into(), lasts: false }
+    }
+
+    /// Makes one that will not.
+    pub fn for_good(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { lasts: true, ..Self::new(detail, hint) }
     }
 }
 
@@ -81,14 +89,14 @@ impl Route {
 
     /// Says one line and returns all that is answered, within a limit.
     pub async fn call(&self, line: &str, limit: Duration) -> Result<String, Failed> {
-        // The connection to the host has limits of its own.
-        let session = match self {
-            Self::Ssh(host) => Some(host.session().await?),
-            _ => None,
+        // The connection to the host, and the wait for others on it, have limits of their own.
+        let (session, _turn) = match self {
+            Self::Ssh(host) => (Some(host.session().await?), host.turn(limit).await?),
+            _ => (None, None),
         };
         let call = async {
             match (self, session) {
-                (Self::Ssh(host), Some(session)) => host.call(&session, line).await,
+                (Self::Ssh(host), Some(session)) => host.call(&session, line, limit).await,
                 (Self::Unix(path), _) => exchange(unix(path).await?, line).await,
                 (Self::Tcp { host, port }, _) => exchange(tcp(host, *port).await?, line).await,
                 (Self::Ssh(_) | Self::None, _) => Err(Failed::new("there is no socket to speak to", "")),
@@ -109,7 +117,11 @@ impl Host {
         link.session().await.map_err(|e| Failed::new(e.detail, e.hint))
     }
 
-    async fn call(&self, session: &ssh::Session, line: &str) -> Result<String, Failed> {
+    async fn turn(&self, limit: Duration) -> Result<Option<SemaphorePermit<'_>>, Failed> {
+        if self.relayed.load(Ordering::Relaxed) { self.relay.turn(limit).await.map(Some) } else { Ok(None) }
+    }
+
+    async fn call(&self, session: &ssh::Session, line: &str, limit: Duration) -> Result<String, Failed> {
         let (user, host) =
             self.link.as_ref().map(|l| (l.target().user.as_str(), l.target().host.as_str())).unwrap_or_default();
         if self.relayed.load(Ordering::Relaxed) {
@@ -123,6 +135,7 @@ impl Host {
             return Err(Failed::new(format!("the connection was lost: {ended}"), ""));
         }
         // sshd does not tell whether it forbids such channels or may not open the socket; a program there does.
+        let _turn = self.relay.turn(limit).await?;
         match self.relay.call(session, line).await {
             Ok(answer) => {
                 self.relayed.store(true, Ordering::Relaxed);

@@ -47,7 +47,28 @@ impl Socket {
             let members = protocol::members(backend, state, stat).map_err(|e| self.client.error(None, e, ""))?;
             table.push((backend.clone(), members));
         }
+        self.add_old(&mut table, patience).await?;
         Ok(table)
+    }
+
+    /// Adds the sessions that workers before a reload still have: those end with nobody's drain but are just as open.
+    async fn add_old(&self, table: &mut Table, patience: Patience) -> Result<(), BalancerError> {
+        for worker in self.client.old_workers(patience).await? {
+            let commands: Vec<String> = table.iter().map(|(backend, _)| protocol::show_stat(backend)).collect();
+            let Some(answers) = self.client.ask_old(worker, &commands).await? else { continue };
+            for ((backend, members), stat) in table.iter_mut().zip(&answers) {
+                // It may know another configuration.
+                if protocol::no_backend(stat) {
+                    continue;
+                }
+                let open = protocol::sessions(backend, stat).map_err(|e| self.client.error(None, e, ""))?;
+                for member in members {
+                    let more = open.get(&member.name).copied().unwrap_or(0);
+                    member.sessions = member.sessions.saturating_add(more);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads backends once, without patience, and makes sure that the socket allows changes.
@@ -66,10 +87,29 @@ impl Socket {
     pub async fn change(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
         let commands: Vec<String> = changes.iter().map(|(change, backend)| change.command(backend, server)).collect();
         let answers = self.client.ask(&commands, Patience::Retry).await?;
+        self.kill_old(server, changes).await?;
         for ((_, backend), answer) in changes.iter().zip(answers) {
             if let Some((detail, hint)) = protocol::refusal(&answer) {
                 return Err(self.client.error(Some(format!("{backend}/{server}")), detail, &hint));
             }
+        }
+        Ok(())
+    }
+
+    /// Ends the sessions that workers before a reload have, where sessions are ended.
+    async fn kill_old(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
+        let backends = killed(changes);
+        if backends.is_empty() {
+            return Ok(());
+        }
+        for worker in self.client.old_workers(Patience::Retry).await? {
+            let listed = self.client.ask_old(worker, &[protocol::SHOW_SESSIONS.to_owned()]).await?.unwrap_or_default();
+            let mut kills = Vec::new();
+            for (listed, backend) in listed.iter().flat_map(|l| backends.iter().map(move |b| (l, b))) {
+                kills.extend(protocol::end_sessions(listed, backend, server));
+            }
+            // One that has ended meanwhile is not there to be ended, and that is what was wanted.
+            self.client.ask_old(worker, &kills).await?;
         }
         Ok(())
     }
@@ -81,4 +121,10 @@ impl Socket {
         let hint = format!("{}; set `backends` in [load_balancer]", nearest(backend, &names));
         self.client.error(Some(backend.to_owned()), format!("it has no backend {backend}"), &hint)
     }
+}
+
+/// The backends in which sessions are to be ended.
+fn killed(changes: &[(Change, &str)]) -> Vec<String> {
+    let kills = changes.iter().filter(|(change, _)| *change == Change::KillSessions);
+    kills.map(|(_, backend)| (*backend).to_owned()).collect()
 }

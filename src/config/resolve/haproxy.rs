@@ -53,6 +53,14 @@ fn access(
                 problems.at(section.at, what, hint);
             }
         }
+        if let Some(user) = section.text("user").filter(|u| u.value.contains(':')) {
+            let what = format!("`user` in {} has a colon in it, after which a login's password begins", section.title);
+            problems.at(
+                user.at,
+                what,
+                "write the user alone, and `password = \"NAME\"`, the name of one of the [secrets]",
+            );
+        }
         if let Some(named) = section.text("password")
             && secrets.is_none_or(|s| s.wrote(named.value).is_none())
         {

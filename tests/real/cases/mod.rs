@@ -16,7 +16,7 @@ mod shells;
 mod sources;
 mod sticky;
 mod strategies;
-mod sudo;
+mod ways;
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub fn all() -> Vec<Case> {
         pushing::CASES,
         meddling::CASES,
         shells::CASES,
-        sudo::CASES,
+        ways::CASES,
         output::CASES,
     ]
     .into_iter()

@@ -122,6 +122,10 @@ impl Deaf {
             _ if message.contains("Permission denied") => {
                 (format!("HAProxy refused: {message}"), super::super::protocol::LEVEL_HINT.to_owned())
             }
+            500..=599 if self.may_pass() => (
+                format!("it answered {status}: {message}"),
+                "is haproxy running, and is its socket the one that the Data Plane API speaks to?".to_owned(),
+            ),
             _ => (format!("it answered {status}: {message}"), String::new()),
         }
     }

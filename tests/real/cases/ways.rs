@@ -1,6 +1,8 @@
-//! HAProxy's socket as Debian leaves it, root's: opened with sudo where the file asks for it and sudoers allows it.
+//! Ways to HAProxy other than its socket through a channel: with sudo where the socket is root's, as Debian leaves it, and
+//! through a Data Plane API.
 
-use super::{Row, names, under_load};
+use super::{Row, UNICORN, names, under_load};
+use crate::dataplane::{Api, PASSWORD, Release, USER};
 use crate::fleet::{self, Need};
 use crate::stack::{App, Stack};
 
@@ -13,7 +15,10 @@ const SUDO: &[Need] = &[
     Need::Tool("socat"),
 ];
 
-pub const CASES: &[Row] = &[("balancer::a_socket_of_roots_is_opened_with_sudo", SUDO, roots_socket)];
+pub const CASES: &[Row] = &[
+    ("balancer::a_socket_of_roots_is_opened_with_sudo", SUDO, roots_socket),
+    ("balancer::serial_through_a_data_plane_api", UNICORN, through_an_api),
+];
 
 fn roots_socket() {
     let stack = Stack::new(App::Unicorn).balanced();
@@ -55,4 +60,43 @@ fn roots_socket() {
     assert_eq!(seen.trace.taken_out(), names(&stack, &[0, 1, 2]), "each was drained once, in order");
     stack.assert_serves(&[&second; 3]);
     stack.assert_all_in_balancer();
+}
+
+/// Deploys, fails and rolls back with nothing but the API between pitcrew and HAProxy.
+fn through_an_api() {
+    let mut stack = Stack::new(App::Unicorn).balanced();
+    let first = stack.commit(&[]);
+    stack.deploy_first();
+    let socket = fleet::host(fleet::BALANCER).seen(&format!("/run/{}.sock", stack.name));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let api = runtime.block_on(Api::start(socket, Release::V3_4, None));
+    std::fs::write(stack.dir().join("password"), PASSWORD).expect("a file of the case's own");
+    let balancer = stack.balancer.as_mut().expect("a balanced stack");
+    balancer.at = format!("http://127.0.0.1:{}", api.port);
+    let stack = stack
+        .balancer_keys(&format!("user = \"{USER}\"\npassword = \"LB_PASSWORD\""))
+        .tables("[secrets]\nLB_PASSWORD = { file = \"password\" }");
+    stack.pitcrew(&["check"]).run().expect(0);
+
+    let second = stack.commit(&[]);
+    let seen = under_load(&stack, &["--json", "deploy", "--serial"]);
+    let ran = seen.ran.expect(0);
+    assert!(!ran.printed().contains(PASSWORD), "the password is shown nowhere");
+    seen.load.assert_none_failed();
+    assert_eq!(seen.trace.taken_out(), names(&stack, &[0, 1, 2]), "each was drained once, in order");
+    assert_eq!(seen.trace.most_out(), 1, "never more than one member out");
+    stack.assert_serves(&[&second; 3]);
+    stack.assert_all_in_balancer();
+
+    // What never answers its health check goes back to where it was, and into the balancer, by way of the API too.
+    stack.commit(&[("config.ru", "run ->(_) { [500, {}, []] }\n")]);
+    let seen = under_load(&stack, &["--json", "deploy", "--serial"]);
+    seen.ran.expect(1);
+    seen.load.assert_none_failed();
+    stack.assert_serves(&[&second; 3]);
+    stack.assert_all_in_balancer();
+    stack.pitcrew(&["rollback", "--serial"]).run().expect(0);
+    stack.assert_serves(&[&first; 3]);
+    stack.assert_all_in_balancer();
+    drop(api);
 }
