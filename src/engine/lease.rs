@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute};
 use super::{Running, lock};
@@ -101,8 +102,8 @@ impl Leases {
     }
 }
 
-/// Renews the run's locks until it is dropped.
-pub async fn keep(running: Arc<Running>) {
+/// Renews the run's locks until it is over; a renewal that is under way then ends with it.
+pub async fn keep(running: Arc<Running>, over: CancellationToken) {
     let length = running.world.config.timeouts.lease;
     let every = length / RENEWALS;
     let mut ticks = interval_at(Instant::now() + every, every);
@@ -117,6 +118,7 @@ pub async fn keep(running: Arc<Running>) {
                 }
             }
             Some(_) = renewals.join_next() => {}
+            () = over.cancelled() => return renewals.shutdown().await,
         }
     }
 }

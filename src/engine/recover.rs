@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::step::How;
 use super::{Running, lease, unwind};
@@ -47,7 +48,8 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
     for server in unreadable {
         running.stuck(server, Stuck::LockKept);
     }
-    let keeping = tokio::spawn(lease::keep(running.clone()));
+    let over = CancellationToken::new();
+    let keeping = tokio::spawn(lease::keep(running.clone(), over.clone()));
     match failing {
         Some(batch) => unwind::unwind(running, Some(batch), false).await,
         None => {
@@ -55,7 +57,8 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
             unwind::unlock(running).await;
         }
     }
-    keeping.abort();
+    over.cancel();
+    let _ = keeping.await;
 }
 
 impl Running {
@@ -71,6 +74,8 @@ impl Running {
             () = stop.hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
         };
         let (outcome, failure) = match result {
+            // The dead run's own release of it has come round since it was seen.
+            Ok(answers) if answers.iter().any(|a| a.key == "lock" && a.value == "free") => (StepOutcome::Skipped, None),
             Ok(_) => (StepOutcome::Ok, None),
             Err(failure) => (StepOutcome::Failed, Some(Box::new(failure))),
         };
@@ -81,7 +86,7 @@ impl Running {
             failure,
             sent: None,
         });
-        outcome == StepOutcome::Ok
+        outcome != StepOutcome::Failed
     }
 
     /// Names a server that this run cannot do anything for.

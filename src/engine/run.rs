@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{Running, World, hooks, lease, unwind};
 use crate::config::OnFailure;
@@ -17,7 +18,8 @@ use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
 pub async fn run(world: World, plan: Plan) {
     world.emitter.emit(Event::Planned(planned(&world, &plan)));
     let running = Arc::new(Running::new(world, plan));
-    let keeping = tokio::spawn(lease::keep(running.clone()));
+    let over = CancellationToken::new();
+    let keeping = tokio::spawn(lease::keep(running.clone(), over.clone()));
     // A signal that came before anything was begun, or something that makes it impossible.
     let refused = running.world.stop.asked() || !running.plan.blockers.is_empty();
     match (running.world.stop.asked(), refused) {
@@ -32,7 +34,9 @@ pub async fn run(world: World, plan: Plan) {
     if refused {
         hooks::on_refusal(&running).await;
     }
-    keeping.abort();
+    over.cancel();
+    // Only what is told to end before its connection is closed does end.
+    let _ = keeping.await;
     close(&running).await;
 }
 

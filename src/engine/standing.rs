@@ -20,7 +20,7 @@ use crate::name::ServerName;
 use crate::remote::calls::{self, Site};
 use crate::remote::kept::{Kept, UNKEPT};
 use crate::remote::{Answer, Call, Nonce, Script, Wired, standing};
-use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, More, Session};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Left, Link, More, Session};
 
 /// Stands for no limit.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -37,8 +37,21 @@ pub struct Standing {
     /// How many lines wait to be heard.
     waiting: Arc<AtomicUsize>,
     stop: CancellationToken,
+    session: Arc<Session>,
+    /// A script runs in it.
+    is_busy: bool,
+    /// Held by the exec, too: as long as it goes on.
+    left: Arc<Mutex<Option<Left>>>,
     /// Whoever leaves in the middle of a script ends it.
     _stop_on_drop: DropGuard,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if self.is_busy {
+            *super::lock(&self.left) = Some(self.session.leave());
+        }
+    }
 }
 
 /// What is heard of it, kept until somebody listens: it is read at all times, or it would hold up its connection.
@@ -67,6 +80,8 @@ impl Standing {
         let stopped = stop.clone();
         let waiting = Arc::new(AtomicUsize::new(0));
         let count = waiting.clone();
+        let left = Arc::new(Mutex::new(None));
+        let (of, until_over) = (session.clone(), left.clone());
         tokio::spawn(async move {
             let mut hear = |heard: Heard<'_>| {
                 if let Heard::Line(stream, line) = heard
@@ -79,12 +94,15 @@ impl Standing {
             };
             let ended = session.exec(exec, &mut hear, &stopped).await;
             let _ = say.send(Said::Ended(ended));
+            drop(until_over);
         });
-        Some(Self { script, input, heard, waiting, _stop_on_drop: stop.clone().drop_guard(), stop })
+        let _stop_on_drop = stop.clone().drop_guard();
+        Some(Self { script, input, heard, waiting, stop, session: of, is_busy: false, left, _stop_on_drop })
     }
 
     /// Listens until the script is over.
     async fn listen(&mut self, nonce: &Nonce, hearing: &mut Hearing<'_>, execution: &Execution<'_>) -> Over {
+        self.is_busy = true;
         let limit = execution.limit.unwrap_or(FAR).min(FAR);
         let deadline = Instant::now() + limit;
         let (mut told, mut last_heard, mut silences) = (None, Instant::now(), 0u32);
@@ -111,6 +129,7 @@ impl Standing {
                             _ => hearing.hear(Heard::Line(stream, &line)),
                         }
                         if ends == 2 {
+                            self.is_busy = false;
                             // What is done tells its status itself.
                             let how = if hearing.is_done() { Ended::Exit(status) } else { ended(status) };
                             return Over::Ready(told.take().unwrap_or(how));
@@ -137,10 +156,10 @@ impl Standing {
     }
 
     /// Lets it end, and sees to it that it does.
-    async fn end(self) {
-        let Self { input, mut heard, .. } = self;
-        drop(input);
-        let over = async { while !matches!(heard.recv().await, Some(Said::Ended(_)) | None) {} };
+    async fn end(mut self) {
+        // Without a sender there is no more input.
+        self.input = mpsc::unbounded_channel().0;
+        let over = async { while !matches!(self.heard.recv().await, Some(Said::Ended(_)) | None) {} };
         let _ = tokio::time::timeout(GOING, over).await;
     }
 }

@@ -92,7 +92,7 @@ async fn run_on(
     let _one_more = Counted::new(&session.running, counted);
     let (mut read, write) = channel.split();
     let write = Arc::new(write);
-    let mut closing = Closing { write: Some(write.clone()) };
+    let mut closing = Closing { write: Some(write.clone()), is_over: false, leaving: session.leaving.clone() };
 
     let request = async {
         if session.lends {
@@ -103,7 +103,7 @@ async fn run_on(
     };
     match timeout(session.channel_timeout, request).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Some(Ended::Lost(session.lost())),
+        Ok(Err(_)) => return Some(closing.over(Ended::Lost(session.lost()))),
         Err(_) => return Some(Ended::Refused("the connection has no room for the command".into())),
     }
     session.open_ahead();
@@ -133,7 +133,7 @@ async fn run_on(
                 if unended || ending.is_some() {
                     session.sever(TOO_SLOW);
                 }
-                return Some(ended);
+                return Some(closing.over(ended));
             }
         }
         if !run.sending() {
@@ -195,6 +195,7 @@ async fn run_on(
                     closing.write = None;
                     // It answers in order: what it took it has confirmed.
                     if run.starts() {
+                        closing.is_over = true;
                         return None;
                     }
                 }
@@ -206,11 +207,12 @@ async fn run_on(
                     if unended {
                         session.sever(TOO_SLOW);
                     }
-                    return Some(ended);
+                    return Some(closing.over(ended));
                 }
             }
             Some(None) => {
                 closing.write = None;
+                closing.is_over = true;
                 run.finish(heard);
                 // The session's task drops the channel just before, or just after, it notes its end.
                 let lost = timeout(REQUEST_LIMIT, session.end.wait()).await;
@@ -250,17 +252,64 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Closes the channel when the command is left, be it because the caller lost interest.
+/// Closes the channel when the command is left; one that is left in the middle, since nobody waits for it any longer, is
+/// told to end: closing alone would leave it running.
 struct Closing {
     write: Option<Arc<ChannelWriteHalf<Msg>>>,
+    /// It ended, or was given up in order.
+    is_over: bool,
+    leaving: Leaving,
+}
+
+impl Closing {
+    fn over(&mut self, ended: Ended) -> Ended {
+        self.is_over = true;
+        ended
+    }
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
         let Some(write) = self.write.take() else { return };
+        let (is_over, left) = (self.is_over, self.leaving.one());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { timeout(REQUEST_LIMIT, write.close()).await });
+            runtime.spawn(async move {
+                let bye = async {
+                    if !is_over {
+                        write.signal(Sig::TERM).await.ok();
+                    }
+                    write.close().await
+                };
+                let _ = timeout(REQUEST_LIMIT, bye).await;
+                drop(left);
+            });
         }
+    }
+}
+
+/// Counts what still has to be told to end before its connection may.
+#[derive(Clone, Default)]
+pub struct Leaving(Arc<AtomicUsize>);
+
+/// One of those, until it is dropped.
+pub struct Left(Arc<AtomicUsize>);
+
+impl Leaving {
+    /// Counts one more.
+    pub fn one(&self) -> Left {
+        self.0.fetch_add(1, SeqCst);
+        Left(self.0.clone())
+    }
+
+    /// Tells whether there is none.
+    pub(super) fn is_done(&self) -> bool {
+        self.0.load(SeqCst) == 0
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 

@@ -260,5 +260,6 @@ pub enum ConnectErrorKind {
     Local,
 }
 
+pub use exec::Left;
 pub use network::Network;
 pub use session::{Link, Session};

@@ -18,6 +18,10 @@ use super::{ConnectError, Ended, Exec, Heard, Shared, Target, connect, exec};
 
 /// Limit on saying goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// Limit on what was left in the middle: being told to end, and ending.
+const LAST_WORDS: Duration = Duration::from_millis(1000);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long a channel may still be waited for after the caller gave up, only to close it.
 const ABANDONED_LIMIT: Duration = Duration::from_secs(300);
 /// Pauses between attempts to connect again.
@@ -50,6 +54,8 @@ pub struct Session {
     pub(super) channel_timeout: Duration,
     /// Commands that run.
     pub(super) running: std::sync::atomic::AtomicUsize,
+    /// Commands that were left in the middle and have not been told to end yet.
+    pub(super) leaving: exec::Leaving,
     /// Whether commands are given the agent.
     pub(super) lends: bool,
     /// How long a packet took there and back when the connection was made; `None` behind other hosts and commands.
@@ -179,6 +185,7 @@ impl Session {
             end,
             channel_timeout,
             running: Default::default(),
+            leaving: Default::default(),
             lends,
             round_trip,
             ahead: Default::default(),
@@ -321,8 +328,19 @@ impl Session {
         self.cut.cancel();
     }
 
+    /// Counts something that has to end before the connection does: it waits a moment for that.
+    pub fn leave(&self) -> exec::Left {
+        self.leaving.one()
+    }
+
     /// Ends the connection: a goodbye, and a cut when that takes too long.
     pub(super) async fn close(&self) {
+        let told = async {
+            while !self.leaving.is_done() && self.ended().is_none() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(LAST_WORDS, told).await;
         let goodbye = async {
             self.handle.disconnect(Disconnect::ByApplication, "", "").await.ok();
             // The packet leaves only while the session's task still runs.

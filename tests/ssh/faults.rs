@@ -135,7 +135,7 @@ impl Handler for Faulty {
                 self.minds = Some(id);
                 Ok(())
             }
-            "hang" | "hang slowly" => Ok(()),
+            "hang" | "hang slowly" | "exec sh -s" => Ok(()),
             other => panic!("no such fault: {other}"),
         }
     }

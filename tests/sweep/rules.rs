@@ -386,7 +386,10 @@ fn code(evidence: &Evidence, said: &Said, broken: &mut Vec<String>) {
         if let Some(late) = evidence.after_second.filter(|late| heard > 1 && *late > AT_ONCE) {
             wrong(&format!("and it ran on for {late:?} after the second signal"));
         }
-        promised(evidence, said.code, anybody_stuck, &mut wrong);
+        // Nothing is promised where somebody else has one out.
+        if evidence.away.is_none() {
+            promised(evidence, said.code, anybody_stuck, &mut wrong);
+        }
     }
 }
 
