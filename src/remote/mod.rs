@@ -185,7 +185,7 @@ impl Script {
             };
         }
         match self {
-            Self::Probe => shell!("lib", "procs", "web", "tell", "probe"),
+            Self::Probe => shell!("lib", "procs", "web", "tell", "disk", "probe"),
             Self::Lock => shell!("lib", "tell", "claim", "lock"),
             Self::History => shell!("lib", "history"),
             Self::Ask => shell!("lib", "ask"),
@@ -194,8 +194,8 @@ impl Script {
             Self::Takeover => shell!("lib", "claim", "takeover"),
             Self::Identity => shell!("lib", "identity"),
             Self::Unlock => shell!("lib", "unlock"),
-            Self::Fetch => shell!("lib", "receive", "fetch"),
-            Self::Download => shell!("lib", "receive", "download"),
+            Self::Fetch => shell!("lib", "disk", "receive", "fetch"),
+            Self::Download => shell!("lib", "disk", "receive", "download"),
             Self::Transfer => shell!("lib", "tree", "transfer"),
             Self::Listing => shell!("lib", "listing"),
             Self::Link => shell!("lib", "link"),

@@ -52,73 +52,13 @@ done
 # Releases, and what belongs to pitcrew, may lie on disks of their own: the fullest one counts.
 set -- "$near"
 for dir in "$root/releases" "$own"; do [ ! -d "$dir" ] || set -- "$@" "$dir"; done
-# mounted DIR: sets `best`, the mount point that it lies below, and `mode`, how that is mounted.
-mounted() {
-    best='' mode=
-    [ -r /proc/mounts ] || return 0
-    if real_from=$PWD && cd -P "$1" 2>/dev/null; then
-        physical=$PWD
-        cd "$real_from" 2>/dev/null || true
-    else
-        physical=$1
-    fi
-    while read -r _ mount _ options _; do
-        case $physical/ in
-        "${mount%/}"/*)
-            [ "${#mount}" -ge "${#best}" ] && best=$mount mode=$options
-            ;;
-        esac
-    done </proc/mounts
-}
-numbers() {
-    [ $# = 4 ] || return 1
-    case $1$2$3$4 in *[!0-9]*) return 1 ;; esac
-}
-# counted FIGURES DIR…: tells what `stat` says of each, `near` mounted at `best`; 1 when that is not what was asked for.
-counted() {
-    rest=$1$nl least='' fullest='' nodes=
-    shift
-    for dir; do
-        # shellcheck disable=SC2086 # four numbers
-        set -- ${rest%%"$nl"*}
-        rest=${rest#*"$nl"}
-        numbers "$@" || return 1
-        free=$(($1 * $2 / 1024))
-        [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free fullest=$dir
-        # Some file systems have no fixed number of inodes and say 0.
-        [ "$3" -gt 0 ] || continue
-        [ -n "$nodes" ] && [ "$4" -ge "$nodes" ] || nodes=$4
-    done
-    [ -n "$least" ] || return 1
-    say free_kb "$least"
-    [ "$fullest" = "$near" ] || mounted "$fullest"
-    say mounted "${best:-$fullest}"
-    [ -z "$nodes" ] || say free_inodes "$nodes"
-}
+find_disk "$@"
+[ -z "$free_kb" ] || { say free_kb "$free_kb" && say mounted "$mount"; }
+[ -z "$free_inodes" ] || say free_inodes "$free_inodes"
 blocked=
 # The mount point above `near` tells: shells call a read-only place a forbidden one, and for root a good one.
-mounted "$near"
+[ "$fullest" = "$near" ] || mounted "$near"
 case ,$mode, in *,ro,*) blocked="the file system at $best is read-only" ;; esac
-# One process tells both; where `stat` is another, `df` does.
-if ! counted "$(stat -f -c '%a %S %c %d' "$@" 2>/dev/null)" "$@"; then
-    df -Pk "$@" 2>/dev/null | {
-        least='' mount=''
-        while read -r _ _ _ free _ where; do
-            case $free in '' | *[!0-9]*) continue ;; esac
-            [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free mount=$where
-        done
-        [ -n "$least" ] && say free_kb "$least" && say mounted "$mount"
-    }
-    df -Pi "$@" 2>/dev/null | {
-        least=
-        while read -r _ all _ free _; do
-            case $all$free in '' | *[!0-9]*) continue ;; esac
-            [ "$all" -gt 0 ] || continue
-            [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free
-        done
-        [ -n "$least" ] && say free_inodes "$least"
-    }
-fi
 set --
 if [ -n "${p_measure-}" ] && [ -n "$now_id" ]; then
     kb=$(du -skx "$root/releases/$now_id" 2>/dev/null)

@@ -3,29 +3,6 @@ incoming=$own/incoming.$p_id
 release=$root/releases/$p_id
 cleanup() { rm -rf "$incoming"; }
 
-# find_disk DIRECTORY…: sets `free_kb` and `mount` of the fullest disk among theirs, and `free_inodes`, the fewest.
-find_disk() {
-    mount=$(df -Pk "$@" 2>/dev/null | {
-        least='' mount=''
-        while read -r _ _ _ free _ where; do
-            case $free in '' | *[!0-9]*) continue ;; esac
-            [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free mount=$where
-        done
-        printf '%s %s\n' "$least" "$mount"
-    })
-    free_kb=${mount%% *} mount=${mount#* }
-    free_inodes=$(df -Pi "$@" 2>/dev/null | {
-        # Some file systems have no fixed number of inodes and say 0.
-        least=
-        while read -r _ all _ free _; do
-            case $all$free in '' | *[!0-9]*) continue ;; esac
-            [ "$all" -gt 0 ] || continue
-            [ -n "$least" ] && [ "$free" -ge "$least" ] || least=$free
-        done
-        printf '%s\n' "$least"
-    })
-}
-
 # refuse: as everywhere; of a full disk it says which it is, before cleaning up makes it look as if there were room.
 refuse() {
     code=$1

@@ -346,12 +346,12 @@ pub fn readable(call: &Call) -> String {
     let text = call.text();
     let assignments = text.split_once("set -u\n").unwrap().0.to_owned();
     let parts: &[&str] = match call.script.name() {
-        "probe" => &["lib", "procs", "web", "tell"],
+        "probe" => &["lib", "procs", "web", "tell", "disk"],
         "restart" | "prove" | "stop" | "log" => &["lib", "procs", "web"],
         "lock" => &["lib", "tell"],
         "transfer" => &["lib", "tree"],
         "prune" | "remove" => &["lib", "sweep"],
-        "fetch" | "download" => &["lib", "receive"],
+        "fetch" | "download" => &["lib", "disk", "receive"],
         _ => &["lib"],
     };
     let body = match call.script.name() {
