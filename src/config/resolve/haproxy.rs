@@ -53,10 +53,11 @@ fn access(
                 problems.at(section.at, what, hint);
             }
         }
-        if let Some(user) = section.text("user").filter(|u| u.value.contains(':')) {
+        // Said of the table: its own line may show a password.
+        if section.text("user").is_some_and(|u| u.value.contains(':')) {
             let what = format!("`user` in {} has a colon in it, after which a login's password begins", section.title);
             problems.at(
-                user.at,
+                section.at,
                 what,
                 "write the user alone, and `password = \"NAME\"`, the name of one of the [secrets]",
             );
