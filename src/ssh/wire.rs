@@ -144,14 +144,15 @@ mod tests {
     use super::*;
 
     /// Two who answer each other in turn: then the kernel would rather acknowledge late, with what is sent next.
-    async fn in_turn(near: &mut (impl AsyncRead + AsyncWrite + Unpin), far: &mut TcpStream) {
+    async fn in_turn(near: &mut (impl AsyncRead + AsyncWrite + Unpin), far: &mut TcpStream) -> io::Result<()> {
         let mut byte = [0];
         for _ in 0..20 {
-            near.write_all(b"?").await.unwrap();
-            far.read_exact(&mut byte).await.unwrap();
-            far.write_all(b"!").await.unwrap();
-            near.read_exact(&mut byte).await.unwrap();
+            near.write_all(b"?").await?;
+            far.read_exact(&mut byte).await?;
+            far.write_all(b"!").await?;
+            near.read_exact(&mut byte).await?;
         }
+        Ok(())
     }
 
     #[tokio::test]
@@ -160,13 +161,13 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let mut plain = TcpStream::connect(at).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
-        in_turn(&mut plain, &mut far).await;
+        in_turn(&mut plain, &mut far).await.unwrap();
         assert!(!plain.quickack().unwrap(), "without asking for it, it is not so");
 
         let carrier = Carrier::Tcp(TcpStream::connect(at).await.unwrap());
         let mut wire = Wire::new(carrier, CancellationToken::new()).unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
-        in_turn(&mut wire, &mut far).await;
+        in_turn(&mut wire, &mut far).await.unwrap();
         let Carrier::Tcp(tcp) = &wire.carrier else { panic!("another carrier") };
         assert!(tcp.quickack().unwrap() && tcp.nodelay().unwrap());
     }

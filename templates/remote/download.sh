@@ -37,7 +37,12 @@ error=$(as_user get 2>&1)
 case $? in
 0) ;;
 63) fail no_space "the archive is larger than the $free_kb KB that are free on $mount" ;;
-*) refuse not_downloaded "${error:-the download failed}" ;;
+*)
+    # Some tools do not say that it is the disk; what they have brought still lies there.
+    find_disk "$own"
+    if [ "${free_kb:-64}" -lt 64 ] || [ "${free_inodes:-1}" -lt 1 ]; then error="No space left: $error"; fi
+    refuse not_downloaded "${error:-the download failed}"
+    ;;
 esac
 if command -v sha256sum >/dev/null 2>&1; then
     sum=$(sha256sum <"$archive")

@@ -68,6 +68,11 @@ judge() {
         fail git_host_key "$error"
         ;;
     *'ermission denied ('*) fail git_denied "$(offered): $(printf '%s\n' "$error" | tr -d '\r' | sed -n 1p)" ;;
+    esac
+    # A full disk makes many a complaint, of the network too; a mirror is not given up for one.
+    find_disk "$repo"
+    if [ "${free_kb:-64}" -lt 64 ] || [ "${free_inodes:-1}" -lt 1 ]; then refuse not_fetched "No space left: $error"; fi
+    case $error in
     *'Could not read from remote repository'* | *'unable to access'* | *'uthentication failed'* | *'could not read Username'* | \
         *'could not read Password'* | *'unable to connect'* | *'unable to look up'* | *'hung up'* | *'RPC failed'* | \
         *'early EOF'* | *'imed out'* | *'epository not found'* | *'not found'* | *'dubious ownership'* | *'transport '*' not allowed'*)
@@ -75,9 +80,6 @@ judge() {
         ;;
     *'Read-only file system'* | *'ermission denied'*) refuse not_fetched "$error" ;;
     esac
-    # A full disk makes many a complaint; a mirror is not given up for one.
-    find_disk "$repo"
-    if [ "${free_kb:-2000}" -lt 1000 ] || [ "${free_inodes:-20}" -lt 10 ]; then refuse not_fetched "No space left: $error"; fi
     [ -z "$fresh" ] || fail not_fetched "$error"
     damage=${error:-it says nothing}
 }

@@ -132,10 +132,12 @@ impl Secure {
             .current_dir(dir)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
-        let child = python.spawn().unwrap();
+        // Ended with the value, whatever happens.
+        let mut web = Self(python.spawn().unwrap(), 0);
         for _ in 0..1500 {
             if let Ok(port) = std::fs::read_to_string(dir.join("port")).unwrap_or_default().trim().parse() {
-                return Some(Self(child, port));
+                web.1 = port;
+                return Some(web);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

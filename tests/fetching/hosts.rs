@@ -157,7 +157,12 @@ fn answer(
         Err(_) => ("404 Not Found", Vec::new()),
     };
     let mut to = stream;
-    write!(to, "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    // Some do not say how much will come.
+    let length = match request.contains("unsaid") {
+        true => String::new(),
+        false => format!("Content-Length: {}\r\n", body.len()),
+    };
+    write!(to, "HTTP/1.1 {head}\r\n{length}Connection: close\r\n\r\n")?;
     let half = body.len() / 2;
     to.write_all(&body[..half])?;
     if slow.0.0.load(Ordering::SeqCst) {

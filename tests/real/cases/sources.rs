@@ -281,6 +281,14 @@ fn archives_on_full_disks() {
     assert_says(&stack, &ran, &["the archive is larger than the", "KB that are free on"]);
     assert_as_before(&stack, &first);
 
+    // The same from a server that does not say how long it is: the disk runs full, and is named.
+    let unsaid =
+        format!("kind = \"archive\"\nurl = \"{at}/{large}.tgz?unsaid\"\nsha256 = \"{large}\"\nfetch = \"servers\"");
+    let stack = stack.source(&unsaid);
+    let ran = stack.pitcrew(&["deploy"]).run().expect(1);
+    assert_says(&stack, &ran, &["No space left", ": 0 KB and"]);
+    assert_as_before(&stack, &first);
+
     // It fits, and what comes out of it does not.
     second.sh(&format!("cd {} && rm ballast", stack.deploy_to));
     let wide = pack(&files, &[("zeros", &"0".repeat(1_500_000))]);
