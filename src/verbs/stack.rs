@@ -223,7 +223,7 @@ impl Stack {
 
     /// Asks the balancers again where they may have forgotten whom they were told by hand to take out.
     pub async fn remind(&self, facts: &Facts, names: &[String], survey: Survey) -> Survey {
-        let noted = facts.servers.values().filter_map(|f| f.taken_out.as_ref()).flat_map(|t| t.found.clone());
+        let noted = facts.servers.values().flat_map(super::taken::places);
         let noted: Vec<MemberFacts> = noted.filter(|n| names.contains(&n.member)).collect();
         let same =
             |a: &MemberFacts, b: &MemberFacts| (&a.backend, &a.member, &a.own) == (&b.backend, &b.member, &b.own);

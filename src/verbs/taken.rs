@@ -1,6 +1,7 @@
-//! Who took a server out of its balancer, as far as the server itself knows.
+//! Who took a server out of its balancer, and how it was found then, as far as the server itself knows.
 
-use crate::facts::{DRAINED, ServerFacts};
+use crate::balancer::MemberFacts;
+use crate::facts::{DRAINED, ServerFacts, TakenOut};
 use crate::lease;
 use crate::plan::journal::Journal;
 use crate::report::{clean::clean, held, text};
@@ -19,4 +20,18 @@ pub fn who(found: &ServerFacts) -> Option<String> {
     }
     let behind = found.behind.as_deref()?;
     behind.strip_suffix(DRAINED).map(|run| format!("run {}, which left it so", clean(run)))
+}
+
+/// The places that a server was found in by whoever took it out: somebody by hand, or a run that has not ended.
+pub fn places(found: &ServerFacts) -> Vec<MemberFacts> {
+    let by_hand = || Some(found.taken_out.as_ref()?.found.clone());
+    let by_run = || Some(Journal::read(&found.journal).drained??.members);
+    by_hand().or_else(by_run).unwrap_or_default()
+}
+
+/// The same server, with those places as what is to be put back.
+pub fn with_places(found: &ServerFacts) -> ServerFacts {
+    let noted = TakenOut { found: places(found), ..TakenOut::default() };
+    let taken_out = found.taken_out.clone().or_else(|| (!noted.found.is_empty()).then_some(noted));
+    ServerFacts { taken_out, ..found.clone() }
 }

@@ -114,7 +114,7 @@ async fn every_server_is_unregistered_everywhere_while_it_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_out_by_hand_is_put_back_on_every_port_by_another_process() {
-    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
     let mut api = Group::of(9000, &IDS);
     let second = api.targets[&(IDS[0].to_owned(), 9000)].clone();
     api.targets.insert((IDS[0].to_owned(), 9001), Target { state: "healthy".into(), ..second });
@@ -138,6 +138,26 @@ async fn what_was_taken_out_by_hand_is_put_back_on_every_port_by_another_process
     run(&stack, &responder.endpoint, &["lb", "restore", &first]).await.expect(0);
     assert!(there().iter().all(|t| t.as_deref() == Some("healthy")), "{:?}", there());
     run(&stack, &responder.endpoint, &["lb", "status", "-q"]).await.expect(0);
+    stack.assert_all("1");
+
+    // The same after a run that died over it: its journal knows.
+    let marker = stack.fleet.path().join("builds");
+    let build = format!("build.run = [\"touch {}; sleep 60\"]\n", marker.display());
+    stack.extra.push_str(&build);
+    behind(&stack, &IDS, &groups(&["web", "api"]));
+    stack.release(&Sample::good("2"));
+    let mut child = aws(stack.command(&["deploy"]), &responder.endpoint).spawn().unwrap();
+    let building = async {
+        while !marker.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), building).await.unwrap();
+    assert!(there().iter().all(Option::is_none), "{:?}", there());
+    child.kill().await.unwrap();
+    run(&stack, &responder.endpoint, &["lb", "restore", &first]).await.expect(0);
+    assert!(there().iter().all(|t| t.as_deref() == Some("healthy")), "{:?}", there());
+    run(&stack, &responder.endpoint, &["recover"]).await.expect(0);
     stack.assert_all("1");
 }
 

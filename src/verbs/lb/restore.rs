@@ -6,7 +6,7 @@ use crate::config::Server;
 use crate::error::Error;
 use crate::facts::{self, Facts};
 use crate::report::{cause, clean::clean};
-use crate::verbs::{out, status};
+use crate::verbs::{out, status, taken};
 
 impl ByHand<'_> {
     /// Puts these servers back, one after another; the exit code.
@@ -17,8 +17,8 @@ impl ByHand<'_> {
         let (servers, facts) = self.named(names).await?;
         let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
         for server in &servers {
-            let taken = facts.servers.get(&server.name).and_then(|own| own.taken_out.as_ref());
-            self.balancer.recall(taken.map(|t| t.found.as_slice()).unwrap_or_default());
+            let noted = facts.servers.get(&server.name).map(taken::places).unwrap_or_default();
+            self.balancer.recall(&noted);
         }
         let (members, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
         if let (true, Some(error)) = (members.is_empty(), failed(errors)) {
@@ -40,7 +40,8 @@ impl ByHand<'_> {
             let text = format!("is not put back: {why}; --force puts it back all the same");
             return self.said(server, Ended::Not, &text);
         }
-        let own = facts.servers.get(&server.name);
+        let own = facts.servers.get(&server.name).map(taken::with_places);
+        let own = own.as_ref();
         let (now, mut errors) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
         let mut found = Snapshot { members: facts::before(own, &now) };
         // A balancer that the file does not name any more is not told, and what is noted of it stays.
