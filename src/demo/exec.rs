@@ -41,6 +41,8 @@ pub(super) enum Life {
     Doomed(Signal),
     /// The process group that signals go to.
     Running(Pid),
+    /// The same, and one has gone there, to whoever is left of it.
+    Told(Pid),
     /// The command has been reaped and its output is closed: the number may mean somebody else.
     Over,
 }
@@ -72,8 +74,9 @@ impl Life {
         let Ok(signal) = format!("SIG{name}").parse::<Signal>() else { return };
         match self {
             Self::NotStarted => *self = Self::Doomed(signal),
-            Self::Running(group) => {
+            Self::Running(group) | Self::Told(group) => {
                 let _ = killpg(*group, signal);
+                *self = Self::Told(*group);
             }
             Self::Doomed(_) | Self::Over => {}
         }

@@ -75,8 +75,10 @@ pub(super) async fn run(job: Job) {
                 };
                 started(&job.group, &child);
                 let done = serve(child, input, heard, &client.cut).await;
+                // Its signal came when the script's shell had ended: the one that a real server has would end by it.
+                let told = matches!(*held(&job.group), Life::Told(_));
                 let doomed = match &done {
-                    Done::Over(..) => None,
+                    Done::Over(..) => told.then_some(71),
                     Done::Ended(End::Exit(status)) => Some(u32::try_from(*status).unwrap_or(71)),
                     Done::Ended(_) => Some(71),
                 };

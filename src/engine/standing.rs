@@ -262,7 +262,10 @@ impl Standings {
                     if !standing.script.is_whole() || (execution.call.script == Script::Lock && hearing.is_done()) {
                         super::lock(&self.keeping).insert(server.clone());
                     }
-                    super::lock(&self.ready).insert(server.clone(), standing);
+                    // One that was told to end while the script's last word was on its way takes no more.
+                    if !standing.stop.is_cancelled() {
+                        super::lock(&self.ready).insert(server.clone(), standing);
+                    }
                     ended
                 }
                 // The server does not keep the text, or another one.

@@ -136,6 +136,24 @@ async fn what_cannot_be_reached_is_named_and_recovered_when_it_is_back() {
     stack.assert_in_service();
 }
 
+/// What the dead run asked for last may come round at any moment, its release of a lock too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_released_before_it_is_taken_over_is_not_called_kept() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy"], ("Exec", "s1", "prune")).await);
+    let (own, mut gone) = (stack.fleet.deploy_to(1).join(".pitcrew"), false);
+    stack.fleet.faults().decide_with(move |point| {
+        if point.server == "s2" && point.label == "takeover" && !std::mem::replace(&mut gone, true) {
+            std::fs::rename(own.join("lock"), own.join("released.1")).unwrap();
+        }
+        None
+    });
+    let ran = stack.run(&["recover", "--json"]).await.expect(0);
+    assert!(!ran.finished().to_string().contains("lock_kept"), "{ran}");
+    stack.assert_all("1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_where_every_server_stands() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use pitcrew::demo::Fault;
 use pitcrew::demo::faults::{Point, PointKind};
@@ -48,10 +49,12 @@ pub enum Twist {
     Url,
     /// Somebody else takes the last server out when the first is about to be drained, and puts it back a while later.
     Busy,
+    /// Servers are far away: much happens while an answer is on its way.
+    Far,
 }
 
 impl Twist {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Pair, "/pair"),
         (Self::Hooks, "/hooks"),
         (Self::Skip, "/skip"),
@@ -60,6 +63,7 @@ impl Twist {
         (Self::Git, "/git"),
         (Self::Url, "/url"),
         (Self::Busy, "/busy"),
+        (Self::Far, "/far"),
     ];
 
     /// Tells whether it makes sense there; not all combinations say something new.
@@ -77,6 +81,7 @@ impl Twist {
                 Self::Traffic => on_failure != "hold" && (strategy == "serial") == (prepare == "in-turn"),
                 Self::Git => on_failure == "revert" && (strategy == "serial") == (prepare == "in-turn"),
                 Self::Url => on_failure == "revert" && (strategy == "rolling") != (prepare == "ahead"),
+                Self::Far => on_failure == "revert" && (strategy == "serial") == (prepare == "in-turn"),
                 Self::Busy => walk && on_failure == "revert",
             }
     }
@@ -119,6 +124,11 @@ impl Scenario {
     /// How many balancers.
     pub fn balancers(&self) -> usize {
         if self.twist == Twist::Pair { 2 } else { 1 }
+    }
+
+    /// How long it takes to get to a server.
+    pub fn distance(&self) -> Duration {
+        Duration::from_millis(if self.twist == Twist::Far { 80 } else { 0 })
     }
 
     /// How many servers may be out of the balancer at once.

@@ -58,9 +58,13 @@ const SLOWEST: f64 = 4.0;
 /// One fleet in so many has the system's own shell: busybox does what a script asks for in a third of the time.
 const OWN_SHELL: usize = 4;
 
+/// Servers, balancers, and the way to each server.
+pub type Size = (usize, usize, Duration);
+
 /// A fleet and the directory of whoever deploys to it.
 pub struct Ground {
     fleet: Fleet,
+    size: Size,
     shell: String,
     home: tempfile::TempDir,
     used: bool,
@@ -85,9 +89,10 @@ struct Launched {
 
 impl Ground {
     /// Starts a fleet.
-    pub async fn new(servers: usize, balancers: usize) -> Result<Self, String> {
+    pub async fn new((servers, balancers, distance): Size) -> Result<Self, String> {
         let mut options = FleetOptions::new(&*PITCREW);
         options.servers = servers;
+        options.delays = vec![distance; servers];
         options.shell = shell();
         let shell = options.shell.join(" ");
         options.balancers = balancers;
@@ -97,7 +102,7 @@ impl Ground {
         let fleet = Fleet::start(options).await.map_err(|e| e.to_string())?;
         let home = tempfile::tempdir().map_err(|e| e.to_string())?;
         fleet.template(WebKind::Restart).map_err(|e| e.to_string())?;
-        Ok(Self { fleet, shell, home, used: false, late: Duration::ZERO })
+        Ok(Self { fleet, size: (servers, balancers, distance), shell, home, used: false, late: Duration::ZERO })
     }
 
     /// Ends the fleet.
@@ -109,7 +114,7 @@ impl Ground {
     pub async fn run(&mut self, case: &Case) -> Result<Evidence, String> {
         let twist = case.scenario.twist;
         if !self.reset(twist).await? {
-            let fresh = Self::new(self.fleet.servers().len(), self.fleet.balancers().len()).await?;
+            let fresh = Self::new(self.size).await?;
             std::mem::replace(self, fresh).end().await?;
             self.reset(twist).await?;
         }

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use asked::{Asked, Matter};
 use case::{Case, Harm, Scenario, Spot};
 use evidence::Evidence;
-use ground::Ground;
+use ground::{Ground, Size};
 use record::List;
 
 /// So far ahead a case is looked for that needs no new fleet.
@@ -286,14 +286,14 @@ async fn worker(work: Arc<Work>) -> Result<(), String> {
 }
 
 /// Starts a fleet; another program may take a port between the search for a free one and its use.
-async fn start((servers, balancers): Size) -> Result<Ground, String> {
+async fn start(size: Size) -> Result<Ground, String> {
     for _ in 0..3 {
-        match Ground::new(servers, balancers).await {
+        match Ground::new(size).await {
             Err(error) => println!("sweep: {error}; trying again"),
             ground => return ground,
         }
     }
-    Ground::new(servers, balancers).await
+    Ground::new(size).await
 }
 
 /// Ends a fleet. That a machine has no time for that says nothing of a run.
@@ -303,11 +303,8 @@ async fn leave(ground: Ground) {
     }
 }
 
-/// Servers and balancers.
-type Size = (usize, usize);
-
 fn size(case: &Case) -> Size {
-    (case.scenario.servers(), case.scenario.balancers())
+    (case.scenario.servers(), case.scenario.balancers(), case.scenario.distance())
 }
 
 impl Work {
