@@ -12,6 +12,11 @@ release_dir=$root/releases/$p_id
 wanted_release=$p_id
 before='' started=''
 look
+if [ -n "$masters" ] && [ -z "$ids" ]; then
+    # Whoever was named went just then, maybe for one that takes over: a start would find its place taken.
+    pause
+    look
+fi
 before=$ids
 put "$lock/before" "$before" || true
 clock

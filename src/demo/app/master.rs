@@ -126,9 +126,8 @@ impl Master {
                     }
                 }
                 Event::Succeeded => {
-                    let pid = successor.as_ref().and_then(|s| i32::try_from(s.child.id()?).ok());
-                    if let (true, Some(pid)) = (again, pid) {
-                        let _ = kill(Pid::from_raw(pid), Signal::SIGUSR2);
+                    if again {
+                        reload(successor.as_ref());
                     }
                     break;
                 }
@@ -146,8 +145,18 @@ impl Master {
                 }
             }
         }
-        drop(self.listener);
-        end(&mut self.worker).await;
+        let Self { listener, mut worker, reload: [mut usr2, mut hup], .. } = self;
+        drop(listener);
+        let leaving = end(&mut worker);
+        tokio::pin!(leaving);
+        loop {
+            tokio::select! {
+                () = &mut leaving => break,
+                // Whoever asks read the pid file before the successor wrote its own.
+                _ = usr2.recv() => reload(successor.as_ref()),
+                _ = hup.recv() => reload(successor.as_ref()),
+            }
+        }
         // Only its own: a successor has written another by now.
         let own = std::process::id().to_string();
         if std::fs::read_to_string(&options.pid_file).is_ok_and(|pid| pid.trim() == own) {
@@ -197,6 +206,13 @@ impl Successor {
             .map_err(|error| format!("cannot start in {}: {error}", options.current.display()))?;
         let ready = tokio::spawn(ready(child.stdout.take(), options.boot() + PATIENCE));
         Ok(Self { child, ready })
+    }
+}
+
+/// Has a successor look at `current` once more.
+fn reload(successor: Option<&Successor>) {
+    if let Some(pid) = successor.and_then(|s| i32::try_from(s.child.id()?).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGUSR2);
     }
 }
 
