@@ -131,7 +131,8 @@ async fn a_login_that_is_refused_is_told_at_once_and_without_it() {
     assert!(!shown.contains("hunter2") && !errors[0].unreachable, "{shown}");
     let error = made(&behind(&[url(&api, None)]), "hunter2").unwrap().set("web1", Admin::Drain).await.unwrap_err();
     assert!(error.detail.contains("401"), "{error:?}");
-    assert_eq!(api.heard().len(), 2, "a refusal is not asked for twice");
+    let heard = api.heard();
+    assert_eq!(heard.len(), 2, "a refusal is not asked for twice: {heard:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0");
     let Err(why) = Balancer::new(&behind(&[url(&api, None)]), Around::default()) else { panic!("without a secret") };
     assert_eq!(why, "there is no secret LB_PASSWORD");

@@ -106,8 +106,7 @@ impl Haproxy {
             let table = match table {
                 Ok(table) => Arc::new(table),
                 Err(error) => {
-                    // What may not be changed may be read all the same.
-                    let read = if error.unreachable { None } else { node.look(Duration::ZERO).await.ok() };
+                    let read = if error.unreachable { None } else { node.look_only().await };
                     errors.push(error);
                     let Some(table) = read else { continue };
                     table

@@ -93,6 +93,15 @@ impl Node {
         }
     }
 
+    /// Reads an instance that cannot be changed this way: a socket may show what it lets nobody change. Whom an API refuses is
+    /// not let in by asking again.
+    pub async fn look_only(&self) -> Option<Arc<Table>> {
+        match &self.way {
+            Way::Socket(_) => self.look(Duration::ZERO).await.ok(),
+            Way::Api(_) => None,
+        }
+    }
+
     async fn read(&self) -> Result<Table, BalancerError> {
         self.each_valid()?;
         match &self.way {
