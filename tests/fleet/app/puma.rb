@@ -9,3 +9,5 @@ threads 1, 4
 workers 2
 prune_bundler false
 stdout_redirect "#{root}/shared/log/puma.log", "#{root}/shared/log/puma.log", true
+# Else a worker that makes way closes connections on which no request has arrived yet, without an answer (Puma 5.6).
+queue_requests false
