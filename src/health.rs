@@ -59,15 +59,21 @@ where
     let deadline = Instant::now() + health.within;
     let needed = health.successes.max(1);
     let (mut good, mut asked) = (0u32, 0u32);
+    let mut last: Option<Attempt> = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // The first attempt is whole, however short `within` is.
         let limit = if asked == 0 { health.timeout } else { health.timeout.min(left) };
-        let attempt = unless(stop, timeout(limit, ask())).await?;
-        let attempt = attempt.unwrap_or_else(|_| Attempt {
-            error: Some(format!("no answer within {}", seconds(limit))),
-            ..Attempt::default()
-        });
+        let attempt = match (unless(stop, timeout(limit, ask())).await?, last.take()) {
+            (Ok(attempt), _) => attempt,
+            // Cut short by the end: what was answered before says more.
+            (Err(_), Some(before)) if limit < health.timeout && before.error.is_none() => {
+                return Err(CheckFailed::Unhealthy(Box::new(last_word(health, before, asked, good))));
+            }
+            (Err(_), _) => {
+                Attempt { error: Some(format!("no answer within {}", seconds(limit))), ..Attempt::default() }
+            }
+        };
         asked = asked.saturating_add(1);
         good = if attempt.ok { good + 1 } else { 0 };
         on(Progress::Attempts { good, needed, asked });
@@ -77,6 +83,7 @@ where
         if Instant::now() + health.interval >= deadline {
             return Err(CheckFailed::Unhealthy(Box::new(last_word(health, attempt, asked, good))));
         }
+        last = Some(attempt);
         unless(stop, sleep(health.interval)).await?;
     }
 }

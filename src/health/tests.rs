@@ -245,6 +245,13 @@ async fn the_last_answer_is_reported_when_time_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_the_end_cuts_short_hides_no_answer() {
+    let (result, asked, _) = run(&Health { within: Duration::from_millis(2500), ..health(1) }, "--.").await;
+    let Err(CheckFailed::Unhealthy(unhealthy)) = result else { panic!("{result:?}") };
+    assert_eq!((unhealthy.attempts, unhealthy.status, asked), (2, Some(503), 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_few_good_answers_are_said_to_be_too_few() {
     let (result, ..) = run(&Health { within: Duration::from_secs(3), ..health(3) }, "-++").await;
     let Err(CheckFailed::Unhealthy(last)) = result else { panic!("{result:?}") };
