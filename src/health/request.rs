@@ -20,6 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsErro
 
 use super::{seconds, split_port};
 use crate::config::{HttpProbe, Scheme};
+use crate::error::http_failure;
 
 /// How much of a body is read, and kept.
 const BODY_LIMIT: usize = 2 << 10;
@@ -72,9 +73,9 @@ async fn request(
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|e| format!("cannot ask for {:?} with Host {:?}: {e}", probe.path, probe.host))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| told(&e))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| http_failure(&e))?;
     let asking = async {
-        let response = sender.send_request(request).await.map_err(|e| told(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| http_failure(&e))?;
         answer.status = Some(response.status().as_u16());
         answer.location = response.headers().get(LOCATION).map(|l| clean(l.as_bytes()));
         let (head, error) = head(response.into_body()).await;
@@ -105,7 +106,7 @@ async fn head(mut body: Incoming) -> (Vec<u8>, Option<String>) {
                     head.extend_from_slice(data.get(..room).unwrap_or(&data));
                 }
             }
-            Some(Err(e)) => return (head, Some(told(&e))),
+            Some(Err(e)) => return (head, Some(http_failure(&e))),
         }
     }
     (head, None)
@@ -120,20 +121,6 @@ fn host_header(host: &str) -> String {
 fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace('\t', " ");
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect::<String>().trim_end().to_owned()
-}
-
-/// Says what failed with its causes: hyper's own text leaves them out.
-fn told(error: &hyper::Error) -> String {
-    if error.is_incomplete_message() {
-        return "the connection was closed before the answer was complete".to_owned();
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    clean(text.as_bytes())
 }
 
 async fn encrypt<S: AsyncRead + AsyncWrite + Unpin>(

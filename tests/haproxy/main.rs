@@ -7,6 +7,8 @@
 mod api;
 #[path = "../apps/mod.rs"]
 mod apps;
+#[path = "../ssh/daemon.rs"]
+mod daemon;
 mod dataplane;
 mod master;
 mod members;

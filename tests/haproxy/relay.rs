@@ -9,8 +9,9 @@ use pitcrew::balancer::{Around, Balancer, Snapshot};
 use pitcrew::config::{BalancerAddress, LoadBalancer, Via};
 
 use crate::apps::{binary, is_here, load};
+use crate::daemon::Sshd;
 use crate::proxy::{Shop, addresses, config, names, three};
-use crate::sshd::{Sshd, me};
+use crate::sshd::me;
 
 /// The adapter for a socket behind an sshd.
 fn behind(sshd: &Sshd, socket: &Path) -> Balancer {
@@ -65,7 +66,7 @@ async fn where_sshd_opens_no_socket_a_program_there_does() {
         if program == Some("nc") && !nc_opens_sockets() {
             continue;
         }
-        let sshd = Sshd::start(&extra).await;
+        let sshd = Sshd::start(&extra);
         shop.balancer = behind(&sshd, &shop.proxy.socket());
         shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
         let (stop, requests) = load(shop.proxy.front());
@@ -91,7 +92,7 @@ async fn what_is_wrong_with_a_socket_elsewhere_is_told_apart() {
         return;
     }
     let mut shop = Shop::open(three, |_| {}).await;
-    let (open, closed) = (Sshd::start("").await, Sshd::start("AllowStreamLocalForwarding no").await);
+    let (open, closed) = (Sshd::start(""), Sshd::start("AllowStreamLocalForwarding no"));
     std::fs::write(shop.dir.path().join("file"), "").unwrap();
     for sshd in [&open, &closed] {
         for (path, detail) in [("nothing", "there is no /"), ("file", "is no socket"), ("dead", "Connection refused")] {
@@ -104,11 +105,11 @@ async fn what_is_wrong_with_a_socket_elsewhere_is_told_apart() {
             assert!(errors[0].detail.contains(path.to_str().unwrap()) && !errors[0].hint.is_empty(), "{errors:?}");
         }
     }
-    let bare = Sshd::start(&format!("AllowStreamLocalForwarding no\n{}", programs(shop.dir.path(), &[]))).await;
+    let bare = Sshd::start(&format!("AllowStreamLocalForwarding no\n{}", programs(shop.dir.path(), &[])));
     let errors = behind(&bare, &shop.proxy.socket()).facts(&names()).await.unwrap_err();
     assert!(errors[0].detail.contains("neither socat nor nc"), "{errors:?}");
     assert!(errors[0].hint.contains("AllowStreamLocalForwarding"), "{errors:?}");
-    let none = Sshd::start("AllowStreamLocalForwarding no\nForceCommand /bin/false").await;
+    let none = Sshd::start("AllowStreamLocalForwarding no\nForceCommand /bin/false");
     let errors = behind(&none, &shop.proxy.socket()).facts(&names()).await.unwrap_err();
     assert!(
         errors[0].detail.contains("exit status 1") && errors[0].hint.contains("AllowStreamLocalForwarding"),
@@ -135,7 +136,7 @@ async fn a_relay_that_hears_nothing_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("silent");
     let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let sshd = Sshd::start("AllowStreamLocalForwarding no").await;
+    let sshd = Sshd::start("AllowStreamLocalForwarding no");
     let balancer = behind(&sshd, &path).within(Duration::from_millis(500));
     let errors = balancer.facts(&names()).await.unwrap_err();
     assert!(errors[0].unreachable && errors[0].detail.contains("did not answer within 500ms"), "{errors:?}");
@@ -147,7 +148,7 @@ async fn root_needs_no_sudo_and_others_are_told_when_there_is_none() {
         return;
     }
     let shop = Shop::open(three, |_| {}).await;
-    let sshd = Sshd::start(&programs(shop.dir.path(), &["socat"])).await;
+    let sshd = Sshd::start(&programs(shop.dir.path(), &["socat"]));
     let mut config = settings(&sshd, &shop.proxy.socket());
     crate::api::access(&mut config).via = Via::Sudo;
     let facts = made(&sshd, &config).facts(&names()).await;

@@ -1,32 +1,15 @@
 //! An sshd of a test's own before a haproxy's socket, and the connection to it.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pitcrew::config::{ConfigFile, HostKeyChecking, Ssh, SshHost};
 use pitcrew::ssh::config::{Local, Question};
 use pitcrew::ssh::{Ask, Link, Network};
-use tempfile::TempDir;
-use tokio::time::sleep;
 
-const SSHD: &str = "/usr/sbin/sshd";
-
-/// A running sshd; ends with the value.
-pub struct Sshd {
-    dir: TempDir,
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::daemon::{self, Sshd};
 
 struct Nobody;
 
@@ -42,51 +25,16 @@ pub fn me() -> String {
 
 impl Sshd {
     /// Starts one with these lines of configuration, for this user's key.
-    pub async fn start(extra: &str) -> Self {
-        if nix::unistd::geteuid().is_root() {
-            // Debian's init script makes this; without it sshd refuses to start.
-            std::fs::create_dir_all("/run/sshd").unwrap();
-        }
+    pub fn start(extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let at = dir.path();
         for key in ["host", "user"] {
-            let made =
-                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(at.join(key)).status();
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(dir.path().join(key))
+                .status();
             assert!(made.unwrap().success());
         }
-        // Another process may take a port that was free a moment ago.
-        for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let d = at.display();
-            let config = format!(
-                "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host\nAuthorizedKeysFile {d}/user.pub\nPidFile none\n\
-                 UsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nLogLevel VERBOSE\n{extra}\n"
-            );
-            std::fs::write(at.join("sshd_config"), config).unwrap();
-            let log = std::fs::File::create(at.join("log")).unwrap();
-            let mut child = Command::new(SSHD)
-                .args(["-D", "-e", "-f"])
-                .arg(at.join("sshd_config"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn()
-                .unwrap();
-            for _ in 0..500 {
-                let log = std::fs::read_to_string(at.join("log")).unwrap();
-                if log.contains("Server listening on") {
-                    return Self { dir, child, port };
-                }
-                if child.try_wait().unwrap().is_some() {
-                    assert!(log.contains("in use"), "sshd does not start: {log}");
-                    break;
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("sshd does not start");
+        daemon::start(dir, &["host"], "user.pub", extra)
     }
 
     pub fn host(&self) -> SshHost {

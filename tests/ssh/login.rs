@@ -13,7 +13,8 @@ use russh::server::{Auth, Response, Session};
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::real::{Agent, Sshd, agent, keygen, keygen_with, sshd};
+use crate::daemon::Sshd;
+use crate::real::{Agent, agent, keygen, keygen_with, sshd};
 use crate::support::{Answers, Client, command, run};
 
 /// An sshd that trusts an authority for its users.

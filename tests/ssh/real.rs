@@ -12,23 +12,8 @@ use pitcrew::ssh::{ConnectErrorKind, Ended, Exec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::{self, SSHD, Sshd, nap};
 use crate::support::{Answers, Client, command, payload, run, run_until};
-
-const SSHD: &str = "/usr/sbin/sshd";
-
-/// A running sshd; ends with the value.
-pub struct Sshd {
-    pub dir: tempfile::TempDir,
-    child: Child,
-    pub port: u16,
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Starts sshd; `None` where it is not installed, which is said loudly, or is a failure if the daemons are demanded.
 pub fn sshd(extra: &str) -> Option<Sshd> {
@@ -40,54 +25,11 @@ pub fn sshd(extra: &str) -> Option<Sshd> {
         }
         return None;
     }
-    if nix::unistd::geteuid().is_root() {
-        // Debian's init script makes this; without it sshd refuses to start.
-        std::fs::create_dir_all("/run/sshd").unwrap();
-    }
     let dir = tempfile::tempdir().unwrap();
     keygen(&dir.path().join("host_ed25519"), "ed25519", "");
     keygen(&dir.path().join("host_ecdsa"), "ecdsa", "");
     std::fs::write(dir.path().join("authorized_keys"), "").unwrap();
-    // Another process may take a port that was free a moment ago.
-    for _ in 0..20 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let d = dir.path().display();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host_ed25519\nHostKey {d}/host_ecdsa\n\
-             AuthorizedKeysFile {d}/authorized_keys\nPidFile none\nUsePAM no\nStrictModes no\n\
-             PermitRootLogin prohibit-password\nLogLevel VERBOSE\n{extra}\n"
-        );
-        let file = dir.path().join("sshd_config");
-        std::fs::write(&file, config).unwrap();
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let mut child = Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        for _ in 0..500 {
-            let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-            if log.contains("Server listening on") {
-                return Some(Sshd { dir, child, port });
-            }
-            if child.try_wait().unwrap().is_some() {
-                assert!(log.contains("in use"), "sshd does not start: {log}");
-                break;
-            }
-            nap();
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    panic!("sshd does not start");
-}
-
-#[expect(clippy::disallowed_methods, reason = "waits for a process outside of any runtime")]
-pub fn nap() {
-    std::thread::sleep(Duration::from_millis(20));
+    Some(daemon::start(dir, &["host_ed25519", "host_ecdsa"], "authorized_keys", extra))
 }
 
 pub fn keygen(path: &Path, kind: &str, passphrase: &str) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pitcrew::ssh::{ConnectErrorKind, Ended, Link};
 
-use crate::real::{Sshd, keygen, nap, sshd};
+use crate::daemon::{Sshd, nap};
+use crate::real::{keygen, sshd};
 use crate::support::{Client, ask, command, run};
 
 /// A key that this server alone accepts, in the client's home.

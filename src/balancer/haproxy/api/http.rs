@@ -25,6 +25,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::answers::{Deaf, Question};
 use crate::config::{ApiUrl, HaproxyAccess, Scheme};
+use crate::error::http_failure;
 
 /// Largest answer that is read: JSON says each column's name for each server.
 const ANSWER_LIMIT: usize = 32 << 20;
@@ -141,7 +142,8 @@ impl Caller {
         questions: &[Question],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Failed> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(told(&e)))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(http_failure(&e)))?;
         let asking = std::pin::pin!(self.all(sender, questions, answers));
         let (mut asking, mut connection) = (asking, std::pin::pin!(connection));
         let mut open = true;
@@ -165,10 +167,10 @@ impl Caller {
             match sender.ready().await {
                 Ok(()) => {}
                 Err(_) if at > 0 => return Ok(()),
-                Err(e) => return Err(cut_off(told(&e))),
+                Err(e) => return Err(cut_off(http_failure(&e))),
             }
             let request = self.request(question)?;
-            let response = sender.send_request(request).await.map_err(|e| cut_off(told(&e)))?;
+            let response = sender.send_request(request).await.map_err(|e| cut_off(http_failure(&e)))?;
             let status = response.status();
             let elsewhere =
                 response.headers().get(LOCATION).map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned());
@@ -205,7 +207,7 @@ impl Caller {
 async fn whole(mut body: Incoming) -> Result<String, Failed> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|e| cut_off(told(&e)))?.into_data() {
+        if let Ok(data) = frame.map_err(|e| cut_off(http_failure(&e)))?.into_data() {
             if text.len() + data.len() > ANSWER_LIMIT {
                 return Err(cut_off(format!("its answer is larger than {} MiB", ANSWER_LIMIT >> 20)));
             }
@@ -217,18 +219,4 @@ async fn whole(mut body: Incoming) -> Result<String, Failed> {
 
 fn cut_off(detail: String) -> Failed {
     Failed { detail, hint: "" }
-}
-
-/// Says what failed with its causes: hyper's own text leaves them out.
-fn told(error: &hyper::Error) -> String {
-    if error.is_incomplete_message() {
-        return "it closed the connection before its answer was complete".to_owned();
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text.chars().filter(|c| !c.is_control()).collect()
 }
