@@ -85,7 +85,10 @@ struct Master {
 /// What the master wakes up for.
 enum Event {
     Reload,
-    Leave,
+    /// Stop listening; what is being answered is answered to its end, or is not.
+    Leave {
+        finish: bool,
+    },
     WorkerGone,
     Succeeded,
     SuccessorFailed(String),
@@ -106,7 +109,7 @@ impl Master {
         let mut successor: Option<Successor> = None;
         // Asked again while one boots, which may have looked at `current` too early: it is passed on to that one.
         let mut again = false;
-        loop {
+        let finish = loop {
             match self.next(&mut successor).await {
                 Event::Reload if successor.is_some() => again = true,
                 Event::Reload => match Successor::start(&self.listener, options) {
@@ -129,14 +132,14 @@ impl Master {
                     if again {
                         reload(successor.as_ref());
                     }
-                    break;
+                    break true;
                 }
-                Event::Leave => {
+                Event::Leave { finish } => {
                     if let Some(mut early) = successor.take() {
                         let _ = early.child.start_kill();
                         let _ = early.child.wait().await;
                     }
-                    break;
+                    break finish;
                 }
                 Event::WorkerGone => {
                     note("the worker is gone; starting another");
@@ -144,10 +147,10 @@ impl Master {
                     self.worker = worker(&self.listener, options).await?;
                 }
             }
-        }
+        };
         let Self { listener, mut worker, reload: [mut usr2, mut hup], .. } = self;
         drop(listener);
-        let leaving = end(&mut worker);
+        let leaving = end(&mut worker, finish);
         tokio::pin!(leaving);
         loop {
             tokio::select! {
@@ -176,9 +179,9 @@ impl Master {
         };
         tokio::select! {
             biased;
-            _ = term.recv() => Event::Leave,
-            _ = quit.recv() => Event::Leave,
-            _ = int.recv() => Event::Leave,
+            _ = quit.recv() => Event::Leave { finish: true },
+            _ = term.recv() => Event::Leave { finish: false },
+            _ = int.recv() => Event::Leave { finish: false },
             result = succeeded => match result {
                 Ok(Ok(())) => Event::Succeeded,
                 Ok(Err(error)) => Event::SuccessorFailed(error),
@@ -238,8 +241,13 @@ fn socket(listener: &TcpListener) -> Result<Stdio, String> {
     Ok(Stdio::from(OwnedFd::from(copy)))
 }
 
-/// Ends a worker when its requests are answered, or when they take too long.
-async fn end(worker: &mut Child) {
+/// Ends a worker: when its requests are answered or take too long, or at once.
+async fn end(worker: &mut Child, finish: bool) {
+    if !finish {
+        let _ = worker.start_kill();
+        let _ = worker.wait().await;
+        return;
+    }
     if let Some(pid) = worker.id().and_then(|pid| i32::try_from(pid).ok()) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }

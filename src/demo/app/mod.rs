@@ -6,7 +6,7 @@
 //! - A release is a directory with a file `REVISION`. One with `BROKEN_BOOT` fails to boot, one with `BROKEN` answers 500.
 //! - USR2 or HUP: a new master starts in what `current` points to now, on the same socket; when it is ready the old one
 //!   finishes its requests and leaves. If it fails to boot, the old one goes on. Asked again meanwhile, it reloads once more.
-//! - TERM, QUIT or INT: stop listening, finish requests, leave.
+//! - QUIT: stop listening, finish requests, leave. TERM or INT: leave at once; who is being answered is cut off.
 
 mod master;
 mod worker;
