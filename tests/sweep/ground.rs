@@ -283,14 +283,14 @@ impl Ground {
         command
     }
 
-    /// Requests that take a while, all the time.
+    /// Requests all the time that take longer than it does to get from the drain to the restart, where nobody waits for them.
     fn traffic(&self) -> Option<load::Load> {
         let target = self.fleet.balancers().first()?.at();
         Some(load::start(LoadOptions {
             target,
-            path: "/slow?200".to_owned(),
-            workers: 4,
-            rate: 16,
+            path: "/slow?1200".to_owned(),
+            workers: 16,
+            rate: 10,
             connections: Connections::PerRequest,
             timeout: LIMIT,
         }))
