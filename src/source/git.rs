@@ -253,7 +253,8 @@ fn uncommitted(path: &Path, sha: &str) -> Option<String> {
         (0, new) => format!("{new} untracked"),
         (changed, new) => format!("{changed} uncommitted and {new} untracked"),
     };
-    Some(format!("{what} changes in {} are not part of the release.", show(path)))
+    let (changes, are) = if changed + new == 1 { ("change", "is") } else { ("changes", "are") };
+    Some(format!("{what} {changes} in {} {are} not part of the release.", show(path)))
 }
 
 /// Tells of commits that nobody else could deploy or find again.
