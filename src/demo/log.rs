@@ -11,15 +11,29 @@ use tokio::time::Instant;
 use super::held;
 use crate::balancer::Admin;
 
-/// An append-only list of records, shared by all parts of a fleet.
+/// A list of records that grows at its end, shared by all parts of a fleet.
 #[derive(Debug, Clone)]
 pub struct Log(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     began: Instant,
-    records: Mutex<Vec<Record>>,
+    kept: Mutex<Kept>,
     grown: watch::Sender<u64>,
+}
+
+/// What has not been forgotten.
+#[derive(Debug, Default)]
+struct Kept {
+    /// How many are forgotten: the number of the first that is kept.
+    forgotten: u64,
+    records: Vec<Record>,
+}
+
+impl Kept {
+    fn next(&self) -> u64 {
+        self.forgotten + self.records.len() as u64
+    }
 }
 
 /// One thing that happened.
@@ -114,34 +128,41 @@ pub enum End {
 
 impl Default for Log {
     fn default() -> Self {
-        Self(Arc::new(Inner { began: Instant::now(), records: Mutex::new(Vec::new()), grown: watch::channel(0).0 }))
+        Self(Arc::new(Inner { began: Instant::now(), kept: Mutex::default(), grown: watch::channel(0).0 }))
     }
 }
 
 impl Log {
     /// Appends a record and returns its number.
     pub fn add(&self, server: &str, kind: Kind) -> u64 {
-        let mut records = held(&self.0.records);
-        let seq = records.len() as u64;
-        records.push(Record { seq, at: self.0.began.elapsed(), server: server.to_owned(), kind });
-        drop(records);
+        let mut kept = held(&self.0.kept);
+        let seq = kept.next();
+        kept.records.push(Record { seq, at: self.0.began.elapsed(), server: server.to_owned(), kind });
+        drop(kept);
         self.0.grown.send_modify(|count| *count = (*count).max(seq + 1));
         seq
     }
 
     /// Returns all records so far.
     pub fn records(&self) -> Vec<Record> {
-        held(&self.0.records).clone()
+        held(&self.0.kept).records.clone()
     }
 
     /// Returns the records from number `seq` on.
     pub fn since(&self, seq: u64) -> Vec<Record> {
-        held(&self.0.records).iter().skip(usize::try_from(seq).unwrap_or(usize::MAX)).cloned().collect()
+        held(&self.0.kept).records.iter().skip_while(|record| record.seq < seq).cloned().collect()
     }
 
     /// Returns the number the next record will have.
     pub fn mark(&self) -> u64 {
-        held(&self.0.records).len() as u64
+        held(&self.0.kept).next()
+    }
+
+    /// Lets go of all records so far; numbers go on. Commands are long, and a fleet may live for thousands of deploys.
+    pub fn forget(&self) {
+        let mut kept = held(&self.0.kept);
+        kept.forgotten = kept.next();
+        kept.records.clear();
     }
 
     /// Waits for the first record, past ones included, that fits; `None` after `limit`.
@@ -150,7 +171,7 @@ impl Log {
         let search = async {
             loop {
                 grown.mark_unchanged();
-                if let Some(found) = held(&self.0.records).iter().find(|record| fits(record)).cloned() {
+                if let Some(found) = held(&self.0.kept).records.iter().find(|record| fits(record)).cloned() {
                     return Some(found);
                 }
                 grown.changed().await.ok()?;
@@ -161,7 +182,8 @@ impl Log {
 
     /// Returns the numbers of the start and the end of every run of a remote script, in order, as `(server, start, end)`.
     pub fn runs_of(&self, wanted: &str) -> Vec<(String, u64, Option<u64>)> {
-        let records = held(&self.0.records);
+        let kept = held(&self.0.kept);
+        let records = &kept.records;
         let ended = |server: &str, number: u64| {
             records
                 .iter()

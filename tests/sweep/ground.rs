@@ -308,6 +308,7 @@ impl Ground {
     async fn reset(&mut self, twist: Twist) -> Result<bool, String> {
         let fleet = &self.fleet;
         fleet.faults().clear();
+        fleet.log().forget();
         if self.used && fleet.balancers().iter().any(|b| !b.socket().exists()) {
             return Ok(false);
         }
