@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apps::{Mode, is_here, load};
 use crate::proxy::{
-    NAMES, Proxy, Shop, addresses, backends, balancer, config, names, open, servers, slow_to_change, three,
+    NAMES, Proxy, Shop, addresses, backends as listed, balancer, config, names, open, servers, slow_to_change, three,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,15 +56,15 @@ async fn what_does_not_exist_is_named_with_what_does() {
     assert!(errors[0].hint.contains("web1"), "{:?}", errors[0]);
 
     let mut wrong = config(&[&shop.proxy]);
-    *backends(&mut wrong) = vec!["shop".into(), "shoop".into()];
+    *listed(&mut wrong) = vec!["shop".into(), "shoop".into()];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
     assert_eq!(errors.len(), 1);
     assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{:?}", errors[0]);
 
-    *backends(&mut wrong) = vec!["shop; show info".into()];
+    *listed(&mut wrong) = vec!["shop; show info".into()];
     assert!(balancer(&wrong).facts(&names()).await.unwrap_err()[0].detail.contains("';'"));
 
-    *backends(&mut wrong) = vec!["shop".into()];
+    *listed(&mut wrong) = vec!["shop".into()];
     *addresses(&mut wrong) = vec![BalancerAddress::Unix(shop.dir.path().join("lb.user.sock"))];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
     assert!(errors[0].detail.contains("level user") && errors[0].hint.contains("level admin"), "{errors:?}");
@@ -161,6 +161,30 @@ async fn a_tracking_server_is_left_to_the_one_it_tracks() {
     assert_eq!(shop.proxy.bits("web1").await, "1");
     shop.restore("web1").await.unwrap();
     assert_eq!(shop.proxy.bits("web1").await, "0");
+}
+
+#[tokio::test]
+async fn members_that_track_one_another_come_back_together() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    // As for web sockets: one backend has the checks, the other goes by them.
+    let backends = |dir: &Path| {
+        let ws = |n| format!("  server web{n} unix@{}/web{n} track shop/web{n}\n", dir.display());
+        format!("{}backend ws\n{}{}{}", three(dir), ws(1), ws(2), ws(3))
+    };
+    for order in [["shop", "ws"], ["ws", "shop"]] {
+        let shop = Shop::open(backends, |c| *listed(c) = order.map(str::to_owned).into()).await;
+        assert_eq!(shop.found.members.iter().filter(|m| m.in_service).count(), 6);
+        for _ in 0..2 {
+            assert_eq!(shop.drain("web1").await, Ok(0));
+            let out = shop.balancer.facts(&["web1".into()]).await.unwrap();
+            assert!(out.iter().all(|m| m.admin == Admin::Maint), "{out:?}");
+            shop.restore("web1").await.unwrap();
+            let back = shop.balancer.facts(&["web1".into()]).await.unwrap();
+            assert!(back.len() == 2 && back.iter().all(|m| m.in_service && m.bits == 0), "{back:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -86,6 +86,11 @@ impl Member {
         self.bits & (bits::IMAINT | bits::IDRAIN | bits::RMAINT | bits::HMAINT) != 0
     }
 
+    /// Tells whether what holds it out may pass: the server it tracks is out.
+    pub fn inherits(&self) -> bool {
+        self.bits & (bits::IMAINT | bits::IDRAIN) != 0 && self.bits & (bits::RMAINT | bits::HMAINT) == 0
+    }
+
     /// Tells whether it receives traffic: ready, running (or in slowstart) and with a weight.
     pub fn in_service(&self) -> bool {
         self.admin() == Admin::Ready && matches!(self.op_state, 1 | 2) && self.weight > 0

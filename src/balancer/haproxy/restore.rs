@@ -68,12 +68,18 @@ impl Haproxy {
     }
 }
 
+const HELD: &str = "look at the server it tracks, or at the resolution of its name, in haproxy.cfg";
+const NOT_UP: &str = "the balancer checks from its own host, with its own path, port and Host header: compare `option httpchk` in \
+                      haproxy.cfg with what the server answers there, or raise `restore_timeout`";
+
 /// A member on its way back into traffic.
 struct Case<'a> {
     found: &'a MemberFacts,
     turn: Turn,
     /// Its health was set down, so that full health means a fresh check.
     floored: bool,
+    /// Something else holds it out.
+    held: bool,
     /// What was last said of it.
     said: String,
     /// Since when it is back without a break.
@@ -130,6 +136,8 @@ impl<'a> Back<'a> {
     async fn begin(&mut self, found: &[&'a MemberFacts]) -> Result<(), BalancerError> {
         let table = unless(self.stop, self.node.look(Duration::ZERO)).await??;
         let mut changes = Vec::new();
+        // A member may track one of another backend, which is on its way back too: then that holds it out for as long.
+        let several = found.iter().filter(|f| origin(f) == Origin::Ready).count() > 1;
         for found in found.iter().copied() {
             let backend = found.backend.as_str();
             let member = match self.node.member(&table, backend, self.server) {
@@ -149,16 +157,15 @@ impl<'a> Back<'a> {
                     }
                     changes.extend(agent(found, member));
                 }
-                Origin::Ready if member.held_out() => self.errors.push(self.node.error(
-                    backend,
-                    self.server,
-                    format!("something else holds it out by now: {}", member.status),
-                    "look at the server it tracks, or at the resolution of its name, in haproxy.cfg",
-                )),
+                Origin::Ready if member.held_out() && !(several && member.inherits()) => {
+                    let detail = format!("something else holds it out by now: {}", member.status);
+                    self.errors.push(self.node.error(backend, self.server, detail, HELD));
+                }
                 Origin::Ready => {
                     let turn = if member.admin() == Admin::Ready {
                         Turn::Returning
-                    } else if !member.checked() {
+                    } else if !member.checked() || member.inherits() {
+                        // One that tracks another has no checks of its own.
                         changes.push((Change::Ready, backend));
                         Turn::Returning
                     } else {
@@ -166,7 +173,14 @@ impl<'a> Back<'a> {
                         changes.extend([(Change::Maint, backend), (Change::Drain, backend)]);
                         Turn::Proving
                     };
-                    self.cases.push(Case { found, turn, floored: false, said: String::new(), since: None });
+                    self.cases.push(Case {
+                        found,
+                        turn,
+                        floored: false,
+                        held: false,
+                        said: String::new(),
+                        since: None,
+                    });
                 }
             }
         }
@@ -200,6 +214,7 @@ impl<'a> Back<'a> {
                 return Ok(());
             }
         };
+        case.held = member.held_out();
         let standing = member.standing();
         if case.said != standing {
             case.said.clone_from(&standing);
@@ -253,13 +268,8 @@ impl<'a> Back<'a> {
             if let Err(error) = kept {
                 detail = format!("{why} in time ({}), and could not be set to maint: {error}", case.said);
             }
-            self.errors.push(self.node.error(
-                backend,
-                self.server,
-                detail,
-                "the balancer checks from its own host, with its own path, port and Host header: compare `option httpchk` \
-                 in haproxy.cfg with what the server answers there, or raise `restore_timeout`",
-            ));
+            let hint = if case.held { HELD } else { NOT_UP };
+            self.errors.push(self.node.error(backend, self.server, detail, hint));
         }
     }
 }
