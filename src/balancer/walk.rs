@@ -481,6 +481,8 @@ impl<A: Steer> Out<'_, A> {
 /// A place on its way back into traffic.
 struct Case<'a> {
     found: &'a MemberFacts,
+    /// It had not to be put back.
+    was_in: bool,
     /// Since when it is in service without a break.
     since: Option<Instant>,
     /// What was last said of it.
@@ -514,15 +516,22 @@ impl<'a, A: Steer> Back<'a, A> {
             let changed = match (found.admin, now.admin) {
                 (Admin::Ready, admin) => {
                     // Noted before it is sent: half of it may arrive.
-                    self.cases.push(Case { found, since: None, said: String::new(), back: false });
-                    if admin == Admin::Ready { Ok(()) } else { self.all.put_back(found).await }
+                    let was_in = admin == Admin::Ready;
+                    self.cases.push(Case { found, was_in, since: None, said: String::new(), back: false });
+                    if was_in { Ok(()) } else { self.all.put_back(found).await }
                 }
                 // Somebody had taken it out, and has not asked for it.
                 (_, Admin::Ready) => self.all.take_out(now).await,
                 _ => Ok(()),
             };
-            if let Err(error) = changed {
+            if let Err(mut error) = changed {
                 self.cases.retain(|c| !same(c.found, found));
+                // Half of it may have arrived: what is not proven stays out.
+                if found.admin == Admin::Ready
+                    && let Err(also) = self.all.take_out(found).await
+                {
+                    error.detail = format!("{}; whether it is in is not known: {also}", error.detail);
+                }
                 self.errors.push(error);
             }
         }
@@ -562,6 +571,10 @@ impl<'a, A: Steer> Back<'a, A> {
     async fn abandon(&mut self, why: &str) {
         for case in self.cases.iter_mut().filter(|c| !c.back) {
             case.back = true;
+            if case.was_in && why.is_empty() {
+                // Interrupted: it is as it was.
+                continue;
+            }
             let kept = self.all.take_out(case.found).await;
             if why.is_empty() && kept.is_ok() {
                 // The reason is an error already.

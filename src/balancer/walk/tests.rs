@@ -32,6 +32,8 @@ struct Toy {
     /// Looks after which a server that was put back is in service; `None`: never.
     up_after: Option<usize>,
     fails: Plain<Vec<String>>,
+    /// What fails has come to pass all the same.
+    arrives: bool,
     waited: Plain<BTreeMap<(String, String), usize>>,
 }
 
@@ -120,10 +122,12 @@ impl Steer for Toy {
     }
 
     async fn put_back(&self, found: &MemberFacts) -> Result<(), BalancerError> {
-        self.said("back", found)?;
-        self.set(&found.backend, &found.member, |m| m.admin = Admin::Ready);
-        self.waited.lock().unwrap().insert((found.backend.clone(), found.member.clone()), 0);
-        Ok(())
+        let told = self.said("back", found);
+        if told.is_ok() || self.arrives {
+            self.set(&found.backend, &found.member, |m| m.admin = Admin::Ready);
+            self.waited.lock().unwrap().insert((found.backend.clone(), found.member.clone()), 0);
+        }
+        told
     }
 }
 
@@ -344,6 +348,30 @@ async fn a_server_that_does_not_come_up_is_taken_out_again() {
             "{interrupted}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_and_arrives_leaves_nobody_in_unproven() {
+    let walk = walk(Toy { arrives: true, ..Toy::new(&["w1", "w2"]) }, |_| {});
+    let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
+    walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
+    walk.steer.calls();
+    walk.steer.fails.lock().unwrap().push("back a/w1".into());
+    let error = walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap_err();
+    assert!(error.detail.contains("refused"), "{error}");
+    assert_eq!(without_looks(walk.steer.calls()), ["back a/w1", "out a/w1", "back b/w1"]);
+    let now = walk.facts(&["w1".to_owned()]).await.unwrap();
+    assert!(now[0].admin != Admin::Ready && now[1].admin == Admin::Ready, "{now:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_way_back_leaves_in_what_was_in() {
+    let walk = walk(Toy { up_after: None, ..Toy::new(&["w1", "w2"]) }, |_| {});
+    let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
+    behind(&walk, "b", "w1", |m| (m.admin, m.in_service) = (Admin::Maint, false));
+    let error = walk.restore("w1", &found, &mut |_| stop.cancel(), &stop).await.unwrap_err();
+    assert!(error.stopped, "{error}");
+    assert_eq!(without_looks(walk.steer.calls()), ["back b/w1", "out b/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
