@@ -51,7 +51,7 @@ impl Command {
                 (shown(host), jobs::Place::Host(link))
             }
         };
-        let runner = Arc::new(Runner { place, env: around.env });
+        let runner = Arc::new(Runner { place, env: around.env, redactor: around.redactor });
         Self { commands: commands.clone(), servers: around.servers, app: around.app, at, runner }
     }
 
@@ -204,6 +204,7 @@ mod tests {
     use crate::balancer::{Balancer, Snapshot, walk};
     use crate::config::BalancerKind;
     use crate::name::ServerName;
+    use crate::report::scrub::Redactor;
 
     fn server(name: &str) -> Server {
         Server {
@@ -231,6 +232,7 @@ mod tests {
             base: dir.into(),
             servers: vec![server("web1"), server("web2")],
             env: vec![("TOKEN".into(), "it's a\nsecret".into())],
+            redactor: Redactor::new(["it's a\nsecret"]),
             ..Around::default()
         };
         Balancer::new(&config, around).unwrap()
@@ -270,6 +272,11 @@ mod tests {
             ("printf 'by\\033[31m hand\\n\\n'; exit 196", Ok((Admin::Maint, false, None, "out: by[31m hand"))),
             ("true", Err("its `status` command ended with exit status 0")),
             ("echo no such host >&2; exit 1", Err("its `status` command ended with exit status 1: no such host")),
+            ("printf '?%s' \"$TOKEN\"; exit 193", Ok((Admin::Ready, true, None, "in service: ?[REDACTED]"))),
+            (
+                "echo \"asked /?token=$TOKEN\"; exit 22",
+                Err("its `status` command ended with exit status 22: asked /?token=[REDACTED]"),
+            ),
             ("kill -9 $$", Err("its `status` command was ended by signal KILL")),
             ("no-such-program", Err("its `status` command ended with exit status 127")),
         ] {

@@ -27,16 +27,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BalancerAddress, BalancerKind, LoadBalancer, Server, SshHost};
 use crate::event::Cause;
 use crate::name::ServerName;
+use crate::report::scrub::Redactor;
 use crate::ssh;
 
 pub use command::Command;
 pub use haproxy::Haproxy;
 pub use walk::{Steer, Walk};
+
+/// A reload takes no longer.
+const RELOAD: Duration = Duration::from_secs(3);
 
 /// A stack's load balancer: one instance, or several that serve alike and are all drained.
 ///
@@ -79,6 +84,8 @@ pub struct Around {
     pub servers: Vec<Server>,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
+    /// Masks those values in what commands print.
+    pub redactor: Redactor,
     /// Connections to the hosts of [`LoadBalancer::hosts`], made when first used.
     pub hosts: BTreeMap<SshHost, Arc<ssh::Link>>,
     /// Connections to the servers, made when first used.
@@ -153,7 +160,26 @@ impl Balancer {
         if errors.is_empty() { Ok(members) } else { Err(errors) }
     }
 
-    /// The same, with what could be told of the others where something is wrong with some.
+    /// The same, asked again for a moment where nobody answers: a reload takes a balancer's socket away.
+    pub async fn facts_soon(
+        &self,
+        lb_names: &[String],
+        stop: &CancellationToken,
+    ) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
+        let until = Instant::now() + RELOAD;
+        loop {
+            match self.facts(lb_names).await {
+                Err(errors)
+                    if errors.iter().any(|e| e.unreachable) && Instant::now() < until && !stop.is_cancelled() =>
+                {
+                    tokio::time::sleep(RELOAD / 10).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Like [`Self::facts`], with what could be told of the others where something is wrong with some.
     pub async fn survey(&self, lb_names: &[String]) -> (Vec<MemberFacts>, Vec<BalancerError>) {
         each!(self, b => b.survey(lb_names).await)
     }

@@ -147,6 +147,7 @@ impl Stack {
                     base: config.base.clone(),
                     servers: config.servers.iter().filter(|s| s.is_web()).cloned().collect(),
                     env: env.clone(),
+                    redactor: redactor.clone(),
                     hosts,
                     links: links.clone(),
                 };

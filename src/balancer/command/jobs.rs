@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::remote::{Nonce, quote};
+use crate::report::scrub::Redactor;
 use crate::ssh::{Ended, Exec, Heard, Link};
 
 /// What a host's shell gets before the jobs.
@@ -46,6 +47,8 @@ pub struct Runner {
     pub place: Place,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
+    /// Masks those values in what is printed.
+    pub redactor: Redactor,
 }
 
 /// One command for one server.
@@ -95,7 +98,10 @@ impl Runner {
                 Place::Host(None) => Err(("no SSH connection was set up for it".to_owned(), String::new())),
             }
         });
-        running.await.unwrap_or_else(|e| Err((format!("its commands could not be waited for: {e}"), String::new())))
+        let gone = |e| Err((format!("its commands could not be waited for: {e}"), String::new()));
+        let mut ran: Vec<Ran> = running.await.unwrap_or_else(gone)?;
+        ran.iter_mut().for_each(|ran| ran.output = self.redactor.text(&ran.output));
+        Ok(ran)
     }
 
     async fn here(&self, dir: PathBuf, job: Job, stop: CancellationToken) -> Ran {
