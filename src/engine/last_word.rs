@@ -2,17 +2,10 @@
 //!
 //! Puts nothing right: it only says what differs, and a person looks.
 
-use std::time::Duration;
-
 use super::Running;
-use crate::balancer::{Admin, Balancer, BalancerError, MemberFacts};
+use crate::balancer::{Admin, BalancerError, MemberFacts};
 use crate::config::Server;
 use crate::event::{Event, Warning};
-
-/// Tries of a balancer that cannot be reached at the end.
-const TRIES: usize = 3;
-/// Pause between them.
-const PAUSE: Duration = Duration::from_millis(300);
 
 impl Running {
     /// Asks the balancers once more, where this run drained anybody, and says of every member that is not as it was.
@@ -26,13 +19,14 @@ impl Running {
             return;
         }
         let names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
+        let hard = &self.world.stop.hard;
         let asked = async {
-            match facts(balancer, &names).await {
+            match balancer.facts_soon(&names, hard).await {
                 Ok(now) => servers.iter().for_each(|server| self.compare(server, Ok(&now))),
                 // One server that is gone must not hide the others.
                 Err(errors) if errors.iter().all(|e| !e.unreachable) => {
                     for server in &servers {
-                        let now = facts(balancer, std::slice::from_ref(&server.lb)).await;
+                        let now = balancer.facts_soon(std::slice::from_ref(&server.lb), hard).await;
                         self.compare(server, now.as_deref().map_err(Vec::as_slice));
                     }
                 }
@@ -45,7 +39,7 @@ impl Running {
         };
         tokio::select! {
             () = asked => {}
-            () = self.world.stop.hard.cancelled() => {}
+            () = hard.cancelled() => {}
         }
     }
 
@@ -90,20 +84,6 @@ impl Running {
 /// Tells whether a member is worse off than it was, or is back although somebody had taken it out.
 fn differ(was: &MemberFacts, now: &MemberFacts) -> bool {
     (was.admin == Admin::Ready) != (now.admin == Admin::Ready) || (was.in_service && !now.in_service)
-}
-
-/// Asks, and asks again where nobody answers.
-async fn facts(balancer: &Balancer, names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
-    let mut tries = 1;
-    loop {
-        match balancer.facts(names).await {
-            Err(errors) if tries < TRIES && errors.iter().any(|e| e.unreachable) => {
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,11 @@ impl Running {
         lock(&self.snapshots).entry(server.clone()).or_insert(snapshot);
     }
 
+    /// Keeps how it was found in place of the first finding.
+    pub fn found_anew(&self, server: &ServerName, snapshot: Snapshot) {
+        lock(&self.snapshots).insert(server.clone(), snapshot);
+    }
+
     /// Keeps what was sent to the server until its step is told of.
     fn sent(&self, server: &ServerName, sent: Sent) {
         lock(&self.sent).insert(server.clone(), sent);

@@ -240,10 +240,11 @@ impl Running {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
         self.note(&server.name, |r| r.drained = true);
         let found = match self.snapshot(&server.name) {
+            Some(found) if self.record(&server.name).finished => self.found_since(server, found, place, stop).await?,
             Some(found) => found,
             None => {
-                let members =
-                    balancer.facts(std::slice::from_ref(&server.lb)).await.map_err(|all| first_of(all, place))?;
+                let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+                let members = asked.map_err(|all| first_of(all, place))?;
                 let mut found = Snapshot { members };
                 if self.world.facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained) {
                     // An earlier run took it out and never put it back: this one does, once it is proven. Whatever speaks for
@@ -299,6 +300,28 @@ impl Running {
         };
         emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
         Ok(())
+    }
+
+    /// How a server was found that is back since: whoever took it out after that has the last word.
+    async fn found_since(
+        &self,
+        server: &Server,
+        mut found: Snapshot,
+        place: &Place,
+        stop: &CancellationToken,
+    ) -> Result<Snapshot, Failure> {
+        let Some(balancer) = &self.world.balancer else { return Ok(found) };
+        let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+        for now in asked.map_err(|all| first_of(all, place))?.into_iter().filter(|m| m.admin != Admin::Ready) {
+            let same = |m: &&mut MemberFacts| m.at == now.at && m.backend == now.backend && m.admin == Admin::Ready;
+            if let Some(was) = found.members.iter_mut().find(same) {
+                let warning = self.found_out(server, &now);
+                self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                *was = now;
+            }
+        }
+        self.found_anew(&server.name, found.clone());
+        Ok(found)
     }
 
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.

@@ -169,14 +169,14 @@ impl ByHand<'_> {
 
     fn hear(&self, server: &Server, text: &str) {
         if !self.global.quiet && !self.global.json {
-            out::notice(&format!("{}: {}", server.name, clean(text)));
+            out::notice(&format!("{}: {}", server.name, clean(&self.stack.redactor.text(text))));
         }
     }
 
     /// Says what became of a server. True: all went well.
     fn said(&self, server: &Server, ended: Ended, detail: &str) -> bool {
         let ok = ended == Ended::Well;
-        let detail = clean(detail);
+        let detail = clean(&self.stack.redactor.text(detail));
         if !self.global.json && (!ok || !self.global.quiet) {
             out::notice(&format!("{}: {detail}", server.name));
         }

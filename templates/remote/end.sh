@@ -2,12 +2,13 @@
 # Ends every other command of the same SSH connection with the signal in $p_signal.
 #
 # The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one
-# connection are children of one sshd, as is this shell; each leads its own process group. Where one process serves several
+# connection are children of one sshd, as is this shell; each leads its own process group, and a session in which others
+# may be: `timeout` makes one. Where one process serves several
 # connections, their commands are told apart by what sshd says of the connection in their environment.
 # Busybox takes no `--`, and dash needs it.
 p_tell() { kill -s "$p_signal" -- "-$1" 2>/dev/null || kill -s "$p_signal" "-$1" 2>/dev/null; }
 if [ -r /proc/self/stat ]; then
-  p_all=
+  p_all='' p_sessions=''
   for p_file in /proc/[0-9]*/stat; do
     { read -r p_stat <"$p_file"; } 2>/dev/null || continue
     p_pid=${p_stat%% *}
@@ -15,6 +16,8 @@ if [ -r /proc/self/stat ]; then
     p_rest=${p_stat#*) }
     case $p_rest in *\)*) p_rest=${p_stat##*) } ;; esac
     p_rest=${p_rest#* }
+    p_session=${p_rest#* * }
+    p_sessions="$p_sessions ${p_session%% *}:$p_pid"
     [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_all="$p_all ${p_file%/stat}/environ"
   done
   # All at once: many processes for each of many siblings would take a busy server longer than anybody waits for this.
@@ -28,7 +31,11 @@ if [ -r /proc/self/stat ]; then
       ;;
     esac
     p_pid=${p_file#/proc/}
-    p_tell "${p_pid%/environ}"
+    p_pid=${p_pid%/environ}
+    p_tell "$p_pid"
+    for p_one in $p_sessions; do
+      case $p_one in "$p_pid:$p_pid") ;; "$p_pid":*) kill -s "$p_signal" "${p_one#*:}" 2>/dev/null ;; esac
+    done
   done
 else
   ps -A -o pid= -o ppid= | while read -r p_pid p_parent; do

@@ -68,7 +68,10 @@ fi
 for dir in "$near" "$root/releases" "$root/shared" "$own" "$own/states"; do
     [ -z "$blocked" ] || break
     [ -e "$dir" ] || [ -h "$dir" ] || continue
-    if [ ! -d "$dir" ]; then
+    if [ "$dir" = "$root/releases" ] && [ -h "$dir" ]; then
+        # Links out of a release are relative, and what runs in one is known by its path.
+        blocked="$dir is a symbolic link; releases on another disk need a mount, or a bind mount, at that place"
+    elif [ ! -d "$dir" ]; then
         blocked="$dir is not a directory"
     elif [ ! -w "$dir" ] || [ ! -x "$dir" ]; then
         blocked="no permission to write in $dir"

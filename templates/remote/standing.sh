@@ -13,7 +13,8 @@ over() {
         ;;
     esac
     say over "$1"
-    say over "$1" >&2
+    # On a line of its own: of a long last line without a newline the end is cut off, and this with it.
+    { echo && say over "$1"; } >&2
 }
 
 # keep: leaves this text beside the releases, so that the next run need not send it; what cannot be kept is sent again.

@@ -33,18 +33,26 @@ is_nonce() {
     [ "${#1}" -ge 8 ]
 }
 
-# group_of PID: sets `group`.
+# group_of PID: sets `group` and `session`.
 group_of() {
-    group=
+    group='' session=''
     { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086
     set -- ${line##*) }
-    group=$3
+    [ $# -ge 4 ] || return 1
+    group=$3 session=$4
 }
 
-# Commands that began under the lock and have not said that they ended. sshd makes each the leader of a process group.
+# add_group: one more to end.
+add_group() {
+    case $groups in *" $group "*) return ;; esac
+    [ "$group" = "$mine" ] || [ "$group" -le 1 ] || groups="$groups$group "
+}
+
+# Commands that began under the lock and have not said that they ended. sshd makes each the leader of a process group, and of a session:
+# `timeout` and others make groups of their own in it. Daemons have sessions of their own, and live on.
 group_of $$
-mine=$group groups=' '
+mine=$group groups=' ' sessions=' '
 for file in "$lock"/step.*; do
     first_line "$file"
     # One whose word did not get onto a full disk is empty.
@@ -57,8 +65,15 @@ for file in "$lock"/step.*; do
     for found in $(grep -l -e "[${nonce_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
         found=${found#/proc/}
         group_of "${found%%/*}" || continue
-        case $groups in *" $group "*) continue ;; esac
-        [ "$group" = "$mine" ] || [ "$group" -le 1 ] || groups="$groups$group "
+        add_group
+        sessions="$sessions$session "
+    done
+    # Where sshd makes no sessions others live in it too: of theirs only what is marked.
+    # shellcheck disable=SC2013
+    for found in $(grep -l -e "PITCREW_STEP=$nonce_of" /proc/[0-9]*/environ 2>/dev/null); do
+        found=${found#/proc/}
+        group_of "${found%%/*}" || continue
+        case $sessions in *" $session "*) add_group ;; esac
     done
 done
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::balancer::Admin;
+use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Sample, WebKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -168,6 +169,26 @@ async fn a_run_that_is_at_work_has_the_balancer_to_itself() {
     assert!(refused.stderr.contains("a run puts its servers back itself"), "{refused}");
     assert!(child.wait().await.unwrap().success());
     stack.assert_in_service();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_begins_meanwhile_puts_its_servers_back_itself() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let first = server(&stack, 0);
+    stack.run(&["lb", "drain", &first]).await.expect(0);
+    stack.fleet.write_config("health.path = \"/slow?1500\"\n").unwrap();
+    let mark = stack.fleet.log().mark();
+    let child = stack.start(&["lb", "restore", &first]);
+    let healthy = |r: &Record| r.seq >= mark && matches!(&r.kind, Kind::Stream { to } if to.starts_with("tcp:"));
+    stack.fleet.log().wait_for(Duration::from_secs(60), healthy).await.unwrap();
+    let lock = stack.fleet.deploy_to(0).join(".pitcrew/lock");
+    std::fs::create_dir_all(&lock).unwrap();
+    let owner = "run=20260101T000000Z-other\nwho=ann\nhost=elsewhere\npid=7\nlease=60\n";
+    std::fs::write(lock.join("owner"), owner).unwrap();
+    std::fs::write(lock.join("beat"), "").unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
+    assert!(ran.stderr.contains("is not put back: ") && ran.stderr.contains("ann"), "{ran}");
+    assert_eq!(stack.fleet.balancers()[0].snapshot()[0].admin, Admin::Maint, "{ran}");
 }
 
 /// Has the balancer steered by commands that run on the first server, which is reached through SSH.

@@ -1,11 +1,13 @@
 //! Policies at their edges: what `hold` holds, what a rollback may say of a release, who is left out and who returns.
 
+use std::time::Duration;
+
 use pitcrew::balancer::Admin;
 use pitcrew::demo::faults::PointKind;
 use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Fault, Sample, WebKind};
 
-use crate::stack::Stack;
+use crate::stack::{Ran, Stack};
 
 fn state(stack: &Stack, server: usize, release: &str) -> String {
     let file = stack.fleet.deploy_to(server).join(".pitcrew/states").join(release);
@@ -50,6 +52,33 @@ async fn hold_keeps_a_mate_that_went_all_the_way() {
     assert_eq!(state(&stack, 1, &release), "failed");
     let states = stack.fleet.balancers()[0].snapshot();
     assert!(states[0].in_service && !states[1].in_service, "{states:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_an_operator_took_out_since_stays_out_when_all_is_taken_back() {
+    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
+    let (second, home) = (stack.fleet.servers()[1].ip().to_string(), stack.fleet.servers()[1].home().to_owned());
+    let waits = "{ touch ~/there; until [ -e ~/go ]; do sleep 0.1; done; exit 3; }";
+    stack.extra.push_str(&format!("\nbuild.run = ['''[ \"$PITCREW_SERVER\" != {second} ] || {waits}''']\n"));
+    stack.fleet.write_config(&stack.extra).unwrap();
+    stack.release(&Sample::good("1"));
+    let child = stack.start(&["deploy", "--serial", "--on-failure", "revert-all", "--json"]);
+    for _ in 0..600 {
+        if home.join("there").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let balancer = &stack.fleet.balancers()[0];
+    assert!(balancer.snapshot()[0].in_service, "the first is back on the new release");
+    balancer.set("s1", Admin::Maint);
+    std::fs::write(home.join("go"), "").unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(1);
+    assert!(ran.stdout.contains("\"warning\":\"found_out\""), "{ran}");
+    assert_eq!(stack.versions(), ["0", "0", "0"]);
+    let states = balancer.snapshot();
+    assert_eq!(states[0].admin, Admin::Maint, "{states:?}");
+    assert!(states[1..].iter().all(|m| m.in_service), "{states:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ impl ByHand<'_> {
     async fn take_out(&self, server: &Server, facts: &Facts, reason: Option<&str>) -> Result<bool, Error> {
         self.begin(server);
         let own = facts.servers.get(&server.name);
-        let found = match self.balancer.facts(std::slice::from_ref(&server.lb)).await {
+        let found = match self.balancer.facts_soon(std::slice::from_ref(&server.lb), &self.stop.soft).await {
             Ok(members) => Snapshot { members },
             Err(errors) => return Ok(self.said(server, Ended::Not, &all_told(&errors))),
         };

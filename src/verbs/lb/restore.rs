@@ -1,6 +1,6 @@
 //! `pitcrew lb restore`: servers back in their balancers as they were found, once they pass their own health check.
 
-use super::{ByHand, Ended, all_told, failed, same};
+use super::{ByHand, Ended, all_told, at_work, failed, same};
 use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::error::Error;
@@ -39,6 +39,13 @@ impl ByHand<'_> {
         if !force && let Err(why) = self.healthy(server).await {
             let text = format!("is not put back: {why}; --force puts it back all the same");
             return self.said(server, Ended::Not, &text);
+        }
+        // A run may have begun since the servers were asked: it puts them back itself, when they are proven.
+        let noted = facts.servers.get(&server.name).and_then(|own| own.taken_out.as_ref());
+        if let Ok(Some(lock)) = self.note(server, noted).await
+            && let Err(locked) = at_work(&server.name, &lock)
+        {
+            return self.said(server, Ended::Not, &format!("is not put back: {}", locked.what));
         }
         let own = facts.servers.get(&server.name).map(taken::with_places);
         let own = own.as_ref();
