@@ -12,12 +12,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::remote::{Execution, execute};
+use super::step::How;
 use super::{Running, lock};
-use crate::event::{Cause, Event, Failure, Warning};
+use crate::event::{Cause, Event, Failure, Place, Warning};
 use crate::lease::RENEWALS;
 use crate::name::ServerName;
 use crate::remote::{Answer, calls};
 use crate::ssh::Link;
+
+/// How a server ends what it says of a lost lock that nobody has taken since.
+const NOBODYS: &str = "held by nobody";
 
 /// The locks that a run holds.
 #[derive(Debug, Default)]
@@ -124,6 +128,32 @@ pub async fn keep(running: Arc<Running>, over: CancellationToken) {
 }
 
 impl Running {
+    /// Refuses where the lock of the place's server is another run's by now; unless `may_be_free`, also where it is nobody's.
+    ///
+    /// Asks the server: a machine that slept has renewed nothing meanwhile. One that cannot be asked refuses nothing.
+    ///
+    /// # Errors
+    /// `lock_lost`.
+    pub async fn still_ours(&self, place: &Place, may_be_free: bool, stop: &CancellationToken) -> Result<(), Failure> {
+        if !self.record(&place.server).locked {
+            return Ok(());
+        }
+        let harmless = |detail: &str| may_be_free && detail.ends_with(NOBODYS);
+        // What was nobody's when it was heard of may have been taken since.
+        let detail = match self.leases.lost(&place.server).filter(|known| !harmless(known)) {
+            Some(known) => known,
+            None => {
+                let phase = lock(&self.leases.phase).clone();
+                let call = calls::renew(&self.site(), &self.world.run, &phase);
+                match self.call(place, call, How::default(), stop).await {
+                    Err(Failure { cause: Cause::Refused { code, detail }, .. }) if code == "lock_lost" => detail,
+                    _ => return Ok(()),
+                }
+            }
+        };
+        if harmless(&detail) { Ok(()) } else { Err(Cause::Refused { code: "lock_lost".into(), detail }.into()) }
+    }
+
     /// In the exec that stands ready, where no step uses it this moment.
     async fn one_more(
         &self,
@@ -204,6 +234,12 @@ mod tests {
         assert_eq!(told, Some(Warning::LockLost { detail: "why".into() }));
         assert_eq!(leases.lost(&server).as_deref(), Some("why"));
         assert!(leases.due().is_empty());
+    }
+
+    #[test]
+    fn a_server_says_of_a_lock_that_it_is_nobodys() {
+        let said = NOBODYS.replace("nobody", "${owner_run:-nobody}\"");
+        assert!(include_str!("../../templates/remote/lib.sh").contains(&said), "{said}");
     }
 
     #[tokio::test(start_paused = true)]

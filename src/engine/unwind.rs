@@ -212,7 +212,11 @@ impl Running {
             let place = self.place((StageName::Rollout, 0), name, step);
             let done = self.undo(name, step, async {
                 match &takeback {
-                    Takeback::Drain => self.drain(server, &place, stop).await,
+                    // Whoever has its lock by now says where it belongs.
+                    Takeback::Drain => {
+                        self.still_ours(&place, false, stop).await?;
+                        self.drain(server, &place, stop).await
+                    }
                     Takeback::SwitchBack(to) => self.switch(&place, Some(&self.plan.release), to.as_ref(), stop).await,
                     Takeback::Restart(release) => {
                         // A balancer that cannot be asked fails the restore; the server must get its release back all the same.
@@ -231,7 +235,11 @@ impl Running {
                         }
                         .into()),
                     },
-                    Takeback::Restore => self.restore(server, &place, stop).await,
+                    Takeback::Restore => {
+                        // One whose lock was only removed would stay out for nobody.
+                        self.still_ours(&place, true, stop).await?;
+                        self.restore(server, &place, stop).await
+                    }
                     Takeback::RemoveRelease => {
                         let call = calls::remove(&self.site(), &self.world.run, &self.plan.release);
                         self.call(&place, call, How::default(), stop).await.map(drop)

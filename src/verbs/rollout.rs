@@ -141,35 +141,23 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
         request.holder = (!held.is_empty()).then(|| owner.run.clone());
         // Whoever held the lock may have deployed.
         let found = stop.unless_hard(waiting.meanwhile(&held, stack.facts(&stop.soft))).await;
-        match found.filter(|_| !stop.asked()) {
-            Some((found, refused)) => {
-                facts = found;
-                plan = plan_anew(&facts, refused, &request);
-            }
-            None => {
-                let kept = waiting.give_back(&std::mem::take(&mut held)).await;
-                notices.extend(kept.iter().map(|server| {
-                    note(format!("a lock may be left on {server}: `pitcrew unlock {}` removes it", owner.run))
-                }));
-            }
+        // Interrupted, the run ends before it begins: it releases what is held, and names what it could not.
+        if let Some((found, refused)) = found.filter(|_| !stop.asked()) {
+            facts = found;
+            plan = plan_anew(&facts, refused, &request);
+        }
+    }
+    if !dry_run && !stop.asked() && plan.strategy != crate::config::Strategy::Parallel {
+        let waited = capacity::wait(&stack, &plan, &mut facts, &stop, global.quiet);
+        let waited = stop.unless_hard(waiting.meanwhile(&held, waited)).await.flatten();
+        if let Some(waited) = waited.filter(|_| !stop.asked()) {
+            plan = plan_anew(&facts, Vec::new(), &request);
+            notices.push(waited);
         }
     }
     if stop.asked() {
         // What was not asked to its end, or cut short, is in nobody's way.
         plan.blockers.clear();
-    }
-    if !dry_run && plan.strategy != crate::config::Strategy::Parallel {
-        let waited = capacity::wait(&stack, &plan, &mut facts, &stop, global.quiet);
-        let waited = stop.unless_hard(waiting.meanwhile(&held, waited)).await.flatten();
-        if stop.asked() {
-            waiting.give_back(&held).await;
-            stack.close().await;
-            return Err(interrupted());
-        }
-        if let Some(waited) = waited {
-            plan = plan_anew(&facts, Vec::new(), &request);
-            notices.push(waited);
-        }
     }
     if request.verb == Verb::Rollback
         && plan.blockers.is_empty()

@@ -243,17 +243,21 @@ impl Waiting<'_> {
             }
             if failed.is_some() || self.stop.asked() {
                 let kept = self.give_back(&tried).await;
+                let left = match kept.as_slice() {
+                    [] => String::new(),
+                    kept => format!(
+                        "a lock may be left: `pitcrew unlock {}` removes it from {}",
+                        self.owner.run,
+                        kept.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ")
+                    ),
+                };
                 if self.stop.asked() {
-                    return Err(match kept.as_slice() {
-                        [] => interrupted(),
-                        kept => interrupted().hint(format!(
-                            "a lock may be left: `pitcrew unlock {}` removes it from {}",
-                            self.owner.run,
-                            kept.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ")
-                        )),
-                    });
+                    return Err(interrupted().hint(left));
                 }
                 if let Some(failed) = failed {
+                    if !left.is_empty() {
+                        out::notice(&left);
+                    }
                     return Ok(failed);
                 }
             }
@@ -262,7 +266,7 @@ impl Waiting<'_> {
     }
 
     /// Releases the run's own locks, the deciding one last; returns where that failed.
-    pub async fn give_back(&self, servers: &[ServerName]) -> Vec<ServerName> {
+    async fn give_back(&self, servers: &[ServerName]) -> Vec<ServerName> {
         let (lead, rest) = servers.split_at(servers.len().min(1));
         let mut kept = Vec::new();
         for group in [rest, lead] {

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::balancer::Admin;
 use pitcrew::demo::log::{Kind, Record};
-use pitcrew::demo::{Sample, WebKind};
+use pitcrew::demo::{Fault, Sample, WebKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -130,6 +130,37 @@ async fn a_run_waits_for_what_somebody_broke_and_touches_nothing_meanwhile() {
     stack.fleet.balancers()[0].set("s3", Admin::Maint);
     let ran = stack.run(&["deploy", "--serial"]).await.expect(1);
     assert!(ran.stderr.contains("min_in_service is 2") && !ran.stderr.contains("waiting up to"), "{ran}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_interrupted_while_it_waits_for_members_names_the_locks_that_it_could_not_release() {
+    let extra = "load_balancer.min_in_service = 2\nload_balancer.capacity_timeout = \"1m\"\n";
+    let stack = Stack::serving(3, WebKind::Restart, extra).await;
+    kill_app(&stack, 2);
+    assert!(stack.fleet.balancers()[0].wait_in_service(Some(&["s1", "s2"]), Duration::from_secs(20)).await);
+    stack.release(&Sample::good("1"));
+    // Who has waited for the lock holds all of them before it waits for members.
+    stack.run(&["lock", "--reason", "the fair", "--until", "2m"]).await.expect(0);
+    let mut child = stack.start(&["deploy", "--serial", "--wait-lock", "3m", "--json"]);
+    let (mut errors, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    while !said.contains(" for the lock: ") {
+        assert_ne!(errors.read_line(&mut said).await.unwrap(), 0, "{said}");
+    }
+    stack.run(&["unlock"]).await.expect(0);
+    while !said.contains(" for members to be in service: ") {
+        assert_ne!(errors.read_line(&mut said).await.unwrap(), 0, "{said}");
+    }
+    let refused = Fault::ErrorBefore { status: 1, stderr: "no".into() };
+    stack.fleet.faults().decide_with(move |p| (p.server == "s2" && p.label == "unlock").then(|| refused.clone()));
+    kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGINT).unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
+    let finished = ran.finished();
+    let second = server(&stack, 1);
+    let kept = finished["servers"].as_array().unwrap().iter().find(|s| s["server"] == second.as_str()).unwrap();
+    assert_eq!(kept["stuck"]["why"], "lock_kept", "{ran}");
+    let locked: Vec<bool> = (0..3).map(|i| stack.fleet.lock_present(i)).collect();
+    assert_eq!(locked, [false, true, false], "{ran}");
+    assert_eq!(stack.versions(), ["0", "0", "0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

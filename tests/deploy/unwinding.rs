@@ -167,6 +167,56 @@ async fn a_server_that_dies_in_its_turn_is_named() {
     assert_eq!(stack.versions()[1..], ["0", "0"]);
 }
 
+/// A shell's words that make the lock of a server another run's.
+fn steal(stack: &Stack, index: usize) -> String {
+    let owner = stack.fleet.deploy_to(index).join(".pitcrew/lock/owner");
+    let lines = "run=20260101T000000Z-thief who=ann host=elsewhere pid=1 'command=pitcrew deploy'";
+    format!("printf \"%s\\n\" {lines} >{}", owner.display())
+}
+
+/// A serving stack whose next release fails to build on that server, after these words.
+async fn build_fails(servers: usize, index: usize, words: impl Fn(&Stack) -> String) -> Stack {
+    let mut stack = Stack::serving(servers, WebKind::Restart, "").await;
+    let (ip, words) = (stack.fleet.servers()[index].ip(), words(&stack));
+    stack.extra.push_str(&format!("\nbuild.run = ['''test $PITCREW_SERVER != {ip} || {{ {words}; exit 7; }}''']\n"));
+    stack.fleet.write_config(&stack.extra).unwrap();
+    stack.release(&Sample::good("1"));
+    stack
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_lock_is_anothers_by_now_is_not_put_back() {
+    let stack = build_fails(3, 0, |stack| steal(stack, 0)).await;
+    let ran = stack.run(&["deploy", "--serial", "--json"]).await.expect(3);
+    let states = stack.fleet.balancers()[0].snapshot();
+    assert_eq!(states[0].admin, Admin::Maint, "the other run may be at work on it\n{ran}");
+    assert!(states[1].in_service && states[2].in_service, "{states:?}");
+    let server = &ran.finished()["servers"][0];
+    let (why, step) = (&server["stuck"]["why"], &server["stuck"]["step"]);
+    assert_eq!((why, step), (&"undo_failed".into(), &"drain".into()), "{ran}");
+    assert!(ran.printed().contains("held by 20260101T000000Z-thief"), "{ran}");
+    assert_eq!(stack.versions(), ["0", "0", "0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_lock_was_removed_is_put_back() {
+    let remove = |stack: &Stack| format!("rm -rf {}", stack.fleet.deploy_to(0).join(".pitcrew/lock").display());
+    let stack = build_fails(2, 0, remove).await;
+    stack.run(&["deploy", "--serial", "--json"]).await.expect(1);
+    stack.assert_all("0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revert_all_does_not_take_out_a_server_whose_lock_is_anothers() {
+    let stack = build_fails(3, 1, |stack| steal(stack, 0)).await;
+    let ran = stack.run(&["deploy", "--serial", "--on-failure", "revert-all", "--json"]).await.expect(3);
+    stack.assert_in_service();
+    assert_eq!(stack.versions(), ["1", "0", "0"]);
+    let server = &ran.finished()["servers"][0];
+    let (why, step) = (&server["stuck"]["why"], &server["stuck"]["step"]);
+    assert_eq!((why, step), (&"undo_failed".into(), &"restore".into()), "{ran}");
+}
+
 async fn interrupted(signal: Signal) {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
     stack.release(&Sample::good("1"));
