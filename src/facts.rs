@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancer::{Admin, MemberFacts};
+use crate::balancer::{Admin, MemberFacts, Snapshot};
 use crate::event::TakenBy;
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::remote::Answer;
@@ -49,16 +49,17 @@ impl TakenOut {
 pub fn before(own: Option<&ServerFacts>, now: &[MemberFacts]) -> Vec<MemberFacts> {
     let recorded = own.and_then(|own| own.taken_out.as_ref()).map(|taken| taken.found.as_slice()).unwrap_or_default();
     let left = own.is_some_and(ServerFacts::was_left_drained);
-    let same = |a: &MemberFacts, b: &MemberFacts| (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member);
     let was = |now: &MemberFacts| match recorded.iter().find(|r| same(r, now)) {
         _ if now.admin == Admin::Ready => now.clone(),
         Some(recorded) => recorded.clone(),
-        // Whatever speaks for it was silenced by that run.
-        None if left => MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() },
-        None => now.clone(),
+        None => own.filter(|_| left).map_or_else(|| now.clone(), |own| own.left_as(now)),
     };
     let gone = recorded.iter().filter(|r| !now.iter().any(|n| same(n, r)));
     now.iter().map(was).chain(gone.cloned()).collect()
+}
+
+fn same(a: &MemberFacts, b: &MemberFacts) -> bool {
+    (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member)
 }
 
 /// What one server answered.
@@ -104,6 +105,8 @@ pub struct ServerFacts {
     pub unknown: u64,
     /// The lock's journal, oldest line first: seconds since the epoch, the script, what it was about to change.
     pub journal: Vec<String>,
+    /// How the run that left the server drained had found it in its balancers.
+    pub found: Vec<MemberFacts>,
     /// There is no `/proc`, so no restart can be proven.
     pub no_proc: bool,
     /// It can unpack zstd; otherwise releases are sent with gzip.
@@ -219,6 +222,15 @@ impl ServerFacts {
         self.behind.as_deref().is_some_and(|b| b.ends_with(DRAINED))
     }
 
+    /// How a place was found by the run that took the server out and never put it back; ready, where that is not known.
+    pub fn left_as(&self, now: &MemberFacts) -> MemberFacts {
+        match self.found.iter().find(|was| same(was, now)) {
+            Some(was) => was.clone(),
+            // Whatever speaks for it was silenced by that run.
+            None => MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() },
+        }
+    }
+
     /// Reads the probe's answers; refuses what is contradictory or cut short, with a fragment that says why.
     ///
     /// Answers that it does not know are passed over.
@@ -270,6 +282,11 @@ impl ServerFacts {
                 self.lock.get_or_insert_default().take(answer).map_err(|()| strange(answer))?;
             }
             "journal" => self.journal.push(value.to_owned()),
+            "found" if self.found.is_empty() => {
+                let drain =
+                    value.split_once(" drain ").and_then(|(_, found)| serde_json::from_str::<Snapshot>(found).ok());
+                self.found = drain.map(|found| found.members).unwrap_or_default();
+            }
             "free_kb" => self.free_kb = Some(number(answer)?),
             "free_inodes" => self.free_inodes = Some(number(answer)?),
             "current_kb" => self.current_kb = Some(number(answer)?),
@@ -436,6 +453,13 @@ mod tests {
         assert_eq!(stood(&recorded, &[place("b", ready)])[0], ("b".to_owned(), ready, false));
         let left = ServerFacts { behind: Some("run-1 drained".into()), ..ServerFacts::default() };
         assert_eq!(stood(&left, &[place("a", maint)]), [("a".to_owned(), ready, true)]);
+        // The journal of that run tells of each place.
+        let found = Snapshot { members: vec![place("a", maint), place("b", ready)] };
+        let told = format!("7 drain {}", serde_json::to_string(&found).unwrap());
+        let left = with(&[("behind", "run-1 drained"), ("found", "6 transfer x"), ("found", &told)]).unwrap();
+        let now = [place("a", maint), place("b", maint), place("c", maint)];
+        let expected = [("a".to_owned(), maint, false), ("b".to_owned(), ready, false), ("c".to_owned(), ready, true)];
+        assert_eq!(stood(&left, &now), expected);
         assert_eq!(stood(&ServerFacts::default(), &[place("a", maint)]), [("a".to_owned(), maint, false)]);
         assert_eq!(before(None, &[place("a", maint)]), [place("a", maint)]);
     }

@@ -11,7 +11,7 @@ use super::{Running, hooks};
 use crate::balancer::{Admin, Balancer, Draining, MemberFacts, Snapshot};
 use crate::config::{Probe, Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, Progress, StageName, Warning};
-use crate::facts::{ReleaseState, ServerFacts};
+use crate::facts::ReleaseState;
 use crate::health::{self, Attempt};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
@@ -240,16 +240,23 @@ impl Running {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
         self.note(&server.name, |r| r.drained = true);
         let found = match self.snapshot(&server.name) {
-            Some(found) if self.record(&server.name).finished => self.found_since(server, found, place, stop).await?,
+            Some(found) if self.is_back(&server.name) => self.found_since(server, found, place, stop).await?,
             Some(found) => found,
             None => {
                 let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
                 let members = asked.map_err(|all| first_of(all, place))?;
                 let mut found = Snapshot { members };
-                if self.world.facts.servers.get(&server.name).is_some_and(ServerFacts::was_left_drained) {
-                    // An earlier run took it out and never put it back: this one does, once it is proven. Whatever speaks for
-                    // it was silenced by that run.
-                    found.members.iter_mut().for_each(|m| (m.admin, m.agent) = (Admin::Ready, true));
+                let own = self.world.facts.servers.get(&server.name);
+                if let Some(own) = own.filter(|own| own.was_left_drained()) {
+                    // An earlier run took it out and never put it back: this one does, once it is proven.
+                    for member in &mut found.members {
+                        let was = own.left_as(member);
+                        if member.admin == Admin::Ready {
+                            member.agent = was.agent;
+                        } else {
+                            *member = was;
+                        }
+                    }
                 }
                 // An operator may have taken it out since the plan was made.
                 for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
@@ -321,7 +328,14 @@ impl Running {
             }
         }
         self.found_anew(&server.name, found.clone());
+        self.note(&server.name, |r| r.out_again = true);
         Ok(found)
+    }
+
+    /// Tells whether it is back since its turn, and nothing of this run has taken it out after that.
+    fn is_back(&self, server: &ServerName) -> bool {
+        let record = self.record(server);
+        record.finished && !record.out_again
     }
 
     /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.

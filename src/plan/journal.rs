@@ -186,6 +186,7 @@ impl Left<'_> {
             switched: self.switched(),
             restarted: self.journal.restarted,
             finished,
+            out_again: true,
             taken_back: !finished && self.is_old(),
             marked: false,
             failed: false,

@@ -22,6 +22,8 @@ pub struct Record {
     pub restarted: bool,
     /// Its batch has succeeded.
     pub finished: bool,
+    /// It was being taken out once more, to take it back; what a dead run came to is not known.
+    pub out_again: bool,
     /// All of that has been taken back.
     pub taken_back: bool,
     /// What became of the release is written on it.
@@ -129,6 +131,7 @@ mod tests {
                     switched: switched.clone(),
                     restarted: switched.is_some() && bit(3),
                     finished: bit(4),
+                    out_again: false,
                     taken_back: false,
                     marked: false,
                     failed: false,
@@ -178,6 +181,7 @@ mod tests {
             switched: Some(Switched { from: Some(old.clone()), to: id("20260102000000") }),
             restarted: true,
             finished: true,
+            out_again: false,
             taken_back: false,
             marked: false,
             failed: false,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use pitcrew::balancer::Admin;
 use pitcrew::demo::faults::PointKind;
 use pitcrew::demo::log::{Kind, Record};
-use pitcrew::demo::{Fault, Sample, WebKind};
+use pitcrew::demo::{Fault, FleetOptions, Sample, WebKind};
 
-use crate::stack::{Ran, Stack};
+use crate::stack::{PITCREW, Ran, Stack};
 
 fn state(stack: &Stack, server: usize, release: &str) -> String {
     let file = stack.fleet.deploy_to(server).join(".pitcrew/states").join(release);
@@ -93,6 +93,24 @@ async fn what_a_held_run_left_out_returns_with_the_next_good_one() {
     // It was left behind, so it goes first.
     let first = &ran.events()[0]["batches"][0][0];
     assert_eq!(first, stack.fleet.servers()[0].ip().to_string().as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_held_run_left_out_returns_to_where_it_was_in() {
+    let mut options = FleetOptions::new(PITCREW);
+    (options.servers, options.balancers, options.web) = (3, 2, WebKind::Restart);
+    let stack = Stack::with(options, "").await;
+    stack.settle().await;
+    let (one, other) = (&stack.fleet.balancers()[0], &stack.fleet.balancers()[1]);
+    other.set("s1", Admin::Maint);
+    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.run(&["deploy", "--serial", "--on-failure", "hold"]).await.expect(3);
+    assert_eq!(one.snapshot()[0].admin, Admin::Maint);
+    stack.run(&["unlock"]).await.expect(0);
+    stack.release(&Sample::good("2"));
+    stack.run(&["deploy", "--serial"]).await.expect(0);
+    assert!(one.snapshot()[0].in_service, "{:?}", one.snapshot());
+    assert_eq!(other.snapshot()[0].admin, Admin::Maint, "nobody of ours took it out there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
