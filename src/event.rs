@@ -78,7 +78,7 @@ pub enum Event {
         place: Place,
         /// Which stream.
         stream: Stream,
-        /// Without its newline, at most 8 KiB.
+        /// Without its newline, at most 8 KiB (64 KiB where an answer of ours is in it).
         line: String,
     },
     /// A step ended.

@@ -230,6 +230,57 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
     });
 }
 
+/// `timeout` makes a process group of its own; what made a session of its own is a daemon, and stays.
+#[test]
+fn a_command_ends_with_all_of_its_session_whoever_ends_it() {
+    // Nobody else's sleep lasts that long.
+    let seconds = 70_000 + std::process::id() % 9000;
+    let sleeping = |seconds: u32| -> Vec<i32> {
+        let wanted = format!("sleep\0{seconds}\0");
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        all.filter(|e| fs::read(e.path().join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()))
+            .filter_map(|e| e.file_name().to_str()?.parse().ok())
+            .collect()
+    };
+    let eventually = |what: &str, so: &dyn Fn() -> bool| {
+        let mut tries = 0;
+        while !so() {
+            tries += 1;
+            assert!(tries < 2000, "waited for {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    everywhere(|server| {
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        for is_recovery in [false, true] {
+            let run = format!("setsid sleep {} >/dev/null 2>&1 & timeout 600 sleep {seconds}", seconds + 10_000);
+            let call = calls::command(&site, Dir::Release(id(A)), &run).under(&crate::run(), "build");
+            let child = server.begin(&call, &call.head(), &Nonce::random());
+            let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+            let ended = std::thread::spawn(move || child.wait_with_output().unwrap());
+            eventually("the command", &|| sleeping(seconds).len() == 1 && sleeping(seconds + 10_000).len() == 1);
+            if is_recovery {
+                let mut other = owner();
+                other.run = RunId("recovery".into());
+                server.run(&calls::takeover(&site, &other, &crate::run(), &crate::run())).ok();
+                server.run(&calls::unlock(&site, &other.run)).ok();
+            } else {
+                nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM).unwrap();
+            }
+            eventually("its end", &|| sleeping(seconds).is_empty());
+            assert!(!ended.join().unwrap().status.success());
+            let daemons = sleeping(seconds + 10_000);
+            assert_eq!(daemons.len(), 1, "{}", server.shell);
+            for pid in daemons {
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+            eventually("the daemon's end", &|| sleeping(seconds + 10_000).is_empty());
+        }
+    });
+}
+
 #[test]
 fn a_lock_tells_all_that_is_known_of_its_run() {
     everywhere(|server| {
@@ -745,6 +796,14 @@ fn the_probe_says_why_nothing_can_be_written() {
         fs::write(server.root(), "a file").unwrap();
         assert!(server.probe(&[]).not_writable.unwrap().contains("not a directory"));
         fs::remove_file(server.root()).unwrap();
+        // What links to it, and what finds it again, counts on it being there.
+        let aside = server.home().join("disk");
+        fs::create_dir_all(&aside).unwrap();
+        fs::create_dir_all(server.root()).unwrap();
+        symlink(&aside, server.root().join("releases")).unwrap();
+        let why = server.probe(&[]).not_writable.unwrap();
+        assert!(why.contains("releases is a symbolic link") && why.contains("bind mount"), "{why}");
+        fs::remove_dir_all(server.root()).unwrap();
         let mut site = server.site();
         // Not even root can write there.
         site.deploy_to = "/dev/null/x";
@@ -944,8 +1003,9 @@ fn a_step_leaves_word_of_how_it_ended() {
             }
             assert_eq!(asked(&command, &nonce).ok().value("became"), Some("exit 3"));
         });
-        let (killed, nonce) =
-            (calls::command(&site, Dir::Current, "kill -9 $PPID").under(&run(), "build"), Nonce::random());
+        // Its parent is a shell in between.
+        let kill = "read -r stat </proc/$PPID/stat; set -- ${stat##*) }; kill -9 $2";
+        let (killed, nonce) = (calls::command(&site, Dir::Current, kill).under(&run(), "build"), Nonce::random());
         assert_ne!(server.named(&killed, &killed.head(), &nonce).status, 0);
         assert_eq!(asked(&killed, &nonce).ok().value("became"), Some("begun"));
 

@@ -340,3 +340,25 @@ fn a_users_command_that_asks_for_health_is_one_of_them() {
         assert!(printed.contains("one\n"), "{printed:?}");
     });
 }
+
+/// Whoever cuts long lines off must not cut the script's end off with them.
+#[test]
+fn the_end_of_a_script_stands_on_a_line_of_its_own() {
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        transferred(server, A, "one");
+        server.run(&calls::switch(&server.site(), &run(), None, Some(&id(A)))).ok();
+        let mut standing = standing(server);
+        let wired = standing.wired().unwrap();
+        let mut input = wired.head.to_vec();
+        let long = "i=0; while [ $i -lt 1000 ]; do printf '0123456789' >&2; i=$((i + 1)); done";
+        let (lines, nonce) = standing.ask(&calls::check(&server.site(), long)).unwrap();
+        input.extend_from_slice(&lines);
+        let ran = server.exec(&wired.command, &input, &Nonce("none".into()));
+        let over = format!("@pitcrew:{} over 0", nonce.0);
+        let errors: Vec<&str> =
+            ran.errors.lines().filter(|l| l.contains("0123456789") || l.contains(" over ")).collect();
+        assert_eq!(errors.len(), 2, "{}: {ran:?}", server.shell);
+        assert!(errors[0].len() >= 10_000 && errors[1] == over, "{}: {errors:?}", server.shell);
+    });
+}

@@ -108,6 +108,8 @@ impl Standing {
         let (mut told, mut last_heard, mut silences) = (None, Instant::now(), 0u32);
         // Its end is told on both outputs, behind all else that it said there.
         let (mut ends, mut status) = (0, 0);
+        // An empty line that comes before it is part of how it is told.
+        let (mut empty_out, mut empty_err) = (false, false);
         loop {
             let silence = execution.quiet.saturating_mul(silences + 1).min(FAR);
             let quiet = last_heard + if execution.quiet.is_zero() { FAR } else { silence };
@@ -118,6 +120,11 @@ impl Standing {
                     Some(Said::Line(stream, line)) => {
                         self.waiting.fetch_sub(1, Relaxed);
                         (last_heard, silences) = (Instant::now(), 0);
+                        let empty = match stream {
+                            Stream::Stdout => &mut empty_out,
+                            Stream::Stderr => &mut empty_err,
+                        };
+                        let was_empty = std::mem::replace(empty, line.is_empty());
                         match nonce.split(&line) {
                             (before, Some(Answer { key, value })) if key == "over" => {
                                 if !before.is_empty() {
@@ -126,7 +133,14 @@ impl Standing {
                                 ends += 1;
                                 status = value.trim().parse().unwrap_or(255);
                             }
-                            _ => hearing.hear(Heard::Line(stream, &line)),
+                            _ => {
+                                if was_empty {
+                                    hearing.hear(Heard::Line(stream, ""));
+                                }
+                                if !line.is_empty() {
+                                    hearing.hear(Heard::Line(stream, &line));
+                                }
+                            }
                         }
                         if ends == 2 {
                             self.is_busy = false;

@@ -91,7 +91,7 @@ async fn a_large_body_is_cut_and_an_endless_one_is_no_failure() {
 #[tokio::test]
 async fn broken_answers_are_errors() {
     for (bytes, what) in [
-        (&b""[..], "closed before"),
+        (&b""[..], "closed the connection before"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", ""),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "invalid HTTP"),
         (b"\0\0\0\0\0\0", ""),

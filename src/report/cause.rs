@@ -79,6 +79,9 @@ fn refused(code: &str, detail: &str) -> (String, &'static str) {
             "nothing can be written there",
             "a disk error may have made it read-only: `dmesg` on the server tells; then mount it writable again",
         ),
+        "not_writable" if detail.contains("is a symbolic link") => {
+            ("releases cannot lie behind a link", "mount the other disk at that place, or bind-mount it there")
+        }
         "not_writable" => ("the login user cannot write there", "give it the directory, or set [ssh] user"),
         "no_shell" => (
             "the login there does not run commands",

@@ -1,7 +1,11 @@
 //! Cuts a byte stream into lines with bounded memory. Pure.
 
-/// Longest line in bytes; the rest of a longer one is dropped.
-pub const LINE_LIMIT: usize = 8 * 1024;
+/// Longest line of output in bytes; the rest of a longer one is dropped.
+pub const OUTPUT_LIMIT: usize = 8 * 1024;
+/// Longest line at all: one in which an answer begins. What a drain took out stands in one answer, however many members.
+pub const LINE_LIMIT: usize = 64 * 1024;
+/// What every answer begins with.
+const MARK: &[u8] = b"@pitcrew:";
 
 /// Bytes of a line that is not complete yet.
 #[derive(Debug, Default)]
@@ -21,17 +25,21 @@ impl Lines {
             };
             bytes = rest;
             if !self.dropping {
-                let room = LINE_LIMIT - self.partial.len();
-                if part.len() > room {
-                    self.partial.extend_from_slice(part.get(..room).unwrap_or_default());
-                    self.emit(line);
-                    self.dropping = true;
-                } else if ends && self.partial.is_empty() {
-                    line(&String::from_utf8_lossy(part));
+                let (first, more) = part.split_at(part.len().min(OUTPUT_LIMIT.saturating_sub(self.partial.len())));
+                if more.is_empty() && ends && self.partial.is_empty() {
+                    line(&String::from_utf8_lossy(first));
                 } else {
-                    self.partial.extend_from_slice(part);
-                    if ends {
-                        self.emit(line);
+                    self.partial.extend_from_slice(first);
+                    let room = if more.is_empty() { 0 } else { self.room() };
+                    if more.len() > room {
+                        self.partial.extend_from_slice(more.get(..room).unwrap_or_default());
+                        self.emit(true, line);
+                        self.dropping = true;
+                    } else {
+                        self.partial.extend_from_slice(more);
+                        if ends {
+                            self.emit(false, line);
+                        }
                     }
                 }
             }
@@ -44,15 +52,22 @@ impl Lines {
     /// Gives out a last line that has no newline.
     pub fn finish(&mut self, line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {
-            self.emit(line);
+            self.emit(false, line);
         }
         self.dropping = false;
     }
 
-    fn emit(&mut self, line: &mut dyn FnMut(&str)) {
+    /// How much more may come of a line that has reached the limit of output.
+    fn room(&self) -> usize {
+        let beginning = self.partial.get(..OUTPUT_LIMIT).unwrap_or(&self.partial);
+        let answers = beginning.windows(MARK.len()).any(|bytes| bytes == MARK);
+        if answers { LINE_LIMIT.saturating_sub(self.partial.len()) } else { 0 }
+    }
+
+    fn emit(&mut self, is_cut: bool, line: &mut dyn FnMut(&str)) {
         let mut whole = self.partial.as_slice();
         // A character that the cut halved is left out, not replaced.
-        if whole.len() == LINE_LIMIT
+        if is_cut
             && let Err(e) = std::str::from_utf8(whole)
             && let (valid, None) = (e.valid_up_to(), e.error_len())
         {
@@ -60,6 +75,8 @@ impl Lines {
         }
         line(&String::from_utf8_lossy(whole));
         self.partial.clear();
+        // Long answers are few.
+        self.partial.shrink_to(OUTPUT_LIMIT);
     }
 }
 
@@ -99,29 +116,57 @@ mod tests {
         let mut out = Vec::new();
         for chunk in long.chunks(1000) {
             lines.push(chunk, &mut |l| out.push(l.to_owned()));
-            assert!(lines.partial.capacity() <= 2 * LINE_LIMIT);
+            assert!(lines.partial.capacity() <= 2 * OUTPUT_LIMIT);
         }
         lines.push(b"\nnext\n", &mut |l| out.push(l.to_owned()));
         lines.finish(&mut |l| out.push(l.to_owned()));
         assert_eq!(out.len(), 2);
-        assert_eq!(out[0].len(), LINE_LIMIT);
+        assert_eq!(out[0].len(), OUTPUT_LIMIT);
         assert_eq!(out[1], "next");
     }
 
     #[test]
     fn a_line_of_exactly_the_limit_is_not_cut() {
-        let mut exact = vec![b'a'; LINE_LIMIT];
+        let mut exact = vec![b'a'; OUTPUT_LIMIT];
         exact.push(b'\n');
         exact.extend_from_slice(b"b\n");
-        assert_eq!(cut(&[&exact]).iter().map(String::len).collect::<Vec<_>>(), [LINE_LIMIT, 1]);
-        assert_eq!(cut(&[&exact[..LINE_LIMIT], &exact[LINE_LIMIT..]]).len(), 2);
+        assert_eq!(cut(&[&exact]).iter().map(String::len).collect::<Vec<_>>(), [OUTPUT_LIMIT, 1]);
+        assert_eq!(cut(&[&exact[..OUTPUT_LIMIT], &exact[OUTPUT_LIMIT..]]).len(), 2);
     }
 
     #[test]
     fn the_cut_does_not_halve_a_character() {
-        let mut text = "a".repeat(LINE_LIMIT - 1);
+        let mut text = "a".repeat(OUTPUT_LIMIT - 1);
         text.push_str("éé\n");
-        assert_eq!(cut(&[text.as_bytes()]), ["a".repeat(LINE_LIMIT - 1)]);
+        assert_eq!(cut(&[text.as_bytes()]), ["a".repeat(OUTPUT_LIMIT - 1)]);
+    }
+
+    #[test]
+    fn an_answer_may_be_longer_than_output() {
+        let answer = |length: usize| {
+            let mut text = String::from("half@pitcrew:0123456789abcdef journal ");
+            text.push_str(&"j".repeat(length - text.len()));
+            text
+        };
+        for size in [7, 1000, 1 << 20] {
+            for length in [OUTPUT_LIMIT, OUTPUT_LIMIT + 1, 3 * OUTPUT_LIMIT, LINE_LIMIT] {
+                let text = format!("before\n{}\nafter\n", answer(length));
+                let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+                assert_eq!(cut(&chunks), ["before", &answer(length), "after"], "{length} in pieces of {size}");
+            }
+            // It has an end, too, and costs no more than that.
+            let text = format!("{}\nafter\n", answer(1 << 20));
+            let (mut lines, mut out) = (Lines::default(), Vec::new());
+            for chunk in text.as_bytes().chunks(size) {
+                lines.push(chunk, &mut |l| out.push(l.to_owned()));
+                assert!(lines.partial.capacity() <= 2 * LINE_LIMIT);
+            }
+            assert_eq!(out, [answer(LINE_LIMIT), "after".to_owned()]);
+            assert!(lines.partial.capacity() <= 2 * OUTPUT_LIMIT, "what was long is given back");
+        }
+        // What only ends like one does not make the line one.
+        let text = format!("{}@pitcrew:0123456789abcdef done\n", "x".repeat(OUTPUT_LIMIT));
+        assert_eq!(cut(&[text.as_bytes()]), ["x".repeat(OUTPUT_LIMIT)]);
     }
 
     proptest! {

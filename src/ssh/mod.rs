@@ -209,7 +209,7 @@ impl Payload {
 /// What is heard of a command while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard<'a> {
-    /// A line without its newline, cut at 8 KiB; invalid UTF-8 is replaced; control characters are still in it.
+    /// A line without its newline, cut at 8 KiB (an answer of a script of ours at 64 KiB); invalid UTF-8 is replaced; control characters are still in it.
     Line(Stream, &'a str),
     /// So much of the input has been sent (head not counted).
     Sent(u64),

@@ -24,8 +24,9 @@ look_for_others() {
     for file in /proc/[0-9]*/stat; do
         pid=${file#/proc/}
         pid=${pid%/stat}
-        case $pid in $$ | "$mine") continue ;; esac
-        stat_of "$pid" && [ "$session" = "$mine" ] || continue
+        case $pid in "$$" | "$mine") continue ;; esac
+        stat_of "$pid" || continue
+        [ "$session" = "$mine" ] || continue
         case $state in Z | X | x) continue ;; esac
         case $led$marked in yes | *" /proc/$pid/environ "*) ;; *) continue ;; esac
         # What belongs to another user cannot be told.

@@ -13,6 +13,8 @@ line=${line%% *}
 [ -n "$line" ] && say previous "$line"
 first_line "$own/behind"
 [ -n "$line" ] && say behind "$line"
+# How the run found it that left it out: its journal tells.
+case $line in *' drained') tell_lines found "$own/journal" ;; esac
 first_line "$own/drained"
 [ -n "$line" ] && say drained "$line"
 

@@ -171,9 +171,14 @@ judge() {
     fi
 }
 
-# tail_log: prints the end of the web server's log, and of what its start printed.
+# tail_log: prints the end of the web server's log, and of what its start printed, each with a newline at its end: behind a
+# long line without one the answer that follows would be cut off.
 tail_log() {
-    web_log 2>&1 | tail -n 30
-    [ -s "$own/start.log" ] && [ -n "${started-}" ] && tail -n 30 "$own/start.log"
+    { text=$(web_log 2>&1 | tail -n 30); } 2>/dev/null
+    [ -z "$text" ] || printf '%s\n' "$text"
+    if [ -s "$own/start.log" ] && [ -n "${started-}" ]; then
+        { text=$(tail -n 30 "$own/start.log"); } 2>/dev/null
+        [ -z "$text" ] || printf '%s\n' "$text"
+    fi
     true
-} 
+}

@@ -10,10 +10,12 @@ over() {
         first_line "$step"
         [ "$line" != begun ] || ended exit "$1"
         step=
+        echo
         ;;
     esac
+    # On lines of their own: of a long last line without a newline the end is cut off, and this with it. The reader passes over
+    # an empty line before it.
     say over "$1"
-    # On a line of its own: of a long last line without a newline the end is cut off, and this with it.
     { echo && say over "$1"; } >&2
 }
 

@@ -274,3 +274,33 @@ async fn a_signal_ends_a_build_here_with_all_that_it_started() {
     stack.assert_unlocked();
     assert_eq!(stack.versions(), ["", ""]);
 }
+
+/// `timeout` makes a process group of its own, which a signal to the command's does not reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_or_a_limit_ends_a_command_that_runs_in_a_group_of_its_own() {
+    // Nobody else's sleep lasts that long.
+    let seconds = 90_000 + std::process::id() % 9000;
+    let wanted = format!("sleep\0{seconds}\0");
+    let lives = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.map(|e| e.path().join("cmdline"))
+            .any(|line| std::fs::read(line).is_ok_and(|line| line.ends_with(wanted.as_bytes())))
+    };
+    let run = format!("'timeout 600 sleep {seconds}'");
+    for (extra, is_signalled) in [
+        (format!("migrate.run = {run}"), true),
+        (format!("build.run = [{run}]"), true),
+        (format!("migrate.run = {run}\ntimeouts.migrate = '3s'"), false),
+    ] {
+        let stack = Stack::empty(1, WebKind::Reload, &extra).await;
+        let child = stack.start(&["deploy", "--json"]);
+        eventually("the command to begin", &lives).await;
+        if is_signalled {
+            signal(&child, Signal::SIGINT);
+        }
+        let ran = end(child).await;
+        assert_told(&ran, if is_signalled { 130 } else { 1 }, if is_signalled { "interrupted" } else { "reverted" });
+        eventually("the command to end", || !lives()).await;
+        stack.assert_unlocked();
+    }
+}
