@@ -586,9 +586,11 @@ fn send(pid: &Arc<AtomicI32>, signal: Signal, after: u64, sent: Option<&Signals>
     let (pid, sent) = (pid.clone(), sent.cloned());
     let now = move || {
         let number = pid.load(Ordering::SeqCst);
+        // Held over both: who is ended by it at once is not looked at before it is noted.
+        let mut sent = sent.as_ref().and_then(|sent| sent.lock().ok());
         if number != 0
             && kill(Pid::from_raw(number), signal).is_ok()
-            && let Some(mut sent) = sent.as_ref().and_then(|sent| sent.lock().ok())
+            && let Some(sent) = sent.as_mut()
         {
             sent.push(Instant::now());
         }
