@@ -33,16 +33,6 @@ is_nonce() {
     [ "${#1}" -ge 8 ]
 }
 
-# group_of PID: sets `group` and `session`.
-group_of() {
-    group='' session=''
-    { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
-    # shellcheck disable=SC2086
-    set -- ${line##*) }
-    [ $# -ge 4 ] || return 1
-    group=$3 session=$4
-}
-
 # add_group: one more to end.
 add_group() {
     case $groups in *" $group "*) return ;; esac
@@ -51,7 +41,7 @@ add_group() {
 
 # Commands that began under the lock and have not said that they ended. sshd makes each the leader of a process group, and of a session:
 # `timeout` and others make groups of their own in it. Daemons have sessions of their own, and live on.
-group_of $$
+stat_of $$
 mine=$group groups=' ' sessions=' '
 for file in "$lock"/step.*; do
     first_line "$file"
@@ -64,7 +54,7 @@ for file in "$lock"/step.*; do
     # shellcheck disable=SC2013 # these names have no spaces
     for found in $(grep -l -e "[${nonce_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
         found=${found#/proc/}
-        group_of "${found%%/*}" || continue
+        stat_of "${found%%/*}" || continue
         add_group
         sessions="$sessions$session "
     done
@@ -72,7 +62,7 @@ for file in "$lock"/step.*; do
     # shellcheck disable=SC2013
     for found in $(grep -l -e "PITCREW_STEP=$nonce_of" /proc/[0-9]*/environ 2>/dev/null); do
         found=${found#/proc/}
-        group_of "${found%%/*}" || continue
+        stat_of "${found%%/*}" || continue
         case $sessions in *" $session "*) add_group ;; esac
     done
 done

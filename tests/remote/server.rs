@@ -352,6 +352,8 @@ pub fn readable(call: &Call) -> String {
         "transfer" => &["lib", "tree"],
         "prune" | "remove" => &["lib", "sweep"],
         "fetch" | "download" => &["lib", "disk", "receive"],
+        "takeover" => &["lib", "stat"],
+        "command" => &["lib", "stat", "session"],
         _ => &["lib"],
     };
     let body = match call.script.name() {
