@@ -92,17 +92,3 @@ impl From<Vec<Problem>> for Error {
         Self::usage(format!("{count} in the configuration\n\n{}", all.join("\n\n")))
     }
 }
-
-/// Says why HTTP failed, with the causes that hyper's own text leaves out, and without control characters.
-pub(crate) fn http_failure(error: &hyper::Error) -> String {
-    if error.is_incomplete_message() {
-        return "the other end closed the connection before its answer was complete".to_owned();
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text.chars().filter(|c| !c.is_control()).collect()
-}

@@ -49,17 +49,13 @@ impl TakenOut {
 pub fn before(own: Option<&ServerFacts>, now: &[MemberFacts]) -> Vec<MemberFacts> {
     let recorded = own.and_then(|own| own.taken_out.as_ref()).map(|taken| taken.found.as_slice()).unwrap_or_default();
     let left = own.is_some_and(ServerFacts::was_left_drained);
-    let was = |now: &MemberFacts| match recorded.iter().find(|r| same(r, now)) {
+    let was = |now: &MemberFacts| match recorded.iter().find(|r| r.is_there(now)) {
         _ if now.admin == Admin::Ready => now.clone(),
         Some(recorded) => recorded.clone(),
         None => own.filter(|_| left).map_or_else(|| now.clone(), |own| own.left_as(now)),
     };
-    let gone = recorded.iter().filter(|r| !now.iter().any(|n| same(n, r)));
+    let gone = recorded.iter().filter(|r| !now.iter().any(|n| n.is_there(r)));
     now.iter().map(was).chain(gone.cloned()).collect()
-}
-
-fn same(a: &MemberFacts, b: &MemberFacts) -> bool {
-    (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member)
 }
 
 /// What one server answered.
@@ -224,7 +220,7 @@ impl ServerFacts {
 
     /// How a place was found by the run that took the server out and never put it back; ready, where that is not known.
     pub fn left_as(&self, now: &MemberFacts) -> MemberFacts {
-        match self.found.iter().find(|was| same(was, now)) {
+        match self.found.iter().find(|was| was.is_there(now)) {
             Some(was) => was.clone(),
             // Whatever speaks for it was silenced by that run.
             None => MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() },

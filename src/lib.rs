@@ -28,6 +28,7 @@ pub mod error;
 pub mod event;
 pub mod facts;
 pub mod health;
+mod http;
 pub mod lease;
 pub mod machine;
 pub mod name;

@@ -137,11 +137,7 @@ fn a_first_deploy_through_a_link_finds_its_own_release() {
         std::fs::create_dir_all(&aside).unwrap();
         std::os::unix::fs::symlink(&aside, parent).unwrap();
         let site = server.site();
-        let mut standing = standing(server);
-        let wired = standing.wired().unwrap();
-        let mut child = server.start(&wired.command);
-        child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
-        tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
+        let (mut child, mut standing) = locked(server);
         transferred(server, A, "aaa");
         tell(&mut child, &mut standing, &calls::switch(&site, &run(), None, Some(&id(A))));
         let heard = tell(&mut child, &mut standing, &calls::probe(&site, &[]));
@@ -156,11 +152,7 @@ fn a_first_deploy_through_a_link_finds_its_own_release() {
 fn answers_that_nobody_hears_do_not_end_a_script() {
     everywhere(|server| {
         let site = server.site();
-        let mut standing = standing(server);
-        let wired = standing.wired().unwrap();
-        let mut child = server.start(&wired.command);
-        child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
-        tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
+        let (mut child, mut standing) = locked(server);
         transferred(server, A, "aaa");
         drop((child.stdout.take(), child.stderr.take()));
         let scripts = [
@@ -182,6 +174,16 @@ fn answers_that_nobody_hears_do_not_end_a_script() {
     });
 }
 
+/// An exec that stands, and holds the lock.
+fn locked(server: &Server) -> (Child, Standing) {
+    let mut standing = standing(server);
+    let wired = standing.wired().unwrap();
+    let mut child = server.start(&wired.command);
+    child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
+    tell(&mut child, &mut standing, &calls::lock(&server.site(), &owner()));
+    (child, standing)
+}
+
 /// Has a script run, and returns what it said once it is over.
 fn tell(child: &mut Child, standing: &mut Standing, call: &Call) -> String {
     let (lines, nonce) = standing.ask(call).unwrap();
@@ -200,11 +202,7 @@ fn tell(child: &mut Child, standing: &mut Standing, call: &Call) -> String {
 fn who_asks_does_not_wait_for_an_exec_that_waits_for_scripts() {
     everywhere(|server| {
         let site = server.site();
-        let mut standing = standing(server);
-        let wired = standing.wired().unwrap();
-        let mut child = server.start(&wired.command);
-        child.stdin.as_mut().unwrap().write_all(&wired.head).unwrap();
-        tell(&mut child, &mut standing, &calls::lock(&site, &owner()));
+        let (mut child, mut standing) = locked(server);
         let prune = calls::prune(&site, &run(), 5, &[]);
         let (lines, done) = standing.ask(&prune).unwrap();
         let (_, never) = standing.ask(&prune).unwrap();

@@ -320,6 +320,13 @@ pub struct MemberFacts {
     pub back_takes: u64,
 }
 
+impl MemberFacts {
+    /// Tells whether it is of the same place: a member of a backend of a balancer.
+    pub fn is_there(&self, other: &Self) -> bool {
+        (&self.at, &self.backend, &self.member) == (&other.at, &other.backend, &other.member)
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0

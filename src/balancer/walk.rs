@@ -346,10 +346,6 @@ pub fn member(place: &MemberFacts) -> String {
     if place.backend.is_empty() { place.member.clone() } else { format!("{}/{}", place.backend, place.member) }
 }
 
-fn same(a: &MemberFacts, b: &MemberFacts) -> bool {
-    (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member)
-}
-
 /// Tells whether nothing goes to a place any more, as far as the balancer tells.
 fn is_empty(place: &MemberFacts) -> bool {
     match (place.admin, place.sessions) {
@@ -416,7 +412,7 @@ impl<A: Steer> Out<'_, A> {
         let places = self.capacity(patient).await?;
         for place in &places {
             // What was not asked about could not be restored either.
-            if !found.members.iter().any(|m| same(m, place)) {
+            if !found.members.iter().any(|m| m.is_there(place)) {
                 return Err(all.error(place, "its state before the run is not known".to_owned(), ""));
             }
         }
@@ -508,7 +504,7 @@ impl<'a, A: Steer> Back<'a, A> {
         let deadline = Instant::now() + self.all.config.restore_timeout;
         let places = unless(self.stop, self.all.places(self.server, Duration::ZERO)).await??;
         for found in found.iter().copied() {
-            let Some(now) = places.iter().find(|m| same(m, found)) else {
+            let Some(now) = places.iter().find(|m| m.is_there(found)) else {
                 let detail = "it does not tell of this place any more, so the server was not put back there".to_owned();
                 self.errors.push(self.all.error(found, detail, "compare [load_balancer] with what was there before"));
                 continue;
@@ -525,7 +521,7 @@ impl<'a, A: Steer> Back<'a, A> {
                 _ => Ok(()),
             };
             if let Err(mut error) = changed {
-                self.cases.retain(|c| !same(c.found, found));
+                self.cases.retain(|c| !c.found.is_there(found));
                 // Half of it may have arrived: what is not proven stays out.
                 if found.admin == Admin::Ready
                     && let Err(also) = self.all.take_out(found).await
@@ -551,7 +547,7 @@ impl<'a, A: Steer> Back<'a, A> {
     /// Holds the cases against a reading.
     async fn look(&mut self, places: &[MemberFacts]) -> Result<(), BalancerError> {
         for case in self.cases.iter_mut().filter(|c| !c.back) {
-            let now = places.iter().find(|m| same(m, case.found));
+            let now = places.iter().find(|m| m.is_there(case.found));
             let said = now.map_or("gone", |m| m.status.as_str());
             if case.said != said {
                 said.clone_into(&mut case.said);

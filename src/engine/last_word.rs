@@ -66,12 +66,11 @@ impl Running {
             }
         };
         for was in &was {
-            let place = |m: &&MemberFacts| m.at == was.at && m.backend == was.backend && m.member == was.member;
             let member = match was.backend.as_str() {
                 "" => was.member.clone(),
                 backend => format!("{backend}/{}", was.member),
             };
-            match now.iter().find(place) {
+            match now.iter().find(|now| now.is_there(was)) {
                 None => differs(member, was.status.clone(), "not there any more".to_owned()),
                 Some(now) if held_out && now.admin != Admin::Ready => {}
                 Some(now) if differ(was, now) => differs(member, was.status.clone(), now.status.clone()),

@@ -320,8 +320,7 @@ impl Running {
         let Some(balancer) = &self.world.balancer else { return Ok(found) };
         let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
         for now in asked.map_err(|all| first_of(all, place))?.into_iter().filter(|m| m.admin != Admin::Ready) {
-            let same = |m: &&mut MemberFacts| m.at == now.at && m.backend == now.backend && m.admin == Admin::Ready;
-            if let Some(was) = found.members.iter_mut().find(same) {
+            if let Some(was) = found.members.iter_mut().find(|was| was.is_there(&now) && was.admin == Admin::Ready) {
                 let warning = self.found_out(server, &now);
                 self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
                 *was = now;

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsErro
 
 use super::{seconds, split_port};
 use crate::config::{HttpProbe, Scheme};
-use crate::error::http_failure;
+use crate::http::{driven, failure};
 
 /// How much of a body is read, and kept.
 const BODY_LIMIT: usize = 2 << 10;
@@ -73,25 +73,16 @@ async fn request(
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|e| format!("cannot ask for {:?} with Host {:?}: {e}", probe.path, probe.host))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| http_failure(&e))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failure(&e))?;
     let asking = async {
-        let response = sender.send_request(request).await.map_err(|e| http_failure(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| failure(&e))?;
         answer.status = Some(response.status().as_u16());
         answer.location = response.headers().get(LOCATION).map(|l| clean(l.as_bytes()));
         let (head, error) = head(response.into_body()).await;
         answer.body = clean(&head);
         error.map_or(Ok(()), Err)
     };
-    let (mut asking, mut connection) = (std::pin::pin!(asking), std::pin::pin!(connection));
-    let mut open = true;
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut asking => return done,
-            // Its errors reach the request as well.
-            _ = &mut connection, if open => open = false,
-        }
-    }
+    driven(asking, connection).await
 }
 
 /// Reads the beginning of a body; the rest is left unread.
@@ -106,7 +97,7 @@ async fn head(mut body: Incoming) -> (Vec<u8>, Option<String>) {
                     head.extend_from_slice(data.get(..room).unwrap_or(&data));
                 }
             }
-            Some(Err(e)) => return (head, Some(http_failure(&e))),
+            Some(Err(e)) => return (head, Some(failure(&e))),
         }
     }
     (head, None)

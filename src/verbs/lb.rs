@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::stack::{self, Stack};
 use super::{out, rollout};
-use crate::balancer::{Balancer, BalancerError, MemberFacts};
+use crate::balancer::{Balancer, BalancerError};
 use crate::cli::{Global, Lb};
 use crate::config::{self, Problem, Server};
 use crate::engine::Stop;
@@ -235,10 +235,6 @@ fn unknown(problems: Vec<Problem>) -> Error {
 
 fn interrupted() -> Error {
     Error { kind: Kind::Interrupted, ..Error::failed("interrupted; nothing was changed") }
-}
-
-fn same(a: &MemberFacts, b: &MemberFacts) -> bool {
-    (&a.at, &a.backend, &a.member) == (&b.at, &b.backend, &b.member)
 }
 
 /// A lock held by a thread that panicked still guards whole values here.

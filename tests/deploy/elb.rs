@@ -53,15 +53,21 @@ fn groups(names: &[&str]) -> String {
     format!("kind = \"elb\"\ntarget_groups = [{}]\n{QUICK}", arns.join(", "))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_server_is_unregistered_everywhere_while_it_changes() {
-    let stack = Stack::serving(3, WebKind::Restart, "").await;
+/// Two groups, the second of which has the first server on two ports.
+async fn web_and_api(stack: &Stack) -> Responder {
     let mut api = Group::of(9000, &IDS);
     let second = api.targets[&(IDS[0].to_owned(), 9000)].clone();
     api.targets.insert((IDS[0].to_owned(), 9001), Target { state: "healthy".into(), ..second });
     let groups_of = [("web".to_owned(), Group::of(80, &IDS)), ("api".to_owned(), api)];
     let responder = Responder::start(State { groups: groups_of.into(), ..State::default() }).await;
-    behind(&stack, &IDS, &groups(&["web", "api"]));
+    behind(stack, &IDS, &groups(&["web", "api"]));
+    responder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_server_is_unregistered_everywhere_while_it_changes() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    let responder = web_and_api(&stack).await;
     let ran = run(&stack, &responder.endpoint, &["check"]).await.expect(0);
     assert!(
         ran.stdout.contains("balancer  api:9001/i-0a on elb: healthy, 2 others in service; up to 300 s to take it out"),
@@ -115,12 +121,7 @@ async fn every_server_is_unregistered_everywhere_while_it_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_out_by_hand_is_put_back_on_every_port_by_another_process() {
     let mut stack = Stack::serving(3, WebKind::Restart, "").await;
-    let mut api = Group::of(9000, &IDS);
-    let second = api.targets[&(IDS[0].to_owned(), 9000)].clone();
-    api.targets.insert((IDS[0].to_owned(), 9001), Target { state: "healthy".into(), ..second });
-    let groups_of = [("web".to_owned(), Group::of(80, &IDS)), ("api".to_owned(), api)];
-    let responder = Responder::start(State { groups: groups_of.into(), ..State::default() }).await;
-    behind(&stack, &IDS, &groups(&["web", "api"]));
+    let responder = web_and_api(&stack).await;
     let first = stack.fleet.servers()[0].ip().to_string();
     run(&stack, &responder.endpoint, &["lb", "drain", &first]).await.expect(0);
     let places = [("web", 80), ("api", 9000), ("api", 9001)];

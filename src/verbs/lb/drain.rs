@@ -1,6 +1,6 @@
 //! `pitcrew lb drain`: servers out of every balancer, and on each a note of who did it.
 
-use super::{ByHand, Ended, all_told, at_work, failed, same, told};
+use super::{ByHand, Ended, all_told, at_work, failed, told};
 use crate::balancer::{Admin, BalancerError, Draining, Snapshot};
 use crate::config::Server;
 use crate::error::Error;
@@ -84,7 +84,7 @@ impl ByHand<'_> {
     ) -> bool {
         let (now, unknown) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
         let was_in = found.members.iter().filter(|m| m.admin == Admin::Ready);
-        let back = was_in.clone().all(|was| now.iter().any(|n| same(n, was) && n.admin == Admin::Ready));
+        let back = was_in.clone().all(|was| now.iter().any(|n| n.is_there(was) && n.admin == Admin::Ready));
         if back && unknown.is_empty() {
             let _ = self.note(server, before).await;
             return self.said(server, Ended::Not, &format!("{}; it is in its balancer as before", told(error)));

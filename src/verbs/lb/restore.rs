@@ -1,6 +1,6 @@
 //! `pitcrew lb restore`: servers back in their balancers as they were found, once they pass their own health check.
 
-use super::{ByHand, Ended, all_told, at_work, failed, same};
+use super::{ByHand, Ended, all_told, at_work, failed};
 use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::error::Error;
@@ -95,7 +95,7 @@ impl ByHand<'_> {
             return self.said(server, Ended::Left, &all_told(errors));
         }
         let (now, unknown) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
-        let as_before = now.iter().all(|n| was.iter().any(|w| same(w, n) && w.admin == n.admin));
+        let as_before = now.iter().all(|n| was.iter().any(|w| w.is_there(n) && w.admin == n.admin));
         if as_before && unknown.is_empty() {
             return self.said(server, Ended::Not, "interrupted; it is out of its balancer as before");
         }

@@ -25,7 +25,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::answers::{Deaf, Question};
 use crate::config::{ApiUrl, HaproxyAccess, Scheme};
-use crate::error::http_failure;
+use crate::http::{driven, failure};
 
 /// Largest answer that is read: JSON says each column's name for each server.
 const ANSWER_LIMIT: usize = 32 << 20;
@@ -142,19 +142,8 @@ impl Caller {
         questions: &[Question],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Failed> {
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(http_failure(&e)))?;
-        let asking = std::pin::pin!(self.all(sender, questions, answers));
-        let (mut asking, mut connection) = (asking, std::pin::pin!(connection));
-        let mut open = true;
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut asking => return done,
-                // Its errors reach the request as well.
-                _ = &mut connection, if open => open = false,
-            }
-        }
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(failure(&e)))?;
+        driven(self.all(sender, questions, answers), connection).await
     }
 
     async fn all(
@@ -167,10 +156,10 @@ impl Caller {
             match sender.ready().await {
                 Ok(()) => {}
                 Err(_) if at > 0 => return Ok(()),
-                Err(e) => return Err(cut_off(http_failure(&e))),
+                Err(e) => return Err(cut_off(failure(&e))),
             }
             let request = self.request(question)?;
-            let response = sender.send_request(request).await.map_err(|e| cut_off(http_failure(&e)))?;
+            let response = sender.send_request(request).await.map_err(|e| cut_off(failure(&e)))?;
             let status = response.status();
             let elsewhere =
                 response.headers().get(LOCATION).map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned());
@@ -207,7 +196,7 @@ impl Caller {
 async fn whole(mut body: Incoming) -> Result<String, Failed> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|e| cut_off(http_failure(&e)))?.into_data() {
+        if let Ok(data) = frame.map_err(|e| cut_off(failure(&e)))?.into_data() {
             if text.len() + data.len() > ANSWER_LIMIT {
                 return Err(cut_off(format!("its answer is larger than {} MiB", ANSWER_LIMIT >> 20)));
             }

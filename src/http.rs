@@ -1,0 +1,32 @@
+//! What requests over a connection of their own have in common.
+
+use std::future::Future;
+use std::pin::pin;
+
+/// Waits for what is asked over a connection, which is driven meanwhile.
+pub async fn driven<T>(asking: impl Future<Output = T>, connection: impl Future) -> T {
+    let (mut asking, mut connection) = (pin!(asking), pin!(connection));
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut asking => return done,
+            // Its errors reach the request as well.
+            _ = &mut connection, if open => open = false,
+        }
+    }
+}
+
+/// Says why a request failed, with the causes that hyper's own text leaves out, and without control characters.
+pub fn failure(error: &hyper::Error) -> String {
+    if error.is_incomplete_message() {
+        return "the other end closed the connection before its answer was complete".to_owned();
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text.chars().filter(|c| !c.is_control()).collect()
+}
