@@ -48,11 +48,10 @@ impl TakenOut {
 /// What nobody has told pitcrew anything of stays as it is now.
 pub fn before(own: Option<&ServerFacts>, now: &[MemberFacts]) -> Vec<MemberFacts> {
     let recorded = own.and_then(|own| own.taken_out.as_ref()).map(|taken| taken.found.as_slice()).unwrap_or_default();
-    let left = own.is_some_and(ServerFacts::was_left_drained);
     let was = |now: &MemberFacts| match recorded.iter().find(|r| r.is_there(now)) {
         _ if now.admin == Admin::Ready => now.clone(),
         Some(recorded) => recorded.clone(),
-        None => own.filter(|_| left).map_or_else(|| now.clone(), |own| own.left_as(now)),
+        None => own.map_or_else(|| now.clone(), |own| own.before_left(now)),
     };
     let gone = recorded.iter().filter(|r| !now.iter().any(|n| n.is_there(r)));
     now.iter().map(was).chain(gone.cloned()).collect()
@@ -218,13 +217,16 @@ impl ServerFacts {
         self.behind.as_deref().is_some_and(|b| b.ends_with(DRAINED))
     }
 
-    /// How a place was found by the run that took the server out and never put it back; ready, where that is not known.
-    pub fn left_as(&self, now: &MemberFacts) -> MemberFacts {
-        match self.found.iter().find(|was| was.is_there(now)) {
-            Some(was) => was.clone(),
-            // Whatever speaks for it was silenced by that run.
-            None => MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() },
+    /// How a place stood before a run that took the server out and never put it back: as that run found it, or ready, where
+    /// that is not known. As it is now, where there was no such run, or where somebody has put it back since.
+    pub fn before_left(&self, now: &MemberFacts) -> MemberFacts {
+        if !self.was_left_drained() {
+            return now.clone();
         }
+        // Whatever speaks for it was silenced by that run.
+        let ready = || MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() };
+        let was = self.found.iter().find(|was| was.is_there(now)).cloned().unwrap_or_else(ready);
+        if now.admin == Admin::Ready { MemberFacts { agent: was.agent, ..now.clone() } } else { was }
     }
 
     /// Reads the probe's answers; refuses what is contradictory or cut short, with a fragment that says why.

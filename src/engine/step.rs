@@ -246,17 +246,9 @@ impl Running {
                 let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
                 let members = asked.map_err(|all| first_of(all, place))?;
                 let mut found = Snapshot { members };
-                let own = self.world.facts.servers.get(&server.name);
-                if let Some(own) = own.filter(|own| own.was_left_drained()) {
-                    // An earlier run took it out and never put it back: this one does, once it is proven.
-                    for member in &mut found.members {
-                        let was = own.left_as(member);
-                        if member.admin == Admin::Ready {
-                            member.agent = was.agent;
-                        } else {
-                            *member = was;
-                        }
-                    }
+                if let Some(own) = self.world.facts.servers.get(&server.name) {
+                    // Where an earlier run took it out and never put it back, this one does, once it is proven.
+                    found.members.iter_mut().for_each(|member| *member = own.before_left(member));
                 }
                 // An operator may have taken it out since the plan was made.
                 for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {

@@ -87,8 +87,8 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         notices.extend(waits(config, &facts.members, &batches));
         for server in servers.iter().filter(|s| s.is_web()) {
             let own = facts.servers.get(&server.name);
-            let ours = own.is_some_and(ServerFacts::was_left_drained);
-            let out = |m: &&MemberFacts| m.member == server.lb && m.admin != Admin::Ready && !ours;
+            let stood = |m: &MemberFacts| own.map_or(m.admin, |own| own.before_left(m).admin);
+            let out = |m: &&MemberFacts| m.member == server.lb && stood(m) != Admin::Ready;
             notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
         }
     } else if strategy != Strategy::Parallel {

@@ -3,7 +3,7 @@
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{Config, Server};
 use crate::event::{Blocker, Cause, StepName};
-use crate::facts::{Facts, ServerFacts};
+use crate::facts::Facts;
 use crate::name::ServerName;
 
 /// A batch that would leave a backend too few members in service.
@@ -84,7 +84,7 @@ struct Place<'a> {
 impl Place<'_> {
     /// Nobody but pitcrew keeps it out: once it is deployed to, it serves.
     fn is_to_serve(&self, facts: &Facts) -> bool {
-        let left = || facts.servers.get(&self.server.name).is_some_and(ServerFacts::was_left_drained);
-        self.member.admin == Admin::Ready || left()
+        let before = facts.servers.get(&self.server.name).map(|own| own.before_left(self.member).admin);
+        before.unwrap_or(self.member.admin) == Admin::Ready
     }
 }

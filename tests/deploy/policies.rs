@@ -108,7 +108,9 @@ async fn what_a_held_run_left_out_returns_to_where_it_was_in() {
     assert_eq!(one.snapshot()[0].admin, Admin::Maint);
     stack.run(&["unlock"]).await.expect(0);
     stack.release(&Sample::good("2"));
-    stack.run(&["deploy", "--serial"]).await.expect(0);
+    let ran = stack.run(&["deploy", "--serial", "--json"]).await.expect(0);
+    let notices = ran.events()[0]["notices"].to_string();
+    assert!(notices.contains("\"found_out\""), "{notices}");
     assert!(one.snapshot()[0].in_service, "{:?}", one.snapshot());
     assert_eq!(other.snapshot()[0].admin, Admin::Maint, "nobody of ours took it out there");
 }
