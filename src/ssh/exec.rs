@@ -29,10 +29,12 @@ const AFTER_EXIT: Duration = Duration::from_secs(1);
 const AFTER_EXIT_AT_MOST: Duration = Duration::from_secs(20);
 /// Between TERM as a channel request and TERM by `end.sh`, for servers that do not pass it on.
 const AFTER_REQUEST: Duration = Duration::from_secs(2);
-/// Between that and KILL.
+/// Between that and KILL, from the moment on when the signal was sent.
 const AFTER_TERM: Duration = Duration::from_secs(3);
-/// Between KILL and giving up.
+/// Between KILL and giving up, likewise.
 const AFTER_KILL: Duration = Duration::from_secs(3);
+/// Limit on an `end.sh`: a busy server takes a while to start a command.
+const END_LIMIT: Duration = Duration::from_secs(10);
 /// Messages that are taken in at most before a limit that has run out counts: the client may have been the slow one.
 const LATE: usize = 1000;
 /// How many times the channel's limit input may not move while some is left.
@@ -146,7 +148,7 @@ async fn run_on(
         if let Some(signal) = run.take_wanted()
             && session.running.load(SeqCst) == counted
         {
-            unended |= ending.is_some();
+            run.telling = true;
             ending = Some(end_all(session, signal));
         }
         let message = if ready.is_some() {
@@ -180,6 +182,7 @@ async fn run_on(
                 Some(in_time) = async { Some(ending.as_mut()?.await) }, if ending.is_some() => {
                     unended |= !in_time;
                     ending = None;
+                    run.told(in_time);
                     None
                 }
                 () = stop.cancelled(), if run.may_end() => None,
@@ -232,7 +235,7 @@ fn end_all<'a>(session: &'a Session, signal: &'static str) -> Pin<Box<dyn Future
             head: format!("p_signal={signal}\n{END_SCRIPT}").into(),
             ..Exec::default()
         };
-        timeout(AFTER_TERM, run(session, exec, &mut |_| {}, &CancellationToken::new())).await.is_ok()
+        timeout(END_LIMIT, run(session, exec, &mut |_| {}, &CancellationToken::new())).await.is_ok()
     })
 }
 
@@ -330,6 +333,12 @@ enum Phase {
         told: Told,
         until: Instant,
     },
+    /// It was told to end and has ended; its last output may still come.
+    Ended {
+        outcome: Ended,
+        until: Instant,
+        at_most: Instant,
+    },
 }
 
 /// How a command was told to end so far.
@@ -345,6 +354,8 @@ struct Run {
     sending: bool,
     /// A signal to be sent by `end.sh`.
     wanted: Option<&'static str>,
+    /// An `end.sh` is under way: no clock runs before it has sent its signal.
+    telling: bool,
     stall: Duration,
     stdout: Lines,
     stderr: Lines,
@@ -363,6 +374,7 @@ impl Run {
             phase: Phase::Starting(now + start),
             sending: true,
             wanted: None,
+            telling: false,
             stall: start.saturating_mul(STALL_LIMITS),
             stdout: Lines::default(),
             stderr: Lines::default(),
@@ -381,6 +393,19 @@ impl Run {
 
     fn take_wanted(&mut self) -> Option<&'static str> {
         self.wanted.take()
+    }
+
+    /// An `end.sh` has sent its signal, or was not waited for any longer.
+    fn told(&mut self, in_time: bool) {
+        self.telling = false;
+        if let Phase::Ending { told, until, .. } = &mut self.phase {
+            let now = Instant::now();
+            *until = match told {
+                _ if !in_time => now,
+                Told::Killed => now + AFTER_KILL,
+                Told::Requested | Told::Terminated => now + AFTER_TERM,
+            };
+        }
     }
 
     fn sent(&mut self) {
@@ -417,7 +442,11 @@ impl Run {
     /// When something is due next.
     fn wake(&self) -> Instant {
         let phase = match &self.phase {
-            Phase::Starting(until) | Phase::Exited { until, .. } | Phase::Ending { until, .. } => Some(*until),
+            Phase::Ending { .. } if self.telling => None,
+            Phase::Starting(until)
+            | Phase::Exited { until, .. }
+            | Phase::Ending { until, .. }
+            | Phase::Ended { until, .. } => Some(*until),
             Phase::Running => None,
         };
         let limit = self.limit.filter(|_| self.may_end()).map(|(_, at)| at);
@@ -452,7 +481,8 @@ impl Run {
                 None
             }
             Phase::Exited { status, until, .. } if now >= *until => Some(status.clone()),
-            Phase::Ending { outcome, told, until } if now >= *until => match told {
+            Phase::Ended { outcome, until, .. } if now >= *until => Some(outcome.clone()),
+            Phase::Ending { outcome, told, until } if now >= *until && !self.telling => match told {
                 Told::Requested => {
                     (*told, *until, self.wanted) = (Told::Terminated, now + AFTER_TERM, Some("TERM"));
                     None
@@ -505,10 +535,10 @@ impl Run {
         self.sending = false;
         let now = Instant::now();
         match &mut self.phase {
-            Phase::Exited { .. } => {}
-            // Told to end, and it did: only the last output is waited for.
-            Phase::Ending { told, until, .. } => {
-                (*told, *until) = (Told::Killed, now + AFTER_EXIT);
+            Phase::Exited { .. } | Phase::Ended { .. } => {}
+            Phase::Ending { outcome, .. } => {
+                let (until, at_most) = (now + AFTER_EXIT, now + AFTER_EXIT_AT_MOST);
+                self.phase = Phase::Ended { outcome: outcome.clone(), until, at_most };
             }
             Phase::Starting(_) | Phase::Running => {
                 let at_most = now + AFTER_EXIT_AT_MOST;
@@ -532,10 +562,12 @@ impl Run {
         if over {
             self.last_words.clear();
         }
-        if let Phase::Exited { until, at_most, .. } = &mut self.phase
-            && self.last_words.is_empty()
-        {
-            *until = (Instant::now() + AFTER_EXIT).min(*at_most);
+        match &mut self.phase {
+            Phase::Exited { until, at_most, .. } if self.last_words.is_empty() => {
+                *until = (Instant::now() + AFTER_EXIT).min(*at_most);
+            }
+            Phase::Ended { until, at_most, .. } => *until = (Instant::now() + AFTER_EXIT).min(*at_most),
+            _ => {}
         }
     }
 
@@ -549,7 +581,7 @@ impl Run {
     fn outcome(&self, else_: Ended) -> Ended {
         match &self.phase {
             Phase::Exited { status, .. } => status.clone(),
-            Phase::Ending { outcome, .. } => outcome.clone(),
+            Phase::Ending { outcome, .. } | Phase::Ended { outcome, .. } => outcome.clone(),
             Phase::Starting(_) | Phase::Running => else_,
         }
     }

@@ -3,24 +3,18 @@
 #
 # The way out where sshd does not pass signals on: it does not for root, nor before OpenSSH 7.9. Commands of one
 # connection are children of one sshd, as is this shell; each leads its own process group, and a session in which others
-# may be: `timeout` makes one. Where one process serves several
-# connections, their commands are told apart by what sshd says of the connection in their environment.
+# may be: `timeout` makes one. Where one process serves several connections, their commands are told apart by what sshd
+# says of the connection in their environment.
 # Busybox takes no `--`, and dash needs it.
 p_tell() { kill -s "$p_signal" -- "-$1" 2>/dev/null || kill -s "$p_signal" "-$1" 2>/dev/null; }
+# p_stats PATTERN WHAT: prints WHAT of each process whose fields after the state fit. Its name may hold anything, they are
+# numbers.
+p_stats() { cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $1 [0-9 -]*\$/$2/p"; }
 if [ -r /proc/self/stat ]; then
-  p_all='' p_sessions=''
-  for p_file in /proc/[0-9]*/stat; do
-    { read -r p_stat <"$p_file"; } 2>/dev/null || continue
-    p_pid=${p_stat%% *}
-    # The second field is the name in parentheses, whatever it holds; the parent is the second one after it.
-    p_rest=${p_stat#*) }
-    case $p_rest in *\)*) p_rest=${p_stat##*) } ;; esac
-    p_rest=${p_rest#* }
-    p_session=${p_rest#* * }
-    p_sessions="$p_sessions ${p_session%% *}:$p_pid"
-    [ "${p_rest%% *}" = "$PPID" ] && [ "$p_pid" != "$$" ] && p_all="$p_all ${p_file%/stat}/environ"
+  p_all=''
+  for p_pid in $(p_stats "$PPID" '\1'); do
+    [ "$p_pid" = "$$" ] || p_all="$p_all /proc/$p_pid/environ"
   done
-  # All at once: many processes for each of many siblings would take a busy server longer than anybody waits for this.
   # shellcheck disable=SC2086 # names of ours
   p_said=" $(grep -l -e SSH_CONNECTION= $p_all /dev/null 2>/dev/null | tr '\n' ' ')"
   # shellcheck disable=SC2086 # names of ours
@@ -32,9 +26,11 @@ if [ -r /proc/self/stat ]; then
     esac
     p_pid=${p_file#/proc/}
     p_pid=${p_pid%/environ}
+    p_session=$(p_stats "[0-9]* \([0-9]*\) $p_pid" '\1:\2')
     p_tell "$p_pid"
-    for p_one in $p_sessions; do
-      case $p_one in "$p_pid:$p_pid") ;; "$p_pid":*) kill -s "$p_signal" "${p_one#*:}" 2>/dev/null ;; esac
+    for p_one in $p_session; do
+      # Once each: a second time some take for impatience.
+      case $p_one in *:"$p_pid") ;; *) kill -s "$p_signal" "${p_one%:*}" 2>/dev/null ;; esac
     done
   done
 else

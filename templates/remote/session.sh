@@ -6,16 +6,15 @@ look_for_others() {
     others='' marked=''
     # Where sshd has not made a session for this command, others live in it too.
     [ -n "$led" ] || marked=" $(grep -l -e "PITCREW_STEP=$nonce" /proc/[0-9]*/environ 2>/dev/null | tr '\n' ' ')"
-    for file in /proc/[0-9]*/stat; do
-        pid=${file#/proc/}
-        pid=${pid%/stat}
+    # Whatever the name holds, the fields after it are numbers.
+    found=$(cat /proc/[0-9]*/stat 2>/dev/null |
+        sed -n "s/^\([0-9]*\) (.*) [^ZXx] [0-9]* \([0-9]*\) $mine [0-9 -]*\$/\1:\2/p")
+    for other in $found; do
+        pid=${other%:*}
         case $pid in "$$" | "$mine") continue ;; esac
-        stat_of "$pid" || continue
-        [ "$session" = "$mine" ] || continue
-        case $state in Z | X | x) continue ;; esac
         case $led$marked in yes | *" /proc/$pid/environ "*) ;; *) continue ;; esac
-        # What belongs to another user cannot be told.
-        kill -s 0 "$pid" 2>/dev/null && others="$others $pid:$group"
+        # What belongs to another user cannot be told. What has just looked for them is gone.
+        kill -s 0 "$pid" 2>/dev/null && others="$others $other"
     done
 }
 

@@ -155,12 +155,12 @@ async fn input_that_nobody_reads_is_not_waited_for_for_ever() {
     let client = sshd.client();
     let mut network = client.network();
     std::sync::Arc::get_mut(&mut network.shared).unwrap().channel_timeout = Duration::from_secs(3);
-    let session = client.link_with(sshd.port, &network).session().await.unwrap();
+    let link = client.link_with(sshd.port, &network);
     let (file, _) = payload(20_000_000);
     let exec = Exec { payload: Some(file), ..command("echo $$; exec sleep 1000") };
-    let (ended, heard) = run(&session, exec).await;
+    let (ended, heard) = run(&link.session().await.unwrap(), exec).await;
     assert_eq!(ended, Ended::TimedOut(Duration::from_secs(6)));
-    assert_gone(&session, &heard.out[0]).await;
+    assert_gone(&link, &heard.out[0]).await;
 }
 
 #[tokio::test]
@@ -178,20 +178,23 @@ async fn a_file_that_shrank_ends_the_command_without_end_of_file() {
 #[tokio::test]
 async fn limits_and_stops_end_the_remote_processes() {
     let Some(sshd) = sshd("") else { return };
-    let session = sshd.client().link(sshd.port).session().await.unwrap();
+    let client = sshd.client();
+    let link = client.link(sshd.port);
+    // Asked for each time: a server that is too slow to end a command loses its connection.
+    let session = async || link.session().await.unwrap();
     let limit = Duration::from_millis(300);
     // The shell and its child get the signal.
     let exec = Exec { limit: Some(limit), ..command("echo $$; sleep 1000; echo not reached") };
-    let (ended, heard) = run(&session, exec).await;
+    let (ended, heard) = run(&*session().await, exec).await;
     assert_eq!(ended, Ended::TimedOut(limit));
     assert_eq!(heard.out.len(), 1);
-    assert_gone(&session, &heard.out[0]).await;
+    assert_gone(&link, &heard.out[0]).await;
 
     // One that ignores TERM is killed.
     let exec = Exec { limit: Some(limit), ..command("trap '' TERM; echo $$; while :; do sleep 0.1; done") };
-    let (ended, heard) = run(&session, exec).await;
+    let (ended, heard) = run(&*session().await, exec).await;
     assert_eq!(ended, Ended::TimedOut(limit));
-    assert_gone(&session, &heard.out[0]).await;
+    assert_gone(&link, &heard.out[0]).await;
 
     // One that floods its output cannot hold the stop off; what it says at its end is heard.
     let stop = CancellationToken::new();
@@ -200,19 +203,20 @@ async fn limits_and_stops_end_the_remote_processes() {
         stop.cancel();
     };
     let exec = command("trap 'echo; echo bye; exit 0' TERM; while :; do echo y; done");
-    let ((ended, heard), ()) = tokio::join!(run_until(&session, exec, &stop), stopper);
+    let start = session().await;
+    let ((ended, heard), ()) = tokio::join!(run_until(&start, exec, &stop), stopper);
     assert_eq!(ended, Ended::Stopped);
     assert_eq!(heard.out.last().map(String::as_str), Some("bye"));
     // One asked to stop before it starts does not start.
-    let (ended, heard) = run_until(&session, command("echo started; sleep 5"), &stop).await;
+    let (ended, heard) = run_until(&*session().await, command("echo started; sleep 5"), &stop).await;
     assert_eq!((ended, heard.out.len()), (Ended::Stopped, 0));
 }
 
 /// On a busy machine a process that was killed is there until somebody has the time to reap it.
-async fn assert_gone(session: &pitcrew::ssh::Session, pid: &str) {
+async fn assert_gone(link: &pitcrew::ssh::Link, pid: &str) {
     let gone =
         format!("n=0; while kill -0 {pid} 2>/dev/null; do n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done");
-    let (ended, _) = run(session, command(&gone)).await;
+    let (ended, _) = run(&link.session().await.unwrap(), command(&gone)).await;
     assert_eq!(ended, Ended::Exit(0), "process {pid} is still there");
 }
 
@@ -311,14 +315,15 @@ async fn a_tunnel_that_is_not_read_holds_nothing_up() {
     let session = sshd.client().link(sshd.port).session().await.unwrap();
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = tcp.local_addr().unwrap().port();
+    let (cut, is_cut) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = tcp.accept().await {
-            // More than the tunnel keeps.
-            let _ = stream.write_all(&vec![b'x'; 20_000_000]).await;
-        }
+        let (mut stream, _) = tcp.accept().await.unwrap();
+        while stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {}
+        cut.send(()).unwrap();
     });
     let mut unread = session.direct_tcpip("127.0.0.1", port).await.unwrap();
     assert_eq!(run(&session, command("seq 1 100000 | tail -1")).await.1.out, ["100000"]);
+    tokio::time::timeout(Duration::from_secs(60), is_cut).await.expect("the tunnel is still there").unwrap();
     let mut buffer = vec![0; 1 << 16];
     let error = loop {
         match unread.read(&mut buffer).await {
