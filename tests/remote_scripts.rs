@@ -842,6 +842,27 @@ fn a_full_disk_is_called_by_its_name() {
 }
 
 #[test]
+fn half_a_line_in_the_journal_takes_no_other_with_it() {
+    let Some(dash) = server::require("dash") else { return };
+    for shell in server::SHELLS {
+        let Some(mut server) = Server::new(shell) else { continue };
+        deploy(&server, None, A);
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        // Room for a part of a line only: a write beyond this limit is cut off as one on a full disk is.
+        let (room, journal) = (4096, server.root().join(".pitcrew/lock/journal"));
+        let line = |length: usize| format!("1 {}\n", "x".repeat(length - 3));
+        std::fs::write(&journal, line(room - 5)).unwrap();
+        server.tool("login", &format!("#!{}\ntrap '' XFSZ\nulimit -f 8\nexec sh \"$@\"\n", dash.display()));
+        server.login = Some(server.home().join("../bin/login"));
+        server.run(&calls::note(&server.site(), &run(), "drain {}")).refused("not_writable");
+        assert!(std::fs::read_to_string(&journal).unwrap() == line(room - 5), "{shell}: more or less than before");
+        std::fs::write(&journal, line(100)).unwrap();
+        server.run(&calls::note(&server.site(), &run(), "drain {}")).ok();
+        assert!(std::fs::read_to_string(&journal).unwrap().ends_with(" drain {}\n"), "{shell}");
+    }
+}
+
+#[test]
 fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
     everywhere(|server| {
         let site = server.site();

@@ -230,8 +230,17 @@ holding() {
 note() {
     moment=${moment:-$(date +%s)}
     { printf '%s\n' "$moment $*" >>"$lock/journal"; } 2>/dev/null && return 0
-    error=$({ pour "$moment $*" >>"$lock/journal"; } 2>&1)
+    drop_half_line
+    error=$({ pour "$moment $*" >>"$lock/journal"; } 2>&1) && return 0
+    drop_half_line
+    return 1
 }
+# drop_half_line: what a full disk cut off at the journal's end would take the next line with it.
+drop_half_line() {
+    [ -f "$lock/journal" ] && lines=$(wc -l <"$lock/journal") &&
+        size=$(head -n "$((lines))" "$lock/journal" | wc -c) &&
+        dd if=/dev/null of="$lock/journal" bs=1 seek="$((size))"
+} 2>/dev/null
 
 # clock: sets `now` to seconds of a clock that nobody sets.
 clock() {
