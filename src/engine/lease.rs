@@ -154,16 +154,26 @@ impl Running {
         if harmless(&detail) { Ok(()) } else { Err(Cause::Refused { code: "lock_lost".into(), detail }.into()) }
     }
 
-    /// In the exec that stands ready, where no step uses it this moment.
+    /// In the exec that stands ready, where no step uses it this moment; else in one of its own, on a connection of its own
+    /// where the server allows a connection one at a time: a step may take longer than the lease.
     async fn one_more(
         &self,
         server: &ServerName,
         link: &Link,
         execution: Execution<'_>,
     ) -> Result<Vec<Answer>, Failure> {
-        match self.world.standings.execute(server, link, &execution, None).await {
-            Some(result) => result,
-            None => execute(link, execution, None).await,
+        let result = match self.world.standings.execute(server, link, &execution, None).await {
+            Some(result) => return result,
+            None => execute(link, execution.clone(), None).await,
+        };
+        match result {
+            Err(Failure { cause: Cause::Refused { code, .. }, .. }) if code == "channel" => {
+                let beside = link.beside();
+                let result = execute(&beside, execution, None).await;
+                beside.close().await;
+                result
+            }
+            other => other,
         }
     }
 

@@ -81,6 +81,11 @@ impl Link {
         Self { target, shared, state: Mutex::default(), attempts: Default::default(), hopeful: Default::default() }
     }
 
+    /// A link to the same destination, with a connection of its own.
+    pub fn beside(&self) -> Self {
+        Self::new(self.target.clone(), self.shared.clone())
+    }
+
     /// Where it leads.
     pub fn target(&self) -> &Target {
         &self.target

@@ -175,9 +175,23 @@ async fn a_server_that_allows_one_session_at_a_time_is_deployed_to() {
         stack.release(&Sample::good(release));
         let ran = stack.run(&["deploy", flag]).await.expect(0);
         stack.assert_all(release);
-        assert!(!ran.printed().contains("not renewed"), "{ran}");
+        assert!(!ran.printed().contains("could not be renewed"), "{ran}");
     }
     stack.release(&Sample { broken_boot: true, ..Sample::good("3") });
     stack.run(&["deploy", "--serial"]).await.expect(1);
     stack.assert_all("2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_renewed_while_a_long_step_has_the_only_session() {
+    let mut options = FleetOptions::new(PITCREW);
+    options.servers = 1;
+    options.max_sessions = 1;
+    let hook = "[[hooks]]\nat = \"before switch\"\nrun = \"sleep 12\"\non = \"each\"\n";
+    let stack = Stack::with(options, &format!("timeouts.lease = \"15s\"\n{hook}")).await;
+    stack.settle().await;
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy"]).await.expect(0);
+    stack.assert_all("1");
+    assert!(!ran.printed().contains("could not be renewed"), "{ran}");
 }
