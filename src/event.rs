@@ -534,6 +534,9 @@ pub enum Warning {
     Interrupted {
         /// Its name without SIG.
         signal: String,
+        /// It is not the first: the run stops at once.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// What a rollback returns to.
     ReturnsTo {

@@ -177,7 +177,10 @@ pub fn warning(warning: &Warning) -> String {
         Warning::LockLost { detail } => {
             format!("the lock is gone, and nothing more is done here: {}", clean(detail))
         }
-        Warning::Interrupted { signal } => {
+        Warning::Interrupted { signal, again: true } => {
+            format!("{}, again: stopping at once; what is left is said at the end", signal_name(signal))
+        }
+        Warning::Interrupted { signal, again: false } => {
             format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
         }
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),

@@ -149,7 +149,7 @@ fn what_comes_before_the_plan_waits_for_it_in_order_and_not_without_end() {
         let place = Story::empty().place("here", StepName::Build);
         emitter.emit(Event::StepStarted { place: place.clone() });
         (0..flood).for_each(|n| emitter.emit(line(n)));
-        let warning = Warning::Interrupted { signal: "INT".into() };
+        let warning = Warning::Interrupted { signal: "INT".into(), again: false };
         emitter.emit(Event::Warning { server: None, warning });
         assert!(from.try_recv().is_err(), "nothing is told before the plan");
         if planned {

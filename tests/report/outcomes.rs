@@ -323,7 +323,7 @@ fn a_server_left_out_is_behind() {
 
 #[test]
 fn interrupted_and_taken_back() {
-    let int = || Warning::Interrupted { signal: "INT".into() };
+    let int = || Warning::Interrupted { signal: "INT".into(), again: false };
     let mut story = serial(OnFailure::Revert);
     story.stage(StageName::Rollout, 0, 3);
     story.all_ok("web1", &TURN[..2]);
@@ -353,10 +353,10 @@ fn interrupted_twice_is_stuck() {
         story.stage(StageName::Rollout, 0, 3);
         story.all_ok("web1", &TURN[..2]);
         story.start("web1", StepName::Restart);
-        story.warn(None, Warning::Interrupted { signal: "INT".into() });
+        story.warn(None, Warning::Interrupted { signal: "INT".into(), again: false });
         story.end("web1", StepName::Restart, Some(because(Cause::Interrupted)));
         story.say(Event::UndoStarted { server: server("web1"), step: StepName::Switch });
-        story.warn(None, Warning::Interrupted { signal: "INT".into() });
+        story.warn(None, Warning::Interrupted { signal: "INT".into(), again: false });
         let finished = judge(story);
         assert_eq!(brief(&finished), (Outcome::Stuck, 3));
         assert_eq!(end(&finished, "web1").stuck, Some(Stuck::CutShort));
@@ -394,7 +394,7 @@ fn a_restart_stopped_before_it_began_needs_proof_alone() {
     story.stage(StageName::Rollout, 0, 3);
     story.all_ok("web1", &TURN[..2]);
     story.start("web1", StepName::Restart);
-    story.warn(None, Warning::Interrupted { signal: "INT".into() });
+    story.warn(None, Warning::Interrupted { signal: "INT".into(), again: false });
     story.end("web1", StepName::Restart, Some(because(Cause::Interrupted)));
     story.undo_all("web1", &[StepName::Switch, StepName::Check, StepName::Drain]);
     unlock_all(&mut story);

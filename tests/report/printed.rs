@@ -327,7 +327,8 @@ fn every_warning() -> Vec<Warning> {
         Warning::Waited { seconds: 95, held: Box::new(Held { age: Some(3), ..Held::default() }) },
         Warning::NotRenewed { seconds: 61, lease: 120, failure: Box::new(exit(1)) },
         Warning::LockLost { detail: "the lock is held by nobody".into() },
-        Warning::Interrupted { signal: "TERM".into() },
+        Warning::Interrupted { signal: "TERM".into(), again: false },
+        Warning::Interrupted { signal: "INT".into(), again: true },
         Warning::Note { text: "something".into() },
     ]
 }
