@@ -480,6 +480,13 @@ pub enum Warning {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<TakenBy>,
     },
+    /// Somebody removed the release that `current` points to.
+    CurrentGone {
+        /// Where.
+        on: ServerName,
+        /// What it points to.
+        target: String,
+    },
     /// A server's clock differs from this machine's.
     ClockSkew {
         /// Whose.

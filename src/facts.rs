@@ -70,8 +70,10 @@ pub struct ServerFacts {
     pub ahead: Option<i64>,
     /// What `current` points to, when it is a release.
     pub current: Option<ReleaseId>,
-    /// What `current` is when it is something else: a link elsewhere, a directory, a dangling link.
+    /// What `current` is when it is something else: a link elsewhere, a directory.
     pub current_odd: Option<String>,
+    /// Where `current` points to when that is the place of a release that is not there any more.
+    pub current_gone: Option<String>,
     /// Releases found, oldest first.
     pub releases: Vec<ReleaseFacts>,
     /// The lock, if one is held.
@@ -261,6 +263,7 @@ impl ServerFacts {
             "time" => *time = Some(number(answer)?),
             "current" => self.current = Some(release(answer, value)?),
             "odd" => self.current_odd = Some(value.to_owned()),
+            "gone" => self.current_gone = Some(one_line(value)),
             // Written by hand or by a later version: worth nothing, and no reason to refuse a deploy.
             "previous" => self.previous = ReleaseId::parse(value),
             "behind" => self.behind = Some(one_line(value)),

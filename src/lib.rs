@@ -27,6 +27,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod facts;
+pub mod family;
 pub mod health;
 mod http;
 pub mod lease;

@@ -54,14 +54,52 @@ fn place() -> Option<(String, String)> {
 }
 
 /// When a process started, in clock ticks since the boot; `None`: there is none, or nothing left of it but its status.
-fn start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+pub fn start(pid: u32) -> Option<u64> {
+    Some(stat(pid)?.start)
+}
+
+/// Who descends from the leader of a process group, or from one of `known`, and is in another group of this process's
+/// session: numbers and starts. Empty where the system does not tell.
+pub fn descend_elsewhere(leader: i32, known: &BTreeMap<i32, u64>) -> BTreeMap<i32, u64> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let all: Vec<(i32, Stat)> = numbers.filter_map(|pid| Some((i32::try_from(pid).ok()?, stat(pid)?))).collect();
+    let is_known = |pid: i32, stat: &Stat| pid == leader || known.get(&pid) == Some(&stat.start);
+    let mut found: BTreeMap<i32, &Stat> =
+        all.iter().filter(|(pid, stat)| is_known(*pid, stat)).map(|(pid, stat)| (*pid, stat)).collect();
+    let mut before = 0;
+    while found.len() > before {
+        before = found.len();
+        let next: Vec<_> = all.iter().filter(|(_, stat)| found.contains_key(&stat.parent)).collect();
+        found.extend(next.into_iter().map(|(pid, stat)| (*pid, stat)));
+    }
+    let here = nix::unistd::getsid(None).map_or(0, Pid::as_raw);
+    let elsewhere = found.into_iter().filter(|(_, stat)| stat.group != leader && stat.session == here);
+    elsewhere.map(|(pid, stat)| (pid, stat.start)).collect()
+}
+
+/// What the system says of a process that lives.
+struct Stat {
+    parent: i32,
+    group: i32,
+    session: i32,
+    start: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    // A name need not be text.
+    let stat = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
     // The second field is the program's name, which may hold blanks and brackets: counting begins behind it.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     if matches!(fields.first(), None | Some(&"Z" | &"X" | &"x")) {
         return None;
     }
-    fields.get(19)?.parse().ok()
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        start: fields.get(19)?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]

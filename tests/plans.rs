@@ -56,6 +56,8 @@ struct Found {
     current: Option<String>,
     #[serde(default)]
     current_odd: Option<String>,
+    #[serde(default)]
+    current_gone: Option<String>,
     /// `ID STATE [REVISION]`
     #[serde(default)]
     releases: Vec<String>,
@@ -132,6 +134,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             time: now.as_second() + found.clock_ahead,
             current: found.current.as_deref().and_then(ReleaseId::parse),
             current_odd: found.current_odd.clone(),
+            current_gone: found.current_gone.clone(),
             releases: releases.collect(),
             lock: found.locked_by.as_ref().map(|run| LockFacts {
                 owner: [("run".to_owned(), run.clone())].into(),
@@ -300,6 +303,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                     let found = |_| Found {
                         current: Some("20260101000000".into()),
                         current_odd: None,
+                        current_gone: None,
                         releases: vec!["20260101000000 good aaa".into()],
                         missing_files: vec![],
                         missing_tools: vec![],

@@ -7,13 +7,13 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Cause, Failure, Stream};
+use crate::family::Family;
 
 /// Lines kept to show with a failure.
 const TAIL: usize = 20;
@@ -56,7 +56,7 @@ impl Local<'_> {
             .kill_on_drop(true)
             .spawn()
             .map_err(local)?;
-        let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+        let mut family = Family::of(child.id());
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let keep = |stream, line: &str| {
             if let Ok(mut tail) = tail.lock() {
@@ -68,7 +68,7 @@ impl Local<'_> {
             hear(stream, line);
         };
         let listening = async { tokio::join!(listen(out, Stream::Stdout, &keep), listen(err, Stream::Stderr, &keep)) };
-        let waiting = wait(&mut child, &mut group, self.limit, stop);
+        let waiting = wait(&mut child, &mut family, self.limit, stop);
         tokio::pin!(listening, waiting);
         let mut heard_all = false;
         let ended = loop {
@@ -105,26 +105,10 @@ enum Cut {
     TimedOut(Duration),
 }
 
-/// The process group of a command; what is let go of before its end is killed.
-struct Group(Option<Pid>);
-
-impl Group {
-    /// Sends a signal to whoever is left of it. True: somebody is.
-    fn tell(&self, signal: Option<Signal>) -> bool {
-        self.0.is_some_and(|group| killpg(group, signal).is_ok())
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.tell(Some(Signal::SIGKILL));
-    }
-}
-
-/// Waits for the child within its limit; ends its whole group otherwise.
+/// Waits for the child within its limit; ends all that it started otherwise.
 async fn wait(
     child: &mut Child,
-    group: &mut Group,
+    family: &mut Family,
     limit: Option<Duration>,
     stop: &CancellationToken,
 ) -> Result<std::process::ExitStatus, Cut> {
@@ -136,19 +120,18 @@ async fn wait(
     };
     let cut = tokio::select! {
         status = child.wait() => {
-            // What it leaves in the background after its own end is meant to stay.
-            group.0 = None;
+            family.let_go();
             return status.map_err(Cut::Io);
         }
         () = stop.cancelled() => Cut::Stopped,
         () = over => Cut::TimedOut(limit.unwrap_or_default()),
     };
     for (signal, grace) in [(Signal::SIGTERM, 5), (Signal::SIGKILL, 1)] {
-        group.tell(Some(signal));
+        family.tell(signal);
         let gone = async {
             let _ = child.wait().await;
             // The shell may end at once, and what it ran take its time.
-            while group.tell(None) {
+            while family.is_left() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -156,7 +139,7 @@ async fn wait(
             break;
         }
     }
-    group.0 = None;
+    family.let_go();
     Err(cut)
 }
 
@@ -168,5 +151,35 @@ async fn listen(from: Option<impl AsyncRead + Unpin>, stream: Stream, hear: &(dy
         let raw = String::from_utf8_lossy(&line);
         hear(stream, raw.trim_end_matches('\n'));
         line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_command_started_in_other_process_groups_ends_with_it() {
+        if !Path::new("/proc/self/stat").exists() {
+            return;
+        }
+        let (stop, told) = (CancellationToken::new(), Mutex::new(Vec::new()));
+        // `timeout` leads a group of its own, and what it runs ignores being told.
+        let command = "timeout 600 sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.1; done' & \
+                       timeout 600 sh -c 'echo $$; sleep 600' & wait";
+        let directory = std::env::temp_dir();
+        let local = Local { command, directory: &directory, env: Vec::new(), limit: None };
+        let hear = |_: Stream, line: &str| {
+            let mut told = told.lock().unwrap();
+            told.push(line.parse::<u32>().unwrap());
+            if told.len() == 2 {
+                stop.cancel();
+            }
+        };
+        let failure = local.run(&stop, &hear).await.unwrap_err();
+        assert_eq!(failure.cause, Cause::Interrupted);
+        for pid in told.lock().unwrap().iter() {
+            assert_eq!(crate::machine::start(*pid), None, "{pid} still runs");
+        }
     }
 }

@@ -100,6 +100,11 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     if config.health.is_none() && !config.web.proof.none {
         notices.push(Warning::NoHealthCheck);
     }
+    for (server, f) in servers.iter().filter_map(|s| Some((&s.name, facts.servers.get(&s.name)?))) {
+        if let Some(target) = &f.current_gone {
+            notices.push(Warning::CurrentGone { on: server.clone(), target: target.clone() });
+        }
+    }
     for (server, f) in &facts.servers {
         let seconds = f.time - now.as_second();
         if f.time != 0 && seconds.abs() > 30 {

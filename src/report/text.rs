@@ -153,6 +153,9 @@ pub fn warning(warning: &Warning) -> String {
             let by = by.as_ref().map(|by| format!("; taken out {}", taken_by(by))).unwrap_or_default();
             format!("{} was {} before the run came to it, and is left so{by}", clean(member), clean(state))
         }
+        Warning::CurrentGone { on, target } => {
+            format!("`current` on {on} points to {}, which is not there any more; it is made anew", clean(target))
+        }
         Warning::ClockSkew { of, seconds: skew } => format!(
             "the clock of {of} is {} {} this machine's",
             seconds(as_seconds(skew.unsigned_abs())),
@@ -212,6 +215,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
     match warning {
         Warning::FoundOut { .. }
         | Warning::BalancerDiffers { .. }
+        | Warning::CurrentGone { .. }
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
         | Warning::Prune { .. }

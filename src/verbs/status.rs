@@ -182,7 +182,10 @@ fn release(row: &mut Row, found: &ServerFacts) {
     row.release.clone_from(&found.current);
     match (&found.current, &found.current_odd) {
         (_, Some(odd)) => row.drift.push(format!("current is {}", clean(odd))),
-        (None, None) => row.drift.push("there is no release yet".into()),
+        (None, None) => row.drift.push(match &found.current_gone {
+            Some(target) => format!("current points to {}, which is not there any more", clean(target)),
+            None => "there is no release yet".into(),
+        }),
         (Some(current), None) => {
             let Some(known) = found.releases.iter().find(|r| r.id == *current) else { return };
             row.revision = known.revision.as_ref().map(|r| Revision(clean(&r.0)));

@@ -122,9 +122,10 @@ is_release() {
     return 1
 }
 
-# find_current: sets `now_id` (the release that current points to) or `odd` (what it is instead).
+# find_current: sets `now_id` (the release that current points to), `odd` (what it is instead), or `gone`: the place of a
+# release that is not there any more, which is as good as none.
 find_current() {
-    now_id='' odd=''
+    now_id='' odd='' gone=''
     # Asked of the shell first; what it cannot tell for sure is looked at closely.
     if [ -h "$current" ] && real_from=$PWD && cd -P "$current" 2>/dev/null; then
         now_id=${PWD#"$real"/releases/}
@@ -151,7 +152,7 @@ find_current() {
         if ! is_release "$now_id"; then
             now_id='' odd="a link to $target"
         elif [ ! -d "$root/releases/$now_id" ]; then
-            now_id='' odd="a dangling link to $target"
+            now_id='' gone=$target
         fi
     elif [ -d "$current" ]; then
         odd="a directory"

@@ -8,6 +8,7 @@ say time "$epoch"
 find_current
 [ -n "$now_id" ] && say current "$now_id"
 [ -n "$odd" ] && say odd "$odd"
+[ -n "$gone" ] && say gone "$gone"
 first_line "$own/previous"
 line=${line%% *}
 [ -n "$line" ] && say previous "$line"

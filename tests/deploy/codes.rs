@@ -212,3 +212,18 @@ async fn init_writes_a_file_that_loads_and_never_overwrites() {
     }
     stack.run(&["init", "apache", "-c", "apache.toml"]).await.expect(2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_somebody_removed_under_current_is_no_reason_to_refuse_the_next() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    let gone = std::fs::canonicalize(stack.fleet.deploy_to(1).join("current")).unwrap();
+    std::fs::remove_dir_all(&gone).unwrap();
+    let drift =
+        format!("current points to releases/{}, which is not there any more", gone.file_name().unwrap().display());
+    let status = stack.run(&["status"]).await.expect(3);
+    assert!(status.stdout.contains(&drift), "{status}");
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy"]).await.expect(0);
+    assert!(ran.printed().contains("which is not there any more; it is made anew"), "{ran}");
+    stack.assert_all("1");
+}

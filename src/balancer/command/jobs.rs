@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::family::Family;
 use crate::remote::{Nonce, quote};
 use crate::report::scrub::Redactor;
 use crate::ssh::{Ended, Exec, Heard, Link};
@@ -125,14 +125,14 @@ impl Runner {
             Ok(child) => child,
             Err(e) => return cut(format!("cannot be run: {e}")),
         };
-        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+        let mut family = Family::of(child.id());
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (heard, complaints) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let listening = async { tokio::join!(listen(out, &heard), listen(err, &complaints)) };
         tokio::pin!(listening);
         let mut heard_all = false;
         let end = {
-            let waiting = end_of(&mut child, &group, &stop);
+            let waiting = end_of(&mut child, &mut family, &stop);
             tokio::pin!(waiting);
             loop {
                 tokio::select! {
@@ -221,36 +221,28 @@ fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[Job]) -> Option<Strin
     Some(text)
 }
 
-/// A process group that ends with whoever holds this.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // Gone already is as good.
-            let _ = killpg(group, signal);
-        }
-    }
-}
-
-/// Waits for a child's end; ends its whole group when asked to, or after the limit.
-async fn end_of(child: &mut tokio::process::Child, group: &Group, stop: &CancellationToken) -> End {
+/// Waits for a child's end; ends all that it started when asked to, or after the limit.
+async fn end_of(child: &mut tokio::process::Child, family: &mut Family, stop: &CancellationToken) -> End {
     let why = tokio::select! {
-        status = child.wait() => return match status {
-            Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => End::Exit(code),
-                (None, Some(signal)) => End::Signal(name_of(signal)),
-                (None, None) => End::Cut("ended without a status".to_owned()),
-            },
-            Err(e) => End::Cut(format!("cannot be waited for: {e}")),
-        },
+        status = child.wait() => {
+            // What it leaves in the background after its own end is meant to stay.
+            family.let_go();
+            return match status {
+                Ok(status) => match (status.code(), status.signal()) {
+                    (Some(code), _) => End::Exit(code),
+                    (None, Some(signal)) => End::Signal(name_of(signal)),
+                    (None, None) => End::Cut("ended without a status".to_owned()),
+                },
+                Err(e) => End::Cut(format!("cannot be waited for: {e}")),
+            };
+        }
         () = stop.cancelled() => "was ended".to_owned(),
         () = tokio::time::sleep(LIMIT) => format!("did not end within {} s", LIMIT.as_secs()),
     };
-    group.signal(Signal::SIGTERM);
+    family.tell(Signal::SIGTERM);
     let _ = tokio::time::timeout(GRACE, child.wait()).await;
-    // Whatever of the group is left, also when its leader has ended.
-    group.signal(Signal::SIGKILL);
+    // Whoever is left, also when its leader has ended.
+    family.tell(Signal::SIGKILL);
     let _ = tokio::time::timeout(GRACE, child.wait()).await;
     End::Cut(why)
 }
