@@ -3,7 +3,6 @@
 //! Nothing here can reach AWS: the program gets its endpoint from [`aws`], which refuses all that is not on this machine.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pitcrew::demo::log::Kind;
@@ -11,6 +10,7 @@ use pitcrew::demo::{Sample, WebKind};
 use tokio::process::Command;
 use toml::{Table, Value};
 
+use crate::moto::Moto;
 use crate::responder::{Classic, Group, Responder, State, Target};
 use crate::stack::{Ran, Stack, of, spans};
 
@@ -288,75 +288,6 @@ async fn servers_are_asked_who_they_are() {
     );
 }
 
-/// A server of moto, which speaks AWS's interfaces; ends with the value.
-struct Moto {
-    child: std::process::Child,
-    at: SocketAddr,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Finds moto's program; says loudly that a test is skipped when it is missing, and fails it where that is not allowed.
-fn moto() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin/moto_server");
-    if beside.is_file() {
-        return Some(beside);
-    }
-    assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none(), "moto_server is not installed: see tests/run");
-    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-    {
-        eprintln!("\n*** SKIPPED: moto_server is not installed; nothing was tested against moto ***\n");
-    }
-    None
-}
-
-impl Moto {
-    async fn start(program: &Path, directory: &Path) -> Self {
-        for _ in 0..10 {
-            let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let mut command = std::process::Command::new(program);
-            command.args(["-H", "127.0.0.1", "-p", &at.port().to_string()]).current_dir(directory);
-            command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", directory);
-            command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-            let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-            for _ in 0..1500 {
-                if std::net::TcpStream::connect(at).is_ok() {
-                    return Self { child, at };
-                }
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("moto does not start");
-    }
-
-    /// Asks for something that the program never asks for; returns the answer.
-    fn tell(&self, service: &str, form: &str) -> String {
-        use std::io::{Read as _, Write as _};
-        let mut to = std::net::TcpStream::connect(self.at).unwrap();
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {service}.us-east-1.amazonaws.com\r\nContent-Length: {}\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential=maker/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=x\r\n\r\n{form}",
-            form.len()
-        );
-        to.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        to.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{form}: {answer}");
-        answer
-    }
-}
-
 /// The texts of an element, wherever it is.
 fn all_of(xml: &str, element: &str) -> Vec<String> {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
@@ -365,9 +296,8 @@ fn all_of(xml: &str, element: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moto_takes_both_kinds_for_real() {
-    let Some(program) = moto() else { return };
     let stack = Stack::serving(2, WebKind::Restart, "").await;
-    let moto = Moto::start(&program, stack.fleet.path()).await;
+    let Some(moto) = Moto::start(stack.fleet.path()).await else { return };
     let endpoint = format!("http://{}", moto.at);
     let made = moto.tell("ec2", "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=2&MaxCount=2");
     let ids = all_of(&made, "instanceId");

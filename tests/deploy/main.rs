@@ -18,6 +18,7 @@ mod locking;
 mod logins;
 mod lost;
 mod many;
+mod moto;
 mod order;
 mod output;
 mod policies;

@@ -1,13 +1,12 @@
 //! Releases that servers fetch themselves, from a git repository or an object store; and builds on the operator's machine.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pitcrew::demo::{Sample, WebKind, make_release};
 use sha2::{Digest as _, Sha256};
 
 use crate::hosts::{Repository, Web};
+use crate::moto::Moto;
 use crate::stack::{Stack, of, spans};
 
 /// Lays `extra` over the stack's configuration, with this source in place of its own.
@@ -104,80 +103,6 @@ async fn what_cannot_be_released_from_a_repository_is_refused_before_anything_is
     stack.assert_unlocked();
 }
 
-/// A server of moto, which speaks S3; ends with the value.
-struct Store {
-    child: std::process::Child,
-    port: u16,
-    log: PathBuf,
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Finds moto's program; says loudly that a test is skipped when it is missing, and fails it where that is not allowed.
-fn moto() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin/moto_server");
-    if beside.is_file() {
-        return Some(beside);
-    }
-    assert!(std::env::var_os("PITCREW_REQUIRE_REAL").is_none(), "moto_server is not installed: see tests/run");
-    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-    {
-        eprintln!("\n*** SKIPPED: moto_server is not installed; nothing was tested against an object store ***\n");
-    }
-    None
-}
-
-impl Store {
-    async fn start(program: &Path, directory: &Path) -> Self {
-        for _ in 0..10 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let log = directory.join("moto.log");
-            let mut command = Command::new(program);
-            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
-            // No real credentials are looked for, and signatures are not asked of those who make the bucket.
-            command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", directory).current_dir(directory);
-            let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-            for _ in 0..1500 {
-                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Self { child, port, log };
-                }
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("moto does not start");
-    }
-
-    fn put(&self, path: &str, body: &[u8]) {
-        use std::io::{Read as _, Write as _};
-        let mut to = std::net::TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let head = format!(
-            "PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\nConnection: close\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=maker/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x\r\n\r\n",
-            body.len()
-        );
-        to.write_all(head.as_bytes()).unwrap();
-        to.write_all(body).unwrap();
-        let mut answer = String::new();
-        to.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-
-    fn gets(&self, path: &str) -> usize {
-        let log = std::fs::read_to_string(&self.log).unwrap();
-        log.lines().filter(|l| l.contains(&format!("GET {path}"))).count()
-    }
-}
-
 /// A release of the application with this many bytes that do not compress, as a tar.gz; and its checksum.
 pub fn archive(version: &str, bytes: usize) -> (Vec<u8>, String) {
     let directory = tempfile::tempdir().unwrap();
@@ -200,9 +125,8 @@ pub fn archive(version: &str, bytes: usize) -> (Vec<u8>, String) {
 async fn an_object_store_feeds_twenty_servers_and_this_machine_sends_nothing_of_it() {
     const SERVERS: usize = 20;
     const SIZE: usize = 3 << 20;
-    let Some(moto) = moto() else { return };
     let stack = Stack::empty(SERVERS, WebKind::Reload, "").await;
-    let store = Store::start(&moto, stack.fleet.path()).await;
+    let Some(store) = Moto::start(stack.fleet.path()).await else { return };
     let (bytes, sum) = archive("1", SIZE);
     assert!(bytes.len() > SIZE);
     let object = format!("/builds/shop/{sum}.tar.gz");
@@ -211,7 +135,7 @@ async fn an_object_store_feeds_twenty_servers_and_this_machine_sends_nothing_of_
     let source = format!(
         "kind = 'archive'\nurl = 's3://builds/shop/{{sha256}}.tar.gz'\nfetch = 'servers'\nregion = 'us-east-1'\n\
          endpoint = 'http://127.0.0.1:{}'",
-        store.port
+        store.at.port()
     );
     configure(&stack, &source, "");
     let without = stack.run(&["deploy", &sum]).await.expect(2);
