@@ -197,7 +197,12 @@ impl State {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
             (Warning::FoundOut { of, .. }, _) => self.entry(of).found_out(),
             (Warning::Stuck { stuck: Stuck::LockKept }, Some(server)) => self.entry(server).locked = true,
-            (Warning::BalancerDiffers { .. }, Some(server)) => self.entry(server).differs = true,
+            (Warning::BalancerDiffers { .. }, Some(server)) => {
+                let entry = self.entry(server);
+                entry.differs = true;
+                // What was done to it is not how it stands now.
+                entry.in_balancer = None;
+            }
             _ => {}
         }
         self.warnings.push(Warned { server: server.cloned(), warning: warning.clone() });

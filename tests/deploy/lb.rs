@@ -76,6 +76,7 @@ async fn the_balancer_has_the_last_word() {
     let finished = ran.finished();
     assert_eq!(finished["outcome"], "stuck", "{finished}");
     assert_eq!(finished["servers"][0]["stuck"]["why"], "balancer_differs", "{finished}");
+    assert!(finished["servers"][0]["in_balancer"].is_null(), "what was done to it is not how it stands: {finished}");
     assert!(finished["servers"][1].get("stuck").is_none(), "{finished}");
     assert!(finished["next"].as_array().unwrap().contains(&Value::from("pitcrew lb status")), "{finished}");
     let warned = ran.events().into_iter().find(|e| e["warning"] == "balancer_differs").unwrap();
