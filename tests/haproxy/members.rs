@@ -419,6 +419,30 @@ async fn what_fails_its_checks_stays_out() {
 }
 
 #[tokio::test]
+async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    // One whose proof takes long, and one that is ready already and has to stay up; what the socket is told, and shows.
+    for (options, at_work, state, shown) in
+        [("check inter 30s", "8", "maint", "1"), ("check", "0", "maint", "1"), ("check", "0", "drain", "8")]
+    {
+        let shop = Shop::open(|dir| servers(dir, options), |c| c.min_healthy_time = Duration::from_secs(1000)).await;
+        shop.drain("web1").await.unwrap();
+        let meddling = async {
+            while shop.proxy.bits("web1").await != at_work {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            shop.proxy.tell(&format!("set server shop/web1 state {state}")).await;
+        };
+        let restoring = tokio::time::timeout(Duration::from_secs(60), shop.restore("web1"));
+        let (restored, ()) = tokio::join!(restoring, meddling);
+        restored.expect("it waits for what will never be").unwrap();
+        assert_eq!(shop.proxy.bits("web1").await, shown, "{options}, {state}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_of_weight_0_is_restored_to_that() {
     if !is_here("haproxy", "-v") {
         return;

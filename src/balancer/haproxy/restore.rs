@@ -221,6 +221,12 @@ impl<'a> Back<'a> {
             let at = if self.alone { String::new() } else { format!(" on {}", self.node.at()) };
             (self.say)(format!("{backend}/{}{at}: {standing}", self.server));
         }
+        // The reading is younger than what was said to the socket: this is somebody else's word, and the last one.
+        if member.set_maint() || (case.turn == Turn::Returning && member.set_drain()) {
+            case.turn = Turn::Over;
+            (self.say)(format!("{backend}/{}: somebody has taken it out meanwhile; it is left so", self.server));
+            return Ok(());
+        }
         match case.turn {
             Turn::Proving if member.admin() == Admin::Ready => case.turn = Turn::Returning,
             // In maint a Data Plane API does not tell whether there are checks.
