@@ -243,12 +243,14 @@ drop_half_line() {
         dd if=/dev/null of="$lock/journal" bs=1 seek="$((size))"
 } 2>/dev/null
 
-# clock: sets `now` to seconds of a clock that nobody sets.
+# clock: sets `now` to seconds of a clock that nobody sets, and `tenths` to tenths of seconds, in steps of `grain` of them.
 clock() {
     now=
     { read -r now line </proc/uptime; } 2>/dev/null
-    now=${now%%.*}
-    [ -n "$now" ] || now=$(date +%s)
+    case $now in
+    *.[0-9]*) line=${now#*.} now=${now%%.*} tenths=$now${line%"${line#?}"} grain=1 ;;
+    *) now=$(date +%s) tenths=${now}0 grain=10 ;;
+    esac
 }
 
 pause() { sleep 0.2 2>/dev/null || sleep 1; }

@@ -198,8 +198,8 @@ settled() {
         seen=$fresh
         if [ -z "$fresh" ] || [ -n "$remain" ] || [ "$fresh" != "$steady" ]; then
             steady=$fresh
-            since=$now
-        elif [ "$now" -gt $((since + 1)) ]; then
+            since=$tenths
+        elif [ "$tenths" -ge $((since + 10 + grain)) ]; then
             return 0
         fi
         pause
