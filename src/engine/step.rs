@@ -311,12 +311,18 @@ impl Running {
     ) -> Result<Snapshot, Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(found) };
         let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+        let before = found.clone();
         for now in asked.map_err(|all| first_of(all, place))?.into_iter().filter(|m| m.admin != Admin::Ready) {
             if let Some(was) = found.members.iter_mut().find(|was| was.is_there(&now) && was.admin == Admin::Ready) {
                 let warning = self.found_out(server, &now);
                 self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
                 *was = now;
             }
+        }
+        if found != before {
+            // For whoever recovers this run.
+            let note = calls::note(&self.site(), &self.world.run, &Journal::found_since(&found));
+            self.call(place, note, How::default(), stop).await?;
         }
         self.found_anew(&server.name, found.clone());
         self.note(&server.name, |r| r.out_again = true);

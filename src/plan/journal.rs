@@ -104,6 +104,11 @@ impl Journal {
         format!("drain {}", serde_json::to_string(found).unwrap_or_default())
     }
 
+    /// Its words for a server that was back, and was found so before it was taken out again.
+    pub fn found_since(found: &Snapshot) -> String {
+        format!("found {}", serde_json::to_string(found).unwrap_or_default())
+    }
+
     /// Reads the lines, oldest first; what is not known is passed over.
     pub fn read(lines: &[String]) -> Self {
         let mut journal = Self::default();
@@ -116,6 +121,7 @@ impl Journal {
                 "transfer" => journal.transferred = true,
                 // The first finding stands: a later one may have found what this run did.
                 "drain" if journal.drained.is_none() => journal.drained = Some(serde_json::from_str(rest).ok()),
+                "found" if let Ok(found) = serde_json::from_str(rest) => journal.drained = Some(Some(found)),
                 "switch" => {
                     let (from, to) = (ids.next().flatten(), ids.next().flatten());
                     journal.switches.push((from, to));
@@ -401,6 +407,9 @@ mod tests {
         assert_eq!(journal.drained, Some(Some(first)));
         assert_eq!(journal.switches, [(None, None)]);
         assert_eq!(Journal::read(&lines(&["drain {broken"])).drained, Some(None));
+        let later = Snapshot { members: vec![MemberFacts { admin: Admin::Maint, ..MemberFacts::default() }] };
+        let journal = Journal::read(&lines(&[&words, &Journal::found_since(&later), &words, "found {broken"]));
+        assert_eq!(journal.drained, Some(Some(later)), "it was back in between");
         assert_eq!(Journal::read(&["".into(), "x".into()]), Journal::default());
     }
 

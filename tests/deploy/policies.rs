@@ -79,6 +79,8 @@ async fn whom_an_operator_took_out_since_stays_out_when_all_is_taken_back() {
     let states = balancer.snapshot();
     assert_eq!(states[0].admin, Admin::Maint, "{states:?}");
     assert!(states[1..].iter().all(|m| m.in_service), "{states:?}");
+    let journal = std::fs::read_to_string(stack.fleet.deploy_to(0).join(".pitcrew/journal")).unwrap();
+    assert!(journal.lines().any(|l| l.contains(" found {") && l.contains("maint")), "{journal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
