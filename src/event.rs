@@ -480,6 +480,11 @@ pub enum Warning {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<TakenBy>,
     },
+    /// Somebody pointed `current` to something else after the server's turn.
+    CurrentMoved {
+        /// To what.
+        current: String,
+    },
     /// Somebody removed the release that `current` points to.
     CurrentGone {
         /// Where.
@@ -670,6 +675,8 @@ pub enum Stuck {
     OutOfBalancer,
     /// Its balancer does not stand to it as before.
     BalancerDiffers,
+    /// Somebody pointed its `current` to something else after its turn.
+    CurrentMoved,
     /// Its lock could not be released.
     LockKept,
     /// It could not be reached.

@@ -21,6 +21,7 @@ use crate::plan::past::MIGRATED;
 use crate::plan::unwind::Switched;
 use crate::remote::calls::{self, Behind, Dir, Expected, Mark};
 use crate::remote::{Answer, Call};
+use crate::report::clean::clean;
 use crate::ssh::{Link, Payload};
 
 /// How long a server that refuses one more session is asked again.
@@ -531,7 +532,12 @@ impl Running {
             call = call.keeping_cache();
         }
         let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
-        let pruned = self.call(place, call, how, stop).await.map(drop);
+        let pruned = self.call(place, call, how, stop).await.map(|answers| {
+            for moved in answers.into_iter().filter(|a| a.key == "moved") {
+                let warning = Warning::CurrentMoved { current: clean(&moved.value) };
+                self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+            }
+        });
         // What cannot be removed is told after all has been recorded.
         let recorded = match &pruned {
             Ok(()) => true,

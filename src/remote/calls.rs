@@ -370,7 +370,8 @@ pub fn mark(site: &Site<'_>, run: &RunId, mark: &Mark<'_>) -> Call {
 
 /// Removes old releases but `keep` good ones, the current, the previous, those in use and `spare`.
 ///
-/// With [`Call::marking`] it records first, as [`mark`] does and with its refusals: one round trip less.
+/// With [`Call::marking`] it records first, as [`mark`] does and with its refusals: one round trip less; and answers
+/// `moved WHERE` when `current` is not on that release any more.
 /// Answers `removed ID` and `left ID why`. Refuses with `not_removed` (after all that could go has gone), `lock_lost`.
 pub fn prune(site: &Site<'_>, run: &RunId, keep: usize, spare: &[ReleaseId]) -> Call {
     let spare = spare.iter().map(|id| id.as_str().to_owned()).collect();

@@ -18,6 +18,9 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
         Outcome::Unreachable => commands.push("pitcrew check".into()),
         Outcome::Mixed | Outcome::Stuck => {
             commands.push("pitcrew check".into());
+            if ends.iter().any(|e| e.stuck == Some(Stuck::CurrentMoved)) {
+                commands.push("pitcrew status".into());
+            }
             if ends.iter().any(|e| e.stuck == Some(Stuck::BalancerDiffers)) {
                 commands.push("pitcrew lb status".into());
             }

@@ -145,6 +145,9 @@ impl State {
                 Stuck::CutShort
             });
         }
+        if server.moved {
+            return Some(Stuck::CurrentMoved);
+        }
         if server.differs {
             return Some(Stuck::BalancerDiffers);
         }

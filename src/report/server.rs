@@ -51,6 +51,8 @@ pub struct Server {
     inherited: Option<Inherited>,
     /// A member of it is not as it was before the run.
     pub differs: bool,
+    /// Somebody else pointed its `current` elsewhere after its turn.
+    pub moved: bool,
 }
 
 /// What a server does now.
@@ -115,6 +117,7 @@ impl Server {
             drains: false,
             inherited: None,
             differs: false,
+            moved: false,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::event::{
     Stuck, Warning,
 };
 use crate::lease::Standing;
-use crate::name::ServerName;
+use crate::name::{ReleaseId, ServerName};
 
 /// The name that stands for the operator's machine.
 pub const HERE: &str = "here";
@@ -197,6 +197,11 @@ impl State {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
             (Warning::FoundOut { of, .. }, _) => self.entry(of).found_out(),
             (Warning::Stuck { stuck: Stuck::LockKept }, Some(server)) => self.entry(server).locked = true,
+            (Warning::CurrentMoved { current }, Some(server)) => {
+                let entry = self.entry(server);
+                entry.moved = true;
+                entry.release = ReleaseId::parse(current);
+            }
             (Warning::BalancerDiffers { .. }, Some(server)) => {
                 let entry = self.entry(server);
                 entry.differs = true;

@@ -153,6 +153,9 @@ pub fn warning(warning: &Warning) -> String {
             let by = by.as_ref().map(|by| format!("; taken out {}", taken_by(by))).unwrap_or_default();
             format!("{} was {} before the run came to it, and is left so{by}", clean(member), clean(state))
         }
+        Warning::CurrentMoved { current } => {
+            format!("somebody has moved `current` since its turn: it is {} now", clean(current))
+        }
         Warning::CurrentGone { on, target } => {
             format!("`current` on {on} points to {}, which is not there any more; it is made anew", clean(target))
         }
@@ -215,6 +218,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
     match warning {
         Warning::FoundOut { .. }
         | Warning::BalancerDiffers { .. }
+        | Warning::CurrentMoved { .. }
         | Warning::CurrentGone { .. }
         | Warning::ClockSkew { .. }
         | Warning::Hook { .. }
@@ -257,6 +261,7 @@ pub fn stuck(stuck: &Stuck) -> String {
         Stuck::UndoFailed { step } => format!("could not {}", undo(*step)),
         Stuck::OutOfBalancer => "out of its balancer".into(),
         Stuck::BalancerDiffers => "not in its balancer as before".into(),
+        Stuck::CurrentMoved => "`current` was moved by somebody else".into(),
         Stuck::LockKept => "its lock is kept".into(),
         Stuck::Unreachable => "could not be reached".into(),
         Stuck::CutShort => "cut short".into(),

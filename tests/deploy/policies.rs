@@ -84,6 +84,35 @@ async fn whom_an_operator_took_out_since_stays_out_when_all_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_current_that_somebody_moved_after_its_turn_is_named() {
+    let mut stack = Stack::serving(2, WebKind::Restart, "").await;
+    let (second, home) = (stack.fleet.servers()[1].ip().to_string(), stack.fleet.servers()[1].home().to_owned());
+    let waits = "{ touch ~/there; until [ -e ~/go ]; do sleep 0.1; done; }";
+    stack.extra.push_str(&format!("\nbuild.run = ['''[ \"$PITCREW_SERVER\" != {second} ] || {waits}''']\n"));
+    stack.fleet.write_config(&stack.extra).unwrap();
+    let before = std::fs::read_link(stack.fleet.deploy_to(0).join("current")).unwrap();
+    stack.release(&Sample::good("1"));
+    let child = stack.start(&["deploy", "--serial", "--json"]);
+    for _ in 0..600 {
+        if home.join("there").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (link, current) = (stack.fleet.deploy_to(0).join("link"), stack.fleet.deploy_to(0).join("current"));
+    std::os::unix::fs::symlink(&before, &link).unwrap();
+    std::fs::rename(&link, &current).unwrap();
+    std::fs::write(home.join("go"), "").unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
+    let finished = ran.finished();
+    assert_eq!(finished["servers"][0]["stuck"]["why"], "current_moved", "{finished}");
+    assert_eq!(finished["servers"][0]["release"], before.file_name().unwrap().to_str().unwrap(), "{finished}");
+    assert!(finished["servers"][1].get("stuck").is_none(), "{finished}");
+    assert_eq!(std::fs::read_link(&current).unwrap(), before, "it is left as somebody wants it");
+    stack.assert_unlocked();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_held_run_left_out_returns_with_the_next_good_one() {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
     stack.release(&Sample { broken: true, ..Sample::good("1") });

@@ -320,6 +320,7 @@ fn every_warning() -> Vec<Warning> {
         Warning::DrainIncomplete { open: 2, waited: 30.0 },
         found_out(None),
         found_out(Some(taken_by(Some("a new disk\u{1b}[0m")))),
+        Warning::CurrentMoved { current: "20260101000000".into() },
         Warning::CurrentGone { on: ServerName("web1".into()), target: "releases/20260101000000".into() },
         Warning::ClockSkew { of: ServerName("web1".into()), seconds: 42 },
         Warning::Hook { command: "bin/notify".into(), failure: Box::new(exit(1)) },
