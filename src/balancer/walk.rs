@@ -479,6 +479,10 @@ struct Case<'a> {
     found: &'a MemberFacts,
     /// It had not to be put back.
     was_in: bool,
+    /// It has been seen in since.
+    seen_in: bool,
+    /// In how many readings in a row it was out after that.
+    out_again: u8,
     /// Since when it is in service without a break.
     since: Option<Instant>,
     /// What was last said of it.
@@ -513,7 +517,15 @@ impl<'a, A: Steer> Back<'a, A> {
                 (Admin::Ready, admin) => {
                     // Noted before it is sent: half of it may arrive.
                     let was_in = admin == Admin::Ready;
-                    self.cases.push(Case { found, was_in, since: None, said: String::new(), back: false });
+                    self.cases.push(Case {
+                        found,
+                        was_in,
+                        seen_in: was_in,
+                        out_again: 0,
+                        since: None,
+                        said: String::new(),
+                        back: false,
+                    });
                     if was_in { Ok(()) } else { self.all.put_back(found).await }
                 }
                 // Somebody had taken it out, and has not asked for it.
@@ -552,6 +564,17 @@ impl<'a, A: Steer> Back<'a, A> {
             if case.said != said {
                 said.clone_into(&mut case.said);
                 (self.on)(format!("{}: {said}", member(case.found)));
+            }
+            match now.map(|m| m.admin) {
+                Some(Admin::Ready) => (case.seen_in, case.out_again) = (true, 0),
+                // One reading may be an old one: not all balancers know at once what they have been told.
+                Some(_) if case.seen_in => case.out_again = case.out_again.saturating_add(1),
+                _ => {}
+            }
+            if case.out_again >= 2 {
+                case.back = true;
+                (self.on)(format!("{}: somebody has taken it out meanwhile; it is left so", member(case.found)));
+                continue;
             }
             if !now.is_some_and(|m| m.in_service && m.admin == Admin::Ready) {
                 case.since = None;

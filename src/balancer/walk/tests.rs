@@ -327,6 +327,26 @@ async fn what_was_out_stays_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
+    let toy = Toy { up_after: None, ..Toy::new(&["w1", "w2"]) };
+    let walk = walk(toy, |_| {});
+    let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
+    walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
+    walk.steer.calls();
+    let (began, mut said) = (Instant::now(), Vec::new());
+    let mut on = |text: String| {
+        for backend in ["a", "b"] {
+            behind(&walk, backend, "w1", |m| m.admin = Admin::Maint);
+        }
+        said.push(text);
+    };
+    walk.restore("w1", &found, &mut on, &stop).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(30), "nobody waits for it");
+    assert_eq!(without_looks(walk.steer.calls()), ["back a/w1", "back b/w1"]);
+    assert!(said.iter().any(|s| s.starts_with("a/w1: somebody has taken it out")), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_come_up_is_taken_out_again() {
     for interrupted in [false, true] {
         let toy = Toy { up_after: None, ..Toy::new(&["w1", "w2"]) };
