@@ -17,31 +17,41 @@ use crate::machine;
 /// Whoever is left when this is dropped is killed, unless they were let go.
 pub struct Family {
     leader: Option<Pid>,
-    /// Descendants in other groups, each with its start: a number may be another's one day.
-    others: BTreeMap<i32, u64>,
+    /// The leader, and its descendants in other groups, each with its start: a number may be another's one day.
+    known: BTreeMap<i32, u64>,
 }
 
 impl Family {
     /// Of the child with this number, which leads a process group.
     pub fn of(child: Option<u32>) -> Self {
-        Self { leader: child.and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw), others: BTreeMap::new() }
+        let started = child.and_then(|id| Some((i32::try_from(id).ok()?, machine::start(id)?)));
+        Self {
+            leader: child.and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw),
+            known: started.into_iter().collect(),
+        }
     }
 
     /// Sends them all a signal.
     pub fn tell(&mut self, signal: Signal) {
         let Some(leader) = self.leader else { return };
         // First: with its parent a process loses what it is found by.
-        self.others.extend(machine::descend_elsewhere(leader.as_raw(), &self.others));
+        self.known.extend(machine::descend_elsewhere(leader.as_raw(), &self.known));
         let _ = killpg(leader, signal);
-        for (pid, _) in self.others.iter().filter(|(pid, start)| is_same(**pid, **start)) {
-            let _ = kill(Pid::from_raw(*pid), signal);
+        for pid in self.known.keys().copied().filter(|pid| *pid != leader.as_raw() && self.is_there(*pid)) {
+            let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 
     /// Tells whether any of them is left.
     pub fn is_left(&self) -> bool {
         let Some(leader) = self.leader else { return false };
-        killpg(leader, None) != Err(Errno::ESRCH) || self.others.iter().any(|(pid, start)| is_same(*pid, *start))
+        killpg(leader, None) != Err(Errno::ESRCH) || self.known.keys().any(|pid| self.is_there(*pid))
+    }
+
+    /// Tells whether that very process lives.
+    fn is_there(&self, pid: i32) -> bool {
+        let now = u32::try_from(pid).ok().and_then(machine::start);
+        now.is_some() && now == self.known.get(&pid).copied()
     }
 
     /// Ends nobody any more: what a command leaves in the background after its own end is meant to stay.
@@ -54,8 +64,4 @@ impl Drop for Family {
     fn drop(&mut self) {
         self.tell(Signal::SIGKILL);
     }
-}
-
-fn is_same(pid: i32, start: u64) -> bool {
-    u32::try_from(pid).is_ok_and(|pid| machine::start(pid) == Some(start))
 }

@@ -58,13 +58,13 @@ pub fn start(pid: u32) -> Option<u64> {
     Some(stat(pid)?.start)
 }
 
-/// Who descends from the leader of a process group, or from one of `known`, and is in another group of this process's
-/// session: numbers and starts. Empty where the system does not tell.
-pub fn descend_elsewhere(leader: i32, known: &BTreeMap<i32, u64>) -> BTreeMap<i32, u64> {
+/// Who descends from `known` (numbers and starts), is not in the process group `but`, and is in this process's session.
+/// Empty where the system does not tell.
+pub fn descend_elsewhere(but: i32, known: &BTreeMap<i32, u64>) -> BTreeMap<i32, u64> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let all: Vec<(i32, Stat)> = numbers.filter_map(|pid| Some((i32::try_from(pid).ok()?, stat(pid)?))).collect();
-    let is_known = |pid: i32, stat: &Stat| pid == leader || known.get(&pid) == Some(&stat.start);
+    let is_known = |pid: i32, stat: &Stat| known.get(&pid) == Some(&stat.start);
     let mut found: BTreeMap<i32, &Stat> =
         all.iter().filter(|(pid, stat)| is_known(*pid, stat)).map(|(pid, stat)| (*pid, stat)).collect();
     let mut before = 0;
@@ -74,7 +74,7 @@ pub fn descend_elsewhere(leader: i32, known: &BTreeMap<i32, u64>) -> BTreeMap<i3
         found.extend(next.into_iter().map(|(pid, stat)| (*pid, stat)));
     }
     let here = nix::unistd::getsid(None).map_or(0, Pid::as_raw);
-    let elsewhere = found.into_iter().filter(|(_, stat)| stat.group != leader && stat.session == here);
+    let elsewhere = found.into_iter().filter(|(_, stat)| stat.group != but && stat.session == here);
     elsewhere.map(|(pid, stat)| (pid, stat.start)).collect()
 }
 

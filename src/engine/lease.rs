@@ -155,7 +155,7 @@ impl Running {
     }
 
     /// In the exec that stands ready, where no step uses it this moment; else in one of its own, on a connection of its own
-    /// where the server allows a connection one at a time: a step may take longer than the lease.
+    /// where the server allows one session at a time: a step may take longer than the lease.
     async fn one_more(
         &self,
         server: &ServerName,
