@@ -4,7 +4,7 @@ holding
 [ "$p_mark" != yes ] || record
 find_current
 # Somebody has moved it since this server's turn.
-[ "$p_mark" != yes ] || [ "$now_id" = "$p_id" ] || say moved "${now_id:-${odd:-${gone:-nothing}}}"
+[ "$p_mark" != yes ] || [ "$now_id" = "${p_id-}" ] || say moved "${now_id:-${odd:-${gone:-nothing}}}"
 first_line "$own/previous"
 previous=${line%% *}
 eval "set -- $p_spare"
