@@ -5,12 +5,20 @@
 //! ended or which made a session of its own, belongs to it no more.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::time::{sleep, timeout};
 
 use crate::machine;
+
+/// How often whoever was told to end is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+/// Between KILL and giving up.
+const AFTER_KILL: Duration = Duration::from_secs(1);
 
 /// Those who are told to end with a command that leads a process group of its own.
 ///
@@ -31,8 +39,26 @@ impl Family {
         }
     }
 
+    /// Ends them all and waits for that: TERM, and KILL for whoever is left after `grace`.
+    pub async fn end(&mut self, child: &mut Child, grace: Duration) {
+        for (signal, grace) in [(Signal::SIGTERM, grace), (Signal::SIGKILL, AFTER_KILL)] {
+            self.tell(signal);
+            let gone = async {
+                let _ = child.wait().await;
+                // The shell may end at once, and what it ran take its time.
+                while self.is_left() {
+                    sleep(LOOK).await;
+                }
+            };
+            if timeout(grace, gone).await.is_ok() {
+                break;
+            }
+        }
+        self.let_go();
+    }
+
     /// Sends them all a signal.
-    pub fn tell(&mut self, signal: Signal) {
+    fn tell(&mut self, signal: Signal) {
         let Some(leader) = self.leader else { return };
         // First: with its parent a process loses what it is found by.
         self.known.extend(machine::descend_elsewhere(leader.as_raw(), &self.known));
@@ -43,7 +69,7 @@ impl Family {
     }
 
     /// Tells whether any of them is left.
-    pub fn is_left(&self) -> bool {
+    fn is_left(&self) -> bool {
         let Some(leader) = self.leader else { return false };
         killpg(leader, None) != Err(Errno::ESRCH) || self.known.keys().any(|pid| self.is_there(*pid))
     }
@@ -64,4 +90,9 @@ impl Drop for Family {
     fn drop(&mut self) {
         self.tell(Signal::SIGKILL);
     }
+}
+
+/// A signal's name without SIG, or its number where it has none.
+pub fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| number.to_string(), |s| s.as_str().trim_start_matches("SIG").to_owned())
 }

@@ -321,7 +321,7 @@ impl Elb {
         place: &'a MemberFacts,
         action: &'static str,
     ) -> Result<(&Ready, Own, Asked<'a>), BalancerError> {
-        let asked = Asked { at: AT, member: Some(super::walk::member(place)), action };
+        let asked = Asked { at: AT, member: Some(place.label()), action };
         let own = serde_json::from_str(&place.own).map_err(|e| {
             let detail = format!("what is recorded of its target cannot be read: {e}");
             error(AT, asked.member.clone(), detail, "register it by hand, with `aws elbv2 register-targets`")

@@ -228,7 +228,7 @@ impl ElbClassic {
         place: &'a MemberFacts,
         action: &'static str,
     ) -> Result<(&Ready, Instance, Asked<'a>), BalancerError> {
-        let asked = Asked { at: AT, member: Some(super::walk::member(place)), action };
+        let asked = Asked { at: AT, member: Some(place.label()), action };
         if !aws::identity::is_instance(&place.own) {
             let detail = "what is recorded of it names no instance".to_owned();
             let hint = "register it by hand, with `aws elb register-instances-with-load-balancer`";

@@ -321,6 +321,11 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
+    /// Names it for people; not every balancer has backends.
+    pub fn label(&self) -> String {
+        if self.backend.is_empty() { self.member.clone() } else { format!("{}/{}", self.backend, self.member) }
+    }
+
     /// Tells whether it is of the same place: a member of a backend of a balancer.
     pub fn is_there(&self, other: &Self) -> bool {
         (&self.at, &self.backend, &self.member) == (&other.at, &other.backend, &other.member)

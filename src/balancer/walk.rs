@@ -333,17 +333,12 @@ impl<A: Steer> Walk<A> {
     fn error(&self, place: &MemberFacts, detail: String, hint: &str) -> BalancerError {
         BalancerError {
             at: place.at.clone(),
-            member: Some(member(place)),
+            member: Some(place.label()),
             detail,
             hint: hint.to_owned(),
             ..BalancerError::default()
         }
     }
-}
-
-/// Names a place for people; not every balancer has backends.
-pub fn member(place: &MemberFacts) -> String {
-    if place.backend.is_empty() { place.member.clone() } else { format!("{}/{}", place.backend, place.member) }
 }
 
 /// Tells whether nothing goes to a place any more, as far as the balancer tells.
@@ -446,7 +441,7 @@ impl<A: Steer> Out<'_, A> {
             if Instant::now() >= until {
                 return Err(self.all.error(place, why, hint));
             }
-            (self.on)(Draining::Waiting(format!("{}: {why}", member(place))));
+            (self.on)(Draining::Waiting(format!("{}: {why}", place.label())));
             pause(self.stop, self.all.tick()).await?;
         }
     }
@@ -479,10 +474,8 @@ struct Case<'a> {
     found: &'a MemberFacts,
     /// It had not to be put back.
     was_in: bool,
-    /// It has been seen in since.
-    seen_in: bool,
-    /// In how many readings in a row it was out after that.
-    out_again: u8,
+    /// In how many readings in a row it is out again; `None`: it has not been seen in yet.
+    out_again: Option<u8>,
     /// Since when it is in service without a break.
     since: Option<Instant>,
     /// What was last said of it.
@@ -520,8 +513,7 @@ impl<'a, A: Steer> Back<'a, A> {
                     self.cases.push(Case {
                         found,
                         was_in,
-                        seen_in: was_in,
-                        out_again: 0,
+                        out_again: was_in.then_some(0),
                         since: None,
                         said: String::new(),
                         back: false,
@@ -563,17 +555,17 @@ impl<'a, A: Steer> Back<'a, A> {
             let said = now.map_or("gone", |m| m.status.as_str());
             if case.said != said {
                 said.clone_into(&mut case.said);
-                (self.on)(format!("{}: {said}", member(case.found)));
+                (self.on)(format!("{}: {said}", case.found.label()));
             }
-            match now.map(|m| m.admin) {
-                Some(Admin::Ready) => (case.seen_in, case.out_again) = (true, 0),
-                // One reading may be an old one: not all balancers know at once what they have been told.
-                Some(_) if case.seen_in => case.out_again = case.out_again.saturating_add(1),
-                _ => {}
-            }
-            if case.out_again >= 2 {
+            case.out_again = match now.map(|m| m.admin) {
+                Some(Admin::Ready) => Some(0),
+                Some(_) => case.out_again.map(|readings| readings.saturating_add(1)),
+                None => case.out_again,
+            };
+            // One reading may be an old one: not all balancers know at once what they have been told.
+            if case.out_again >= Some(2) {
                 case.back = true;
-                (self.on)(format!("{}: somebody has taken it out meanwhile; it is left so", member(case.found)));
+                (self.on)(format!("{}: somebody has taken it out meanwhile; it is left so", case.found.label()));
                 continue;
             }
             if !now.is_some_and(|m| m.in_service && m.admin == Admin::Ready) {

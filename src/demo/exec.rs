@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::log::{End, Kind};
 use super::server::Shared;
 use super::{Fault, held, processes};
+use crate::family::signal_name;
 
 /// How long output is waited for when a command has ended, before its status is sent ahead of the rest.
 const TAIL: Duration = Duration::from_millis(50);
@@ -361,13 +362,6 @@ pub(super) fn end_of(status: &ExitStatus) -> End {
     match (status.code(), status.signal()) {
         (Some(code), _) => End::Exit(code),
         (None, number) => End::Signal(signal_name(number.unwrap_or_default())),
-    }
-}
-
-fn signal_name(number: i32) -> String {
-    match Signal::try_from(number) {
-        Ok(signal) => signal.as_str().trim_start_matches("SIG").to_owned(),
-        Err(_) => number.to_string(),
     }
 }
 

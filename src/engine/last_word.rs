@@ -66,10 +66,7 @@ impl Running {
             }
         };
         for was in &was {
-            let member = match was.backend.as_str() {
-                "" => was.member.clone(),
-                backend => format!("{backend}/{}", was.member),
-            };
+            let member = was.label();
             match now.iter().find(|now| now.is_there(was)) {
                 None => differs(member, was.status.clone(), "not there any more".to_owned()),
                 Some(now) if held_out && now.admin != Admin::Ready => {}

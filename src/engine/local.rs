@@ -7,18 +7,19 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Cause, Failure, Stream};
-use crate::family::Family;
+use crate::family::{Family, signal_name};
 
 /// Lines kept to show with a failure.
 const TAIL: usize = 20;
 /// A longer line is passed on in pieces: memory stays bounded whatever a command prints.
 const LINE: u64 = 8192;
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What is run, and where.
 pub struct Local<'a> {
@@ -85,7 +86,7 @@ impl Local<'_> {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(fail(match (status.code(), status.signal()) {
                 (Some(code), _) => Cause::Exit { status: u32::try_from(code).unwrap_or(1) },
-                (None, Some(signal)) => Cause::Signal { signal: name_of(signal) },
+                (None, Some(signal)) => Cause::Signal { signal: signal_name(signal) },
                 (None, None) => Cause::NoStatus,
             })),
             Err(Cut::Io(e)) => Err(local(e)),
@@ -93,10 +94,6 @@ impl Local<'_> {
             Err(Cut::TimedOut(limit)) => Err(fail(Cause::TimedOut { limit: limit.as_secs_f64() })),
         }
     }
-}
-
-fn name_of(signal: i32) -> String {
-    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |s| s.as_str().trim_start_matches("SIG").to_owned())
 }
 
 enum Cut {
@@ -126,20 +123,7 @@ async fn wait(
         () = stop.cancelled() => Cut::Stopped,
         () = over => Cut::TimedOut(limit.unwrap_or_default()),
     };
-    for (signal, grace) in [(Signal::SIGTERM, 5), (Signal::SIGKILL, 1)] {
-        family.tell(signal);
-        let gone = async {
-            let _ = child.wait().await;
-            // The shell may end at once, and what it ran take its time.
-            while family.is_left() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(Duration::from_secs(grace), gone).await.is_ok() {
-            break;
-        }
-    }
-    family.let_go();
+    family.end(child, GRACE).await;
     Err(cut)
 }
 

@@ -321,9 +321,9 @@ enum Phase {
     /// Asked for, not confirmed.
     Starting(Instant),
     Running,
-    /// It has ended; its last output may still come.
+    /// It has ended, by itself or as it was told; its last output may still come.
     Exited {
-        status: Ended,
+        outcome: Ended,
         until: Instant,
         at_most: Instant,
     },
@@ -332,12 +332,6 @@ enum Phase {
         outcome: Ended,
         told: Told,
         until: Instant,
-    },
-    /// It was told to end and has ended; its last output may still come.
-    Ended {
-        outcome: Ended,
-        until: Instant,
-        at_most: Instant,
     },
 }
 
@@ -443,10 +437,7 @@ impl Run {
     fn wake(&self) -> Instant {
         let phase = match &self.phase {
             Phase::Ending { .. } if self.telling => None,
-            Phase::Starting(until)
-            | Phase::Exited { until, .. }
-            | Phase::Ending { until, .. }
-            | Phase::Ended { until, .. } => Some(*until),
+            Phase::Starting(until) | Phase::Exited { until, .. } | Phase::Ending { until, .. } => Some(*until),
             Phase::Running => None,
         };
         let limit = self.limit.filter(|_| self.may_end()).map(|(_, at)| at);
@@ -480,8 +471,7 @@ impl Run {
                 self.end(Ended::Refused(why), write);
                 None
             }
-            Phase::Exited { status, until, .. } if now >= *until => Some(status.clone()),
-            Phase::Ended { outcome, until, .. } if now >= *until => Some(outcome.clone()),
+            Phase::Exited { outcome, until, .. } if now >= *until => Some(outcome.clone()),
             Phase::Ending { outcome, told, until } if now >= *until && !self.telling => match told {
                 Told::Requested => {
                     (*told, *until, self.wanted) = (Told::Terminated, now + AFTER_TERM, Some("TERM"));
@@ -533,19 +523,19 @@ impl Run {
 
     fn exited(&mut self, status: Ended) {
         self.sending = false;
-        let now = Instant::now();
-        match &mut self.phase {
-            Phase::Exited { .. } | Phase::Ended { .. } => {}
+        let outcome = match &self.phase {
+            Phase::Exited { .. } => return,
             Phase::Ending { outcome, .. } => {
-                let (until, at_most) = (now + AFTER_EXIT, now + AFTER_EXIT_AT_MOST);
-                self.phase = Phase::Ended { outcome: outcome.clone(), until, at_most };
+                // Whoever was told to end owes nobody a last word.
+                self.last_words.clear();
+                outcome.clone()
             }
-            Phase::Starting(_) | Phase::Running => {
-                let at_most = now + AFTER_EXIT_AT_MOST;
-                let until = if self.last_words.is_empty() { now + AFTER_EXIT } else { at_most };
-                self.phase = Phase::Exited { status, until, at_most };
-            }
-        }
+            Phase::Starting(_) | Phase::Running => status,
+        };
+        let now = Instant::now();
+        let at_most = now + AFTER_EXIT_AT_MOST;
+        let until = if self.last_words.is_empty() { now + AFTER_EXIT } else { at_most };
+        self.phase = Phase::Exited { outcome, until, at_most };
     }
 
     fn output(&mut self, stream: Stream, data: &[u8], heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
@@ -562,12 +552,10 @@ impl Run {
         if over {
             self.last_words.clear();
         }
-        match &mut self.phase {
-            Phase::Exited { until, at_most, .. } if self.last_words.is_empty() => {
-                *until = (Instant::now() + AFTER_EXIT).min(*at_most);
-            }
-            Phase::Ended { until, at_most, .. } => *until = (Instant::now() + AFTER_EXIT).min(*at_most),
-            _ => {}
+        if let Phase::Exited { until, at_most, .. } = &mut self.phase
+            && self.last_words.is_empty()
+        {
+            *until = (Instant::now() + AFTER_EXIT).min(*at_most);
         }
     }
 
@@ -580,8 +568,7 @@ impl Run {
     /// How it ended, when the channel is over; `else_`: without a status.
     fn outcome(&self, else_: Ended) -> Ended {
         match &self.phase {
-            Phase::Exited { status, .. } => status.clone(),
-            Phase::Ending { outcome, .. } | Phase::Ended { outcome, .. } => outcome.clone(),
+            Phase::Exited { outcome, .. } | Phase::Ending { outcome, .. } => outcome.clone(),
             Phase::Starting(_) | Phase::Running => else_,
         }
     }

@@ -1,5 +1,6 @@
 //! Policies at their edges: what `hold` holds, what a rollback may say of a release, who is left out and who returns.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pitcrew::balancer::Admin;
@@ -54,25 +55,33 @@ async fn hold_keeps_a_mate_that_went_all_the_way() {
     assert!(states[0].in_service && !states[1].in_service, "{states:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whom_an_operator_took_out_since_stays_out_when_all_is_taken_back() {
-    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
+/// Starts a serial run whose second server waits in its build, all being well with the first, and then ends as `ends` says;
+/// returns it there, and the file that lets it go on.
+async fn at_the_second_build(stack: &mut Stack, ends: &str, flags: &[&str]) -> (tokio::process::Child, PathBuf) {
     let (second, home) = (stack.fleet.servers()[1].ip().to_string(), stack.fleet.servers()[1].home().to_owned());
-    let waits = "{ touch ~/there; until [ -e ~/go ]; do sleep 0.1; done; exit 3; }";
+    let waits = format!("{{ touch ~/there; until [ -e ~/go ]; do sleep 0.1; done; {ends}; }}");
     stack.extra.push_str(&format!("\nbuild.run = ['''[ \"$PITCREW_SERVER\" != {second} ] || {waits}''']\n"));
     stack.fleet.write_config(&stack.extra).unwrap();
     stack.release(&Sample::good("1"));
-    let child = stack.start(&["deploy", "--serial", "--on-failure", "revert-all", "--json"]);
+    let child = stack.start(&[&["deploy", "--serial", "--json"], flags].concat());
     for _ in 0..600 {
         if home.join("there").exists() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    assert!(home.join("there").exists(), "the second server's turn never came");
+    (child, home.join("go"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_an_operator_took_out_since_stays_out_when_all_is_taken_back() {
+    let mut stack = Stack::serving(3, WebKind::Restart, "").await;
+    let (child, go) = at_the_second_build(&mut stack, "exit 3", &["--on-failure", "revert-all"]).await;
     let balancer = &stack.fleet.balancers()[0];
     assert!(balancer.snapshot()[0].in_service, "the first is back on the new release");
     balancer.set("s1", Admin::Maint);
-    std::fs::write(home.join("go"), "").unwrap();
+    std::fs::write(go, "").unwrap();
     let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(1);
     assert!(ran.stdout.contains("\"warning\":\"found_out\""), "{ran}");
     assert_eq!(stack.versions(), ["0", "0", "0"]);
@@ -86,23 +95,12 @@ async fn whom_an_operator_took_out_since_stays_out_when_all_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_current_that_somebody_moved_after_its_turn_is_named() {
     let mut stack = Stack::serving(2, WebKind::Restart, "").await;
-    let (second, home) = (stack.fleet.servers()[1].ip().to_string(), stack.fleet.servers()[1].home().to_owned());
-    let waits = "{ touch ~/there; until [ -e ~/go ]; do sleep 0.1; done; }";
-    stack.extra.push_str(&format!("\nbuild.run = ['''[ \"$PITCREW_SERVER\" != {second} ] || {waits}''']\n"));
-    stack.fleet.write_config(&stack.extra).unwrap();
     let before = std::fs::read_link(stack.fleet.deploy_to(0).join("current")).unwrap();
-    stack.release(&Sample::good("1"));
-    let child = stack.start(&["deploy", "--serial", "--json"]);
-    for _ in 0..600 {
-        if home.join("there").exists() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let (child, go) = at_the_second_build(&mut stack, "true", &[]).await;
     let (link, current) = (stack.fleet.deploy_to(0).join("link"), stack.fleet.deploy_to(0).join("current"));
     std::os::unix::fs::symlink(&before, &link).unwrap();
     std::fs::rename(&link, &current).unwrap();
-    std::fs::write(home.join("go"), "").unwrap();
+    std::fs::write(go, "").unwrap();
     let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
     let finished = ran.finished();
     assert_eq!(finished["servers"][0]["stuck"]["why"], "current_moved", "{finished}");

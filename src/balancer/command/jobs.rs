@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::family::Family;
+use crate::family::{Family, signal_name};
 use crate::remote::{Nonce, quote};
 use crate::report::scrub::Redactor;
 use crate::ssh::{Ended, Exec, Heard, Link};
@@ -230,7 +229,7 @@ async fn end_of(child: &mut tokio::process::Child, family: &mut Family, stop: &C
             return match status {
                 Ok(status) => match (status.code(), status.signal()) {
                     (Some(code), _) => End::Exit(code),
-                    (None, Some(signal)) => End::Signal(name_of(signal)),
+                    (None, Some(signal)) => End::Signal(signal_name(signal)),
                     (None, None) => End::Cut("ended without a status".to_owned()),
                 },
                 Err(e) => End::Cut(format!("cannot be waited for: {e}")),
@@ -239,16 +238,8 @@ async fn end_of(child: &mut tokio::process::Child, family: &mut Family, stop: &C
         () = stop.cancelled() => "was ended".to_owned(),
         () = tokio::time::sleep(LIMIT) => format!("did not end within {} s", LIMIT.as_secs()),
     };
-    family.tell(Signal::SIGTERM);
-    let _ = tokio::time::timeout(GRACE, child.wait()).await;
-    // Whoever is left, also when its leader has ended.
-    family.tell(Signal::SIGKILL);
-    let _ = tokio::time::timeout(GRACE, child.wait()).await;
+    family.end(child, GRACE).await;
     End::Cut(why)
-}
-
-fn name_of(signal: i32) -> String {
-    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |s| s.as_str().trim_start_matches("SIG").to_owned())
 }
 
 /// Reads to the end and keeps the last of it.

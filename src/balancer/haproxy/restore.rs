@@ -216,15 +216,16 @@ impl<'a> Back<'a> {
         };
         case.held = member.held_out();
         let standing = member.standing();
+        let at = if self.alone { String::new() } else { format!(" on {}", self.node.at()) };
+        let say = |what: &str| (self.say)(format!("{backend}/{}{at}: {what}", self.server));
         if case.said != standing {
             case.said.clone_from(&standing);
-            let at = if self.alone { String::new() } else { format!(" on {}", self.node.at()) };
-            (self.say)(format!("{backend}/{}{at}: {standing}", self.server));
+            say(&standing);
         }
         // The reading is younger than what was said to the socket: this is somebody else's word, and the last one.
         if member.set_maint() || (case.turn == Turn::Returning && member.set_drain()) {
             case.turn = Turn::Over;
-            (self.say)(format!("{backend}/{}: somebody has taken it out meanwhile; it is left so", self.server));
+            say("somebody has taken it out meanwhile; it is left so");
             return Ok(());
         }
         match case.turn {

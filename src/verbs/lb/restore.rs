@@ -119,6 +119,5 @@ impl ByHand<'_> {
 }
 
 fn place(member: &MemberFacts) -> String {
-    let backend = if member.backend.is_empty() { String::new() } else { format!("{}/", member.backend) };
-    format!("{backend}{} on {}", member.member, member.at)
+    format!("{} on {}", member.label(), member.at)
 }
