@@ -355,6 +355,59 @@ fn systemd_is_asked_in_its_own_words() {
     assert_eq!(verbs, [said("start"), again.clone(), again, said("start"), said("stop")]);
 }
 
+/// Like Passenger where one instance is another user's, one has ended, and two may know the application.
+const PASSENGER_CONFIG: &str = r#"#!/bin/sh
+echo "$*" >>"$HOME/asked"
+case $* in
+list-instances*)
+    echo '[{"name": "hers"}, {"instance_dir": {"path": "/tmp/p"}, "name": "gone", "core_pid": 7}, {"name": "one"}, {"name": "two"}]'
+    exit
+    ;;
+*"--instance hers "*) echo "'initialize': Permission denied - connect(2) for /tmp/p/agents.s/core_api (Errno::EACCES)" ;;
+*"--instance gone "*) echo "'initialize': Connection refused - connect(2) for /tmp/p/agents.s/core_api (Errno::ECONNREFUSED)" ;;
+*"--instance "*)
+    if [ ! -e "$HOME/loaded" ]; then
+        echo "There are no Phusion Passenger(R)-served applications running whose paths begin with 'x'."
+    else
+        case $* in *"--instance one "*) rm "$HOME/busy" 2>/dev/null || exit 0 ;; *) exit 0 ;; esac
+        echo "*** An error occured while communicating with the Phusion Passenger(R) server:"
+    fi
+    ;;
+*) echo "It appears that multiple Phusion Passenger(R) instances are running. Please select" ;;
+esac
+exit 1
+"#;
+
+/// With nothing running yet Passenger may just be loading the release before, so a start tells it too.
+#[test]
+fn every_instance_of_passenger_is_told_once() {
+    for (template, rolling) in [("passenger", ""), ("passenger-enterprise", "--rolling-restart ")] {
+        let Some(app) = App::new("dash", template, &[], "unused") else { return };
+        app.server.tool("passenger-config", PASSENGER_CONFIG);
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        app.release(A, true);
+        app.release(B, true);
+        let home = app.server.home().to_owned();
+        let asked = || {
+            let asked = fs::read_to_string(home.join("asked")).unwrap();
+            fs::remove_file(home.join("asked")).unwrap();
+            let current = app.server.root().join("current").display().to_string();
+            let restarts = asked.lines().filter(|l| !l.starts_with("list")).map(|l| l.replace(&current, "APP"));
+            restarts.collect::<Vec<_>>()
+        };
+        let told = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|n| format!("restart-app {rolling}--instance {n} APP")).collect()
+        };
+        assert_eq!(app.go(None, A).ok().value("action"), Some("start"));
+        assert_eq!(asked(), told(&["hers", "gone", "one", "two"]), "none knows it yet, which is as good");
+        for file in ["loaded", "busy"] {
+            fs::write(home.join(file), "").unwrap();
+        }
+        assert_eq!(app.go(Some(A), B).ok().value("action"), Some("start"));
+        assert_eq!(asked(), told(&["hers", "gone", "one", "two", "hers", "gone", "one"]));
+    }
+}
+
 #[test]
 fn every_template_is_good_shell() {
     let Some(shellcheck) = require("shellcheck") else { return };
@@ -365,7 +418,7 @@ fn every_template_is_good_shell() {
     for name in builtin_names() {
         let template = Template::builtin(name).unwrap();
         let web = template.fill(&BTreeMap::new());
-        let mut text = String::from("#!/bin/sh\np_root=/x s_processes=''\n");
+        let mut text = String::from("#!/bin/sh\np_root=/x s_processes='' s_restart=''\n");
         for parameter in web.parameters.keys() {
             text.push_str(&format!("w_{parameter}=x\n"));
         }
