@@ -355,16 +355,17 @@ fn systemd_is_asked_in_its_own_words() {
     assert_eq!(verbs, [said("start"), again.clone(), again, said("start"), said("stop")]);
 }
 
-/// Like Passenger where one instance is another user's, one has ended, and two may know the application.
+/// Like Passenger where one instance is another user's, one has ended, one ends, and two may know the application.
 const PASSENGER_CONFIG: &str = r#"#!/bin/sh
 echo "$*" >>"$HOME/asked"
 case $* in
 list-instances*)
-    echo '[{"name": "hers"}, {"instance_dir": {"path": "/tmp/p"}, "name": "gone", "core_pid": 7}, {"name": "one"}, {"name": "two"}]'
+    echo '[{"name": "hers"}, {"instance_dir": {"path": "/tmp/p"}, "name": "gone", "core_pid": 7}, {"name": "ends"}, {"name": "one"}, {"name": "two"}]'
     exit
     ;;
 *"--instance hers "*) echo "'initialize': Permission denied - connect(2) for /tmp/p/agents.s/core_api (Errno::EACCES)" ;;
 *"--instance gone "*) echo "'initialize': Connection refused - connect(2) for /tmp/p/agents.s/core_api (Errno::ECONNREFUSED)" ;;
+*"--instance ends "*) echo "'read_nonblock': Connection reset by peer (Errno::ECONNRESET)" ;;
 *"--instance "*)
     if [ ! -e "$HOME/loaded" ]; then
         echo "There are no Phusion Passenger(R)-served applications running whose paths begin with 'x'."
@@ -399,12 +400,19 @@ fn every_instance_of_passenger_is_told_once() {
             names.iter().map(|n| format!("restart-app {rolling}--instance {n} APP")).collect()
         };
         assert_eq!(app.go(None, A).ok().value("action"), Some("start"));
-        assert_eq!(asked(), told(&["hers", "gone", "one", "two"]), "none knows it yet, which is as good");
+        assert_eq!(
+            asked(),
+            told(&["hers", "gone", "ends", "one", "two"].repeat(3)),
+            "none knows it yet, which is as good"
+        );
         for file in ["loaded", "busy"] {
             fs::write(home.join(file), "").unwrap();
         }
         assert_eq!(app.go(Some(A), B).ok().value("action"), Some("start"));
-        assert_eq!(asked(), told(&["hers", "gone", "one", "two", "hers", "gone", "one"]));
+        assert_eq!(
+            asked(),
+            told(&["hers", "gone", "ends", "one", "two", "hers", "gone", "ends", "one", "hers", "gone", "ends"])
+        );
     }
 }
 
