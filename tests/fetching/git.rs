@@ -360,7 +360,7 @@ impl Sshd {
             let mut command = Command::new("/usr/sbin/sshd");
             command.args(["-D", "-e", "-f"]).arg(d.join("config")).stdin(Stdio::null()).stdout(Stdio::null());
             let mut child = command.stderr(log).spawn().unwrap();
-            for _ in 0..500 {
+            for _ in 0..3000 {
                 if fs::read_to_string(d.join("log")).unwrap().contains("Server listening") {
                     return Self { dir, port, child };
                 }

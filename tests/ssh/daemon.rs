@@ -49,7 +49,7 @@ pub fn start(dir: tempfile::TempDir, host_keys: &[&str], authorized: &str, extra
             .stderr(log)
             .spawn()
             .unwrap();
-        for _ in 0..500 {
+        for _ in 0..3000 {
             let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
             if log.contains("Server listening on") {
                 return Sshd { dir, port, child };

@@ -210,7 +210,7 @@ async fn a_busy_jump_host_carries_fifty_servers() {
     // 32 streams each.
     assert_eq!((network.bastions()[0].connections(), logins(&jump)), (2, 2));
     network.close().await;
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if jump.log().matches("Disconnected from user").count() == 2 {
             return;
         }
@@ -242,7 +242,7 @@ async fn a_command_can_be_the_way() {
     drop(session);
     // The process goes with the connection.
     let proc = format!("/proc/{}", std::fs::read_to_string(&pid).unwrap().trim());
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if !Path::new(&proc).exists() {
             return;
         }

@@ -75,6 +75,14 @@ enum Count<'a> {
     TooFew(BalancerError),
 }
 
+/// What a wait ended with.
+struct Left {
+    /// Connections that were open.
+    open: u64,
+    /// It was out of new traffic on every instance.
+    out: bool,
+}
+
 /// One server's way out.
 struct Out<'a> {
     all: &'a Haproxy,
@@ -87,27 +95,29 @@ struct Out<'a> {
 impl<'a> Out<'a> {
     async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
         self.covered(found)?;
-        self.pass_gate().await?;
+        let tables = self.pass_gate().await?;
         let began = Instant::now();
         let config = &self.all.config;
-        self.wait(Change::Drain, began + config.drain_timeout).await?;
+        self.wait(Change::Drain, began + config.drain_timeout, Some(tables)).await?;
         // Clients pinned to the server (cookie, stick table) reach it in drain; in maint they do not.
         self.change_all(Change::Maint).await?;
-        let mut left = self.wait(Change::Maint, Instant::now() + SETTLE).await?;
-        if left > 0 && config.on_drain_timeout == OnDrainTimeout::Kill {
+        let mut left = self.wait(Change::Maint, Instant::now() + SETTLE, None).await?;
+        if left.open > 0 && config.on_drain_timeout == OnDrainTimeout::Kill {
             // Only now: before maint they would come straight back.
             self.change_all(Change::KillSessions).await?;
-            left = self.wait(Change::Maint, Instant::now() + SETTLE).await?;
+            left = self.wait(Change::Maint, Instant::now() + SETTLE, None).await?;
         }
-        if left > 0 && config.on_drain_timeout == OnDrainTimeout::Fail {
+        if left.open > 0 && config.on_drain_timeout == OnDrainTimeout::Fail {
             return Err(self.error(
-                format!("{left} connections were still open after {:?} of draining", config.drain_timeout),
+                format!("{} connections were still open after {:?} of draining", left.open, config.drain_timeout),
                 "raise `drain_timeout`, or set `on_drain_timeout` to \"proceed\" or \"kill\"",
             ));
         }
-        let drained = Drained { left: Some(left), waited: began.elapsed() };
+        let drained = Drained { left: Some(left.open), waited: began.elapsed() };
         pause(self.stop, config.wait_after_drain).await?;
-        if !unless(self.stop, self.all.still_out(self.server)).await?? {
+        // The last reading has told so already where nothing was waited for since.
+        let told = left.out && config.wait_after_drain.is_zero();
+        if !told && !unless(self.stop, self.all.still_out(self.server)).await?? {
             let detail = "something put it back into service while it was drained (a reload of haproxy, an operator)";
             return Err(self.error(detail.to_owned(), "see that nobody reloads haproxy during a deploy"));
         }
@@ -129,8 +139,9 @@ impl<'a> Out<'a> {
         Ok(())
     }
 
-    /// Counts who would be left, and takes the server out of new traffic, with no other lane in between.
-    async fn pass_gate(&mut self) -> Result<(), BalancerError> {
+    /// Counts who would be left, and takes the server out of new traffic, with no other lane in between. Returns what was read
+    /// after that.
+    async fn pass_gate(&mut self) -> Result<Vec<Arc<Table>>, BalancerError> {
         let all = self.all;
         // The time that other lanes wait here counts.
         let patient = Instant::now() + all.config.capacity_timeout;
@@ -171,13 +182,21 @@ impl<'a> Out<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(tables)
     }
 
-    /// Waits until no connection is left on any instance; returns how many are at the deadline.
-    async fn wait(&mut self, state: Change, deadline: Instant) -> Result<u64, BalancerError> {
+    /// Waits until no connection is left on any instance; returns what is at the deadline. `read` is a reading to begin with.
+    async fn wait(
+        &mut self,
+        state: Change,
+        deadline: Instant,
+        mut read: Option<Vec<Arc<Table>>>,
+    ) -> Result<Left, BalancerError> {
         loop {
-            let tables = unless(self.stop, self.all.look(AGE)).await??;
+            let tables = match read.take() {
+                Some(tables) => tables,
+                None => unless(self.stop, self.all.look(AGE)).await??,
+            };
             let (mut open, mut lost) = (0u64, false);
             for (node, table) in self.all.nodes.iter().zip(&tables) {
                 let mut again = Vec::new();
@@ -194,7 +213,7 @@ impl<'a> Out<'a> {
             }
             (self.on)(Draining::Open(open));
             if (open == 0 && !lost) || Instant::now() >= deadline {
-                return Ok(open);
+                return Ok(Left { open, out: !lost });
             }
             pause(self.stop, TICK).await?;
         }

@@ -189,6 +189,7 @@ impl<'a> Back<'a> {
 
     async fn tick(&mut self) -> Result<(), BalancerError> {
         let table = unless(self.stop, self.node.look(AGE)).await??;
+        let before = self.turns();
         for at in 0..self.cases.len() {
             self.step(at, &table).await?;
         }
@@ -200,7 +201,15 @@ impl<'a> Back<'a> {
             self.abandon(Turn::Returning).await;
             return Ok(());
         }
+        // What was just put in may be up already.
+        if self.turns() != before {
+            return Ok(());
+        }
         pause(self.stop, TICK).await
+    }
+
+    fn turns(&self) -> Vec<Turn> {
+        self.cases.iter().map(|c| c.turn).collect()
     }
 
     async fn step(&mut self, at: usize, table: &Table) -> Result<(), BalancerError> {
