@@ -279,7 +279,7 @@ async fn a_pair_is_drained_and_restored_together() {
     let mut shop = Shop::open(three, |_| {}).await;
     let mut other = Proxy::start(shop.dir.path(), "other", &three(shop.dir.path())).await;
     let mut pair = config(&[&shop.proxy, &other]);
-    pair.restore_timeout = Duration::from_secs(5);
+    pair.restore_timeout = Duration::from_secs(10);
     shop.balancer = balancer(&pair);
     let alone = shop.found.clone();
     shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
@@ -402,7 +402,7 @@ async fn what_fails_its_checks_stays_out() {
     }
     // With `fall 1` a server that leaves maint has full health before any check: that must not pass for proof.
     for options in ["check", "check fall 1", "check rise 1 fall 1"] {
-        let shop = Shop::open(|dir| servers(dir, options), |c| c.restore_timeout = Duration::from_secs(2)).await;
+        let shop = Shop::open(|dir| servers(dir, options), |c| c.restore_timeout = Duration::from_secs(4)).await;
         shop.drain("web1").await.unwrap();
         shop.apps[0].set(Mode::Unavailable);
         let (stop, requests) = load(shop.proxy.front());
