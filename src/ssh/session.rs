@@ -27,6 +27,8 @@ const ABANDONED_LIMIT: Duration = Duration::from_secs(300);
 /// Pauses between attempts to connect again.
 const REGAIN: [Duration; 4] =
     [Duration::from_millis(300), Duration::from_millis(700), Duration::from_secs(2), Duration::from_secs(3)];
+/// Limit on a command that is there for its effect on the connection.
+const HURRY_LIMIT: Duration = Duration::from_secs(10);
 /// The description of a refusal follows the refusal itself at once.
 const DESCRIPTION_LIMIT: Duration = Duration::from_millis(200);
 
@@ -62,6 +64,8 @@ pub struct Session {
     pub(super) round_trip: Option<Duration>,
     /// The channel for the next command, opened while one runs: that saves it a round trip.
     ahead: std::sync::Mutex<Ahead>,
+    /// It has had a command.
+    commanded: std::sync::atomic::AtomicBool,
     refusals: Arc<Mutex<mpsc::UnboundedReceiver<String>>>,
     cut: CancellationToken,
     /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
@@ -194,6 +198,7 @@ impl Session {
             lends,
             round_trip,
             ahead: Default::default(),
+            commanded: Default::default(),
             refusals,
             cut,
             _cut_on_drop,
@@ -203,7 +208,22 @@ impl Session {
     /// Runs a command to its end. Never hangs: limits, the session's end and `stop` are all watched. Errors are values of
     /// [`Ended`]. `heard` must not block: while it runs, nothing of this connection is read.
     pub async fn exec(&self, exec: Exec, heard: &mut (dyn FnMut(Heard<'_>) + Send), stop: &CancellationToken) -> Ended {
+        self.commanded.store(true, std::sync::atomic::Ordering::SeqCst);
         exec::run(self, exec, heard, stop).await
+    }
+
+    /// Has the server send small answers at once, also through tunnels: sshd sets TCP_NODELAY with the first command of a
+    /// connection, and holds each second packet back for a round trip until then. Waits for nothing; where commands are
+    /// refused it stays as it is.
+    pub fn hurry(self: &Arc<Self>) {
+        if self.commanded.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
+        let session = self.clone();
+        tokio::spawn(async move {
+            let exec = Exec { command: "true".to_owned(), limit: Some(HURRY_LIMIT), ..Exec::default() };
+            exec::run(&session, exec, &mut |_| {}, &CancellationToken::new()).await;
+        });
     }
 
     /// Opens a TCP connection from the server to `host:port`; the error is a fragment: "connection refused".

@@ -114,7 +114,9 @@ impl Host {
         let Some(link) = &self.link else {
             return Err(Failed::new("no SSH connection was set up for it", ""));
         };
-        link.session().await.map_err(|e| Failed::new(e.detail, e.hint))
+        let session = link.session().await.map_err(|e| Failed::new(e.detail, e.hint))?;
+        session.hurry();
+        Ok(session)
     }
 
     async fn turn(&self, limit: Duration) -> Result<Option<SemaphorePermit<'_>>, Failed> {

@@ -32,12 +32,12 @@ impl Socket {
 
     /// Reads backends.
     pub async fn read(&self, backends: &[String], patience: Patience) -> Result<Table, BalancerError> {
-        let mut commands = Vec::new();
-        for backend in backends {
-            commands.push(protocol::show_state(backend));
-            commands.push(protocol::show_stat(backend));
-        }
-        let answers = self.client.ask(&commands, patience).await?;
+        let answers = self.client.ask(&questions(backends), patience).await?;
+        self.table(backends, &answers, patience).await
+    }
+
+    /// Makes a reading of the answers to [`questions`].
+    async fn table(&self, backends: &[String], answers: &[String], patience: Patience) -> Result<Table, BalancerError> {
         let mut table = Vec::new();
         for (backend, answer) in backends.iter().zip(answers.chunks_exact(2)) {
             let [state, stat] = answer else { continue };
@@ -73,14 +73,16 @@ impl Socket {
 
     /// Reads backends once, without patience, and makes sure that the socket allows changes.
     pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
-        let level = self.client.ask(&[protocol::SHOW_LEVEL.to_owned()], Patience::Once).await?;
-        let level = level.first().map(|l| l.trim()).unwrap_or_default();
+        let mut commands = vec![protocol::SHOW_LEVEL.to_owned()];
+        commands.extend(questions(backends));
+        let answers = self.client.ask(&commands, Patience::Once).await?;
+        let (level, answers) = answers.split_first().map(|(level, rest)| (level.trim(), rest)).unwrap_or_default();
         // Any other text comes from an HAProxy that does not know the question.
         if matches!(level, "user" | "operator") {
             let detail = format!("its socket grants only the level {level}, and draining needs admin");
             return Err(self.client.error(None, detail, protocol::LEVEL_HINT));
         }
-        self.read(backends, Patience::Once).await
+        self.table(backends, answers, Patience::Once).await
     }
 
     /// Makes changes to `server`, in order. All are sent; the first refusal is the error.
@@ -121,6 +123,11 @@ impl Socket {
         let hint = format!("{}; set `backends` in [load_balancer]", nearest(backend, &names));
         self.client.error(Some(backend.to_owned()), format!("it has no backend {backend}"), &hint)
     }
+}
+
+/// What is asked of each backend: its members' states, and their statistics.
+fn questions(backends: &[String]) -> Vec<String> {
+    backends.iter().flat_map(|b| [protocol::show_state(b), protocol::show_stat(b)]).collect()
 }
 
 /// The backends in which sessions are to be ended.
