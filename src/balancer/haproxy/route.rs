@@ -114,23 +114,24 @@ impl Host {
         let Some(link) = &self.link else {
             return Err(Failed::new("no SSH connection was set up for it", ""));
         };
-        let session = link.session().await.map_err(|e| Failed::new(e.detail, e.hint))?;
-        session.hurry();
-        Ok(session)
+        link.session().await.map_err(|e| Failed::new(e.detail, e.hint))
     }
 
     async fn turn(&self, limit: Duration) -> Result<Option<SemaphorePermit<'_>>, Failed> {
         if self.relayed.load(Ordering::Relaxed) { self.relay.turn(limit).await.map(Some) } else { Ok(None) }
     }
 
-    async fn call(&self, session: &ssh::Session, line: &str, limit: Duration) -> Result<String, Failed> {
+    async fn call(&self, session: &Arc<ssh::Session>, line: &str, limit: Duration) -> Result<String, Failed> {
         let (user, host) =
             self.link.as_ref().map(|l| (l.target().user.as_str(), l.target().host.as_str())).unwrap_or_default();
         if self.relayed.load(Ordering::Relaxed) {
             return self.relay.call(session, line).await.map_err(|e| e.told(user, host));
         }
         let why = match session.direct_streamlocal(&self.path).await {
-            Ok(wire) => return exchange(Box::new(wire), line).await,
+            Ok(wire) => {
+                session.hurry();
+                return exchange(Box::new(wire), line).await;
+            }
             Err(why) => why,
         };
         if let Some(ended) = session.ended() {
