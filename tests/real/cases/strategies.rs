@@ -173,12 +173,23 @@ pub fn passenger() -> Stack {
 /// Apaches that end with the case.
 pub struct Apaches(Vec<&'static Host>);
 
-/// Starts Apache as root on each of the stack's servers.
+/// Starts Apache as root on each of the stack's servers. One that crashes while it starts is none of a case's concern: it is
+/// started again.
 pub fn start_apache(stack: &Stack) -> Apaches {
+    let second = std::time::Duration::from_secs(1);
     for h in &stack.servers {
         std::fs::write(h.seen("/run/apache-app.conf"), include_str!("../../fleet/app/apache.conf")).unwrap();
-        let environment = format!("APP_ROOT={} APP_PORT={}", stack.deploy_to, stack.port);
-        h.root_sh(&format!("{environment} apache2 -f /run/apache-app.conf -k start"));
+        let start = format!(
+            "pgrep -x apache2 >/dev/null || APP_ROOT={} APP_PORT={} apache2 -f /run/apache-app.conf -k start || :",
+            stack.deploy_to, stack.port
+        );
+        let listens = || std::net::TcpStream::connect((h.addr.as_str(), stack.port)).is_ok();
+        fleet::wait_for("Apache to listen", second * 60, || {
+            h.root_sh(&start);
+            let up = listens();
+            std::thread::sleep(second);
+            up && listens()
+        });
     }
     Apaches(stack.servers.clone())
 }
