@@ -4,7 +4,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Running;
-use super::step::{How, Limit};
+use super::call::{How, Limit};
 use crate::event::{Cause, Event, Failure, Place, Warning};
 use crate::remote::calls::{self, Linked, Mirrored};
 use crate::source::Delivery;

@@ -3,8 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use super::Running;
+use super::call::{How, Limit};
 use super::local::Local;
-use super::step::{How, Limit};
 use crate::config::{HookPlace, HookPoint};
 use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
 use crate::name::ServerName;

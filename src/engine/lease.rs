@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::call::How;
 use super::remote::{Execution, execute};
-use super::step::How;
 use super::{Running, lock};
 use crate::event::{Cause, Event, Failure, Place, Warning};
 use crate::lease::RENEWALS;

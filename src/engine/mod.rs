@@ -1,13 +1,17 @@
 //! The engine: executes a plan, reports through events, and decides nothing but what to take back.
 //!
-//! `run` walks stages, batches and phases; `step` does one act, `transfer` the longest; `unwind` takes back, and `recover` does so for a run that
-//! is dead; `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
+//! `run` walks stages, batches and phases; `step` does one act: through `call` (scripts), `balance` (balancers), `prove` (restart and
+//! health), `transfer` and `fetch` (the release) and `hooks`. `unwind` takes back, and `recover` does so for a run that is dead.
+//! `remote` executes a script, `standing` many in one exec; `stop` knows of signals; `lease` keeps the locks alive.
 
+pub mod balance;
+pub mod call;
 pub mod fetch;
 pub mod hooks;
 pub mod last_word;
 pub mod lease;
 pub mod local;
+pub mod prove;
 pub mod recover;
 pub mod remote;
 pub mod run;

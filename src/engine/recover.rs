@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::step::How;
+use super::call::How;
 use super::{Running, lease, unwind};
 use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::name::{RunId, ServerName};

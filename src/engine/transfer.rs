@@ -12,8 +12,8 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::Running;
+use super::call::{How, Limit};
 use super::remote::{Execution, execute};
-use super::step::{How, Limit};
 use crate::event::{Cause, Event, Failure, Place, Sent, Warning};
 use crate::facts::ServerFacts;
 use crate::plan::build::needed_kb;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use super::call::How;
 use super::{Running, hooks};
 use crate::config::OnFailure;
 use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
@@ -18,8 +19,6 @@ use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
 use crate::remote::calls::{self, Behind, Mark};
 use crate::report::text;
-
-use super::step::How;
 
 /// Takes back what the run did. `failing`: the batch of the rollout that failed; `failed`: a step did, not only a signal.
 pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool) {
@@ -238,7 +237,7 @@ impl Running {
                     Takeback::Restore => {
                         // One whose lock was only removed would stay out for nobody.
                         self.still_ours(&place, true, stop).await?;
-                        self.restore(server, &place, stop).await
+                        self.restore(server, stop).await
                     }
                     Takeback::RemoveRelease => {
                         let call = calls::remove(&self.site(), &self.world.run, &self.plan.release);

@@ -1,0 +1,181 @@
+//! Taking a server out of its balancers and putting it back, with what the run's record and journal keep of it.
+
+use tokio_util::sync::CancellationToken;
+
+use super::Running;
+use super::call::How;
+use crate::balancer::{Admin, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
+use crate::config::Server;
+use crate::event::{Cause, Event, Failure, Place, Progress, Warning};
+use crate::name::ServerName;
+use crate::plan::build::found_out;
+use crate::plan::journal::Journal;
+use crate::remote::calls;
+
+impl Running {
+    /// Takes the server out of every balancer, and keeps how it was found.
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn drain(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let Some(balancer) = &self.world.balancer else { return Ok(()) };
+        self.note(&server.name, |r| r.drained = true);
+        let found = match self.snapshot(&server.name) {
+            Some(found) if self.is_back(&server.name) => self.found_since(server, found, place, stop).await?,
+            Some(found) => found,
+            None => {
+                let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+                let members = asked.map_err(|all| first_of(all, place))?;
+                let mut found = Snapshot { members };
+                if let Some(own) = self.world.facts.servers.get(&server.name) {
+                    // Where an earlier run took it out and never put it back, this one does, once it is proven.
+                    found.members.iter_mut().for_each(|member| *member = own.before_left(member));
+                }
+                // An operator may have taken it out since the plan was made.
+                for member in found.members.iter().filter(|m| m.admin != Admin::Ready) {
+                    let warning = self.found_out(server, member);
+                    if !self.plan.notices.contains(&warning) {
+                        self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                    }
+                }
+                let note = calls::note(&self.site(), &self.world.run, &Journal::drain(&found));
+                let note = if found.was_in() { note.found_in() } else { note };
+                if let Err(failure) = self.call(place, note, How::default(), stop).await {
+                    if matches!(failure.cause, Cause::Refused { .. }) {
+                        // The balancer has not been told anything.
+                        self.note(&server.name, |r| r.drained = false);
+                    }
+                    return Err(failure);
+                }
+                self.found(&server.name, found.clone());
+                found
+            }
+        };
+        let emitter = &self.world.emitter;
+        let mut waiting = String::new();
+        let mut on = |heard: Draining| match heard {
+            Draining::Open(open) => {
+                emitter.emit(Event::Progress { place: place.clone(), progress: Progress::Sessions { open } });
+            }
+            Draining::Waiting(text) if text == waiting => {}
+            Draining::Waiting(text) => {
+                let shown = format!("the drain waits for others to be in service: {text}");
+                let warning = Warning::Note { text: shown };
+                emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                waiting = text;
+            }
+        };
+        let drained =
+            balancer.drain(&server.lb, &found, &mut on, stop).await.map_err(|e| Failure::from(Cause::from(e)))?;
+        let waited = drained.waited.as_secs_f64();
+        let warning = match drained.left {
+            Some(0) => return Ok(()),
+            Some(open) => Warning::DrainIncomplete { open, waited },
+            None => {
+                let text = format!(
+                    "it was still being drained after {waited:.0} s, and the balancer does not tell how many connections are open"
+                );
+                Warning::Note { text }
+            }
+        };
+        emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        Ok(())
+    }
+
+    /// How a server was found that is back since: whoever took it out after that has the last word.
+    async fn found_since(
+        &self,
+        server: &Server,
+        mut found: Snapshot,
+        place: &Place,
+        stop: &CancellationToken,
+    ) -> Result<Snapshot, Failure> {
+        let Some(balancer) = &self.world.balancer else { return Ok(found) };
+        let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+        let before = found.clone();
+        for now in asked.map_err(|all| first_of(all, place))?.into_iter().filter(|m| m.admin != Admin::Ready) {
+            if let Some(was) = found.members.iter_mut().find(|was| was.is_there(&now) && was.admin == Admin::Ready) {
+                let warning = self.found_out(server, &now);
+                self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                *was = now;
+            }
+        }
+        if found != before {
+            // For whoever recovers this run.
+            let note = calls::note(&self.site(), &self.world.run, &Journal::found_since(&found));
+            self.call(place, note, How::default(), stop).await?;
+        }
+        self.found_anew(&server.name, found.clone());
+        self.note(&server.name, |r| r.out_again = true);
+        Ok(found)
+    }
+
+    /// Tells whether it is back since its turn, and nothing of this run has taken it out after that.
+    fn is_back(&self, server: &ServerName) -> bool {
+        let record = self.record(server);
+        record.finished && !record.out_again
+    }
+
+    /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
+    ///
+    /// # Errors
+    /// What the balancer said.
+    pub async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
+        let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
+        let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
+        if again.map_err(|e| Failure::from(Cause::from(e)))?.is_some() {
+            let text = "it was put back into its balancer by somebody else or by a reload, and is drained again".into();
+            let warning = Warning::Note { text };
+            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+        }
+        Ok(())
+    }
+
+    /// Puts the server back as it was found.
+    ///
+    /// # Errors
+    /// What the balancer said; the server is out then.
+    pub async fn restore(&self, server: &Server, stop: &CancellationToken) -> Result<(), Failure> {
+        let Some(balancer) = &self.world.balancer else { return Ok(()) };
+        let Some(found) = self.snapshot(&server.name) else {
+            self.tell_where(server, balancer).await;
+            return Ok(());
+        };
+        balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
+    }
+
+    fn found_out(&self, server: &Server, member: &MemberFacts) -> Warning {
+        found_out(server, member, self.world.facts.servers.get(&server.name))
+    }
+
+    /// Says of a server that the run never came to take out where it is by now: it may have been removed meanwhile.
+    async fn tell_where(&self, server: &Server, balancer: &Balancer) {
+        let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
+        let all: Vec<Warning> = match asked {
+            Some(Ok(members)) => {
+                members.iter().filter(|m| m.admin != Admin::Ready).map(|m| self.found_out(server, m)).collect()
+            }
+            Some(Err(errors)) => errors
+                .into_iter()
+                .map(|e| {
+                    let state = if e.unreachable { "out of reach" } else { "not to be found" };
+                    let member = e.member.map_or_else(|| e.at.clone(), |member| format!("{member} on {}", e.at));
+                    Warning::FoundOut { of: server.name.clone(), member, state: state.into(), by: None }
+                })
+                .collect(),
+            None => Vec::new(),
+        };
+        for warning in all {
+            self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        }
+    }
+}
+
+/// The first of a balancer's complaints; they are about one member on several balancers.
+fn first_of(all: Vec<BalancerError>, place: &Place) -> Failure {
+    match all.into_iter().next() {
+        Some(first) => Cause::from(first).into(),
+        None => Cause::Local { detail: format!("the balancer said nothing of {}", place.server) }.into(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Restarting a server's web server, and proving that what answers afterwards is the release.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Running;
+use super::call::{How, Limit};
+use super::remote::{Execution, execute_hearing};
+use crate::config::{Probe, Server};
+use crate::event::{Cause, Event, Failure, Place};
+use crate::health::{self, Attempt};
+use crate::name::ReleaseId;
+use crate::remote::Answer;
+use crate::remote::calls;
+
+/// Lines of the web server's log that are shown.
+const LOG_LINES: usize = 60;
+
+impl Running {
+    /// Restarts the web server and proves that it runs from the release.
+    ///
+    /// # Errors
+    /// As [`Running::call`].
+    pub async fn restart(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
+        let limit = self.restart_limit();
+        let call = calls::restart(&self.site(), &self.world.run, release, limit);
+        // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
+        self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// Stops the web server: what a first deploy started is taken back so.
+    ///
+    /// # Errors
+    /// As [`Running::call`].
+    pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let limit = self.restart_limit();
+        let call = calls::stop(&self.site(), &self.world.run, limit);
+        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
+        self.call(place, call, how, stop).await.map(drop)
+    }
+
+    /// How much later than a script's own limit it is given up.
+    fn margin(&self) -> Duration {
+        self.world.config.timeouts.step.min(Duration::from_secs(15))
+    }
+
+    /// `restart = "none"` still ends: nothing waits for ever.
+    fn restart_limit(&self) -> Duration {
+        self.world.config.timeouts.restart.unwrap_or(Duration::from_secs(24 * 3600))
+    }
+
+    /// Asks the server for its health, then proves that what answered are the release's processes.
+    ///
+    /// # Errors
+    /// With the last answer and the last lines of the web server's log.
+    pub async fn check(
+        &self,
+        server: &Server,
+        place: &Place,
+        release: &ReleaseId,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        if !server.is_web() {
+            return Ok(());
+        }
+        let healthy = self.healthy(place, stop).await;
+        let proven = match healthy {
+            Ok(()) if self.world.config.web.proof.none => return Ok(()),
+            Ok(()) => {
+                let call = calls::prove(&self.site(), &self.world.run, release);
+                self.call(place, call, How::default(), stop).await.map(drop)
+            }
+            Err(failure) => Err(failure),
+        };
+        match proven {
+            Err(mut failure) if failure.cause != Cause::Interrupted && failure.tail.is_empty() => {
+                failure.tail = self.log_tail(place, stop).await;
+                Err(failure)
+            }
+            other => other,
+        }
+    }
+
+    async fn healthy(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let Some(health) = &self.world.config.health else { return Ok(()) };
+        let emitter = &self.world.emitter;
+        let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });
+        let link = self.link(&place.server)?;
+        let checked = match &health.probe {
+            Probe::Http(probe) => {
+                let ask = health::through(link.clone(), probe.clone(), health.timeout);
+                health::check(health, ask, &mut on, stop).await
+            }
+            Probe::Command(command) => {
+                let ask = || async {
+                    let call = calls::check(&self.site(), command);
+                    let call = self.with_facts(call, place, None);
+                    let how = How { limit: Some(Limit(Some(health.timeout))), command: Some(command), payload: None };
+                    answer(self.call(place, call, how, stop).await)
+                };
+                health::check(health, ask, &mut on, stop).await
+            }
+        };
+        checked.map_err(|e| match e {
+            health::CheckFailed::Stopped => Cause::Interrupted.into(),
+            health::CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),
+        })
+    }
+
+    /// The last lines of the web server's log; empty when it has none or cannot say.
+    async fn log_tail(&self, place: &Place, stop: &CancellationToken) -> Vec<String> {
+        let execution = Execution {
+            call: calls::log(&self.site()),
+            kept: None,
+            payload: None,
+            limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
+            quiet: Duration::ZERO,
+            command: None,
+            stop,
+        };
+        let Ok(link) = self.link(&place.server) else { return Vec::new() };
+        let mut lines = std::collections::VecDeque::new();
+        let mut keep = |line: &str| {
+            // The script prints no more; what is on the other side is no reason to believe it.
+            if lines.len() == LOG_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        };
+        let _ = execute_hearing(link, execution, None, &mut keep).await;
+        lines.into()
+    }
+}
+
+/// Turns a command's result into a health attempt.
+fn answer(result: Result<Vec<Answer>, Failure>) -> Attempt {
+    match result {
+        Ok(_) => Attempt { ok: true, ..Attempt::default() },
+        Err(failure) => {
+            let body = failure.tail.join("\n");
+            match failure.cause {
+                Cause::Exit { status } => Attempt { status: u16::try_from(status).ok(), body, ..Attempt::default() },
+                cause => Attempt { error: Some(crate::report::cause::reason(&cause)), body, ..Attempt::default() },
+            }
+        }
+    }
+}
