@@ -38,5 +38,6 @@ pub mod remote;
 pub mod report;
 pub mod source;
 pub mod ssh;
+pub mod stack;
 pub mod verbs;
 pub mod web;

@@ -2,8 +2,6 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::packing::{Building, Packing};
-use super::stack::{self, Stack};
 use super::{deploy, out, rollout};
 use crate::balancer::MemberFacts;
 use crate::cli::{Global, Select, Walk};
@@ -16,6 +14,8 @@ use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
 use crate::report::{cause, clean, outcome, text};
 use crate::ssh::{Link, Target};
+use crate::stack::packing::{Building, Packing};
+use crate::stack::{self, Stack};
 
 /// Connects everywhere, asks everything, changes nothing.
 ///

@@ -6,10 +6,10 @@ use crate::error::Error;
 use crate::name::ReleaseId;
 use crate::plan::Verb;
 use crate::plan::build::Request;
+use crate::stack::{self, Stack};
 
 use super::rollout::{self, Asked};
-use super::stack::{self, Stack};
-use super::waiting;
+use crate::stack::waiting;
 
 /// Deploys a release.
 ///

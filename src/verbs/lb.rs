@@ -11,7 +11,6 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::stack::{self, Stack};
 use super::{out, rollout};
 use crate::balancer::{Balancer, BalancerError};
 use crate::cli::{Global, Lb};
@@ -23,6 +22,7 @@ use crate::facts::{Facts, LockFacts, TakenOut};
 use crate::name::ServerName;
 use crate::remote::{Owner, calls};
 use crate::report::{Reporting, cause, clean::clean, held};
+use crate::stack::{self, Stack};
 use crate::{lease, machine};
 
 /// Carries out what is asked of the balancer.

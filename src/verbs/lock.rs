@@ -6,8 +6,6 @@ use futures::future::join_all;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime, Time};
 
-use super::stack::{self, Stack};
-use super::waiting::{self, Take, Waited, Waiting};
 use super::{out, rollout};
 use crate::cli::{Global, Lock};
 use crate::config::values::parse_duration;
@@ -17,6 +15,8 @@ use crate::event::Held;
 use crate::name::ServerName;
 use crate::remote::calls;
 use crate::report::{Reporting, cause, held};
+use crate::stack::waiting::{self, Take, Waited, Waiting};
+use crate::stack::{self, Stack};
 
 /// Locks every server of the stack without a run, and leaves.
 ///

@@ -1,7 +1,5 @@
 //! One verb a file, wiring only: flags to a request, a request to a plan, a plan to a run, its end to an exit code.
 
-pub mod ask;
-mod capacity;
 pub mod check;
 pub mod demo;
 pub mod deploy;
@@ -9,23 +7,17 @@ pub mod init;
 pub mod lb;
 pub mod lock;
 pub mod out;
-mod packing;
 pub mod recover;
 pub mod releases;
 pub mod rollout;
-pub mod scripts;
-pub mod secrets;
-mod sending;
-pub mod stack;
 pub mod status;
-mod taken;
 pub mod unlock;
-pub mod waiting;
 
 use tokio::runtime::Builder;
 
 use crate::cli::{Cli, Verb};
 use crate::error::Error;
+use crate::stack;
 
 /// Servers that one thread serves; more may keep every processor busy.
 const ONE_THREAD: usize = 64;

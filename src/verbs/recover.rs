@@ -6,7 +6,6 @@ use tokio::task::spawn_blocking;
 
 use super::out;
 use super::rollout;
-use super::stack::{self, Stack};
 use crate::cli::Global;
 use crate::engine::{self, Running, Stop, World, recover};
 use crate::error::{Error, Kind};
@@ -17,6 +16,7 @@ use crate::name::{RunId, ServerName};
 use crate::plan::journal::Wreck;
 use crate::remote::Owner;
 use crate::report::{Reporting, cause, held};
+use crate::stack::{self, Stack};
 
 /// Takes back what a dead run had in flight, and releases its lock.
 ///

@@ -6,12 +6,12 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::out;
-use super::stack::{self, Stack};
 use crate::cli::{Global, Select};
 use crate::error::Error;
 use crate::facts::{Facts, ReleaseFacts};
 use crate::name::{ReleaseId, ServerName};
 use crate::report::{cause, clean};
+use crate::stack::{self, Stack};
 
 /// Lists the releases that the servers hold, newest first.
 ///

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::packing::{Building, Packing};
-use super::stack::{self, Stack};
-use super::waiting::{Waited, Waiting};
-use super::{capacity, out};
+use super::out;
 use crate::balancer::BalancerError;
 use crate::cli::{self, Global};
 use crate::engine::fetch::Fetch;
@@ -24,6 +21,10 @@ use crate::report::log::{self, RunLog};
 use crate::report::paint::Color;
 use crate::report::{Reporting, Wanted, outcome, reporters};
 use crate::source::Delivery;
+use crate::stack::packing::{Building, Packing};
+use crate::stack::waiting::{Waited, Waiting};
+use crate::stack::{self, Stack};
+use crate::stack::{capacity, scripts, sending};
 
 /// What was asked for, beyond what the plan decides on.
 pub struct Asked {
@@ -169,7 +170,7 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
     }
     plan.notices.extend(notices);
     if let (true, Some(package)) = (dry_run, delivery.as_ref().and_then(Delivery::package)) {
-        let said = super::sending::foreseen(package, &facts, &request.servers).await;
+        let said = sending::foreseen(package, &facts, &request.servers).await;
         plan.notices.extend(said.map(note));
     }
     let world = World {
@@ -202,7 +203,7 @@ pub async fn run(global: &Global, mut stack: Stack, asked: Asked) -> Result<u8, 
 fn trees() -> Option<PathBuf> {
     let absolute = |path: &PathBuf| path.is_absolute();
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute);
-    let cache = cache.or_else(|| stack::home().ok().filter(absolute).map(|home| home.join(".cache")))?;
+    let cache = cache.or_else(|| stack::prepare::home().ok().filter(absolute).map(|home| home.join(".cache")))?;
     Some(cache.join("pitcrew/trees"))
 }
 
@@ -217,7 +218,7 @@ pub(super) fn told(
     run: &RunId,
 ) -> (Vec<Box<dyn crate::report::Reporter + Send>>, Option<String>) {
     let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = stack::home().ok();
+    let home = stack::prepare::home().ok();
     let directory = log::directory(state_home.as_deref(), home.as_deref(), &stack.config.app.name);
     let (log, trouble) = match directory.map(|d| (RunLog::create(&d, run), d)) {
         Some((Ok(log), _)) => (Some(log), None),
@@ -266,7 +267,7 @@ fn show(global: &Global, stack: &Stack, world: &World, plan: &Plan) {
     }
     let mut text = crate::report::plan::text(plan, &stack.config.app.name, &stack.config.web.name);
     if global.verbose {
-        text.push_str(&super::scripts::text(stack, plan, &world.run));
+        text.push_str(&scripts::text(stack, plan, &world.run));
     }
     out::result(&text);
 }

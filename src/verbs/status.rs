@@ -7,8 +7,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::stack::{self, Stack};
-use super::{out, taken};
+use super::out;
 use crate::balancer::{Admin, MemberFacts};
 use crate::cli::{Global, Select};
 use crate::config::{Config, Health, Probe, Server};
@@ -19,6 +18,8 @@ use crate::lease;
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::remote::calls;
 use crate::report::{cause, clean::clean, held};
+use crate::stack::taken;
+use crate::stack::{self, Stack};
 
 /// One server, as it is.
 #[derive(Debug, Default, Serialize)]

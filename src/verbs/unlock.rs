@@ -4,7 +4,6 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::out;
-use super::stack::{self, Stack};
 use crate::cli::{Global, Select};
 use crate::error::{Error, Kind};
 use crate::event::Failure;
@@ -13,6 +12,7 @@ use crate::lease::{self, Standing};
 use crate::name::{RunId, ServerName};
 use crate::remote::calls;
 use crate::report::{cause, held};
+use crate::stack::{self, Stack};
 
 /// Removes the stack's lock from every server, and says whose it was.
 ///

@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::event::TakenBy;
 use crate::facts::{self, Facts, TakenOut};
 use crate::report::{cause, clean::clean};
-use crate::verbs::{out, taken};
+use crate::stack::taken;
+use crate::verbs::out;
 
 impl ByHand<'_> {
     /// Takes these servers out, one after another; the exit code.

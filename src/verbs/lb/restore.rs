@@ -6,7 +6,8 @@ use crate::config::Server;
 use crate::error::Error;
 use crate::facts::{self, Facts};
 use crate::report::{cause, clean::clean};
-use crate::verbs::{out, status, taken};
+use crate::stack::taken;
+use crate::verbs::{out, status};
 
 impl ByHand<'_> {
     /// Puts these servers back, one after another; the exit code.

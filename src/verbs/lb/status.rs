@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::report::{clean::clean, held};
-use crate::verbs::{out, status, taken};
+use crate::stack::taken;
+use crate::verbs::{out, status};
 
 /// One place of one server.
 #[derive(Debug, Serialize)]

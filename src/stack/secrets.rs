@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::stack::expand;
+use super::prepare::expand;
 use crate::config::{Config, SecretSource};
 use crate::error::Error;
 

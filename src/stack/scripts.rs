@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::stack::Stack;
+use super::Stack;
 use crate::config::Config;
 use crate::config::source::Fetcher;
 use crate::name::{ReleaseId, RunId};
@@ -94,6 +94,6 @@ impl Of<'_> {
     }
 
     fn owner(&self) -> Owner {
-        Owner { run: self.run.clone(), ..super::stack::owner("pitcrew deploy".into(), crate::lease::DEFAULT) }
+        Owner { run: self.run.clone(), ..super::owner("pitcrew deploy".into(), crate::lease::DEFAULT) }
     }
 }

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use super::out;
-use super::stack::Stack;
+use super::Stack;
 use crate::config::source::SourceKind;
 use crate::config::{BuildPlace, Config};
 use crate::engine::Stop;
@@ -17,6 +16,7 @@ use crate::plan::stages::{HERE, build_here};
 use crate::report::scrub::Redactor;
 use crate::report::{Emitter, cause};
 use crate::source::{self, Delivery, Resolved, SourceError};
+use crate::verbs::out;
 
 /// Whether `[build] on = "here"` is done.
 #[derive(Clone, Copy)]

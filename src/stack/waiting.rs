@@ -13,8 +13,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::out;
-use super::stack::Stack;
+use super::Stack;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
@@ -26,6 +25,7 @@ use crate::name::ServerName;
 use crate::remote::calls;
 use crate::remote::{Call, Owner};
 use crate::report::held;
+use crate::verbs::out;
 
 /// Between two looks at the lock, at least; up to as much again is added, so that many who wait do not ask in step.
 const PAUSE: Duration = Duration::from_secs(1);

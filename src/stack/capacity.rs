@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::out;
-use super::stack::Stack;
+use super::Stack;
 use crate::engine::Stop;
 use crate::event::Warning;
 use crate::facts::Facts;
 use crate::plan::Plan;
 use crate::plan::capacity::{Lack, lacks};
 use crate::report::{cause, held};
+use crate::verbs::out;
 
 /// Between two looks at the balancers.
 const PAUSE: Duration = Duration::from_secs(1);
