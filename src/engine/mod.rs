@@ -10,7 +10,7 @@ pub mod fetch;
 pub mod hooks;
 pub mod last_word;
 pub mod lease;
-pub mod local;
+pub use crate::process::local;
 pub mod prove;
 pub mod recover;
 pub mod remote;

@@ -14,7 +14,7 @@ use crate::ssh::Payload;
 use gzip::Gzipped;
 
 pub mod archive;
-mod child;
+use crate::process::child;
 pub mod delta;
 pub mod directory;
 pub mod download;

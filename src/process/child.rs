@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::Stop;
+use crate::source::Stop;
 
 /// How soon a wish to stop is noticed.
 const TICK: Duration = Duration::from_millis(100);
@@ -25,8 +25,9 @@ const STDERR_MAX: usize = 16 * 1024;
 /// How a child ended.
 #[derive(Debug)]
 pub struct Ended {
+    /// Its exit status, or the signal that ended it.
     pub status: ExitStatus,
-    /// The first 16 KiB, trimmed.
+    /// Its standard error: the first 16 KiB, trimmed.
     pub stderr: String,
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use crate::machine;
+use super::machine;
 
 /// How often whoever was told to end is looked for.
 const LOOK: Duration = Duration::from_millis(20);

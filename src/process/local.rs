@@ -11,8 +11,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use super::family::{Family, signal_name};
 use crate::event::{Cause, Failure, Stream};
-use crate::family::{Family, signal_name};
 
 /// Lines kept to show with a failure.
 const TAIL: usize = 20;
@@ -165,7 +165,7 @@ mod tests {
         let failure = local.run(&stop, &hear).await.unwrap_err();
         assert_eq!(failure.cause, Cause::Interrupted);
         for pid in told.lock().unwrap().iter() {
-            assert_eq!(crate::machine::start(*pid), None, "{pid} still runs");
+            assert_eq!(super::super::machine::start(*pid), None, "{pid} still runs");
         }
     }
 }
