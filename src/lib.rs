@@ -19,6 +19,7 @@
 //! - [`demo`]: a fleet in this process, which the tests use too.
 //! - [`verbs`], [`cli`]: wiring.
 
+pub mod answer;
 pub mod balancer;
 pub mod cli;
 pub mod config;
@@ -35,9 +36,11 @@ pub mod plan;
 pub mod process;
 pub mod remote;
 pub mod report;
+pub mod script;
 pub mod source;
 pub mod ssh;
 pub mod stack;
+pub mod sync;
 pub mod verbs;
 pub mod web;
 

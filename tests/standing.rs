@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use pitcrew::remote::calls::{self, Dir};
 use pitcrew::remote::kept::Kept;
-use pitcrew::remote::standing::Standing;
 use pitcrew::remote::{Answer, Call, Nonce};
+use pitcrew::script::standing::Feed;
 
 use server::{Server, everywhere, id, owner, run, tarball};
 
@@ -44,8 +44,8 @@ fn text(server: &Server) -> Arc<Kept> {
     Arc::new(Kept::new(calls::all_of(&server.site())).unwrap())
 }
 
-fn standing(server: &Server) -> Standing {
-    Standing::whole(text(server))
+fn standing(server: &Server) -> Feed {
+    Feed::whole(text(server))
 }
 
 /// Runs them all in one exec; also what else was printed.
@@ -53,7 +53,7 @@ fn all(server: &Server, scripts: &[Call]) -> (Vec<Said>, String) {
     all_in(server, standing(server), scripts)
 }
 
-fn all_in(server: &Server, mut standing: Standing, scripts: &[Call]) -> (Vec<Said>, String) {
+fn all_in(server: &Server, mut standing: Feed, scripts: &[Call]) -> (Vec<Said>, String) {
     let wired = standing.wired().unwrap();
     let mut input = wired.head.to_vec();
     let mut nonces = Vec::new();
@@ -175,7 +175,7 @@ fn answers_that_nobody_hears_do_not_end_a_script() {
 }
 
 /// An exec that stands, and holds the lock.
-fn locked(server: &Server) -> (Child, Standing) {
+fn locked(server: &Server) -> (Child, Feed) {
     let mut standing = standing(server);
     let wired = standing.wired().unwrap();
     let mut child = server.start(&wired.command);
@@ -185,7 +185,7 @@ fn locked(server: &Server) -> (Child, Standing) {
 }
 
 /// Has a script run, and returns what it said once it is over.
-fn tell(child: &mut Child, standing: &mut Standing, call: &Call) -> String {
+fn tell(child: &mut Child, standing: &mut Feed, call: &Call) -> String {
     let (lines, nonce) = standing.ask(call).unwrap();
     child.stdin.as_mut().unwrap().write_all(&lines).unwrap();
     let mut heard = String::new();
@@ -256,7 +256,7 @@ fn alone(server: &Server, call: &Call, payload: &[u8]) -> server::Ran {
 fn a_text_that_the_server_keeps_need_not_be_sent() {
     everywhere(|server| {
         let site = server.site();
-        let counting = || Standing::counting(text(server));
+        let counting = || Feed::counting(text(server));
         let wired = counting().wired().unwrap();
         assert!(wired.command.len() < 1500, "{}", wired.command);
         // Nothing is kept yet, and asking changes nothing.
@@ -309,9 +309,9 @@ fn a_place_that_cannot_be_named_keeps_no_text() {
     for root in ["/", "~", "-x", "/srv/a\\b"] {
         let site = pitcrew::remote::calls::Site { deploy_to: root, ..server.site() };
         let kept = Arc::new(Kept::new(calls::all_of(&site)).unwrap());
-        assert_eq!(Standing::counting(kept.clone()).wired(), None, "{root}");
+        assert_eq!(Feed::counting(kept.clone()).wired(), None, "{root}");
         assert_eq!(kept.alone(&calls::command(&site, Dir::Root, "true"), &Nonce::random()), None, "{root}");
-        assert!(Standing::whole(kept).wired().is_some());
+        assert!(Feed::whole(kept).wired().is_some());
     }
 }
 

@@ -13,16 +13,14 @@ pub mod lease;
 pub use crate::process::local;
 pub mod prove;
 pub mod recover;
-pub mod remote;
 pub mod run;
-pub mod standing;
 pub mod step;
 pub mod stop;
 pub mod transfer;
 pub mod unwind;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use crate::balancer::{Balancer, Snapshot};
 use crate::config::{Config, Server};
@@ -37,7 +35,10 @@ use crate::remote::calls::Site;
 use crate::report::Emitter;
 use crate::source::Package;
 use crate::ssh::Link;
+use crate::sync::lock;
 
+pub use crate::remote::execute as remote;
+pub use crate::remote::ready as standing;
 pub use run::run;
 pub use stop::Stop;
 
@@ -50,7 +51,7 @@ pub struct World {
     /// The connection to each server of the stack.
     pub links: BTreeMap<ServerName, Arc<Link>>,
     /// Execs that stand ready on them.
-    pub standings: Arc<standing::Standings>,
+    pub standings: Arc<standing::ReadyExecs>,
     /// The balancer, when the stack has one.
     pub balancer: Option<Arc<Balancer>>,
     /// The packed release, for a deploy that sends one.
@@ -168,9 +169,4 @@ impl Running {
     fn place(&self, of: (crate::event::StageName, usize), server: &ServerName, step: crate::event::StepName) -> Place {
         Place { stage: of.0, batch: of.1, server: server.clone(), step }
     }
-}
-
-/// A lock held by a thread that panicked still guards whole values here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@ use crate::cli::{Global, Select};
 use crate::config::source::Repository;
 use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer};
 use crate::engine::remote::{Execution, execute};
-use crate::engine::standing::Standings;
+use crate::engine::standing::ReadyExecs;
 use crate::error::Error;
 use crate::event::{Cause, Failure, Warning};
 use crate::facts::{Facts, ServerFacts};
@@ -44,7 +44,7 @@ pub struct Stack {
     /// Masks those values.
     pub redactor: Redactor,
     /// Execs that stand ready on the servers, for verbs that run many scripts.
-    pub standings: Arc<Standings>,
+    pub standings: Arc<ReadyExecs>,
     /// Whether the first question already makes one.
     pub stands: bool,
     /// How everything is reached.

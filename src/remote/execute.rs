@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::{Answer, Nonce};
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
 use crate::facts::LockFacts;
 use crate::name::ServerName;
-use crate::remote::kept::Kept;
-use crate::remote::{AfterLoss, Answer, Call, Nonce, Script, Wired, calls};
 use crate::report::Emitter;
 use crate::report::clean::clean;
+use crate::script::kept::Kept;
+use crate::script::{AfterLoss, Call, Script, Wired, calls};
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
 use crate::{lease, machine};
 

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::call::{AfterLoss, Call};
 use super::kept::Kept;
-use super::{AfterLoss, Call, Nonce, Wired};
+use super::wire::Wired;
+use crate::answer::Nonce;
 
 /// How many scripts that change something one exec runs at most; what comes after them gets an exec of its own.
 const NONCES: usize = 48;
 
 /// Scripts of one site in one exec.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Feed {
     kept: Arc<Kept>,
     /// The text is sent with it, or the server is to have it.
     whole: bool,
@@ -24,7 +26,7 @@ pub struct Standing {
     nonces: Vec<Nonce>,
 }
 
-impl Standing {
+impl Feed {
     /// Prepares one that brings its text.
     pub fn whole(kept: Arc<Kept>) -> Self {
         Self { kept, whole: true, nonces: (0..NONCES).map(|_| Nonce::random()).collect() }

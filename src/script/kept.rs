@@ -6,7 +6,11 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Call, Nonce, Param, Piece, Script, Wired, encoded, quote, readable, wired};
+use super::call::{Call, Param};
+use super::kind::Script;
+use super::quote;
+use super::wire::{Piece, Wired, encoded, readable, wired};
+use crate::answer::Nonce;
 
 /// The status of an exec that counted on a text which the server does not keep.
 pub const UNKEPT: u32 = 72;

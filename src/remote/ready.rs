@@ -14,13 +14,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::remote::{Ear, Execution, Hearing, after_loss, conclude};
+use super::execute::{Ear, Execution, Hearing, after_loss, conclude};
+use crate::answer::{Answer, Nonce};
 use crate::event::{Failure, Stream};
 use crate::name::ServerName;
-use crate::remote::calls::{self, Site};
-use crate::remote::kept::{Kept, UNKEPT};
-use crate::remote::{Answer, Call, Nonce, Script, Wired, standing};
+use crate::script::calls::{self, Site};
+use crate::script::kept::{Kept, UNKEPT};
+use crate::script::standing::Feed;
+use crate::script::{Call, Script, Wired};
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Left, Link, More, Session};
+use crate::sync::lock;
 
 /// Stands for no limit.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -30,8 +33,8 @@ const WAITING: usize = 2000;
 const GOING: Duration = Duration::from_secs(5);
 
 /// An exec that waits for scripts.
-pub struct Standing {
-    script: standing::Standing,
+pub struct ReadyExec {
+    script: Feed,
     input: mpsc::UnboundedSender<Bytes>,
     heard: mpsc::UnboundedReceiver<Said>,
     /// How many lines wait to be heard.
@@ -46,10 +49,10 @@ pub struct Standing {
     _stop_on_drop: DropGuard,
 }
 
-impl Drop for Standing {
+impl Drop for ReadyExec {
     fn drop(&mut self) {
         if self.is_busy {
-            *super::lock(&self.left) = Some(self.session.leave());
+            *lock(&self.left) = Some(self.session.leave());
         }
     }
 }
@@ -68,9 +71,9 @@ enum Over {
     Gone(Ended),
 }
 
-impl Standing {
+impl ReadyExec {
     /// `None`: it cannot be said in a command line.
-    fn begin(session: Arc<Session>, script: standing::Standing) -> Option<Self> {
+    fn begin(session: Arc<Session>, script: Feed) -> Option<Self> {
         let Wired { command, head } = script.wired()?;
         let (input, more) = More::channel();
         // Limits and silence are the business of whoever waits for a script.
@@ -189,35 +192,35 @@ fn ended(status: u32) -> Ended {
 
 /// The execs that stand ready, one a server, where no script uses them this moment.
 #[derive(Default)]
-pub struct Standings {
-    ready: Mutex<BTreeMap<ServerName, Standing>>,
+pub struct ReadyExecs {
+    ready: Mutex<BTreeMap<ServerName, ReadyExec>>,
     /// The scripts of the run's site in one text, made once.
     text: Mutex<Option<(Call, Option<Arc<Kept>>)>>,
     /// Servers that keep it, whole.
     keeping: Mutex<BTreeSet<ServerName>>,
 }
 
-impl Standings {
+impl ReadyExecs {
     /// Has an exec stand ready on the server, unless one does; without one everything works as well.
     ///
     /// # Errors
     /// When there is no connection.
     pub async fn begin(&self, server: &ServerName, link: &Link, site: &Site<'_>) -> Result<(), ConnectError> {
-        if super::lock(&self.ready).contains_key(server) {
+        if lock(&self.ready).contains_key(server) {
             return Ok(());
         }
         let Some(kept) = self.text(calls::all_of(site)) else { return Ok(()) };
         let session = link.session().await?;
-        let standing = Standing::begin(session.clone(), standing::Standing::counting(kept.clone()))
-            .or_else(|| Standing::begin(session, standing::Standing::whole(kept)));
+        let standing = ReadyExec::begin(session.clone(), Feed::counting(kept.clone()))
+            .or_else(|| ReadyExec::begin(session, Feed::whole(kept)));
         if let Some(standing) = standing {
-            super::lock(&self.ready).insert(server.clone(), standing);
+            lock(&self.ready).insert(server.clone(), standing);
         }
         Ok(())
     }
 
     fn text(&self, site: Call) -> Option<Arc<Kept>> {
-        let mut made = super::lock(&self.text);
+        let mut made = lock(&self.text);
         if let Some((of, text)) = &*made
             && *of == site
         {
@@ -230,8 +233,8 @@ impl Standings {
 
     /// The text that the server keeps, for scripts with an exec of their own.
     pub fn kept(&self, server: &ServerName) -> Option<Arc<Kept>> {
-        let keeps = super::lock(&self.keeping).contains(server);
-        super::lock(&self.text).as_ref().filter(|_| keeps).and_then(|(_, text)| text.clone())
+        let keeps = lock(&self.keeping).contains(server);
+        lock(&self.text).as_ref().filter(|_| keeps).and_then(|(_, text)| text.clone())
     }
 
     /// Executes a script in the exec that stands ready; `None`: there is none for it, and nothing was done.
@@ -245,10 +248,10 @@ impl Standings {
         if execution.payload.is_some() || execution.stop.is_cancelled() {
             return None;
         }
-        let mut standing = super::lock(&self.ready).remove(server)?;
+        let mut standing = lock(&self.ready).remove(server)?;
         loop {
             let Some((input, nonce)) = standing.script.ask(&execution.call) else {
-                super::lock(&self.ready).insert(server.clone(), standing);
+                lock(&self.ready).insert(server.clone(), standing);
                 return None;
             };
             let mut also = |_: &str| {};
@@ -274,18 +277,18 @@ impl Standings {
                 Over::Ready(ended) => {
                     // A text that was brought is kept with the lock.
                     if !standing.script.is_whole() || (execution.call.script == Script::Lock && hearing.is_done()) {
-                        super::lock(&self.keeping).insert(server.clone());
+                        lock(&self.keeping).insert(server.clone());
                     }
                     // One that was told to end while the script's last word was on its way takes no more.
                     if !standing.stop.is_cancelled() {
-                        super::lock(&self.ready).insert(server.clone(), standing);
+                        lock(&self.ready).insert(server.clone(), standing);
                     }
                     ended
                 }
                 // The server does not keep the text, or another one.
                 Over::Gone(Ended::Exit(UNKEPT)) if !went && !standing.script.is_whole() => {
-                    let whole = standing::Standing::whole(standing.script.kept().clone());
-                    standing = Standing::begin(link.session().await.ok()?, whole)?;
+                    let whole = Feed::whole(standing.script.kept().clone());
+                    standing = ReadyExec::begin(link.session().await.ok()?, whole)?;
                     continue;
                 }
                 // It had ended before it came to this script.
@@ -301,7 +304,7 @@ impl Standings {
 
     /// Lets the server's exec go, for servers that allow no second one beside it. False: there is none.
     pub async fn end(&self, server: &ServerName) -> bool {
-        let standing = super::lock(&self.ready).remove(server);
+        let standing = lock(&self.ready).remove(server);
         match standing {
             Some(standing) => {
                 standing.end().await;

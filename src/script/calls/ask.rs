@@ -1,0 +1,69 @@
+//! Scripts that ask, and change nothing.
+
+use std::time::Duration;
+
+use super::site::{Site, seconds};
+use crate::answer::Nonce;
+use crate::script::call::{Call, Param};
+use crate::script::kind::Script;
+
+/// Asks for everything a plan depends on, and changes nothing; [`crate::facts::ServerFacts::read`] reads the answers.
+pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
+    site.call(Script::Probe)
+        .list("files", files.to_vec())
+        .list("tools", site.web.tools.clone())
+        .web(site, &["processes"])
+}
+
+/// Asks the probe how much room the release takes that runs; only where nobody knows the size of the next one.
+pub fn measuring(probe: Call) -> Call {
+    probe.with("measure", "yes")
+}
+
+/// Asks what became of another script of this run whose connection was lost; waits up to `limit` while it still runs.
+///
+/// Answers `became done`, `became fail CODE DETAIL`, `became exit STATUS`, `became begun` (it ended without saying how),
+/// or `became never`. Refuses with `lock_lost`, `still_running`.
+pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
+    let copied = |name: &'static str| (name, Param::Text(lost.text_of(name).unwrap_or_default().to_owned()));
+    let params = vec![copied("root"), copied("token")];
+    let (first, second) = nonce.0.split_at(nonce.0.len() / 2);
+    // One that reads a payload waits for ever: nobody sends the rest.
+    let end = if lost.script == Script::Transfer { "yes" } else { "no" };
+    Call { script: Script::Ask, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
+        .with("first", first)
+        .with("second", second)
+        .with("limit", seconds(limit))
+        .with("end", end)
+}
+
+/// Asks what a cloud machine knows of itself: answers `instance ID`, `address IP` (several), and `why TEXT` without the first.
+///
+/// `limit` is for each of at most two questions; `meta` is the metadata service's root, `dmi` the firmware's tag.
+pub fn identity(meta: &str, dmi: &str, limit: Duration) -> Call {
+    // It looks into no site; a directory must be given all the same.
+    let params = vec![("root", Param::Text("/nonexistent".to_owned()))];
+    Call { script: Script::Identity, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
+        .with("meta", meta)
+        .with("dmi", dmi)
+        .with("limit", seconds(limit))
+}
+
+/// What a [`super::standing::Feed`] exec must know of the site. It is not to be executed by itself.
+pub fn all_of(site: &Site<'_>) -> Call {
+    let call = site.call(Script::Restart).web(site, &["processes", "start", "restart", "stop", "log"]);
+    Call { env: Vec::new(), ..call }
+}
+
+impl Call {
+    /// Makes a [`probe`] look for these tools as well.
+    #[must_use]
+    pub fn needing(mut self, tools: &[&str]) -> Self {
+        for (name, param) in &mut self.params {
+            if let (&mut "tools", Param::List(list)) = (name, param) {
+                list.extend(tools.iter().map(|t| (*t).to_owned()));
+            }
+        }
+        self
+    }
+}

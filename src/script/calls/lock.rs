@@ -1,0 +1,107 @@
+//! Scripts about the lock: taken, renewed, kept, released, taken over, and the journal that lies in it.
+
+use std::time::Duration;
+
+use super::site::Site;
+use crate::facts::{ORIGIN, TakenOut};
+use crate::name::{ReleaseId, RunId};
+use crate::script::call::Call;
+use crate::script::kind::Script;
+use crate::script::owner::{Owner, one_line};
+
+/// What a plan takes for granted about one server.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// What `current` points to.
+    pub current: Option<&'a ReleaseId>,
+    /// The newest release.
+    pub newest: Option<&'a ReleaseId>,
+}
+
+/// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
+///
+/// Refuses with `locked` (its answers are for [`crate::facts::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
+/// a lock that it took it has released then.
+pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
+    locking(site, "take", &owner.run).with("owner", owner.lines())
+}
+
+/// Takes the lock to keep it without a run, for `time` or until somebody unlocks; otherwise as [`lock`].
+pub fn freeze(site: &Site<'_>, owner: &Owner, reason: &str, time: Option<Duration>) -> Call {
+    let reason = one_line(reason);
+    let call = lock(site, owner).with("owner", format!("{}\nfreeze=yes\nreason={reason}", owner.lines()));
+    match time {
+        Some(time) => call.with("for", time.as_secs().to_string()),
+        None => call,
+    }
+}
+
+/// Renews a held lock, and says in it what the run does (`phase`, one line; empty: as before). Refuses with `lock_lost`.
+pub fn renew(site: &Site<'_>, run: &RunId, phase: &str) -> Call {
+    locking(site, "renew", run).with("phase", one_line(phase))
+}
+
+/// Says in a held lock why it is kept after the run has ended: `reason`, one line. Refuses with `lock_lost`.
+pub fn keep(site: &Site<'_>, run: &RunId, reason: &str) -> Call {
+    locking(site, "keep", run).with("reason", one_line(reason))
+}
+
+/// Asks who holds the lock, and nothing else: `lock free`, or answers for [`crate::facts::LockFacts::read`].
+pub fn look(site: &Site<'_>) -> Call {
+    locking(site, "look", &RunId(String::new()))
+}
+
+/// Releases this run's lock. Refuses with `not_ours`; a lock that is gone already is no failure.
+pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
+    site.call(Script::Unlock).token(run)
+}
+
+/// Makes the lock that `from` left behind this run's own, and ends what `from` left running; the journal stays.
+/// `origin` is the run whose work the journal tells of: `from` may have died in recovering it.
+///
+/// Answers `taken over`, or `lock free`. Refuses with `locked_anew`, `still_running`, `not_writable`, `no_space`.
+pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId, origin: &RunId) -> Call {
+    let lines = format!("{}\n{ORIGIN}={}", owner.lines(), one_line(origin.as_str()));
+    site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", lines)
+}
+
+/// Writes a line into the journal before a server is taken out of its balancer. Refuses with `lock_lost`, `no_space`,
+/// `not_writable`.
+pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
+    site.call(Script::Note).token(run).with("words", one_line(words)).with("in", "no")
+}
+
+/// Notes who takes a server out of its balancer by hand; `None`: it has been put back. No lock is needed.
+///
+/// Answers who holds the lock, for [`crate::facts::LockFacts::read`], where somebody does. Refuses with `no_site`, `no_space`,
+/// `not_writable`.
+pub fn aside(site: &Site<'_>, by: Option<&TakenOut>) -> Call {
+    site.call(Script::Aside).with("record", by.map(TakenOut::line).unwrap_or_default())
+}
+
+fn locking(site: &Site<'_>, mode: &str, run: &RunId) -> Call {
+    let empty = ["owner", "plan", "for", "phase", "reason", "expect", "current", "newest"];
+    let call = site.call(Script::Lock).token(run).with("mode", mode);
+    empty.into_iter().fold(call, |call, name| call.with(name, ""))
+}
+
+impl Call {
+    /// Writes the plan into a [`lock`], before its owner: what `recover` needs to know. Opaque here.
+    #[must_use]
+    pub fn planning(self, plan: &str) -> Self {
+        self.with("plan", plan.trim_end_matches('\n'))
+    }
+
+    /// Makes a [`lock`] refuse with `stale_facts` when the server is not as the plan takes for granted.
+    #[must_use]
+    pub fn expecting(self, expected: Expected<'_>) -> Self {
+        let text = |id: Option<&ReleaseId>| id.map(ReleaseId::as_str).unwrap_or_default().to_owned();
+        self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest))
+    }
+
+    /// Makes a [`note`] forget who once took the server out by hand: it was found in its balancer.
+    #[must_use]
+    pub fn found_in(self) -> Self {
+        self.with("in", "yes")
+    }
+}

@@ -1,0 +1,19 @@
+//! What each remote script is given: one function a script, from typed values to a [`Call`](super::Call).
+//!
+//! Owns the scripts' parameters. Codes with which scripts refuse stand at each function.
+
+pub mod ask;
+pub mod command;
+pub mod delivery;
+pub mod lock;
+pub mod record;
+pub mod site;
+pub mod web;
+
+pub use ask::{all_of, ask, identity, measuring, probe};
+pub use command::{Dir, check, command};
+pub use delivery::{Base, Format, Linked, Mirrored, Wanted, download, fetch, link, listing, transfer};
+pub use lock::{Expected, aside, freeze, keep, lock, look, note, renew, takeover, unlock};
+pub use record::{Behind, Mark, history, mark, prune, remove};
+pub use site::Site;
+pub use web::{log, prove, restart, stop, switch};

@@ -1,0 +1,21 @@
+//! The shell that runs on servers: scripts, their parameters, how they are quoted, and what they answer.
+//!
+//! Every line of it lies in `templates/remote/*.sh`. This module assembles and parses; it sends nothing.
+//!
+//! One step is one exec. The command line is `sh -c '…' pitcrew-STEP ENCODED NONCE`: [`quote::encode`] makes the script one
+//! word that every login shell passes on unchanged, and `sh` decodes and evaluates it. The environment arrives as the first line of
+//! standard input ([`Call::head`]), so it is in no command line and no process list; what follows it is the script's payload.
+
+pub mod call;
+pub mod calls;
+pub mod kept;
+pub mod kind;
+pub mod owner;
+pub mod quote;
+pub mod standing;
+pub mod wire;
+
+pub use call::{AfterLoss, Call, Param};
+pub use kind::Script;
+pub use owner::Owner;
+pub use wire::Wired;
