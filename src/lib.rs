@@ -14,6 +14,7 @@
 //! - [`lease`]: what a held lock says of its holder; pure.
 //! - [`plan`]: what will be done, and how it is taken back; pure.
 //! - [`engine`]: does it, and reports through [`event`]s.
+//! - [`outcome`]: a run's state as a fold over its events, and what it amounts to.
 //! - [`report`]: turns events into text, JSON and logs.
 //! - [`ssh`], [`balancer`], [`source`], [`health`], [`remote`], [`machine`]: the outside world.
 //! - [`demo`]: a fleet in this process, which the tests use too.
@@ -32,6 +33,7 @@ pub mod health;
 mod http;
 pub mod lease;
 pub mod name;
+pub mod outcome;
 pub mod plan;
 pub mod process;
 pub mod remote;

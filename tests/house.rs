@@ -31,7 +31,7 @@ fn code(file: &Path) -> String {
 
 #[test]
 fn what_decides_names_no_network_clock_environment_or_file() {
-    let pure = ["src/plan", "src/config", "src/facts.rs", "src/lease.rs", "src/web.rs", "src/name.rs", "src/event.rs"];
+    let pure = ["src/plan", "src/config", "src/facts.rs", "src/lease.rs", "src/web.rs", "src/name.rs", "src/event"];
     let pure = pure.iter().chain(&["src/balancer/haproxy/protocol.rs", "src/remote/quote.rs", "src/remote/calls.rs"]);
     let forbidden = [
         "tokio",

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Reporter;
-use super::scrub::Redactor;
+use super::reporter::Reporter;
 use super::state::State;
 use crate::event::{Event, Finished, Outcome, ServerEnd, Stamped, Warning};
 use crate::name::RunId;
+use crate::report::scrub::Redactor;
 
 /// More events than this wait for the reporters, and output is left out until fewer do.
 const MOST_WAITING: usize = 50_000;

@@ -6,10 +6,10 @@ use console::{measure_text_width, truncate_str};
 
 use super::clean::clean;
 use super::paint::Paint;
-use super::server::Server;
-use super::state::State;
 use super::text;
 use crate::event::Progress;
+use crate::outcome::server::Server;
+use crate::outcome::state::State;
 
 /// A terminal's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

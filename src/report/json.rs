@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use super::Reporter;
-use super::state::State;
 use crate::event::Stamped;
+use crate::outcome::reporter::Reporter;
+use crate::outcome::state::State;
 
 /// Prints events as they are.
 pub struct Json {

@@ -5,9 +5,9 @@
 use super::cause;
 use super::clean::clean;
 use super::paint::Paint;
-use super::state::{HERE, State};
 use super::text;
 use crate::event::{Event, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
+use crate::outcome::state::{HERE, State};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -9,12 +9,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::Reporter;
 use super::clean::clean;
-use super::state::State;
 use super::{cause, json, text};
 use crate::event::{Event, Stamped, StepOutcome, Warning};
 use crate::name::{RunId, ServerName};
+use crate::outcome::reporter::Reporter;
+use crate::outcome::state::State;
 
 /// Runs whose logs are kept.
 const KEEP: usize = 50;

@@ -5,12 +5,12 @@ use std::io::Write;
 use console::measure_text_width;
 use jiff::tz::TimeZone;
 
-use super::Reporter;
 use super::lines::{Line, Verbosity, lines};
 use super::paint::Paint;
-use super::state::State;
 use super::{summary, text};
 use crate::event::{Event, Planned, Stamped};
+use crate::outcome::reporter::Reporter;
+use crate::outcome::state::State;
 
 /// Stands for the run in the column of the servers' names.
 const RUN: &str = "--";

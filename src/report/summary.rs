@@ -5,10 +5,10 @@ use console::measure_text_width;
 use super::cause;
 use super::clean::clean;
 use super::paint::Paint;
-use super::server::Server;
-use super::state::{Failed, HERE, State};
 use super::text;
 use crate::event::{Cause, Held, Outcome, ServerEnd, Stuck};
+use crate::outcome::server::Server;
+use crate::outcome::state::{Failed, HERE, State};
 
 /// Most servers that a table lists when all is well; those that need a look are always listed.
 const ROWS: usize = 30;

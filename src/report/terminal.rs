@@ -6,12 +6,12 @@
 use console::measure_text_width;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Reporter;
 use super::frame::{Size, frame};
 use super::lines::{Line, Verbosity, lines};
 use super::plain::{Sink, end};
-use super::state::State;
 use crate::event::{Event, Stamped, StepOutcome};
+use crate::outcome::reporter::Reporter;
+use crate::outcome::state::State;
 
 /// Draws live lines.
 pub struct Terminal {

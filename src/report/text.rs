@@ -6,12 +6,12 @@ pub use super::cause;
 pub use super::clean::{clean, clean_lines, cut};
 use super::held;
 pub use super::scrub::Redactor;
-use super::state::{Failed, HERE, State};
 use crate::config::Strategy;
 use crate::event::{
     Cause, DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, TakenBy, Warning,
 };
 use crate::name::ReleaseId;
+use crate::outcome::state::{Failed, HERE, State};
 
 /// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
@@ -273,7 +273,7 @@ pub fn outcome(state: &State) -> String {
     let Some(finished) = &state.finished else { return "the run has not ended".into() };
     let app = state.planned.as_ref().map_or("pitcrew", |p| p.app.as_str());
     let took = seconds(finished.seconds);
-    let touched = state.rolled_out().any(super::server::Server::touched);
+    let touched = state.rolled_out().any(crate::outcome::server::Server::touched);
     let text = match finished.outcome {
         Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
         Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {

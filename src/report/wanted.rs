@@ -7,7 +7,6 @@ use console::Term;
 use indicatif::ProgressDrawTarget;
 use jiff::tz::TimeZone;
 
-use super::Reporter;
 use super::frame::Size;
 use super::json::Json;
 use super::lines::Verbosity;
@@ -15,6 +14,7 @@ use super::log::RunLog;
 use super::paint::{Color, Paint};
 use super::plain::{Plain, Sink};
 use super::terminal::Terminal;
+use crate::outcome::reporter::Reporter;
 
 /// What the flags and the environment ask for.
 #[derive(Debug, Clone, Copy, Default)]

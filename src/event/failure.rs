@@ -1,0 +1,128 @@
+//! Why something failed, as data.
+//!
+//! It owns every cause that a step can fail with; the sentence and the hint for each are `wording`'s.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lease::Standing;
+
+/// Why a step failed, and what is needed to see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The reason.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The command as the configuration has it, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The last lines it printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tail: Vec<String>,
+}
+
+/// A reason for failing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// The command ended with a status that is not 0.
+    Exit {
+        /// That status.
+        status: u32,
+    },
+    /// The command was ended by a signal.
+    Signal {
+        /// Its name without SIG.
+        signal: String,
+    },
+    /// The channel closed without a status: nobody knows how the command ended.
+    NoStatus,
+    /// The connection was lost.
+    Lost {
+        /// What the transport said.
+        detail: String,
+    },
+    /// The connection could not be made.
+    Connect {
+        /// Which host, key or port, and what to do.
+        detail: String,
+        /// What to do next.
+        hint: String,
+    },
+    /// A limit ran out.
+    TimedOut {
+        /// The limit, in seconds.
+        limit: f64,
+    },
+    /// One of pitcrew's own remote scripts refused, with a code of its own.
+    Refused {
+        /// For example `no_space`, `current_changed`, `not_proven`.
+        code: String,
+        /// What it saw.
+        detail: String,
+    },
+    /// Another run holds the lock, or a person froze deploys.
+    Locked(Box<Held>),
+    /// A health check did not pass in time.
+    Unhealthy(Box<Unhealthy>),
+    /// A balancer refused or did not answer.
+    Balancer {
+        /// Which: its address as configured.
+        at: String,
+        /// `backend/server`, when one is meant.
+        member: Option<String>,
+        /// What went wrong, as a fragment.
+        detail: String,
+        /// What to do next; may be empty.
+        hint: String,
+    },
+    /// Something on the operator's machine failed.
+    Local {
+        /// What.
+        detail: String,
+    },
+    /// What the file or the command line names cannot be released: a mistake in either of them.
+    Source {
+        /// What.
+        detail: String,
+        /// What to do next; may be empty.
+        hint: String,
+    },
+    /// The run was interrupted.
+    Interrupted,
+    /// Another server's failure made the step pointless.
+    Abandoned,
+}
+
+/// A lock that somebody else holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// What its owner wrote: run, who, host, pid, command, since.
+    pub owner: BTreeMap<String, String>,
+    /// Seconds since it was last renewed, by the server's clock.
+    pub age: Option<u64>,
+    /// How far its run is, as it said itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// What that says of its run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+}
+
+/// The last answer of a failing health check.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Unhealthy {
+    /// What was asked: a URL, or a command.
+    pub asked: String,
+    /// How often.
+    pub attempts: u32,
+    /// Status of the last answer, HTTP or exit.
+    pub status: Option<u16>,
+    /// `Location` of the last answer.
+    pub location: Option<String>,
+    /// The first bytes of the body, or the last lines a command printed.
+    pub body: String,
+    /// Why there was no answer.
+    pub error: Option<String>,
+}

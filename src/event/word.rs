@@ -1,0 +1,105 @@
+//! The words of the contract: stages, steps, streams, outcomes.
+//!
+//! It owns their spelling, which is the same in JSON and on the screen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{OnFailure, Prepare, Strategy};
+
+/// The verb of a run that takes back a dead one.
+pub const RECOVER: &str = "recover";
+
+/// A stage of a run; no server enters one before every server concerned has left the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the word of the contract")]
+pub enum StageName {
+    Lock,
+    Prepare,
+    Migrate,
+    Rollout,
+    Finish,
+}
+
+/// A step's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the word of the contract")]
+pub enum StepName {
+    Connect,
+    Lock,
+    Transfer,
+    Link,
+    Build,
+    Migrate,
+    Drain,
+    Switch,
+    Restart,
+    Check,
+    Restore,
+    Prune,
+    Unlock,
+    Hook,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the word of the contract")]
+pub enum StepOutcome {
+    Ok,
+    Failed,
+    Skipped,
+}
+
+/// A stream of a remote command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the stream's own name")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Who decided the strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    /// The web server template.
+    Template,
+    /// `[app] strategy`.
+    File,
+    /// A flag of this run.
+    Flag,
+}
+
+/// A run's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the word of the contract")]
+pub enum Outcome {
+    Deployed,
+    Unchanged,
+    Reverted,
+    Mixed,
+    Stuck,
+    Locked,
+    Unreachable,
+    Interrupted,
+}
+
+macro_rules! words {
+    ($($name:ident),*) => {$(
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                // One source of truth: the word in the event is the word on the screen.
+                match serde_json::to_value(self) {
+                    Ok(serde_json::Value::String(word)) => f.pad(&word),
+                    _ => f.pad(&format!("{self:?}")),
+                }
+            }
+        }
+    )*};
+}
+
+words!(StageName, StepName, StepOutcome, Strategy, Prepare, OnFailure, Outcome, DecidedBy, Stream);
