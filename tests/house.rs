@@ -33,6 +33,7 @@ fn code(file: &Path) -> String {
 fn what_decides_names_no_network_clock_environment_or_file() {
     let pure = ["src/plan", "src/config", "src/facts.rs", "src/lease.rs", "src/web.rs", "src/name.rs", "src/event"];
     let pure = pure.iter().chain(&["src/balancer/haproxy/protocol.rs", "src/remote/quote.rs", "src/remote/calls.rs"]);
+    let pure = pure.chain(&["src/ssh/address.rs", "src/ssh/hop.rs", "src/ssh/options.rs"]);
     let forbidden = [
         "tokio",
         "russh",
@@ -53,7 +54,11 @@ fn what_decides_names_no_network_clock_environment_or_file() {
     for file in pure.flat_map(|p| sources(p)) {
         let code = code(&file);
         for word in forbidden {
-            let found = code.lines().find(|l| l.contains(word) && !l.trim_start().starts_with("//"));
+            // Grammar and values of `[ssh]` lie on the ground floor; the list below holds them as pure as the rest.
+            let ground = ["crate::ssh::address", "crate::ssh::options"];
+            let is_ground = |l: &str| word == "crate::ssh" && ground.iter().any(|g| l.contains(g));
+            let is_code = |l: &str| !l.trim_start().starts_with("//");
+            let found = code.lines().find(|l| l.contains(word) && is_code(l) && !is_ground(l));
             assert!(found.is_none(), "{} names {word}: {found:?}", file.display());
         }
     }

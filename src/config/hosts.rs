@@ -2,10 +2,9 @@
 //!
 //! Owns their grammar. What is done with the hosts is decided in `resolve` and `select`.
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use super::values::{self, Bad};
+use super::values::Bad;
 use super::words::quoted;
+use crate::ssh::address::{BadAddress, Parts, is_host, is_ip};
 
 /// Most hosts that one range may stand for; more is a slip.
 const MOST: usize = 1000;
@@ -36,33 +35,31 @@ pub struct One {
 
 /// Reads `[user@]host[:port]`, whose host may contain ranges or be an address.
 pub fn parse(text: &str) -> Result<Spec, Bad> {
-    if text.trim().is_empty() {
-        return Err(Bad::new("cannot be empty", "write a host name, as in \"web1.example.com\""));
-    }
-    if text.contains("://") {
-        return Err(Bad::new(
-            format!("has a scheme in it: {}", quoted(text)),
-            "write user@host:port, and nothing before",
-        ));
-    }
-    let (user, rest) = match text.rsplit_once('@') {
-        Some((user, rest)) => {
-            values::user(user).map_err(|_| {
-                Bad::new(format!("has no proper user before the `@`: {}", quoted(text)), "write user@host")
-            })?;
-            (Some(user.to_owned()), rest)
-        }
-        None => (None, text),
-    };
-    let (host, port) = split_port(rest)?;
+    let Parts { user, host, port } = Parts::of(text).map_err(|bad| worded(bad, text))?;
     let hosts = if is_ip(host) { vec![host.to_owned()] } else { expand(host)? };
     if let Some(bad) = hosts.iter().find(|host| !is_host(host)) {
-        return Err(Bad::new(
-            format!("has {}, which is no host name", quoted(bad)),
-            "write user@host:port, where the host is a name of letters, digits, `.` and `-`, or an address",
-        ));
+        return Err(worded(BadAddress::Host(bad.clone()), text));
     }
-    Ok(Spec { user, hosts, port })
+    Ok(Spec { user: user.map(str::to_owned), hosts, port })
+}
+
+/// Words what is wrong with an address.
+fn worded(bad: BadAddress, text: &str) -> Bad {
+    match bad {
+        BadAddress::Empty => Bad::new("cannot be empty", "write a host name, as in \"web1.example.com\""),
+        BadAddress::Scheme => {
+            Bad::new(format!("has a scheme in it: {}", quoted(text)), "write user@host:port, and nothing before")
+        }
+        BadAddress::User => Bad::new(format!("has no proper user before the `@`: {}", quoted(text)), "write user@host"),
+        BadAddress::Port(part) => Bad::new(
+            format!("has {}, where a port from 1 to 65535 should be", quoted(&part)),
+            "write host:port, and an IPv6 address with a port as [::1]:22",
+        ),
+        BadAddress::Host(part) => Bad::new(
+            format!("has {}, which is no host name", quoted(&part)),
+            "write user@host:port, where the host is a name of letters, digits, `.` and `-`, or an address",
+        ),
+    }
 }
 
 /// Reads the same, where one host must be meant.
@@ -72,56 +69,6 @@ pub fn parse_one(text: &str) -> Result<One, Bad> {
         (Some(host), true) => Ok(One { user: spec.user, host, port: spec.port }),
         _ => Err(Bad::new("stands for several hosts", "write each of them")),
     }
-}
-
-/// Splits a port off; the host loses the brackets of an IPv6 address.
-fn split_port(text: &str) -> Result<(&str, Option<u16>), Bad> {
-    if is_ip(text) {
-        return Ok((text, None));
-    }
-    let bracketed = text.strip_prefix('[').and_then(|t| t.split_once(']')).filter(|(inside, _)| is_ipv6(inside));
-    let (host, rest) = match bracketed {
-        Some((host, rest)) => (host, rest),
-        None => text.rfind(':').filter(|&at| !text[at..].contains(']')).map_or((text, ""), |at| text.split_at(at)),
-    };
-    if rest.is_empty() {
-        return Ok((host, None));
-    }
-    let digits = rest.strip_prefix(':').unwrap_or("");
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    match digits.parse() {
-        Ok(port @ 1..=u16::MAX) if plain => Ok((host, Some(port))),
-        _ => Err(Bad::new(
-            format!("has {}, where a port from 1 to 65535 should be", quoted(rest)),
-            "write host:port, and an IPv6 address with a port as [::1]:22",
-        )),
-    }
-}
-
-/// Tells whether it is an IPv4 or IPv6 address; an IPv6 address may name a zone.
-pub fn is_ip(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok() || is_ipv6(text)
-}
-
-fn is_ipv6(text: &str) -> bool {
-    match text.split_once('%') {
-        Some((address, zone)) => {
-            let plain = !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-            plain && address.parse::<Ipv6Addr>().is_ok()
-        }
-        None => text.parse::<Ipv6Addr>().is_ok(),
-    }
-}
-
-/// Tells whether it is an address or could be a host's name (RFC 1123 section 2.1, and `_`, which people use).
-fn is_host(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-    };
-    is_ip(text) || (text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label))
 }
 
 /// Expands every `[…]` of a text: `[1-4]`, `[01-10]`, `[a-c]`, `[a,b]`, and mixtures; several multiply.

@@ -27,6 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
+pub use crate::ssh::options::{ConfigFile, HostKeyChecking, Ssh};
 use crate::web::Web;
 
 pub use haproxy::{ApiUrl, ApiVersion, BalancerAddress, HaproxyAccess, Login, Via};
@@ -140,49 +141,6 @@ pub enum OnFailure {
     RevertAll,
     /// Nothing is taken back.
     Hold,
-}
-
-/// `[ssh]`: what is written wins over ssh_config, which decides the rest.
-#[derive(Debug, Clone)]
-pub struct Ssh {
-    /// `user`.
-    pub user: Option<String>,
-    /// `port`.
-    pub port: Option<u16>,
-    /// `identity_file`, `~` not yet expanded; empty: not written.
-    pub identity_files: Vec<PathBuf>,
-    /// `known_hosts`, `~` not yet expanded; empty: not written.
-    pub known_hosts: Vec<PathBuf>,
-    /// `host_key_checking`.
-    pub host_key_checking: Option<HostKeyChecking>,
-    /// `config_file`.
-    pub config_file: ConfigFile,
-    /// `connect_timeout`: TCP, handshake and authentication, each.
-    pub connect_timeout: Option<Duration>,
-    /// `jump`: as `ProxyJump` has it.
-    pub jump: Option<String>,
-    /// `forward_agent`.
-    pub forward_agent: Option<bool>,
-}
-
-/// Which ssh_config is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigFile {
-    /// `~/.ssh/config` and `/etc/ssh/ssh_config`, as ssh does.
-    Usual,
-    /// This one alone, as with `ssh -F`; `~` not yet expanded.
-    Path(PathBuf),
-    /// None.
-    Off,
-}
-
-/// What an unknown host key means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostKeyChecking {
-    /// It is refused.
-    Strict,
-    /// It is recorded and accepted; a changed one is refused all the same.
-    AcceptNew,
 }
 
 /// One SSH destination that receives the release.

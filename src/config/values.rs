@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::words::{alternatives, nearest, quoted};
 use super::{BalancerAddress, BatchSize, HookPoint, HookStep, Scheme, SshHost};
 use super::{haproxy, hosts};
+use crate::ssh::address::is_user;
 
 /// What is wrong with a value: a fragment that follows the key's name, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,10 +324,7 @@ pub fn host_header(text: &str) -> Result<(), Bad> {
 
 /// Accepts a login name.
 pub fn user(text: &str) -> Result<(), Bad> {
-    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "/:@".contains(c)) {
-        return Err(refused(text, "write a login name, as in \"deploy\""));
-    }
-    Ok(())
+    if is_user(text) { Ok(()) } else { Err(refused(text, "write a login name, as in \"deploy\"")) }
 }
 
 /// Accepts a role's name.

@@ -14,7 +14,7 @@ use crate::report::Emitter;
 use crate::report::clean::clean;
 use crate::script::kept::Kept;
 use crate::script::{AfterLoss, Call, Script, Wired, calls};
-use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Payload, Pipe};
 use crate::{lease, machine};
 
 /// Lines kept to show with a failure.
@@ -87,10 +87,10 @@ impl<'a> Hearing<'a> {
 
     pub(super) fn hear(&mut self, heard: Heard<'_>) {
         match heard {
-            Heard::Line(stream, line) => {
+            Heard::Line(pipe, line) => {
                 let (before, answer) = self.nonce.split(line);
                 if answer.is_none() || !before.is_empty() {
-                    self.line(stream, before);
+                    self.line(pipe.into(), before);
                 }
                 if let Some(answer) = answer
                     && self.answers.len() < ANSWERS
@@ -336,6 +336,15 @@ fn locked(answers: &[Answer]) -> Cause {
     lock.owner = lock.owner.iter().map(|(k, v)| (clean(k), clean(v))).collect();
     lock.seen = machine::look(&lock.owner);
     Cause::Locked(Box::new(lease::held(&lock)))
+}
+
+impl From<Pipe> for Stream {
+    fn from(pipe: Pipe) -> Self {
+        match pipe {
+            Pipe::Out => Self::Stdout,
+            Pipe::Err => Self::Stderr,
+        }
+    }
 }
 
 impl From<ConnectError> for Cause {

@@ -16,13 +16,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::execute::{Ear, Execution, Hearing, after_loss, conclude};
 use crate::answer::{Answer, Nonce};
-use crate::event::{Failure, Stream};
+use crate::event::Failure;
 use crate::name::ServerName;
 use crate::script::calls::{self, Site};
 use crate::script::kept::{Kept, UNKEPT};
 use crate::script::standing::Feed;
 use crate::script::{Call, Script, Wired};
-use crate::ssh::{ConnectError, Ended, Exec, Heard, Left, Link, More, Session};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Left, Link, More, Pipe, Session};
 use crate::sync::lock;
 
 /// Stands for no limit.
@@ -59,7 +59,7 @@ impl Drop for ReadyExec {
 
 /// What is heard of it, kept until somebody listens: it is read at all times, or it would hold up its connection.
 enum Said {
-    Line(Stream, String),
+    Line(Pipe, String),
     Ended(Ended),
 }
 
@@ -87,12 +87,12 @@ impl ReadyExec {
         let (of, until_over) = (session.clone(), left.clone());
         tokio::spawn(async move {
             let mut hear = |heard: Heard<'_>| {
-                if let Heard::Line(stream, line) = heard
+                if let Heard::Line(pipe, line) = heard
                     // Answers are few. Of a flood that nobody listens to, the beginning will do.
                     && (count.load(Relaxed) < WAITING || line.contains("@pitcrew:"))
                 {
                     count.fetch_add(1, Relaxed);
-                    let _ = say.send(Said::Line(stream, line.to_owned()));
+                    let _ = say.send(Said::Line(pipe, line.to_owned()));
                 }
             };
             let ended = session.exec(exec, &mut hear, &stopped).await;
@@ -120,28 +120,28 @@ impl ReadyExec {
                 // A script that was done in time is done.
                 biased;
                 said = self.heard.recv() => match said {
-                    Some(Said::Line(stream, line)) => {
+                    Some(Said::Line(pipe, line)) => {
                         self.waiting.fetch_sub(1, Relaxed);
                         (last_heard, silences) = (Instant::now(), 0);
-                        let empty = match stream {
-                            Stream::Stdout => &mut empty_out,
-                            Stream::Stderr => &mut empty_err,
+                        let empty = match pipe {
+                            Pipe::Out => &mut empty_out,
+                            Pipe::Err => &mut empty_err,
                         };
                         let was_empty = std::mem::replace(empty, line.is_empty());
                         match nonce.split(&line) {
                             (before, Some(Answer { key, value })) if key == "over" => {
                                 if !before.is_empty() {
-                                    hearing.hear(Heard::Line(stream, before));
+                                    hearing.hear(Heard::Line(pipe, before));
                                 }
                                 ends += 1;
                                 status = value.trim().parse().unwrap_or(255);
                             }
                             _ => {
                                 if was_empty {
-                                    hearing.hear(Heard::Line(stream, ""));
+                                    hearing.hear(Heard::Line(pipe, ""));
                                 }
                                 if !line.is_empty() {
-                                    hearing.hear(Heard::Line(stream, &line));
+                                    hearing.hear(Heard::Line(pipe, &line));
                                 }
                             }
                         }

@@ -20,8 +20,7 @@ use super::lines::Lines;
 use super::pace::Pace;
 use super::session::{NotOpen, Session};
 use super::upload::{Failed, feed, upload};
-use super::{Ended, Exec, Heard};
-use crate::event::Stream;
+use super::{Ended, Exec, Heard, Pipe};
 
 /// How long an exit status waits for the last output: background children may hold the output open for ever.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
@@ -500,8 +499,8 @@ impl Run {
     /// Takes a message in; the outcome when it was the last one.
     fn message(&mut self, message: ChannelMsg, heard: &mut (dyn FnMut(Heard<'_>) + Send)) -> Option<Ended> {
         match message {
-            ChannelMsg::Data { data } => self.output(Stream::Stdout, &data, heard),
-            ChannelMsg::ExtendedData { data, .. } => self.output(Stream::Stderr, &data, heard),
+            ChannelMsg::Data { data } => self.output(Pipe::Out, &data, heard),
+            ChannelMsg::ExtendedData { data, .. } => self.output(Pipe::Err, &data, heard),
             ChannelMsg::WindowAdjusted { .. } => self.moved(),
             ChannelMsg::Success => {
                 if matches!(self.phase, Phase::Starting(_)) {
@@ -538,16 +537,16 @@ impl Run {
         self.phase = Phase::Exited { outcome, until, at_most };
     }
 
-    fn output(&mut self, stream: Stream, data: &[u8], heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
+    fn output(&mut self, pipe: Pipe, data: &[u8], heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
         self.moved();
-        let lines = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+        let lines = match pipe {
+            Pipe::Out => &mut self.stdout,
+            Pipe::Err => &mut self.stderr,
         };
         let mut over = false;
         lines.push(data, &mut |line| {
             over |= self.last_words.iter().any(|words| line.contains(words));
-            heard(Heard::Line(stream, line));
+            heard(Heard::Line(pipe, line));
         });
         if over {
             self.last_words.clear();
@@ -561,8 +560,8 @@ impl Run {
 
     /// Gives out last lines without a newline.
     fn finish(&mut self, heard: &mut (dyn FnMut(Heard<'_>) + Send)) {
-        self.stdout.finish(&mut |line| heard(Heard::Line(Stream::Stdout, line)));
-        self.stderr.finish(&mut |line| heard(Heard::Line(Stream::Stderr, line)));
+        self.stdout.finish(&mut |line| heard(Heard::Line(Pipe::Out, line)));
+        self.stderr.finish(&mut |line| heard(Heard::Line(Pipe::Err, line)));
     }
 
     /// How it ended, when the channel is over; `else_`: without a status.

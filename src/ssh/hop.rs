@@ -1,6 +1,6 @@
 //! The jump hosts of a `ProxyJump`: their grammar. Pure.
 
-use crate::config::hosts;
+use super::address::Parts;
 
 /// A host on the way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +39,8 @@ pub fn parse(text: &str) -> Result<Vec<Hop>, String> {
         .map(|one| {
             let one = one.trim();
             let bare = one.strip_prefix("ssh://").map_or(one, |rest| rest.trim_end_matches('/'));
-            let one = hosts::parse_one(bare).map_err(|bad| format!("{:?} {}", one, bad.what))?;
-            Ok(Hop { user: one.user, host: one.host, port: one.port })
+            let Parts { user, host, port } = Parts::of_one(bare).map_err(|bad| format!("{one:?} {bad}"))?;
+            Ok(Hop { user: user.map(str::to_owned), host: host.to_owned(), port })
         })
         .collect();
     let hops = hops?;

@@ -16,8 +16,8 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
 pub(super) use self::line::wildcard;
 use self::line::{Line, Marker};
+use super::options::HostKeyChecking;
 use super::{ConnectError, ConnectErrorKind};
-use crate::config::HostKeyChecking;
 
 /// The lines of all known hosts files, indexed by host.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 //! [`Link`] is a destination that can be (re)connected, [`Session`] one live connection. Owns authentication, host keys
 //! and the discipline of the channels; knows nothing of deploys.
 
+pub mod address;
 mod algorithms;
 pub mod auth;
 pub mod bastion;
@@ -16,6 +17,7 @@ pub mod known_hosts;
 pub mod lines;
 pub mod network;
 mod offers;
+pub mod options;
 mod pace;
 mod peer;
 mod proxy;
@@ -33,8 +35,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-
-use crate::event::Stream;
 
 /// A destination, with all that is needed to connect to it.
 #[derive(Debug, Clone)]
@@ -206,11 +206,20 @@ impl Payload {
     }
 }
 
+/// One of a command's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pipe {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
 /// What is heard of a command while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard<'a> {
     /// A line without its newline, cut at 8 KiB (an answer of a script of ours at 64 KiB); invalid UTF-8 is replaced; control characters are still in it.
-    Line(Stream, &'a str),
+    Line(Pipe, &'a str),
     /// So much of the input has been sent (head not counted).
     Sent(u64),
     /// Nothing has been heard or sent for so long.

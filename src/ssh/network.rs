@@ -9,10 +9,10 @@ use super::bastion::Bastion;
 use super::config::{Local, Question, Says, SshConfig};
 use super::hop::Hop;
 use super::known_hosts::KnownHosts;
+use super::options::{ConfigFile, Ssh};
 use super::session::Link;
 use super::settings::{self, Part, Route, Settings, Sources};
 use super::{Ask, ConnectError, ConnectErrorKind, Shared, Target, Via, auth};
-use crate::config::{ConfigFile, Ssh};
 
 /// Most hops of one way, those of jump hosts' own settings included.
 const MOST_HOPS: usize = 8;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::algorithms::{Lists, Wish};
 use super::config::{Local, Origin, Question, Says, Takes, Tokens, Written, wrong};
 use super::hop::{self, Hop};
+use super::options::{HostKeyChecking, Ssh};
 use super::{ConnectError, Identity};
-use crate::config::{HostKeyChecking, Ssh};
 
 /// TCP, handshake and authentication, each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

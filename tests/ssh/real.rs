@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pitcrew::config::HostKeyChecking;
-use pitcrew::event::Stream;
-use pitcrew::ssh::{ConnectErrorKind, Ended, Exec, Heard};
+use pitcrew::ssh::{ConnectErrorKind, Ended, Exec, Heard, Pipe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -205,7 +204,7 @@ async fn limits_and_stops_end_the_remote_processes() {
         stop = CancellationToken::new();
         let exec = command("trap 'echo; echo bye; exit 0' TERM; while :; do echo y; done");
         let mut heard = |h: Heard<'_>| {
-            if let Heard::Line(Stream::Stdout, line) = h {
+            if let Heard::Line(Pipe::Out, line) = h {
                 line.clone_into(&mut last);
                 stop.cancel();
             }

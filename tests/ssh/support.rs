@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pitcrew::config::{ConfigFile, HostKeyChecking, Ssh};
-use pitcrew::event::Stream;
 use pitcrew::ssh::config::{Local, Question};
-use pitcrew::ssh::{Ask, Ended, Exec, Heard, Link, Network, Payload, Session};
+use pitcrew::ssh::{Ask, Ended, Exec, Heard, Link, Network, Payload, Pipe, Session};
 use tokio_util::sync::CancellationToken;
 
 /// Answers for the person at the terminal, and counts.
@@ -139,8 +138,8 @@ pub struct Record {
 pub async fn run_until(session: &Session, exec: Exec, stop: &CancellationToken) -> (Ended, Record) {
     let mut record = Record::default();
     let mut heard = |h: Heard<'_>| match h {
-        Heard::Line(Stream::Stdout, line) => record.out.push(line.to_owned()),
-        Heard::Line(Stream::Stderr, line) => record.err.push(line.to_owned()),
+        Heard::Line(Pipe::Out, line) => record.out.push(line.to_owned()),
+        Heard::Line(Pipe::Err, line) => record.err.push(line.to_owned()),
         Heard::Sent(bytes) => record.sent.push(bytes),
         Heard::Quiet(d) => record.quiet.push(d),
     };

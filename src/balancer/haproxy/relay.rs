@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::route::{Failed, too_large};
 use super::{ANSWER_LIMIT, CALL_LIMIT};
 use crate::config::Via;
-use crate::event::Stream;
 use crate::remote::{Nonce, quote};
-use crate::ssh::{Ended, Exec, Heard, Session};
+use crate::ssh::{Ended, Exec, Heard, Pipe, Session};
 
 /// What the host's shell gets.
 const SCRIPT: &str = include_str!("../../../templates/remote/socket.sh");
@@ -132,7 +131,7 @@ struct Said {
 impl Said {
     fn take(&mut self, nonce: &Nonce, heard: &Heard<'_>) {
         match heard {
-            Heard::Line(Stream::Stdout, line) => match nonce.read(line) {
+            Heard::Line(Pipe::Out, line) => match nonce.read(line) {
                 Some(answer) if answer.key == "begin" => *self = Self::default(),
                 Some(answer) => self.end = Some((answer.key, answer.value)),
                 None if self.answer.len() as u64 > ANSWER_LIMIT => self.too_large = true,
@@ -141,7 +140,7 @@ impl Said {
                     self.answer.push('\n');
                 }
             },
-            Heard::Line(Stream::Stderr, line) if self.complaints.len() < COMPLAINTS => {
+            Heard::Line(Pipe::Err, line) if self.complaints.len() < COMPLAINTS => {
                 self.complaints.push(line.chars().filter(|c| !c.is_control()).take(200).collect());
             }
             _ => {}
@@ -278,9 +277,9 @@ mod tests {
     fn judged(end: &str, out: &[&str], err: &[&str]) -> Result<String, Why> {
         let nonce = Nonce("n".into());
         let mut said = Said::default();
-        out.iter().for_each(|line| said.take(&nonce, &Heard::Line(Stream::Stdout, line)));
-        err.iter().for_each(|line| said.take(&nonce, &Heard::Line(Stream::Stderr, line)));
-        said.take(&nonce, &Heard::Line(Stream::Stdout, end));
+        out.iter().for_each(|line| said.take(&nonce, &Heard::Line(Pipe::Out, line)));
+        err.iter().for_each(|line| said.take(&nonce, &Heard::Line(Pipe::Err, line)));
+        said.take(&nonce, &Heard::Line(Pipe::Out, end));
         said.judge(Ended::Exit(0))
     }
 

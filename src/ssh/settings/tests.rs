@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::config::ConfigFile;
 use crate::ssh::config::SshConfig;
+use crate::ssh::options::ConfigFile;
 
 fn local() -> Local {
     let env = |name: &str| match name {
