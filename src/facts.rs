@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Answer;
 use crate::balancer::{Admin, MemberFacts, Snapshot};
 use crate::event::TakenBy;
+pub use crate::lease::{LockFacts, ORIGIN};
 use crate::name::{ReleaseId, Revision, ServerName};
-use crate::remote::Answer;
+pub use crate::release::ReleaseState;
 
 /// All that was asked before deciding.
 #[derive(Debug, Clone, Default)]
@@ -132,23 +134,6 @@ pub struct ReleaseFacts {
     pub state: ReleaseState,
 }
 
-/// What is known of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReleaseState {
-    /// Transferred, linked or built; never switched to.
-    Prepared,
-    /// Switched to; not proven.
-    Active,
-    /// Proven.
-    Good,
-    /// Switched to, and failed.
-    Failed,
-    /// Taken back.
-    Reverted,
-    /// Somebody else made it (Capistrano): complete as far as anybody knows.
-    Foreign,
-}
-
 /// A process of the web server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessFacts {
@@ -156,50 +141,6 @@ pub struct ProcessFacts {
     pub pid: u32,
     /// The release that its working directory is in.
     pub release: Option<ReleaseId>,
-}
-
-/// A held lock.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LockFacts {
-    /// What its owner wrote: `run`, `who`, `host`, `pid`, `process`, `command`, `since`, `lease`; for a freeze also `freeze`,
-    /// `reason` and `until`.
-    pub owner: BTreeMap<String, String>,
-    /// Seconds since it was taken or renewed, by the server's clock.
-    pub age: Option<u64>,
-    /// What the run wrote of how far it is.
-    pub phase: Option<String>,
-    /// The journal's last line: seconds since the epoch, the script, what it was about to change.
-    pub doing: Option<String>,
-    /// Why the run ended and kept it.
-    pub stuck: Option<String>,
-    /// Seconds until a freeze ends, by the server's clock; it is over when there are none left.
-    pub left: Option<i64>,
-    /// The plan that was written into it, line by line; only the probe tells.
-    pub plan: Vec<String>,
-    /// What this machine knows of the process that took it; whoever asked the server adds it.
-    pub seen: crate::lease::Seen,
-}
-
-impl ReleaseState {
-    /// The word that stands in the release's state file.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Prepared => "prepared",
-            Self::Active => "active",
-            Self::Good => "good",
-            Self::Failed => "failed",
-            Self::Reverted => "reverted",
-            Self::Foreign => "foreign",
-        }
-    }
-
-    /// Reads that word; what nobody wrote is foreign.
-    pub fn parse(word: &str) -> Self {
-        [Self::Prepared, Self::Active, Self::Good, Self::Failed, Self::Reverted]
-            .into_iter()
-            .find(|state| state.word() == word)
-            .unwrap_or(Self::Foreign)
-    }
 }
 
 impl std::fmt::Display for ReleaseState {
@@ -307,51 +248,6 @@ impl ServerFacts {
                 let fit = tree.len() == 64 && tree.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 self.cache = fit.then(|| CacheFacts { tree: tree.to_owned(), kb: kb.trim().parse().unwrap_or(0) });
             }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// The key of a lock's owner that says whose work it guards, where that is another's.
-pub const ORIGIN: &str = "recovers";
-
-impl LockFacts {
-    /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`, or only looked.
-    pub fn read(answers: &[Answer]) -> Self {
-        let mut lock = Self::default();
-        for answer in answers {
-            // A number that is none is as good as none: the lock is held all the same.
-            let _ = lock.take(answer);
-        }
-        lock
-    }
-
-    /// The run that holds it; empty when it does not say.
-    pub fn run(&self) -> &str {
-        self.owner.get("run").map(String::as_str).unwrap_or_default()
-    }
-
-    /// The run whose work it guards: its own, or that of the dead run which it began to recover.
-    pub fn origin(&self) -> &str {
-        self.owner.get(ORIGIN).map_or_else(|| self.run(), String::as_str)
-    }
-
-    fn take(&mut self, answer: &Answer) -> Result<(), ()> {
-        let value = answer.value.as_str();
-        let text = || Some(value.to_owned()).filter(|v| !v.trim().is_empty());
-        match answer.key.as_str() {
-            "owner" => {
-                if let Some((key, value)) = value.split_once('=') {
-                    self.owner.insert(key.to_owned(), value.to_owned());
-                }
-            }
-            "age" => self.age = Some(value.trim().parse().map_err(drop)?),
-            "left" => self.left = Some(value.trim().parse().map_err(drop)?),
-            "phase" => self.phase = text(),
-            "doing" => self.doing = text(),
-            "stuck" => self.stuck = text(),
-            "plan" => self.plan.push(value.to_owned()),
             _ => {}
         }
         Ok(())

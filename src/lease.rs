@@ -4,13 +4,13 @@
 //! server that holds the lock, by that server's clock, so that no other clock matters. Pure: it judges, and touches
 //! nothing; what this machine knows of a process comes from [`crate::machine`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Held;
-use crate::facts::LockFacts;
+use crate::answer::Answer;
 
 /// The lease where the configuration says no other, and of locks that do not say theirs.
 pub const DEFAULT: Duration = Duration::from_secs(120);
@@ -20,6 +20,88 @@ pub const LEAST: Duration = Duration::from_secs(5);
 pub const RENEWALS: u32 = 4;
 /// Seconds after which a lock that does not say whose it is was left by somebody who died: nobody takes longer to write it.
 const ORPHANED: u64 = 10;
+
+/// A held lock.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LockFacts {
+    /// What its owner wrote: `run`, `who`, `host`, `pid`, `process`, `command`, `since`, `lease`; for a freeze also `freeze`,
+    /// `reason` and `until`.
+    pub owner: BTreeMap<String, String>,
+    /// Seconds since it was taken or renewed, by the server's clock.
+    pub age: Option<u64>,
+    /// What the run wrote of how far it is.
+    pub phase: Option<String>,
+    /// The journal's last line: seconds since the epoch, the script, what it was about to change.
+    pub doing: Option<String>,
+    /// Why the run ended and kept it.
+    pub stuck: Option<String>,
+    /// Seconds until a freeze ends, by the server's clock; it is over when there are none left.
+    pub left: Option<i64>,
+    /// The plan that was written into it, line by line; only the probe tells.
+    pub plan: Vec<String>,
+    /// What this machine knows of the process that took it; whoever asked the server adds it.
+    pub seen: Seen,
+}
+
+/// The key of a lock's owner that says whose work it guards, where that is another's.
+pub const ORIGIN: &str = "recovers";
+
+impl LockFacts {
+    /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`, or only looked.
+    pub fn read(answers: &[Answer]) -> Self {
+        let mut lock = Self::default();
+        for answer in answers {
+            // A number that is none is as good as none: the lock is held all the same.
+            let _ = lock.take(answer);
+        }
+        lock
+    }
+
+    /// The run that holds it; empty when it does not say.
+    pub fn run(&self) -> &str {
+        self.owner.get("run").map(String::as_str).unwrap_or_default()
+    }
+
+    /// The run whose work it guards: its own, or that of the dead run which it began to recover.
+    pub fn origin(&self) -> &str {
+        self.owner.get(ORIGIN).map_or_else(|| self.run(), String::as_str)
+    }
+
+    pub(crate) fn take(&mut self, answer: &Answer) -> Result<(), ()> {
+        let value = answer.value.as_str();
+        let text = || Some(value.to_owned()).filter(|v| !v.trim().is_empty());
+        match answer.key.as_str() {
+            "owner" => {
+                if let Some((key, value)) = value.split_once('=') {
+                    self.owner.insert(key.to_owned(), value.to_owned());
+                }
+            }
+            "age" => self.age = Some(value.trim().parse().map_err(drop)?),
+            "left" => self.left = Some(value.trim().parse().map_err(drop)?),
+            "phase" => self.phase = text(),
+            "doing" => self.doing = text(),
+            "stuck" => self.stuck = text(),
+            "plan" => self.plan.push(value.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A lock that somebody else holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// What its owner wrote: run, who, host, pid, command, since.
+    pub owner: BTreeMap<String, String>,
+    /// Seconds since it was last renewed, by the server's clock.
+    pub age: Option<u64>,
+    /// How far its run is, as it said itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// What that says of its run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+}
 
 /// A process, beyond doubt: no other process of any machine is written so.
 #[derive(Debug, Clone, PartialEq, Eq)]

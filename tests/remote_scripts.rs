@@ -876,12 +876,12 @@ fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
         };
         let found = vec![MemberFacts { at: "unix:///a".into(), member: "web1".into(), ..MemberFacts::default() }];
         let taken = TakenOut { by, found };
-        server.run(&calls::aside(&site, Some(&taken))).refused("no_site");
+        server.run(&calls::aside(&site, &taken.line())).refused("no_site");
         assert!(!server.root().exists(), "nothing is created where nothing was deployed");
 
         deploy(server, None, A);
         server.write(".pitcrew/behind", "run-0 drained\n");
-        let ran = server.run(&calls::aside(&site, Some(&taken))).ok();
+        let ran = server.run(&calls::aside(&site, &taken.line())).ok();
         assert_eq!(ran.value("lock"), None);
         let facts = server.probe(&[]);
         assert_eq!(facts.taken_out.as_ref(), Some(&taken), "{}", server.shell);
@@ -889,16 +889,16 @@ fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
 
         // A run that finds it out leaves the note, and one that finds it in its balancer does not.
         server.run(&calls::lock(&site, &owner())).ok();
-        let held = server.run(&calls::aside(&site, Some(&taken))).ok();
+        let held = server.run(&calls::aside(&site, &taken.line())).ok();
         assert_eq!(LockFacts::read(&held.answers).run(), "run-1", "whoever notes it hears of the run");
         server.run(&calls::note(&site, &run(), "drain {}")).ok();
         assert_eq!(server.probe(&[]).taken_out.as_ref(), Some(&taken));
         server.run(&calls::note(&site, &run(), "drain {}").found_in()).ok();
         assert_eq!(server.probe(&[]).taken_out, None);
 
-        server.run(&calls::aside(&site, Some(&taken))).ok();
-        server.run(&calls::aside(&site, None)).ok();
-        server.run(&calls::aside(&site, None)).ok();
+        server.run(&calls::aside(&site, &taken.line())).ok();
+        server.run(&calls::aside(&site, "")).ok();
+        server.run(&calls::aside(&site, "")).ok();
         assert_eq!(server.probe(&[]).taken_out, None);
         server.write(".pitcrew/drained", "rubbish\n");
         assert_eq!(server.probe(&[]).taken_out, None, "what cannot be read is nobody");
@@ -1124,7 +1124,7 @@ fn shellcheck_has_nothing_to_say() {
         calls::history(&site),
         calls::ask(&calls::remove(&site, &run, &a), &Nonce("0123456789abcdef".into()), limit),
         calls::note(&site, &run, "drain {}"),
-        calls::aside(&site, None),
+        calls::aside(&site, ""),
         calls::takeover(&site, &owner(), &run, &run),
         calls::identity("http://127.0.0.1:1", "/nonexistent", limit),
     ];

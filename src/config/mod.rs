@@ -35,6 +35,8 @@ pub use load::{Input, load};
 pub use problem::Problem;
 pub use source::{Source, SourceKind};
 
+pub use crate::policy::{OnFailure, Prepare, Strategy};
+
 /// Is everything one run needs to know about its stack.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -100,18 +102,6 @@ pub struct App {
     pub keep_releases: usize,
 }
 
-/// How the rollout walks the servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// One batch of all; the balancer is never touched.
-    Parallel,
-    /// Batches of one, each drained and restored.
-    Serial,
-    /// Batches of a chosen size, each drained and restored.
-    Rolling,
-}
-
 /// One element of a batch ramp; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
@@ -119,28 +109,6 @@ pub enum BatchSize {
     Count(usize),
     /// That many percent of the servers of the run, rounded down, at least one server.
     Percent(u8),
-}
-
-/// When transfer and build happen in serial and rolling runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Prepare {
-    /// Within the server's turn, when it is drained.
-    InTurn,
-    /// On all servers at once, before anybody is drained.
-    Ahead,
-}
-
-/// What happens to a failing batch and to those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// The failing batch returns to its previous release.
-    Revert,
-    /// The same, then earlier batches, newest first.
-    RevertAll,
-    /// Nothing is taken back.
-    Hold,
 }
 
 /// One SSH destination that receives the release.

@@ -2,11 +2,9 @@
 //!
 //! It owns every cause that a step can fail with; the sentence and the hint for each are `wording`'s.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::lease::Standing;
+pub use crate::lease::Held;
 
 /// Why a step failed, and what is needed to see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,21 +91,6 @@ pub enum Cause {
     Interrupted,
     /// Another server's failure made the step pointless.
     Abandoned,
-}
-
-/// A lock that somebody else holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Held {
-    /// What its owner wrote: run, who, host, pid, command, since.
-    pub owner: BTreeMap<String, String>,
-    /// Seconds since it was last renewed, by the server's clock.
-    pub age: Option<u64>,
-    /// How far its run is, as it said itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    /// What that says of its run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub standing: Option<Standing>,
 }
 
 /// The last answer of a failing health check.

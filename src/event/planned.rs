@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::failure::Failure;
 use super::warning::Warning;
 use super::word::{DecidedBy, StageName, StepName};
-use crate::config::{OnFailure, Prepare, Strategy};
 use crate::name::{ReleaseId, Revision, ServerName};
+use crate::policy::{OnFailure, Prepare, Strategy};
 
 /// Where in the plan something happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{OnFailure, Prepare, Strategy};
-
 /// The verb of a run that takes back a dead one.
 pub const RECOVER: &str = "recover";
 
@@ -102,4 +100,4 @@ macro_rules! words {
     )*};
 }
 
-words!(StageName, StepName, StepOutcome, Strategy, Prepare, OnFailure, Outcome, DecidedBy, Stream);
+words!(StageName, StepName, StepOutcome, Outcome, DecidedBy, Stream);

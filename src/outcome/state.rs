@@ -11,9 +11,7 @@ use crate::event::{
 };
 use crate::lease::Standing;
 use crate::name::{ReleaseId, ServerName};
-
-/// The name that stands for the operator's machine.
-pub const HERE: &str = "here";
+pub use crate::policy::HERE;
 
 /// What is known of a run.
 #[derive(Debug, Clone, Default)]

@@ -4,9 +4,7 @@ use super::{Act, Batch, Lane, Phase, Plan, Stage, Step, Undo, Verb};
 use crate::config::{BuildPlace, Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
 use crate::event::{Place, StageName, StepName};
 use crate::name::{ReleaseId, ServerName};
-
-/// The name under which the operator's machine stands in a plan.
-pub const HERE: &str = "here";
+pub use crate::policy::HERE;
 
 /// Where the build on the operator's machine stands: before all that [`build`] lists.
 pub fn build_here() -> Place {

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::lease::{Process, Seen};
+use crate::answer::Answer;
+use crate::lease::{LockFacts, Process, Seen};
 
 /// This machine's name.
 pub fn host() -> String {
@@ -20,6 +21,13 @@ pub fn this_process() -> Option<Process> {
     let pid = std::process::id();
     let (boot, namespace) = place()?;
     Some(Process { boot, namespace, pid, start: start(pid)? })
+}
+
+/// Reads who holds a lock from a script's answers, and adds what this machine knows of that process.
+pub fn lock_held(answers: &[Answer]) -> LockFacts {
+    let mut lock = LockFacts::read(answers);
+    lock.seen = look(&lock.owner);
+    lock
 }
 
 /// Looks for the process that took a lock, by what its owner wrote.

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Nonce};
 use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
-use crate::facts::LockFacts;
 use crate::name::ServerName;
 use crate::report::Emitter;
 use crate::report::clean::clean;
@@ -332,9 +331,8 @@ pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution
 
 /// Makes the cause of a held lock from what the script says of its owner.
 fn locked(answers: &[Answer]) -> Cause {
-    let mut lock = LockFacts::read(answers);
+    let mut lock = machine::lock_held(answers);
     lock.owner = lock.owner.iter().map(|(k, v)| (clean(k), clean(v))).collect();
-    lock.seen = machine::look(&lock.owner);
     Cause::Locked(Box::new(lease::held(&lock)))
 }
 

@@ -18,7 +18,7 @@ use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
 use crate::event::{Cause, Failure, Held};
-use crate::facts::{Facts, LockFacts};
+use crate::facts::Facts;
 use crate::lease::{self, Standing};
 use crate::machine;
 use crate::name::ServerName;
@@ -212,8 +212,7 @@ impl Waiting<'_> {
         if answers.iter().any(|a| a.key == "lock" && a.value == "free") {
             return Ok(None);
         }
-        let mut lock = LockFacts::read(&answers);
-        lock.seen = machine::look(&lock.owner);
+        let lock = machine::lock_held(&answers);
         let held = lease::held(&lock);
         Ok((held.standing != Some(Standing::Expired)).then(|| Box::new(held)))
     }

@@ -115,14 +115,12 @@ impl ByHand<'_> {
     }
 
     async fn note(&self, server: &Server, record: Option<&TakenOut>) -> Result<Option<LockFacts>, Failure> {
-        let call = calls::aside(&self.stack.site(), record);
+        let call = calls::aside(&self.stack.site(), &record.map(TakenOut::line).unwrap_or_default());
         let answers = self.stack.ask(&server.name, call, &self.stop.hard).await?;
         if !answers.iter().any(|a| a.key == "lock") {
             return Ok(None);
         }
-        let mut lock = LockFacts::read(&answers);
-        lock.seen = machine::look(&lock.owner);
-        Ok(Some(lock))
+        Ok(Some(machine::lock_held(&answers)))
     }
 
     /// Waits for something that changes nothing, or for a signal.

@@ -49,7 +49,7 @@ pub fn identity(meta: &str, dmi: &str, limit: Duration) -> Call {
         .with("limit", seconds(limit))
 }
 
-/// What a [`super::standing::Feed`] exec must know of the site. It is not to be executed by itself.
+/// What a [`crate::script::standing::Feed`] exec must know of the site. It is not to be executed by itself.
 pub fn all_of(site: &Site<'_>) -> Call {
     let call = site.call(Script::Restart).web(site, &["processes", "start", "restart", "stop", "log"]);
     Call { env: Vec::new(), ..call }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::site::Site;
-use crate::facts::{ORIGIN, TakenOut};
+use crate::lease::ORIGIN;
 use crate::name::{ReleaseId, RunId};
 use crate::script::call::Call;
 use crate::script::kind::Script;
@@ -20,7 +20,7 @@ pub struct Expected<'a> {
 
 /// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
 ///
-/// Refuses with `locked` (its answers are for [`crate::facts::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
+/// Refuses with `locked` (its answers are for [`crate::lease::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
 /// a lock that it took it has released then.
 pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
     locking(site, "take", &owner.run).with("owner", owner.lines())
@@ -46,7 +46,7 @@ pub fn keep(site: &Site<'_>, run: &RunId, reason: &str) -> Call {
     locking(site, "keep", run).with("reason", one_line(reason))
 }
 
-/// Asks who holds the lock, and nothing else: `lock free`, or answers for [`crate::facts::LockFacts::read`].
+/// Asks who holds the lock, and nothing else: `lock free`, or answers for [`crate::lease::LockFacts::read`].
 pub fn look(site: &Site<'_>) -> Call {
     locking(site, "look", &RunId(String::new()))
 }
@@ -73,10 +73,10 @@ pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
 
 /// Notes who takes a server out of its balancer by hand; `None`: it has been put back. No lock is needed.
 ///
-/// Answers who holds the lock, for [`crate::facts::LockFacts::read`], where somebody does. Refuses with `no_site`, `no_space`,
+/// Answers who holds the lock, for [`crate::lease::LockFacts::read`], where somebody does. Refuses with `no_site`, `no_space`,
 /// `not_writable`.
-pub fn aside(site: &Site<'_>, by: Option<&TakenOut>) -> Call {
-    site.call(Script::Aside).with("record", by.map(TakenOut::line).unwrap_or_default())
+pub fn aside(site: &Site<'_>, record: &str) -> Call {
+    site.call(Script::Aside).with("record", record)
 }
 
 fn locking(site: &Site<'_>, mode: &str, run: &RunId) -> Call {

@@ -1,8 +1,8 @@
 //! Scripts about what stays on a server: the release's state, the history, which releases are kept.
 
 use super::site::Site;
-use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, RunId};
+use crate::release::ReleaseState;
 use crate::script::call::Call;
 use crate::script::kind::Script;
 

@@ -1,0 +1,40 @@
+//! The state of a release, as pitcrew writes it beside the release.
+
+/// What is known of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseState {
+    /// Transferred, linked or built; never switched to.
+    Prepared,
+    /// Switched to; not proven.
+    Active,
+    /// Proven.
+    Good,
+    /// Switched to, and failed.
+    Failed,
+    /// Taken back.
+    Reverted,
+    /// Somebody else made it (Capistrano): complete as far as anybody knows.
+    Foreign,
+}
+
+impl ReleaseState {
+    /// The word that stands in the release's state file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::Reverted => "reverted",
+            Self::Foreign => "foreign",
+        }
+    }
+
+    /// Reads that word; what nobody wrote is foreign.
+    pub fn parse(word: &str) -> Self {
+        [Self::Prepared, Self::Active, Self::Good, Self::Failed, Self::Reverted]
+            .into_iter()
+            .find(|state| state.word() == word)
+            .unwrap_or(Self::Foreign)
+    }
+}
