@@ -15,6 +15,7 @@
 //! - [`plan`]: what will be done, and how it is taken back; pure.
 //! - [`engine`]: does it, and reports through [`event`]s.
 //! - [`outcome`]: a run's state as a fold over its events, and what it amounts to.
+//! - [`text`], [`wording`]: text fit for people, and the words for events; pure.
 //! - [`report`]: turns events into text, JSON and logs.
 //! - [`ssh`], [`balancer`], [`source`], [`health`], [`remote`], [`machine`]: the outside world.
 //! - [`demo`]: a fleet in this process, which the tests use too.
@@ -45,7 +46,9 @@ pub mod source;
 pub mod ssh;
 pub mod stack;
 pub mod sync;
+pub mod text;
 pub mod verbs;
 pub mod web;
+pub mod wording;
 
 pub use process::{family, machine};

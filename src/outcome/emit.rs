@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::mask::mask;
 use super::reporter::Reporter;
 use super::state::State;
 use crate::event::{Event, Finished, Outcome, ServerEnd, Stamped, Warning};
 use crate::name::RunId;
-use crate::report::scrub::Redactor;
+use crate::text::redact::Redactor;
 
 /// More events than this wait for the reporters, and output is left out until fewer do.
 const MOST_WAITING: usize = 50_000;
@@ -224,7 +225,7 @@ impl Emitter {
 
     fn send(&self, core: &mut Core, mut event: Event) {
         let Some(to) = &core.to else { return };
-        core.redactor.event(&mut event);
+        mask(&core.redactor, &mut event);
         // Stamped under the lock: the order of the stamps is the order of the events.
         let stamped = self.stamp(event);
         core.state.apply(&stamped);

@@ -6,6 +6,7 @@
 
 pub mod emit;
 pub mod judge;
+pub mod mask;
 pub mod next;
 pub mod reporter;
 pub mod server;

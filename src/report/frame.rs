@@ -4,12 +4,13 @@
 
 use console::{measure_text_width, truncate_str};
 
-use super::clean::clean;
 use super::paint::Paint;
-use super::text;
 use crate::event::Progress;
 use crate::outcome::server::Server;
 use crate::outcome::state::State;
+use crate::text::clean::clean;
+use crate::text::units::seconds as duration;
+use crate::wording::step;
 
 /// A terminal's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +116,7 @@ fn line(server: &Server, standing: Standing, t: f64, width: usize, paint: Paint)
     let pad = " ".repeat(width.saturating_sub(measure_text_width(&name)));
     let said = match (&server.now, standing) {
         (Some(now), _) => {
-            let step = if now.stage.is_some() { now.step.to_string() } else { text::undo(now.step).to_owned() };
+            let step = if now.stage.is_some() { now.step.to_string() } else { step::undo(now.step).to_owned() };
             let mut said = format!("{step:<9} {:>6}", whole(t - now.since));
             if let Some(progress) = now.progress {
                 said.push_str(&format!("  {}", bar(progress)));
@@ -138,14 +139,14 @@ fn bar(progress: Progress) -> String {
     let (done, total) = match progress {
         Progress::Bytes { done, total } => (done, total),
         Progress::Attempts { good, needed, .. } => (u64::from(good), u64::from(needed)),
-        Progress::Sessions { .. } => return text::progress(progress),
+        Progress::Sessions { .. } => return step::progress(progress),
     };
     let full = done.min(total).saturating_mul(CELLS).checked_div(total).unwrap_or(CELLS);
     let cells: String = (0..CELLS).map(|i| if i < full { '█' } else { '░' }).collect();
-    format!("{cells} {}", text::progress(progress))
+    format!("{cells} {}", step::progress(progress))
 }
 
 /// Whole seconds: fractions that flicker help nobody.
 fn whole(seconds: f64) -> String {
-    if seconds < 60.0 { format!("{:.0}s", seconds.max(0.0).floor()) } else { text::seconds(seconds) }
+    if seconds < 60.0 { format!("{:.0}s", seconds.max(0.0).floor()) } else { duration(seconds) }
 }

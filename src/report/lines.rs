@@ -2,12 +2,12 @@
 //!
 //! It owns which events are worth a line at which verbosity; time stamps and columns are the reporters'.
 
-use super::cause;
-use super::clean::clean;
 use super::paint::Paint;
-use super::text;
 use crate::event::{Event, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 use crate::outcome::state::{HERE, State};
+use crate::text::clean::clean;
+use crate::text::units::{names, seconds as duration};
+use crate::wording::{cause, plan, step as of_step, warning as of_warning};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -59,10 +59,10 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
             vec![Line::of_step(place, format!("| {}", clean(line)))]
         }
         Event::StepFinished { place, outcome, seconds, failure, sent } => {
-            let took = text::seconds(*seconds);
+            let took = duration(*seconds);
             let said = match (outcome, failure) {
                 (StepOutcome::Ok, _) => {
-                    let sent = sent.map(|sent| format!(": {}", text::sent(sent))).unwrap_or_default();
+                    let sent = sent.map(|sent| format!(": {}", of_step::sent(sent))).unwrap_or_default();
                     format!("{} {took}{sent}", paint.good("ok"))
                 }
                 (StepOutcome::Skipped, None) => paint.dim("skipped"),
@@ -77,11 +77,11 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         Event::UndoStarted { server, step } if verbosity == Verbosity::Verbose => vec![Line {
             server: Some(clean(server.as_str())),
             step: Some("undo".into()),
-            text: paint.dim(&format!("{} …", text::undo(*step))),
+            text: paint.dim(&format!("{} …", of_step::undo(*step))),
         }],
         Event::UndoFinished { server, step, outcome, seconds, failure } => {
-            let what = text::undo(*step);
-            let took = text::seconds(*seconds);
+            let what = of_step::undo(*step);
+            let took = duration(*seconds);
             let why = failure.as_ref().map(|f| format!(": {}", cause::reason(&f.cause))).unwrap_or_default();
             vec![Line {
                 server: Some(clean(server.as_str())),
@@ -96,7 +96,7 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         Event::Warning { server, warning } => vec![Line {
             server: server.as_ref().map(|s| clean(s.as_str())),
             step: None,
-            text: paint.notice(&format!("warning: {}", text::warning(warning))),
+            text: paint.notice(&format!("warning: {}", of_warning::sentence(warning))),
         }],
         _ => Vec::new(),
     }
@@ -105,11 +105,11 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
 /// What the run will do, before it does it.
 fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
     if planned.verb == RECOVER {
-        return vec![Line::of_run(paint.bold(&text::planned(planned)))];
+        return vec![Line::of_run(paint.bold(&plan::planned(planned)))];
     }
-    let strategy = text::strategy(planned.strategy, planned.decided_by, &planned.web_server);
+    let strategy = plan::strategy(planned.strategy, planned.decided_by, &planned.web_server);
     let mut lines = vec![
-        Line::of_run(paint.bold(&text::planned(planned))),
+        Line::of_run(paint.bold(&plan::planned(planned))),
         Line::of_run(format!(
             "strategy {strategy}, prepare {}, on failure {}, web server {}",
             planned.prepare,
@@ -120,7 +120,9 @@ fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
     if let Some(server) = &planned.migrate_on {
         lines.push(Line::of_run(format!("migrations run on {}", clean(server.as_str()))));
     }
-    lines.extend(planned.notices.iter().map(|n| Line::of_run(paint.notice(&format!("notice: {}", text::warning(n))))));
+    lines.extend(
+        planned.notices.iter().map(|n| Line::of_run(paint.notice(&format!("notice: {}", of_warning::sentence(n))))),
+    );
     lines
 }
 
@@ -133,7 +135,7 @@ fn stage_line(state: &State, stage: StageName, batch: usize, batches: usize, pai
         let servers: Vec<String> =
             state.rolled_out().filter(|s| s.batch == Some(batch)).map(|s| clean(s.name.as_str())).collect();
         if !servers.is_empty() {
-            said.push_str(&format!(": {}", text::names(&servers, 8)));
+            said.push_str(&format!(": {}", names(&servers, 8)));
         }
     }
     vec![Line::of_run(paint.bold(&said))]

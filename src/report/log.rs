@@ -9,12 +9,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::clean::clean;
-use super::{cause, json, text};
+use super::json;
 use crate::event::{Event, Stamped, StepOutcome, Warning};
 use crate::name::{RunId, ServerName};
 use crate::outcome::reporter::Reporter;
 use crate::outcome::state::State;
+use crate::text::clean::clean;
+use crate::text::units::seconds as duration;
+use crate::wording::{cause, step, warning};
 
 /// Runs whose logs are kept.
 const KEEP: usize = 50;
@@ -116,17 +118,17 @@ fn entry(event: &Event) -> Option<(&ServerName, String)> {
         Event::StepFinished { place, outcome, seconds, failure, .. } => {
             (&place.server, ended(&place.step.to_string(), *outcome, *seconds, failure.as_deref()))
         }
-        Event::UndoStarted { server, step } => (server, format!("undo {step}: {}", text::undo(*step))),
+        Event::UndoStarted { server, step } => (server, format!("undo {step}: {}", step::undo(*step))),
         Event::UndoFinished { server, step, outcome, seconds, failure } => {
             (server, ended(&format!("undo {step}"), *outcome, *seconds, failure.as_deref()))
         }
-        Event::Warning { server: Some(server), warning } => (server, format!("warning {}", text::warning(warning))),
+        Event::Warning { server: Some(server), warning } => (server, format!("warning {}", warning::sentence(warning))),
         _ => return None,
     })
 }
 
 fn ended(what: &str, outcome: StepOutcome, seconds: f64, failure: Option<&crate::event::Failure>) -> String {
-    let mut said = format!("{what} {outcome} {}", text::seconds(seconds));
+    let mut said = format!("{what} {outcome} {}", duration(seconds));
     for line in failure.map(cause::lines).unwrap_or_default() {
         said.push_str(&format!("\n    {line}"));
     }

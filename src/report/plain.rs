@@ -7,10 +7,12 @@ use jiff::tz::TimeZone;
 
 use super::lines::{Line, Verbosity, lines};
 use super::paint::Paint;
-use super::{summary, text};
+use super::summary;
 use crate::event::{Event, Planned, Stamped};
 use crate::outcome::reporter::Reporter;
 use crate::outcome::state::State;
+use crate::text::clean::clean;
+use crate::wording::warning;
 
 /// Stands for the run in the column of the servers' names.
 const RUN: &str = "--";
@@ -94,7 +96,7 @@ impl Reporter for Plain {
 
 /// Prints what stands at the end of a run; with `-q` only when it needs reading.
 pub fn end(state: &State, verbosity: Verbosity, progress: &mut Sink, results: &mut Sink) {
-    let warnings = state.warnings.iter().filter(|w| text::needs_reading(&w.warning));
+    let warnings = state.warnings.iter().filter(|w| warning::needs_reading(&w.warning));
     let failed = state.finished.as_ref().is_some_and(|f| f.exit_code != 0) || !state.failures.is_empty();
     if verbosity == Verbosity::Quiet {
         // Who freezes deploys knows that those of cron do not run meanwhile.
@@ -102,8 +104,8 @@ pub fn end(state: &State, verbosity: Verbosity, progress: &mut Sink, results: &m
             return;
         }
         for warned in warnings {
-            let whose = warned.server.as_ref().map(|s| format!("{}: ", text::clean(s.as_str()))).unwrap_or_default();
-            let line = format!("{whose}warning: {}", text::warning(&warned.warning));
+            let whose = warned.server.as_ref().map(|s| format!("{}: ", clean(s.as_str()))).unwrap_or_default();
+            let line = format!("{whose}warning: {}", warning::sentence(&warned.warning));
             progress.line(&progress.paint.notice(&line));
         }
     }

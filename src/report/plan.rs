@@ -4,9 +4,11 @@
 
 use std::fmt::Write as _;
 
-use super::text;
 use crate::name::ReleaseId;
 use crate::plan::{Act, Lane, Phase, Plan, Step, Undo, Verb};
+use crate::text::units::count;
+use crate::wording::plan::strategy;
+use crate::wording::warning;
 
 /// Prints a plan: the header, each stage with its batches and phases, and what the plan wants read.
 ///
@@ -28,7 +30,7 @@ pub fn text(plan: &Plan, app: &str, web_server: &str) -> String {
         }
     }
     for notice in &plan.notices {
-        let _ = write!(out, "\nnotice: {}", text::warning(notice));
+        let _ = write!(out, "\nnotice: {}", warning::sentence(notice));
     }
     if !plan.notices.is_empty() {
         out.push('\n');
@@ -42,9 +44,9 @@ fn header(out: &mut String, plan: &Plan, app: &str, web_server: &str) -> std::fm
         Verb::Deploy => ("deploy", "release"),
         Verb::Rollback => ("rollback", "to"),
     };
-    let on = text::count(servers, "server");
+    let on = count(servers, "server");
     writeln!(out, "{app}: {verb} {to} {} ({}) on {on}; nothing is changed now", plan.release, plan.revision.short())?;
-    writeln!(out, "  strategy    {}", text::strategy(plan.strategy, plan.decided_by, web_server))?;
+    writeln!(out, "  strategy    {}", strategy(plan.strategy, plan.decided_by, web_server))?;
     writeln!(out, "  revision    {}", plan.revision)?;
     writeln!(out, "  web server  {web_server}")?;
     writeln!(out, "  prepare     {}", plan.prepare)?;

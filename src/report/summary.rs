@@ -2,13 +2,15 @@
 
 use console::measure_text_width;
 
-use super::cause;
-use super::clean::clean;
 use super::paint::Paint;
-use super::text;
 use crate::event::{Cause, Held, Outcome, ServerEnd, Stuck};
 use crate::outcome::server::Server;
 use crate::outcome::state::{Failed, HERE, State};
+use crate::text::clean::clean;
+use crate::text::units::{count, names, seconds};
+use crate::wording::cause;
+use crate::wording::step::undo_failed;
+use crate::wording::warning;
 
 /// Most servers that a table lists when all is well; those that need a look are always listed.
 const ROWS: usize = 30;
@@ -36,9 +38,9 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
         let what = match &failed.place {
             _ if of_source && failed.server.as_str() == HERE => "the source cannot be used".to_owned(),
             Some(place) => format!("{} failed ({})", failed.step, place.stage),
-            None => cause::undo_failed(failed.step),
+            None => undo_failed(failed.step),
         };
-        lines.push(paint.bad(&format!("{}: {what}", text::names(&servers, 12))));
+        lines.push(paint.bad(&format!("{}: {what}", names(&servers, 12))));
         lines.extend(cause::lines(&failed.failure).into_iter().map(|line| format!("  {line}")));
         lines.push(String::new());
     }
@@ -60,13 +62,13 @@ fn abandoned(state: &State) -> Vec<String> {
     if servers.is_empty() {
         return Vec::new();
     }
-    vec![format!("given up, since another server failed: {}", text::names(&servers, 12)), String::new()]
+    vec![format!("given up, since another server failed: {}", names(&servers, 12)), String::new()]
 }
 
 /// Says how the run ended: one sentence, a table of the servers, and the commands to run next.
 pub fn summary(state: &State, paint: Paint) -> Vec<String> {
     let Some(finished) = &state.finished else { return Vec::new() };
-    let sentence = text::outcome(state);
+    let sentence = sentence(state);
     let mut lines = vec![match finished.outcome {
         Outcome::Deployed | Outcome::Unchanged => paint.good(&sentence),
         Outcome::Reverted | Outcome::Interrupted | Outcome::Locked | Outcome::Unreachable => paint.notice(&sentence),
@@ -145,8 +147,8 @@ fn row(state: &State, end: &ServerEnd) -> ([String; 5], Mood) {
     };
     let (what, mood) = match &end.stuck {
         // Where it stands is all right; that the lock is kept comes on top.
-        Some(stuck @ Stuck::LockKept) => (format!("{}; {}", standing.0, text::stuck(stuck)), Mood::Calm),
-        Some(stuck) => (text::stuck(stuck).to_uppercase(), Mood::Bad),
+        Some(stuck @ Stuck::LockKept) => (format!("{}; {}", standing.0, warning::stuck(stuck)), Mood::Calm),
+        Some(stuck) => (warning::stuck(stuck).to_uppercase(), Mood::Bad),
         None => (standing.0.to_owned(), standing.1),
     };
     let balancer = match end.in_balancer {
@@ -158,4 +160,79 @@ fn row(state: &State, end: &ServerEnd) -> ([String; 5], Mood) {
     let release = end.release.as_ref().map_or_else(|| "-".to_owned(), |r| clean(r.as_str()));
     let busy = format!("{:.1}", server.map_or(0.0, |s| s.busy));
     ([clean(end.server.as_str()), release, balancer.to_owned(), busy, what], mood)
+}
+
+/// Says how a run ended, in one sentence.
+fn sentence(state: &State) -> String {
+    let Some(finished) = &state.finished else { return "the run has not ended".into() };
+    let app = state.planned.as_ref().map_or("pitcrew", |p| p.app.as_str());
+    let took = seconds(finished.seconds);
+    let touched = state.rolled_out().any(Server::touched);
+    let text = match finished.outcome {
+        Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
+        Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {
+            format!("recovered in {took}; every server is on its old release")
+        }
+        Outcome::Mixed if state.recovers() => {
+            format!("recovered in {took}; what was in flight was taken back, and servers are on different releases")
+        }
+        Outcome::Unchanged if state.recovers() => format!("recovered in {took}; nothing had been switched"),
+        Outcome::Deployed => match &state.planned {
+            Some(p) => {
+                let done = if p.verb == "rollback" { "rolled back to" } else { "deployed" };
+                let on = count(finished.servers.len(), "server");
+                format!("{done} {} ({}) on {on} in {took}", p.release, p.revision.short())
+            }
+            None => format!("deployed in {took}"),
+        },
+        Outcome::Unchanged => "nothing to do".into(),
+        Outcome::Reverted if touched => format!("failed after {took}; every server is back on its old release"),
+        Outcome::Reverted => format!("failed after {took}; nothing was switched"),
+        Outcome::Mixed => format!("servers are on different releases, after {took}"),
+        Outcome::Stuck => {
+            let of = |locked: bool| {
+                let wanted = move |s: &&ServerEnd| s.stuck.as_ref().is_some_and(|w| (*w == Stuck::LockKept) == locked);
+                finished.servers.iter().filter(wanted).map(|s| s.server.as_str()).collect::<Vec<_>>()
+            };
+            // A lock that is kept for the sake of others is no trouble of its own.
+            let stuck = if of(false).is_empty() { of(true) } else { of(false) };
+            match stuck.as_slice() {
+                [] => format!("the release stands, but a step after it failed; {took}"),
+                [one] => format!("{one} needs a person, after {took}"),
+                many => format!("{} servers need a person, after {took}: {}", many.len(), names(many, 8)),
+            }
+        }
+        Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
+        Outcome::Locked => "locked by another run; nothing was changed".into(),
+        Outcome::Unreachable => {
+            let mut whom: Vec<String> = state.failures.iter().filter(|f| !f.is_consequence()).map(unreached).collect();
+            whom.dedup();
+            let whom: Vec<&str> = whom.iter().map(String::as_str).collect();
+            format!("could not reach {}; nothing was changed", names(&whom, 8))
+        }
+        Outcome::Interrupted if touched => {
+            let kept = state.rolled_out().filter(|s| s.is_new()).count();
+            match kept {
+                0 => format!("interrupted after {took}; everything was taken back"),
+                n => format!(
+                    "interrupted after {took}; what was in flight was taken back, and {n} of {} keep the new release",
+                    count(state.rolled_out().count(), "server")
+                ),
+            }
+        }
+        Outcome::Interrupted if state.rolled_out().all(|s| s.busy == 0.0) => {
+            format!("interrupted after {took}; nothing was changed")
+        }
+        Outcome::Interrupted => format!("interrupted after {took}; nothing was switched"),
+    };
+    format!("{}: {text}", clean(app))
+}
+
+/// Who it was that could not be reached: on this machine, a balancer or the source.
+fn unreached(failed: &Failed) -> String {
+    match &failed.failure.cause {
+        Cause::Balancer { at, .. } => format!("the balancer {}", clean(at)),
+        _ if failed.server.as_str() == HERE => "the source".to_owned(),
+        _ => failed.server.0.clone(),
+    }
 }

@@ -7,8 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::clean::clean;
-use crate::event::{Cause, Event, Failure, Held, Warning};
-use crate::lease::Standing;
 
 /// Stands where a secret was.
 pub const MASK: &str = "[REDACTED]";
@@ -89,78 +87,6 @@ impl Redactor {
     pub fn line(&self, raw: &str) -> String {
         self.text(&clean(&self.text(raw)))
     }
-
-    /// Cleans and masks all that an event holds from elsewhere.
-    pub fn event(&self, event: &mut Event) {
-        match event {
-            Event::Output { line, .. } => *line = self.line(line),
-            Event::StepFinished { failure: Some(failure), .. } | Event::UndoFinished { failure: Some(failure), .. } => {
-                self.failure(failure);
-            }
-            Event::Warning { warning, .. } => self.warning(warning),
-            Event::Planned(planned) => {
-                planned.notices.iter_mut().for_each(|n| self.warning(n));
-                planned.blockers.iter_mut().for_each(|b| self.failure(&mut b.failure));
-            }
-            _ => {}
-        }
-    }
-
-    fn failure(&self, failure: &mut Failure) {
-        if let Some(command) = &mut failure.command {
-            *command = self.text(command);
-        }
-        failure.tail.iter_mut().for_each(|line| *line = self.line(line));
-        match &mut failure.cause {
-            Cause::Lost { detail } | Cause::Refused { detail, .. } | Cause::Local { detail } => {
-                *detail = self.text(detail);
-            }
-            Cause::Connect { detail, hint } | Cause::Balancer { detail, hint, .. } | Cause::Source { detail, hint } => {
-                *detail = self.text(detail);
-                *hint = self.text(hint);
-            }
-            Cause::Locked(held) => self.held(held),
-            Cause::Unhealthy(unhealthy) => {
-                unhealthy.asked = self.text(&unhealthy.asked);
-                unhealthy.body = self.text(&unhealthy.body);
-                for text in [&mut unhealthy.location, &mut unhealthy.error].into_iter().flatten() {
-                    *text = self.text(text);
-                }
-            }
-            Cause::Exit { .. }
-            | Cause::Signal { .. }
-            | Cause::NoStatus
-            | Cause::TimedOut { .. }
-            | Cause::Interrupted
-            | Cause::Abandoned => {}
-        }
-    }
-
-    fn held(&self, held: &mut Held) {
-        held.owner.values_mut().for_each(|value| *value = self.text(value));
-        if let Some(phase) = &mut held.phase {
-            *phase = self.text(phase);
-        }
-        if let Some(Standing::Stuck { reason } | Standing::Frozen { reason, .. }) = &mut held.standing {
-            *reason = self.text(reason);
-        }
-    }
-
-    fn warning(&self, warning: &mut Warning) {
-        match warning {
-            Warning::Quiet { last_line, .. } => *last_line = self.line(last_line),
-            Warning::Hook { command, failure } => {
-                *command = self.text(command);
-                self.failure(failure);
-            }
-            Warning::Prune { failure } | Warning::NotRenewed { failure, .. } => self.failure(failure),
-            Warning::Waited { held, .. } => self.held(held),
-            Warning::LockLost { detail } | Warning::Note { text: detail } | Warning::Lost { detail, .. } => {
-                *detail = self.text(detail);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The ways in which a value is likely to be printed.
@@ -227,30 +153,6 @@ mod tests {
         assert_eq!(Redactor::new(["abcd", "cdef"]).text("xabcdefx"), format!("x{MASK}x"));
         assert_eq!(Redactor::new(["aaaa"]).text("aaaaaa"), MASK);
         assert_eq!(Redactor::new(["abcd"]).text("abcdabcd"), format!("{MASK}{MASK}"));
-    }
-
-    #[test]
-    fn a_failure_is_masked_all_over() {
-        let secret = "hunter2!";
-        let mut event = Event::Warning {
-            server: None,
-            warning: Warning::Hook {
-                command: format!("notify {secret}"),
-                failure: Box::new(Failure {
-                    cause: Cause::Unhealthy(Box::new(crate::event::Unhealthy {
-                        asked: format!("http://x/?k={secret}"),
-                        location: Some(secret.into()),
-                        body: secret.into(),
-                        error: Some(secret.into()),
-                        ..Default::default()
-                    })),
-                    command: Some(secret.into()),
-                    tail: vec![secret.into()],
-                }),
-            },
-        };
-        Redactor::new([secret]).event(&mut event);
-        assert!(!serde_json::to_string(&event).unwrap().contains(secret));
     }
 
     proptest! {

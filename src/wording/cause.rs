@@ -1,9 +1,9 @@
 //! Why a step failed, in words: every cause, the codes of the remote scripts, and what to do about them.
 
-use super::clean::{clean, clean_lines, cut};
-use super::held;
-use super::text::{seconds, undo};
+use super::lock;
 use crate::event::{Cause, Failure, Unhealthy};
+use crate::text::clean::{clean, clean_lines, cut};
+use crate::text::units::seconds;
 
 /// Says in one line why something failed.
 pub fn reason(cause: &Cause) -> String {
@@ -18,7 +18,7 @@ pub fn reason(cause: &Cause) -> String {
         Cause::Connect { detail, .. } => with("cannot connect", detail),
         Cause::TimedOut { limit } => format!("ran longer than {} and was ended", seconds(*limit)),
         Cause::Refused { code, detail } => refused(code, detail).0,
-        Cause::Locked(held) => held::locked(held),
+        Cause::Locked(held) => lock::locked(held),
         Cause::Unhealthy(unhealthy) => unhealthy_line(unhealthy),
         Cause::Balancer { at, member, detail, .. } => {
             let member = member.as_ref().map(|m| format!(", {}", clean(m))).unwrap_or_default();
@@ -42,7 +42,7 @@ pub fn hint(cause: &Cause) -> Option<String> {
         Cause::TimedOut { .. } => "the limits are in [timeouts]; \"none\" switches one off".into(),
         Cause::Connect { hint, .. } | Cause::Balancer { hint, .. } | Cause::Source { hint, .. } => clean(hint),
         Cause::Refused { code, detail } => refused(code, detail).1.into(),
-        Cause::Locked(held) => held::hint(held),
+        Cause::Locked(held) => lock::hint(held),
         Cause::Unhealthy(unhealthy) => unhealthy_hint(unhealthy)?.into(),
         _ => return None,
     };
@@ -200,11 +200,6 @@ fn dossier(u: &Unhealthy) -> Vec<String> {
 const BODY_LINES: usize = 12;
 /// Bytes of each.
 const BODY_WIDTH: usize = 200;
-
-/// Names an undo that failed.
-pub fn undo_failed(step: crate::event::StepName) -> String {
-    format!("could not {}", undo(step))
-}
 
 fn with(what: &str, detail: &str) -> String {
     let detail = clean(detail.trim());

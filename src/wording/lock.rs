@@ -2,10 +2,10 @@
 //!
 //! It owns the wording alone; how a lock stands is judged in [`crate::lease`].
 
-use super::clean::clean;
-use super::text::seconds;
 use crate::event::Held;
 use crate::lease::Standing;
+use crate::text::clean::clean;
+pub use crate::text::units::long;
 
 /// Says who holds the lock, since when, for what, and how that stands.
 pub fn locked(held: &Held) -> String {
@@ -92,10 +92,4 @@ fn after(mark: &str, text: &str) -> String {
 
 fn sign(age: Option<u64>) -> String {
     age.map(|age| format!(", last sign of life {} ago", long(age))).unwrap_or_default()
-}
-
-/// Whole seconds below ten; from there as everywhere.
-#[expect(clippy::cast_precision_loss, reason = "shown to the minute")]
-pub fn long(whole: u64) -> String {
-    if whole < 10 { format!("{whole}s") } else { seconds(whole as f64) }
 }

@@ -1,123 +1,15 @@
-//! The wording of single things: durations, the strategy, warnings, steps and outcomes.
-//!
-//! All wording lies here, in `cause` (why something failed) and in `summary` (how a run ended). Nothing here decides.
+//! The words for warnings, and which of them break the silence of `-q`.
 
-pub use super::cause;
-pub use super::clean::{clean, clean_lines, cut};
-use super::held;
-pub use super::scrub::Redactor;
-use crate::config::Strategy;
-use crate::event::{
-    Cause, DecidedBy, Fate, Outcome, Planned, Progress, Sent, ServerEnd, StepName, Stuck, TakenBy, Warning,
-};
+use super::cause;
+use super::lock::locked;
+use super::step::undo;
+use crate::event::{Fate, Stuck, TakenBy, Warning};
 use crate::name::ReleaseId;
-use crate::outcome::state::{Failed, HERE, State};
-
-/// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
-pub fn seconds(seconds: f64) -> String {
-    let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
-    if seconds < 9.995 {
-        return format!("{seconds:.2}s");
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, positive and rounded")]
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
-        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-/// Says how many bytes: `812 B`, `3.4 MB`.
-pub fn bytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let exact = bytes as f64;
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", exact / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", exact / 1e6),
-        _ => format!("{:.1} GB", exact / 1e9),
-    }
-}
-
-/// Says what a transfer sent: `3 files, 4.1 kB of 1.3 MB`.
-pub fn sent(sent: Sent) -> String {
-    let Sent { bytes: done, whole, files, removed } = sent;
-    match (files, removed.unwrap_or(0)) {
-        (None, _) => bytes(done),
-        (Some(_), _) if done == 0 => format!("nothing of {}", bytes(whole)),
-        (Some(files), 0) => format!("{}, {} of {}", count(files as usize, "file"), bytes(done), bytes(whole)),
-        (Some(files), removed) => {
-            format!("{}, {removed} removed, {} of {}", count(files as usize, "file"), bytes(done), bytes(whole))
-        }
-    }
-}
-
-/// Counts things: `1 server`, `3 servers`.
-pub fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// Says an age: `5 days`, below two days as [`seconds`] does.
-fn days(age: u64) -> String {
-    if age < 2 * 86_400 { seconds(as_seconds(age)) } else { count(usize::try_from(age / 86_400).unwrap_or(0), "day") }
-}
-
-/// Lists names, at most `most` of them: `web1, web2 and 3 more`.
-pub fn names<S: AsRef<str>>(names: &[S], most: usize) -> String {
-    let shown: Vec<&str> = names.iter().take(most.max(1)).map(AsRef::as_ref).collect();
-    let left = names.len() - shown.len();
-    if left == 0 { shown.join(", ") } else { format!("{} and {left} more", shown.join(", ")) }
-}
-
-/// Says which strategy, and who decided it: `parallel (unicorn's default)`, `serial (--serial)`, `serial (pitcrew.toml)`.
-pub fn strategy(strategy: Strategy, by: DecidedBy, web_server: &str) -> String {
-    match by {
-        DecidedBy::Template => format!("{strategy} ({web_server}'s default)"),
-        DecidedBy::File => format!("{strategy} (pitcrew.toml)"),
-        DecidedBy::Flag => format!("{strategy} (--{strategy})"),
-    }
-}
-
-/// Says what a run will do, in one line.
-pub fn planned(planned: &Planned) -> String {
-    let servers = planned.batches.iter().map(Vec::len).sum();
-    let to = if planned.verb == "rollback" { "to" } else { "release" };
-    // Of a source that cannot be used nobody knows one.
-    let revision = match planned.revision.short() {
-        "" => String::new(),
-        short => format!(" ({short})"),
-    };
-    format!("{}: {} {to} {}{revision} on {}", planned.app, planned.verb, planned.release, count(servers, "server"))
-}
-
-/// Says what taking a step back does; the events name the step.
-pub fn undo(step: StepName) -> &'static str {
-    match step {
-        StepName::Lock => "unlock",
-        StepName::Transfer | StepName::Link | StepName::Build => "remove the prepared release",
-        StepName::Drain => "put back into the balancer",
-        StepName::Switch => "switch back",
-        StepName::Restart => "restart on the old release",
-        StepName::Check => "prove the old release",
-        StepName::Restore => "take out of the balancer again",
-        StepName::Connect | StepName::Migrate | StepName::Prune | StepName::Unlock | StepName::Hook => "take back",
-    }
-}
-
-/// Says how far a step is.
-pub fn progress(progress: Progress) -> String {
-    match progress {
-        Progress::Bytes { done, total } => format!("{} of {}", bytes(done), bytes(total)),
-        Progress::Sessions { open } => format!("{open} connection{} left", if open == 1 { "" } else { "s" }),
-        Progress::Attempts { good, needed, asked } => {
-            format!("{good} of {needed} good answers in a row, asked {}", count(asked as usize, "time"))
-        }
-    }
-}
+use crate::text::clean::clean;
+use crate::text::units::{as_seconds, count, days, long, names, seconds};
 
 /// Says what a warning warns of.
-pub fn warning(warning: &Warning) -> String {
+pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
         Warning::StaysInTraffic => {
@@ -172,12 +64,12 @@ pub fn warning(warning: &Warning) -> String {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
         Warning::Waited { seconds: waited, held } => {
-            format!("waited {} for the lock: it was {}", held::long(*waited), held::locked(held))
+            format!("waited {} for the lock: it was {}", long(*waited), locked(held))
         }
         Warning::NotRenewed { seconds: silent, lease, failure } => format!(
             "the lock could not be renewed for {}; after {} others take this run for dead: {}",
-            held::long(*silent),
-            held::long(*lease),
+            long(*silent),
+            long(*lease),
             cause::reason(&failure.cause)
         ),
         Warning::LockLost { detail } => {
@@ -268,119 +160,6 @@ pub fn stuck(stuck: &Stuck) -> String {
     }
 }
 
-/// Says how a run ended, in one sentence.
-pub fn outcome(state: &State) -> String {
-    let Some(finished) = &state.finished else { return "the run has not ended".into() };
-    let app = state.planned.as_ref().map_or("pitcrew", |p| p.app.as_str());
-    let took = seconds(finished.seconds);
-    let touched = state.rolled_out().any(crate::outcome::server::Server::touched);
-    let text = match finished.outcome {
-        Outcome::Deployed if state.recovers() => format!("recovered in {took}; every server serves the new release"),
-        Outcome::Reverted if state.recovers() && finished.exit_code == 0 => {
-            format!("recovered in {took}; every server is on its old release")
-        }
-        Outcome::Mixed if state.recovers() => {
-            format!("recovered in {took}; what was in flight was taken back, and servers are on different releases")
-        }
-        Outcome::Unchanged if state.recovers() => format!("recovered in {took}; nothing had been switched"),
-        Outcome::Deployed => match &state.planned {
-            Some(p) => {
-                let done = if p.verb == "rollback" { "rolled back to" } else { "deployed" };
-                let on = count(finished.servers.len(), "server");
-                format!("{done} {} ({}) on {on} in {took}", p.release, p.revision.short())
-            }
-            None => format!("deployed in {took}"),
-        },
-        Outcome::Unchanged => "nothing to do".into(),
-        Outcome::Reverted if touched => format!("failed after {took}; every server is back on its old release"),
-        Outcome::Reverted => format!("failed after {took}; nothing was switched"),
-        Outcome::Mixed => format!("servers are on different releases, after {took}"),
-        Outcome::Stuck => {
-            let of = |locked: bool| {
-                let wanted = move |s: &&ServerEnd| s.stuck.as_ref().is_some_and(|w| (*w == Stuck::LockKept) == locked);
-                finished.servers.iter().filter(wanted).map(|s| s.server.as_str()).collect::<Vec<_>>()
-            };
-            // A lock that is kept for the sake of others is no trouble of its own.
-            let stuck = if of(false).is_empty() { of(true) } else { of(false) };
-            match stuck.as_slice() {
-                [] => format!("the release stands, but a step after it failed; {took}"),
-                [one] => format!("{one} needs a person, after {took}"),
-                many => format!("{} servers need a person, after {took}: {}", many.len(), names(many, 8)),
-            }
-        }
-        Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
-        Outcome::Locked => "locked by another run; nothing was changed".into(),
-        Outcome::Unreachable => {
-            let mut whom: Vec<String> = state.failures.iter().filter(|f| !f.is_consequence()).map(unreached).collect();
-            whom.dedup();
-            let whom: Vec<&str> = whom.iter().map(String::as_str).collect();
-            format!("could not reach {}; nothing was changed", names(&whom, 8))
-        }
-        Outcome::Interrupted if touched => {
-            let kept = state.rolled_out().filter(|s| s.is_new()).count();
-            match kept {
-                0 => format!("interrupted after {took}; everything was taken back"),
-                n => format!(
-                    "interrupted after {took}; what was in flight was taken back, and {n} of {} keep the new release",
-                    count(state.rolled_out().count(), "server")
-                ),
-            }
-        }
-        Outcome::Interrupted if state.rolled_out().all(|s| s.busy == 0.0) => {
-            format!("interrupted after {took}; nothing was changed")
-        }
-        Outcome::Interrupted => format!("interrupted after {took}; nothing was switched"),
-    };
-    format!("{}: {text}", clean(app))
-}
-
-/// Who it was that could not be reached: on this machine, a balancer or the source.
-fn unreached(failed: &Failed) -> String {
-    match &failed.failure.cause {
-        Cause::Balancer { at, .. } => format!("the balancer {}", clean(at)),
-        _ if failed.server.as_str() == HERE => "the source".to_owned(),
-        _ => failed.server.0.clone(),
-    }
-}
-
 fn signal_name(signal: &str) -> String {
     if signal == "INT" { "interrupted (INT)".into() } else { format!("interrupted ({})", clean(signal)) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a duration in whole seconds, shown to the minute")]
-fn as_seconds(whole: u64) -> f64 {
-    whole as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_like_durations() {
-        for (given, shown) in [
-            (0.0, "0.00s"),
-            (0.024, "0.02s"),
-            (9.99, "9.99s"),
-            (9.999, "10s"),
-            (59.4, "59s"),
-            (59.6, "1m 00s"),
-            (185.0, "3m 05s"),
-            (3599.9, "1h 00m"),
-            (3720.0, "1h 02m"),
-            (-1.0, "0.00s"),
-            (f64::NAN, "0.00s"),
-        ] {
-            assert_eq!(seconds(given), shown, "{given}");
-        }
-    }
-
-    #[test]
-    fn sizes_and_lists() {
-        assert_eq!(bytes(812), "812 B");
-        assert_eq!(bytes(3_400_000), "3.4 MB");
-        assert_eq!(names(&["a", "b", "c"], 2), "a, b and 1 more");
-        assert_eq!(names(&["a", "b"], 2), "a, b");
-        assert_eq!(count(1, "server"), "1 server");
-    }
 }

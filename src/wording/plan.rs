@@ -1,0 +1,26 @@
+//! The words for a plan as a whole: what it will do, and with which strategy.
+
+use crate::config::Strategy;
+use crate::event::{DecidedBy, Planned};
+use crate::text::units::count;
+
+/// Says what a run will do, in one line.
+pub fn planned(planned: &Planned) -> String {
+    let servers = planned.batches.iter().map(Vec::len).sum();
+    let to = if planned.verb == "rollback" { "to" } else { "release" };
+    // Of a source that cannot be used nobody knows one.
+    let revision = match planned.revision.short() {
+        "" => String::new(),
+        short => format!(" ({short})"),
+    };
+    format!("{}: {} {to} {}{revision} on {}", planned.app, planned.verb, planned.release, count(servers, "server"))
+}
+
+/// Says which strategy, and who decided it: `parallel (unicorn's default)`, `serial (--serial)`, `serial (pitcrew.toml)`.
+pub fn strategy(strategy: Strategy, by: DecidedBy, web_server: &str) -> String {
+    match by {
+        DecidedBy::Template => format!("{strategy} ({web_server}'s default)"),
+        DecidedBy::File => format!("{strategy} (pitcrew.toml)"),
+        DecidedBy::Flag => format!("{strategy} (--{strategy})"),
+    }
+}
