@@ -2,15 +2,15 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::Running;
 use super::call::How;
+use super::running::Running;
 use crate::balancer::{Admin, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::event::{Cause, Event, Failure, Place, Progress, Warning};
 use crate::name::ServerName;
 use crate::plan::build::found_out;
 use crate::plan::journal::Journal;
-use crate::remote::calls;
+use crate::script::calls;
 
 impl Running {
     /// Takes the server out of every balancer, and keeps how it was found.
@@ -19,8 +19,8 @@ impl Running {
     /// What the balancer said.
     pub async fn drain(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
-        self.note(&server.name, |r| r.drained = true);
-        let found = match self.snapshot(&server.name) {
+        self.ledger.note(&server.name, |r| r.drained = true);
+        let found = match self.ledger.snapshot(&server.name) {
             Some(found) if self.is_back(&server.name) => self.found_since(server, found, place, stop).await?,
             Some(found) => found,
             None => {
@@ -43,11 +43,11 @@ impl Running {
                 if let Err(failure) = self.call(place, note, How::default(), stop).await {
                     if matches!(failure.cause, Cause::Refused { .. }) {
                         // The balancer has not been told anything.
-                        self.note(&server.name, |r| r.drained = false);
+                        self.ledger.note(&server.name, |r| r.drained = false);
                     }
                     return Err(failure);
                 }
-                self.found(&server.name, found.clone());
+                self.ledger.found(&server.name, found.clone());
                 found
             }
         };
@@ -105,14 +105,14 @@ impl Running {
             let note = calls::note(&self.site(), &self.world.run, &Journal::found_since(&found));
             self.call(place, note, How::default(), stop).await?;
         }
-        self.found_anew(&server.name, found.clone());
-        self.note(&server.name, |r| r.out_again = true);
+        self.ledger.found_anew(&server.name, found.clone());
+        self.ledger.note(&server.name, |r| r.out_again = true);
         Ok(found)
     }
 
     /// Tells whether it is back since its turn, and nothing of this run has taken it out after that.
     fn is_back(&self, server: &ServerName) -> bool {
-        let record = self.record(server);
+        let record = self.ledger.record(server);
         record.finished && !record.out_again
     }
 
@@ -121,8 +121,10 @@ impl Running {
     /// # Errors
     /// What the balancer said.
     pub async fn stay_out(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
-        let (Some(balancer), true) = (&self.world.balancer, self.record(&server.name).drained) else { return Ok(()) };
-        let Some(found) = self.snapshot(&server.name) else { return Ok(()) };
+        let (Some(balancer), true) = (&self.world.balancer, self.ledger.record(&server.name).drained) else {
+            return Ok(());
+        };
+        let Some(found) = self.ledger.snapshot(&server.name) else { return Ok(()) };
         let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
         if again.map_err(|e| Failure::from(Cause::from(e)))?.is_some() {
             let text = "it was put back into its balancer by somebody else or by a reload, and is drained again".into();
@@ -138,7 +140,7 @@ impl Running {
     /// What the balancer said; the server is out then.
     pub async fn restore(&self, server: &Server, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
-        let Some(found) = self.snapshot(&server.name) else {
+        let Some(found) = self.ledger.snapshot(&server.name) else {
             self.tell_where(server, balancer).await;
             return Ok(());
         };

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Running;
-use super::remote::{Execution, execute, no_link};
+use super::running::Running;
+use crate::answer::Answer;
 use crate::event::{Cause, Failure, Place};
 use crate::name::ServerName;
-use crate::remote::calls::{self, Dir};
-use crate::remote::{Answer, Call};
+use crate::remote::execute::{Execution, execute, no_link};
+use crate::script::Call;
+use crate::script::calls::{self, Dir};
 use crate::ssh::{Link, Payload};
 
 /// How long a server that refuses one more session is asked again.

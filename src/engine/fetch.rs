@@ -1,22 +1,32 @@
 //! Servers that come by the release themselves: from a git repository, or from where an archive lies.
+//!
+//! It makes the script that fetches, and limits how many servers fetch at once.
 
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Running;
-use super::call::{How, Limit};
-use crate::event::{Cause, Event, Failure, Place, Warning};
-use crate::remote::calls::{self, Linked, Mirrored};
+use crate::event::{Cause, Failure};
+use crate::name::{ReleaseId, Revision, RunId};
+use crate::script::Call;
+use crate::script::calls::{self, Linked, Mirrored, Site};
 use crate::source::Delivery;
 
 /// What servers fetch, and how many of them at once.
 pub struct Fetch {
     delivery: Delivery,
-    places: Semaphore,
+    turns: Semaphore,
+}
+
+/// The release to fetch, and what the server may use for it.
+pub(super) struct Fetched<'a> {
+    pub run: &'a RunId,
+    pub release: &'a ReleaseId,
+    pub revision: &'a Revision,
+    /// The operator's SSH agent is forwarded to the server.
+    pub lent: bool,
 }
 
 impl Fetch {
-    /// Takes a delivery that servers fetch; `None`: it is sent to them.
+    /// Takes a delivery that servers fetch; `None`: the delivery is sent to them.
     pub fn of(delivery: &Delivery) -> Option<Self> {
         let at_once = match delivery {
             Delivery::Packed(_) => return None,
@@ -24,22 +34,21 @@ impl Fetch {
             // A store feeds any number.
             Delivery::Downloaded(_) => Semaphore::MAX_PERMITS,
         };
-        Some(Self { delivery: delivery.clone(), places: Semaphore::new(at_once) })
+        Some(Self { delivery: delivery.clone(), turns: Semaphore::new(at_once) })
     }
-}
 
-impl Running {
-    /// Has one server fetch the release, when it is its turn.
+    /// Waits until one more server may fetch; the turn ends when the value is dropped.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
+    }
+
+    /// Makes the script that fetches the release.
     ///
     /// # Errors
-    /// As [`super::remote::execute`].
-    pub(super) async fn fetch(&self, fetch: &Fetch, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
-        let _turn = tokio::select! {
-            turn = fetch.places.acquire() => turn,
-            () = stop.cancelled() => return Err(Cause::Interrupted.into()),
-        };
-        let (site, run, release, revision) = (self.site(), &self.world.run, &self.plan.release, &self.plan.revision);
-        let call = match &fetch.delivery {
+    /// When the delivery is one that is sent.
+    pub(super) fn call(&self, site: &Site<'_>, fetched: &Fetched<'_>) -> Result<Call, Failure> {
+        let Fetched { run, release, revision, lent } = fetched;
+        match &self.delivery {
             Delivery::Fetched(remote) => {
                 let from = Mirrored {
                     url: &remote.repository.url,
@@ -47,24 +56,15 @@ impl Running {
                     login: remote.login.as_ref().map(|l| (l.user.as_str(), l.password.as_str())),
                     deploy_key: remote.repository.deploy_key.as_deref().unwrap_or_default(),
                     host_keys: &remote.repository.host_keys,
-                    lent: self.world.links.get(&place.server).is_some_and(|link| link.target().settings.is_to_lend()),
+                    lent: *lent,
                 };
-                calls::fetch(&site, run, release, revision, &from)
+                Ok(calls::fetch(site, run, release, revision, &from))
             }
             Delivery::Downloaded(link) => {
                 let from = Linked { url: &link.url, sha256: &link.sha256, secret: link.secret };
-                calls::download(&site, run, release, revision, &from)
+                Ok(calls::download(site, run, release, revision, &from))
             }
-            Delivery::Packed(_) => {
-                return Err(Cause::Local { detail: "what is sent cannot be fetched".into() }.into());
-            }
-        };
-        let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
-        let answers = self.call(place, call, how, stop).await?;
-        for notice in answers.into_iter().filter(|a| a.key == "notice") {
-            let warning = Warning::Note { text: notice.value };
-            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+            Delivery::Packed(_) => Err(Cause::Local { detail: "what is sent cannot be fetched".into() }.into()),
         }
-        Ok(())
     }
 }

@@ -2,15 +2,15 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::Running;
 use super::call::{How, Limit};
-use super::local::Local;
+use super::running::Running;
 use crate::config::{HookPlace, HookPoint};
 use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
 use crate::name::ServerName;
 use crate::plan::stages::HERE;
-use crate::remote::Call;
-use crate::remote::calls::{self, Dir};
+use crate::process::local::Local;
+use crate::script::Call;
+use crate::script::calls::{self, Dir};
 
 /// Runs one hook at its place in the plan.
 ///
@@ -21,7 +21,7 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
     let result = if place.server.as_str() == HERE {
         here(running, index, place, stop).await
     } else {
-        let dir = match running.record(&place.server) {
+        let dir = match running.ledger.record(&place.server) {
             // What was prepared is gone, or is no longer what runs.
             record if record.taken_back => match running.previous(&place.server) {
                 Some(_) => Dir::Current,
@@ -32,7 +32,7 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
             _ => Dir::Root,
         };
         let mut call = running.with_facts(calls::command(&running.site(), dir, &hook.run), place, Some(&hook.at));
-        if running.record(&place.server).locked {
+        if running.ledger.record(&place.server).locked {
             call = call.under(&running.world.run, "hook");
         }
         let limit = Some(Limit(running.world.config.timeouts.prepare));

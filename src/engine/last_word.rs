@@ -2,7 +2,7 @@
 //!
 //! Puts nothing right: it only says what differs, and a person looks.
 
-use super::Running;
+use super::running::Running;
 use crate::balancer::{Admin, BalancerError, MemberFacts};
 use crate::config::Server;
 use crate::event::{Event, Warning};
@@ -14,8 +14,8 @@ impl Running {
     pub async fn last_word(&self) {
         let Some(balancer) = &self.world.balancer else { return };
         let servers: Vec<&Server> = self.world.config.servers.iter().filter(|s| s.is_web()).collect();
-        let drained = |s: &&Server| self.record(&s.name).drained;
-        if !servers.iter().any(drained) || self.spoken.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        let drained = |s: &&Server| self.ledger.record(&s.name).drained;
+        if !servers.iter().any(drained) || !self.ledger.compare_once() {
             return;
         }
         let names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
@@ -44,10 +44,10 @@ impl Running {
     }
 
     fn compare(&self, server: &Server, now: Result<&[MemberFacts], &[BalancerError]>) {
-        let record = self.record(&server.name);
+        let record = self.ledger.record(&server.name);
         // It is held out, and has been named.
         let held_out = record.drained && !record.taken_back && (!record.restored || record.failed);
-        let was = match self.snapshot(&server.name) {
+        let was = match self.ledger.snapshot(&server.name) {
             Some(found) => found.members,
             None => self.world.facts.members.iter().filter(|m| m.member == server.lb).cloned().collect(),
         };

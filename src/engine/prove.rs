@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Running;
 use super::call::{How, Limit};
-use super::remote::{Execution, execute_hearing};
+use super::running::Running;
+use crate::answer::Answer;
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place};
 use crate::health::{self, Attempt};
 use crate::name::ReleaseId;
-use crate::remote::Answer;
-use crate::remote::calls;
+use crate::remote::execute::{Execution, execute_hearing};
+use crate::script::calls;
 
 /// Lines of the web server's log that are shown.
 const LOG_LINES: usize = 60;

@@ -7,10 +7,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::call::How;
-use super::{Running, lease, unwind};
+use super::running::Running;
+use super::{renew, unwind};
 use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::name::{RunId, ServerName};
-use crate::remote::calls;
+use crate::script::calls;
 
 /// Makes these servers' locks this run's own, each from the run that holds it. True: all of them are.
 ///
@@ -33,8 +34,8 @@ pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], 
 
 /// Takes back what the dead run had in flight, or finishes what it had finished, and releases its lock.
 pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[ServerName]) {
-    for server in running.touched() {
-        let record = running.record(&server);
+    for server in running.ledger.touched() {
+        let record = running.ledger.record(&server);
         let inherited = Inherited {
             drained: record.drained,
             restored: record.restored,
@@ -49,7 +50,7 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
         running.stuck(server, Stuck::LockKept);
     }
     let over = CancellationToken::new();
-    let keeping = tokio::spawn(lease::keep(running.clone(), over.clone()));
+    let keeping = tokio::spawn(renew::keep(running.clone(), over.clone()));
     match failing {
         Some(batch) => unwind::unwind(running, Some(batch), false).await,
         None => {

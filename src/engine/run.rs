@@ -7,7 +7,9 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Running, World, hooks, lease, unwind};
+use super::running::Running;
+use super::world::World;
+use super::{hooks, renew, unwind};
 use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
@@ -19,7 +21,7 @@ pub async fn run(world: World, plan: Plan) {
     world.emitter.emit(Event::Planned(planned(&world, &plan)));
     let running = Arc::new(Running::new(world, plan));
     let over = CancellationToken::new();
-    let keeping = tokio::spawn(lease::keep(running.clone(), over.clone()));
+    let keeping = tokio::spawn(renew::keep(running.clone(), over.clone()));
     // A signal that came before anything was begun, or something that makes it impossible.
     let refused = running.world.stop.asked() || !running.plan.blockers.is_empty();
     match (running.world.stop.asked(), refused) {
@@ -158,7 +160,7 @@ impl Running {
                 let (running, failed, trouble, halt) = (self.clone(), failed.clone(), trouble.clone(), halt.clone());
                 lanes.spawn(async move {
                     let lane = &running.plan.stages[number].batches[index].phases[phase].lanes[lane];
-                    if super::lock(&failed).contains(&lane.server) {
+                    if crate::sync::lock(&failed).contains(&lane.server) {
                         return;
                     }
                     if !running.lane((stage, index), lane, &trouble).await {
@@ -169,8 +171,8 @@ impl Running {
                         if lane.steps.iter().any(|s| shared(&s.act)) {
                             halt.store(true, Ordering::Release);
                         }
-                        running.note(&lane.server, |r| r.failed = true);
-                        super::lock(&failed).push(lane.server.clone());
+                        running.ledger.note(&lane.server, |r| r.failed = true);
+                        crate::sync::lock(&failed).push(lane.server.clone());
                     }
                 });
             }
@@ -181,8 +183,8 @@ impl Running {
         let whole = whole && !halt.load(Ordering::Acquire) && (good || !self.world.stop.asked());
         if whole && stage == StageName::Rollout && (good || self.holds(stage)) {
             for server in batch.phases.iter().flat_map(|p: &Phase| &p.lanes).map(|l| &l.server) {
-                if server.as_str() != HERE && !super::lock(&failed).contains(server) {
-                    self.note(server, |r| r.finished = true);
+                if server.as_str() != HERE && !crate::sync::lock(&failed).contains(server) {
+                    self.ledger.note(server, |r| r.finished = true);
                 }
             }
         }
@@ -223,7 +225,7 @@ impl Running {
         let seconds = began.elapsed().as_secs_f64();
         match result {
             Ok(()) => {
-                let sent = if *act == Act::Transfer { super::lock(&self.sent).remove(server) } else { None };
+                let sent = if *act == Act::Transfer { self.ledger.take_sent(server) } else { None };
                 emitter.emit(Event::StepFinished { place, outcome: StepOutcome::Ok, seconds, failure: None, sent });
                 true
             }

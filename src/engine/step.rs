@@ -5,8 +5,8 @@
 use tokio_util::sync::CancellationToken;
 
 use super::call::{How, Limit};
-use super::remote::no_link;
-use super::{Running, hooks};
+use super::hooks;
+use super::running::Running;
 use crate::config::{Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, StageName, Warning};
 use crate::facts::ReleaseState;
@@ -15,9 +15,10 @@ use crate::plan::Act;
 use crate::plan::journal::Intent;
 use crate::plan::past::MIGRATED;
 use crate::plan::unwind::Switched;
-use crate::remote::Call;
-use crate::remote::calls::{self, Behind, Expected, Mark};
+use crate::remote::execute::no_link;
 use crate::report::clean::clean;
+use crate::script::Call;
+use crate::script::calls::{self, Behind, Expected, Mark};
 
 impl Running {
     /// Does one act of the plan.
@@ -43,25 +44,26 @@ impl Running {
         match act {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
-                self.note(&server.name, |r| r.locked = true);
+                self.ledger.note(&server.name, |r| r.locked = true);
                 // Without one, whoever needs the connection says why there is none.
                 let _ = self.world.standings.begin(&server.name, self.link(&server.name)?, &self.site()).await;
                 let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
                 match &taken {
                     Ok(_) => self.leases.taken(&server.name),
                     // Somebody else's: not ours to release.
-                    Err(Failure { cause: Cause::Locked(_), .. }) => self.note(&server.name, |r| r.locked = false),
+                    Err(Failure { cause: Cause::Locked(_), .. }) => {
+                        self.ledger.note(&server.name, |r| r.locked = false)
+                    }
                     Err(_) => {}
                 }
                 taken.map(drop)
             }
             Act::Transfer => {
                 if let Some(fetch) = &self.world.fetch {
-                    self.note(&server.name, |r| r.prepared = true);
                     return self.fetch(fetch, place, stop).await;
                 }
                 let sent = self.transfer(place, stop).await?;
-                self.sent(&server.name, sent);
+                self.ledger.sent(&server.name, sent);
                 Ok(())
             }
             Act::Link => {
@@ -81,31 +83,31 @@ impl Running {
             Act::Drain => self.drain(server, place, stop).await,
             Act::Switch { from, to } => {
                 let switched = Switched { from: from.clone(), to: to.clone() };
-                self.note(&server.name, |r| r.switched = Some(switched));
+                self.ledger.note(&server.name, |r| r.switched = Some(switched));
                 let done = self.switch(place, from.as_ref(), Some(to), stop).await;
                 if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
                     && ["current_changed", "current_odd", "no_release", "lock_lost"].contains(&code.as_str())
                 {
                     // Refused before anything was changed: there is nothing to switch back.
-                    self.note(&server.name, |r| r.switched = None);
+                    self.ledger.note(&server.name, |r| r.switched = None);
                 }
                 done
             }
             Act::Restart => {
                 self.stay_out(server, place, stop).await?;
-                self.note(&server.name, |r| r.restarted = true);
+                self.ledger.note(&server.name, |r| r.restarted = true);
                 self.restart(place, release, stop).await
             }
             Act::Check => self.check(server, place, release, stop).await,
             Act::Restore => {
-                self.note(&server.name, |r| r.restored = true);
+                self.ledger.note(&server.name, |r| r.restored = true);
                 self.restore(server, stop).await
             }
             Act::Prune => self.prune(place, stop).await,
             Act::Unlock => {
                 self.leases.released(&server.name);
                 self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
-                self.note(&server.name, |r| r.locked = false);
+                self.ledger.note(&server.name, |r| r.locked = false);
                 Ok(())
             }
             Act::Hook { .. } => Ok(()),
@@ -170,7 +172,7 @@ impl Running {
             Err(failure) => matches!(&failure.cause, Cause::Refused { code, .. } if code == "not_removed"),
         };
         if recorded {
-            self.note(&place.server, |r| r.marked = true);
+            self.ledger.note(&place.server, |r| r.marked = true);
         }
         pruned
     }
@@ -195,10 +197,5 @@ impl Running {
                 format!("{who} rolled back to release {release} (at {revision}) in run {}", self.world.run)
             }
         }
-    }
-
-    /// The server's release before the run.
-    pub fn previous(&self, server: &ServerName) -> Option<ReleaseId> {
-        self.plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone())
     }
 }

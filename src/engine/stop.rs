@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Warning};
-use crate::report::Emitter;
+use crate::outcome::Emitter;
 
 /// What has been asked of a run while it runs.
 #[derive(Debug, Clone, Default)]

@@ -1,4 +1,5 @@
-//! The transfer of a release to one server: what differs from the tree that the server keeps, or else all of it.
+//! The transfer of a release to one server: what differs from the tree that the server keeps, or else all of it, unless the
+//! server fetches the release itself.
 //!
 //! A server's tree is never relied on: the server compares what comes out with what is wanted, and refuses it. Then the
 //! whole release is sent.
@@ -11,14 +12,16 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::Running;
 use super::call::{How, Limit};
-use super::remote::{Execution, execute};
+use super::fetch::{Fetch, Fetched};
+use super::running::Running;
+use crate::answer::Answer;
 use crate::event::{Cause, Event, Failure, Place, Sent, Warning};
 use crate::facts::ServerFacts;
 use crate::plan::build::needed_kb;
-use crate::remote::calls::{self, Base, Format, Wanted};
-use crate::remote::{Answer, Call};
+use crate::remote::execute::{Execution, execute};
+use crate::script::Call;
+use crate::script::calls::{self, Base, Format, Wanted};
 use crate::source::Package;
 use crate::source::delta::{Delta, Packed, Tree};
 use crate::source::store::LISTING_MAX;
@@ -30,7 +33,7 @@ impl Running {
     /// # Errors
     /// As [`Running::call`]; a cached tree that cannot be used is no error.
     pub(super) async fn transfer(&self, place: &Place, stop: &CancellationToken) -> Result<Sent, Failure> {
-        self.note(&place.server, |r| r.prepared = true);
+        self.ledger.note(&place.server, |r| r.prepared = true);
         let package = self.world.package.as_ref().ok_or_else(|| local("nothing was packed".into()))?;
         let mut sent = Sent { bytes: 0, whole: package.payload.len, files: None, removed: None };
         if let Some(tree) = &package.tree
@@ -63,6 +66,28 @@ impl Running {
         }
         package.remember().await;
         Ok(sent)
+    }
+
+    /// Has one server fetch the release, when it is its turn.
+    ///
+    /// # Errors
+    /// As [`Running::call`].
+    pub(super) async fn fetch(&self, fetch: &Fetch, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        self.ledger.note(&place.server, |r| r.prepared = true);
+        let _turn = tokio::select! {
+            turn = fetch.turn() => turn,
+            () = stop.cancelled() => return Err(Cause::Interrupted.into()),
+        };
+        let lent = self.world.links.get(&place.server).is_some_and(|link| link.target().settings.is_to_lend());
+        let (run, release, revision) = (&self.world.run, &self.plan.release, &self.plan.revision);
+        let call = fetch.call(&self.site(), &Fetched { run, release, revision, lent })?;
+        let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
+        let answers = self.call(place, call, how, stop).await?;
+        for notice in answers.into_iter().filter(|a| a.key == "notice") {
+            let warning = Warning::Note { text: notice.value };
+            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+        }
+        Ok(())
     }
 
     /// The call that makes the release, without what it is made from.

@@ -9,7 +9,8 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::call::How;
-use super::{Running, hooks};
+use super::hooks;
+use super::running::Running;
 use crate::config::OnFailure;
 use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::facts::DRAINED;
@@ -17,8 +18,8 @@ use crate::facts::ReleaseState;
 use crate::name::{RunId, ServerName};
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
-use crate::remote::calls::{self, Behind, Mark};
 use crate::report::text;
+use crate::script::calls::{self, Behind, Mark};
 
 /// Takes back what the run did. `failing`: the batch of the rollout that failed; `failed`: a step did, not only a signal.
 pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool) {
@@ -32,8 +33,8 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
         // Who was drained, did not fail and was never switched is as before: there is nothing to inspect.
         let (held, untouched): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .filter(|s| !running.record(s).finished)
-            .partition(|s| running.record(s).failed || running.record(s).switched.is_some());
+            .filter(|s| !running.ledger.record(s).finished)
+            .partition(|s| running.ledger.record(s).failed || running.ledger.record(s).switched.is_some());
         stuck.extend(together(running, untouched).await);
         for server in held {
             running.stuck(&server, Stuck::Held);
@@ -42,7 +43,7 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
     } else {
         let batch = failing.and_then(|i| batches.get(i)).cloned().unwrap_or_default();
         let (serving, out): (Vec<_>, Vec<_>) = batch.into_iter().partition(|s| {
-            let record = running.record(s);
+            let record = running.ledger.record(s);
             record.restored && record.drained
         });
         stuck.extend(together(running, out).await);
@@ -78,11 +79,11 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
 
 /// Writes into every lock that the run still holds why it is kept: whoever meets it next reads that first.
 async fn keep(running: &Arc<Running>) {
-    let kept_for = super::lock(&running.kept_for).clone();
+    let kept_for = running.ledger.all_stuck();
     let why: Vec<String> = kept_for.iter().map(|(server, stuck)| format!("{server}: {}", text::stuck(stuck))).collect();
     let why = if why.is_empty() { "a person must look".to_owned() } else { why.join("; ") };
     let mut lanes = JoinSet::new();
-    for name in running.touched().into_iter().filter(|s| running.record(s).locked) {
+    for name in running.ledger.locked() {
         let (running, why) = (running.clone(), why.clone());
         lanes.spawn(async move {
             let place = running.place((StageName::Finish, 0), &name, StepName::Unlock);
@@ -114,10 +115,10 @@ async fn together(running: &Arc<Running>, servers: Vec<ServerName>) -> Vec<Serve
 /// Writes on each server what has become of the release; a server that cannot be told is told by the next run's probe.
 pub async fn settle(running: &Arc<Running>) {
     let mut lanes = JoinSet::new();
-    for name in running.touched() {
-        let record = running.record(&name);
+    for name in running.ledger.touched() {
+        let record = running.ledger.record(&name);
         // Where somebody else had taken it out, it is out because of them.
-        let ours = running.snapshot(&name).is_some_and(|found| found.was_in());
+        let ours = running.ledger.snapshot(&name).is_some_and(|found| found.was_in());
         let out = record.drained && !record.taken_back && !record.finished && ours;
         if !record.locked || record.marked || (record.switched.is_none() && !out) {
             continue;
@@ -134,7 +135,7 @@ pub async fn settle(running: &Arc<Running>) {
             };
             // A rollback that fails says nothing against the release it went to: it was good before.
             let tells = running.plan.verb == Verb::Deploy || state == ReleaseState::Good;
-            let tells = tells && running.record(&name).switched.is_some();
+            let tells = tells && running.ledger.record(&name).switched.is_some();
             let state = tells.then_some((&running.plan.release, state));
             let mark = Mark { state, line, behind: Some(behind) };
             let place = running.place((StageName::Finish, 0), &name, StepName::Prune);
@@ -151,7 +152,7 @@ pub async fn settle(running: &Arc<Running>) {
 pub async fn unlock(running: &Arc<Running>) {
     running.last_word().await;
     let order: Vec<ServerName> = running.world.config.servers.iter().map(|s| s.name.clone()).collect();
-    let mut held: Vec<ServerName> = order.into_iter().filter(|s| running.record(s).locked).collect();
+    let mut held: Vec<ServerName> = order.into_iter().filter(|s| running.ledger.record(s).locked).collect();
     let rest = held.split_off(held.len().min(1));
     for servers in [rest, held] {
         let mut lanes = JoinSet::new();
@@ -170,7 +171,7 @@ pub async fn unlock(running: &Arc<Running>) {
                     }
                 };
                 if running.undo(&name, StepName::Lock, result).await {
-                    running.note(&name, |r| r.locked = false);
+                    running.ledger.note(&name, |r| r.locked = false);
                 } else {
                     running.stuck(&name, Stuck::LockKept);
                 }
@@ -188,7 +189,7 @@ enum End {
 
 impl Running {
     fn state_of(&self, server: &ServerName) -> End {
-        let record = self.record(server);
+        let record = self.ledger.record(server);
         match (record.finished, record.taken_back) {
             (_, true) => End::TakenBack,
             (true, false) => End::Kept,
@@ -198,14 +199,14 @@ impl Running {
 
     /// Names a server that needs a person.
     pub fn stuck(&self, server: &ServerName, stuck: Stuck) {
-        super::lock(&self.kept_for).push((server.clone(), stuck.clone()));
+        self.ledger.stuck(server, stuck.clone());
         self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning: Warning::Stuck { stuck } });
     }
 
     /// Takes one server back to how the run found it. False: it is stuck, and has been named.
     async fn take_back(&self, name: &ServerName) -> bool {
         let Some(server) = self.server(name) else { return true };
-        for takeback in lane(&self.record(name)) {
+        for takeback in lane(&self.ledger.record(name)) {
             let stop = &self.world.stop.hard;
             let step = step_of(&takeback);
             let place = self.place((StageName::Rollout, 0), name, step);
@@ -254,7 +255,7 @@ impl Running {
                 return false;
             }
         }
-        self.note(name, |r| r.taken_back = true);
+        self.ledger.note(name, |r| r.taken_back = true);
         true
     }
 

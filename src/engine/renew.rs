@@ -1,0 +1,133 @@
+//! Keeping the run's locks alive: each is renewed several times within its lease, beside whatever else the run does.
+//!
+//! A renewal that fails is repeated, and told when the lease may run out; a lock that is gone ends all work on its server.
+//! What the run knows of its locks is in [`super::leases`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::call::How;
+use super::running::Running;
+use crate::answer::Answer;
+use crate::event::{Cause, Event, Failure, Place};
+use crate::lease::RENEWALS;
+use crate::name::ServerName;
+use crate::remote::execute::{Execution, execute};
+use crate::script::calls;
+use crate::ssh::Link;
+
+/// How a server ends what it says of a lost lock that nobody has taken since.
+const NOBODYS: &str = "held by nobody";
+
+/// Renews the run's locks until it is over; a renewal that is under way then ends with it.
+pub async fn keep(running: Arc<Running>, over: CancellationToken) {
+    let length = running.world.config.timeouts.lease;
+    let every = length / RENEWALS;
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewals = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                for server in running.leases.due() {
+                    let running = running.clone();
+                    renewals.spawn(async move { running.renew(&server, length).await });
+                }
+            }
+            Some(_) = renewals.join_next() => {}
+            () = over.cancelled() => return renewals.shutdown().await,
+        }
+    }
+}
+
+impl Running {
+    /// Refuses where the lock of the place's server is another run's by now; unless `may_be_free`, also where it is nobody's.
+    ///
+    /// Asks the server: a machine that slept has renewed nothing meanwhile. One that cannot be asked refuses nothing.
+    ///
+    /// # Errors
+    /// `lock_lost`.
+    pub async fn still_ours(&self, place: &Place, may_be_free: bool, stop: &CancellationToken) -> Result<(), Failure> {
+        if !self.ledger.record(&place.server).locked {
+            return Ok(());
+        }
+        let harmless = |detail: &str| may_be_free && detail.ends_with(NOBODYS);
+        // What was nobody's when it was heard of may have been taken since.
+        let detail = match self.leases.lost(&place.server).filter(|known| !harmless(known)) {
+            Some(known) => known,
+            None => {
+                let phase = self.leases.said_phase();
+                let call = calls::renew(&self.site(), &self.world.run, &phase);
+                match self.call(place, call, How::default(), stop).await {
+                    Err(Failure { cause: Cause::Refused { code, detail }, .. }) if code == "lock_lost" => detail,
+                    _ => return Ok(()),
+                }
+            }
+        };
+        if harmless(&detail) { Ok(()) } else { Err(Cause::Refused { code: "lock_lost".into(), detail }.into()) }
+    }
+
+    /// In the exec that stands ready, where no step uses it this moment; else in one of its own, on a connection of its own
+    /// where the server allows one session at a time: a step may take longer than the lease.
+    async fn one_more(
+        &self,
+        server: &ServerName,
+        link: &Link,
+        execution: Execution<'_>,
+    ) -> Result<Vec<Answer>, Failure> {
+        let result = match self.world.standings.execute(server, link, &execution, None).await {
+            Some(result) => return result,
+            None => execute(link, execution.clone(), None).await,
+        };
+        match result {
+            Err(Failure { cause: Cause::Refused { code, .. }, .. }) if code == "channel" => {
+                let beside = link.beside();
+                let result = execute(&beside, execution, None).await;
+                beside.close().await;
+                result
+            }
+            other => other,
+        }
+    }
+
+    async fn renew(&self, server: &ServerName, length: Duration) {
+        let began = Instant::now();
+        let limit = length / RENEWALS;
+        let phase = self.leases.said_phase();
+        let execution = Execution {
+            call: calls::renew(&self.site(), &self.world.run, &phase),
+            kept: None,
+            payload: None,
+            limit: Some(limit),
+            quiet: Duration::ZERO,
+            command: None,
+            stop: &self.world.stop.hard,
+        };
+        let end = match self.world.links.get(server) {
+            // Connecting anew has limits of its own, which may be longer than a lease.
+            Some(link) => match timeout(limit, self.one_more(server, link, execution)).await {
+                Ok(end) => end.map(drop),
+                Err(_) => Err(Cause::TimedOut { limit: limit.as_secs_f64() }.into()),
+            },
+            None => return,
+        };
+        if let Some(warning) = self.leases.ended(server, began, end, length) {
+            self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_of_a_lock_that_it_is_nobodys() {
+        let said = NOBODYS.replace("nobody", "${owner_run:-nobody}\"");
+        assert!(include_str!("../../templates/remote/lib.sh").contains(&said), "{said}");
+    }
+}

@@ -1,0 +1,46 @@
+//! What a run works with: what was asked for, what was found, and the ways to servers, balancers and reporters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::fetch::Fetch;
+use super::stop::Stop;
+use crate::balancer::Balancer;
+use crate::config::Config;
+use crate::facts::Facts;
+use crate::name::{RunId, ServerName};
+use crate::outcome::Emitter;
+use crate::remote::ready::ReadyExecs;
+use crate::script::Owner;
+use crate::source::Package;
+use crate::ssh::Link;
+
+/// All that a run works with.
+pub struct World {
+    /// What was asked for.
+    pub config: Arc<Config>,
+    /// What was found.
+    pub facts: Facts,
+    /// The connection to each server of the stack.
+    pub links: BTreeMap<ServerName, Arc<Link>>,
+    /// The execs that stand ready on those servers.
+    pub standings: Arc<ReadyExecs>,
+    /// The balancer, when the stack has one.
+    pub balancer: Option<Arc<Balancer>>,
+    /// The packed release, for a deploy that sends one.
+    pub package: Option<Package>,
+    /// The release that servers fetch instead.
+    pub fetch: Option<Fetch>,
+    /// The run's id.
+    pub run: RunId,
+    /// The owner that the run writes into its locks.
+    pub owner: Owner,
+    /// Servers whose lock the run took before it had a plan, because it waited for them.
+    pub held: Vec<ServerName>,
+    /// `[env]` and the values of `[secrets]`.
+    pub env: Vec<(String, String)>,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// The signals that the run has received.
+    pub stop: Stop,
+}
