@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Stack;
-use crate::engine::Stop;
+use super::waiting::Waiting;
 use crate::event::Warning;
 use crate::facts::Facts;
 use crate::plan::Plan;
@@ -19,7 +18,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Waits, no longer than `capacity_timeout`, where the plan lacks nothing else; the facts are then as they are after it.
 ///
 /// Returns what there is to say of the wait; `None`: there was none.
-pub async fn wait(stack: &Stack, plan: &Plan, facts: &mut Facts, stop: &Stop, quiet: bool) -> Option<Warning> {
+pub async fn wait(waiting: &Waiting<'_>, plan: &Plan, facts: &mut Facts) -> Option<Warning> {
+    let Waiting { stack, stop, quiet, .. } = *waiting;
     let (balancer, config) = (stack.balancer.as_ref()?, stack.config.balancer.as_ref()?);
     let limit = config.capacity_timeout;
     let found = lacks(&stack.config, facts, &plan.batches);

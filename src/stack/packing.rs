@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use super::Stack;
+use super::prepare::Stack;
 use crate::config::source::SourceKind;
 use crate::config::{BuildPlace, Config};
 use crate::engine::Stop;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Stack;
+use super::owner::owner;
+use super::prepare::Stack;
 use crate::config::Config;
 use crate::config::source::Fetcher;
 use crate::name::{ReleaseId, RunId};
@@ -94,6 +95,6 @@ impl Of<'_> {
     }
 
     fn owner(&self) -> Owner {
-        Owner { run: self.run.clone(), ..super::owner("pitcrew deploy".into(), crate::lease::DEFAULT) }
+        Owner { run: self.run.clone(), ..owner("pitcrew deploy".into(), crate::lease::DEFAULT) }
     }
 }

@@ -13,7 +13,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Stack;
+use super::prepare::Stack;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
@@ -41,8 +41,8 @@ pub struct Waiting<'a> {
     pub stack: &'a Stack,
     /// What is written into the locks.
     pub owner: &'a Owner,
-    /// The longest wait.
-    pub wait: Duration,
+    /// The longest wait for a lock; `None`: `--wait-lock` was not given.
+    pub wait: Option<Duration>,
     /// Signals.
     pub stop: &'a Stop,
     /// `-q`.
@@ -111,7 +111,7 @@ impl Waiting<'_> {
         let began = Instant::now();
         let mut told = BTreeSet::new();
         loop {
-            let left = self.wait.saturating_sub(began.elapsed());
+            let left = self.wait.unwrap_or_default().saturating_sub(began.elapsed());
             if left.is_zero() || !may_end(&whose, left) {
                 return Ok(Waited::GivenUp(server, whose));
             }

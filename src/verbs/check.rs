@@ -1,8 +1,6 @@
 //! `pitcrew check`: everything that would make a deploy fail, all at once.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{deploy, out, rollout};
+use super::out;
 use crate::balancer::MemberFacts;
 use crate::cli::{Global, Select, Walk};
 use crate::engine::Stop;
@@ -13,8 +11,13 @@ use crate::name::ServerName;
 use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
 use crate::report::{cause, clean, outcome, text};
+use crate::source::Resolved;
 use crate::ssh::{Link, Target};
-use crate::stack::packing::{Building, Packing};
+use crate::stack::gather::{Asked, gather};
+use crate::stack::packing::Building;
+use crate::stack::replan;
+use crate::stack::request::request;
+use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
 /// Connects everywhere, asks everything, changes nothing.
@@ -23,23 +26,16 @@ use crate::stack::{self, Stack};
 /// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
 pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
-    let mut request = deploy::request(Verb::Deploy, &Walk::default(), stack.select(select)?)?;
+    let request = request(Verb::Deploy, &Walk::default(), stack.select(select)?)?;
     let stop = Stop::default();
-    let packing = Packing::start(&stack, None, &stop, Building::Left);
-    let never = CancellationToken::new();
-    let ((facts, refused), packed) = tokio::join!(stack.facts(&never), packing.end());
-    let source = match packed {
-        Ok((resolved, delivery)) => {
-            request.revision = Some(resolved.revision.clone());
-            request.size = delivery.package().map(|p| (p.unpacked, p.entries));
-            Ok(resolved)
-        }
-        Err(e) => Err(Error::from(e)),
-    };
-    let mut plan = build(&stack.config, &facts, &request, jiff::Timestamp::now());
-    // Whatever the strategy: a balancer in the file that cannot be spoken to makes the next serial deploy fail.
-    plan.blockers.extend(refused.into_iter().map(rollout::balancer_blocker));
-    plan.notices.extend(stack.lends_nothing());
+    let asked = Asked { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
+    let Some(found) = gather(&stack, asked).await else { return Err(Error::failed("interrupted")) };
+    let source = found.source.map(|source| source.map(|(resolved, _)| resolved)).map_err(Error::from);
+    let mut plan = build(&stack.config, &found.facts, &found.request, jiff::Timestamp::now());
+    // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
+    plan.blockers.extend(found.refused.into_iter().map(replan::refused));
+    plan.notices.extend(found.notices);
+    let facts = found.facts;
     let report = Report { stack: &stack, facts: &facts, plan: &plan };
     out::result(&if global.json { report.json(&source) } else { report.text(&source, global) });
     stack.close().await;
@@ -57,11 +53,12 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn text(&self, source: &Result<crate::source::Resolved, Error>, global: &Global) -> String {
+    fn text(&self, source: &Result<Option<Resolved>, Error>, global: &Global) -> String {
         let mut lines = Vec::new();
         let config = &self.stack.config;
         match source {
-            Ok(resolved) => {
+            Ok(None) => {}
+            Ok(Some(resolved)) => {
                 let subject = resolved.subject.as_deref().map(clean::clean).unwrap_or_default();
                 lines.push(format!("source    {} is {} {subject}", resolved.label, resolved.revision.short()));
             }
@@ -121,11 +118,12 @@ impl Report<'_> {
         if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" }
     }
 
-    fn json(&self, source: &Result<crate::source::Resolved, Error>) -> String {
+    fn json(&self, source: &Result<Option<Resolved>, Error>) -> String {
         let value = serde_json::json!({
             "ok": self.plan.blockers.is_empty() && source.is_ok(),
             "source": match source {
-                Ok(r) => serde_json::json!({"revision": r.revision, "label": r.label}),
+                Ok(None) => serde_json::Value::Null,
+                Ok(Some(r)) => serde_json::json!({"revision": r.revision, "label": r.label}),
                 Err(e) => serde_json::json!({"error": e.what}),
             },
             "problems": self.plan.blockers,

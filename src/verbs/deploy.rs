@@ -1,11 +1,11 @@
 //! `pitcrew deploy` and `pitcrew rollback`: flags to a request.
 
-use crate::cli::{Deploy, Global, Policy, Rollback, Walk};
-use crate::config::{self, BatchSize, OnFailure, Strategy};
+use crate::cli::{Deploy, Global, Rollback};
 use crate::error::Error;
 use crate::name::ReleaseId;
 use crate::plan::Verb;
 use crate::plan::build::Request;
+use crate::stack::request::request;
 use crate::stack::{self, Stack};
 
 use super::rollout::{self, Asked};
@@ -29,7 +29,7 @@ pub async fn run(global: &Global, flags: &Deploy) -> Result<u8, Error> {
     };
     let wait = waiting::read(flags.walk.wait_lock.as_deref())?;
     let asked = Asked { request, reference: flags.reference.clone(), dry_run: flags.walk.dry_run, wait };
-    rollout::run(global, stack, asked).await
+    rollout::run(global, &stack, asked).await
 }
 
 /// Returns to an earlier release.
@@ -47,47 +47,5 @@ pub async fn rollback(global: &Global, flags: &Rollback) -> Result<u8, Error> {
     };
     let request = Request { release, ..request(Verb::Rollback, &flags.walk, stack.select(&flags.select)?)? };
     let wait = waiting::read(flags.walk.wait_lock.as_deref())?;
-    rollout::run(global, stack, Asked { request, reference: None, dry_run: flags.walk.dry_run, wait }).await
-}
-
-/// What the flags of a walk ask for.
-///
-/// # Errors
-/// When a batch size cannot be read.
-pub fn request(verb: Verb, walk: &Walk, servers: Vec<crate::name::ServerName>) -> Result<Request, Error> {
-    let (strategy, batch) = strategy(walk)?;
-    Ok(Request {
-        verb,
-        strategy,
-        batch,
-        prepare_ahead: false,
-        migrate: None,
-        on_failure: walk.on_failure.map(|p| match p {
-            Policy::Revert => OnFailure::Revert,
-            Policy::RevertAll => OnFailure::RevertAll,
-            Policy::Hold => OnFailure::Hold,
-        }),
-        servers,
-        revision: None,
-        size: None,
-        release: None,
-        if_changed: false,
-        skip_unreachable: walk.skip_unreachable,
-        holder: None,
-    })
-}
-
-fn strategy(walk: &Walk) -> Result<(Option<Strategy>, Option<Vec<BatchSize>>), Error> {
-    Ok(match (&walk.rolling, walk.serial, walk.parallel) {
-        (Some(batch), _, _) if batch.is_empty() => (Some(Strategy::Rolling), None),
-        (Some(batch), _, _) => {
-            let sizes = config::select::parse_batch(batch).map_err(|e| {
-                Error::usage(format!("--rolling={batch}: {e}")).hint("say 2, 25%, or a ramp like 1,25%,100%")
-            })?;
-            (Some(Strategy::Rolling), Some(sizes))
-        }
-        (None, true, _) => (Some(Strategy::Serial), None),
-        (None, _, true) => (Some(Strategy::Parallel), None),
-        (None, false, false) => (None, None),
-    })
+    rollout::run(global, &stack, Asked { request, reference: None, dry_run: flags.walk.dry_run, wait }).await
 }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::{out, rollout};
+use super::out;
 use crate::balancer::{Balancer, BalancerError};
 use crate::cli::{Global, Lb};
 use crate::config::{self, Problem, Server};
@@ -22,6 +22,8 @@ use crate::facts::{Facts, LockFacts, TakenOut};
 use crate::name::ServerName;
 use crate::remote::{Owner, calls};
 use crate::report::{Reporting, cause, clean::clean, held};
+use crate::stack::reporters;
+use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 use crate::{lease, machine};
 
@@ -34,7 +36,7 @@ pub async fn run(global: &Global, what: &Lb) -> Result<u8, Error> {
     let Some(balancer) = stack.balancer.clone() else {
         return Err(Error::usage("there is no [load_balancer] in the configuration"));
     };
-    let owner = stack::owner(rollout::command_line(), stack.config.timeouts.lease);
+    let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // Nobody reports, but a signal must find somebody who takes back what is half done.
     let reporting = Reporting::start(owner.run.clone(), Vec::new());
@@ -104,7 +106,7 @@ impl ByHand<'_> {
             return Err(Error::usage(format!("{other} does not have the role \"web\", and is in no balancer")));
         }
         // Who cannot be reached may be the very reason; the lock is on every server of the stack.
-        let facts = self.unless_asked(self.stack.servers(&self.stop.soft)).await?;
+        let facts = self.unless_asked(self.stack.servers(Execs::Single, &self.stop.soft)).await?;
         for (server, found) in &facts.servers {
             found.lock.as_ref().map_or(Ok(()), |lock| at_work(server, lock))?;
         }
@@ -156,7 +158,7 @@ impl ByHand<'_> {
 
     /// A command to be run next, with the flags that pick this stack again.
     fn command(&self, what: &str, server: Option<&ServerName>) -> String {
-        let flags = Some(rollout::flags(self.global)).filter(|f| !f.is_empty()).map(|f| format!("{f} "));
+        let flags = Some(reporters::flags(self.global)).filter(|f| !f.is_empty()).map(|f| format!("{f} "));
         let server = server.map(|s| format!(" {s}")).unwrap_or_default();
         format!("`pitcrew {}lb {what}{server}`", flags.unwrap_or_default())
     }

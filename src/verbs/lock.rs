@@ -6,7 +6,7 @@ use futures::future::join_all;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime, Time};
 
-use super::{out, rollout};
+use super::out;
 use crate::cli::{Global, Lock};
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
@@ -29,13 +29,12 @@ pub async fn run(global: &Global, flags: &Lock) -> Result<u8, Error> {
     };
     let wait = waiting::read(flags.wait_lock.as_deref())?;
     let stack = Stack::prepare(stack::read(global)?, global)?;
-    let owner = stack::owner(rollout::command_line(), stack.config.timeouts.lease);
+    let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // Nobody reports, but a signal must find somebody who gives back what is half taken.
     let reporting = Reporting::start(owner.run.clone(), Vec::new());
     stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
-    let waiting =
-        Waiting { stack: &stack, owner: &owner, wait: wait.unwrap_or_default(), stop: &stop, quiet: global.quiet };
+    let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
     let end = freeze(&waiting, flags, time).await;
     stack.close().await;
     let (frozen, missing) = end?;
@@ -90,7 +89,7 @@ async fn freeze(
             }
         },
     };
-    if waiting.wait.is_zero() {
+    if waiting.wait.is_none_or(|wait| wait.is_zero()) {
         return Err(refused(&first.0, &first.1));
     }
     match waiting.wait_for(first, &reached, &take).await? {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::out;
-use super::rollout;
 use crate::cli::Global;
 use crate::engine::{self, Running, Stop, World, recover};
 use crate::error::{Error, Kind};
@@ -16,6 +15,8 @@ use crate::name::{RunId, ServerName};
 use crate::plan::journal::Wreck;
 use crate::remote::Owner;
 use crate::report::{Reporting, cause, held};
+use crate::stack::reporters::{self, Reporters};
+use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
 /// Takes back what a dead run had in flight, and releases its lock.
@@ -25,9 +26,9 @@ use crate::stack::{self, Stack};
 pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let stop = Stop::default();
-    let owner = stack::owner(rollout::command_line(), stack.config.timeouts.lease);
+    let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
     // Nothing is listened for before there is something to report: until then a signal may simply end it.
-    let (facts, _) = stack.facts(&stop.soft).await;
+    let (facts, _) = stack.facts(Execs::Single, &stop.soft).await;
     let Some(dead) = dead_run(&stack, &facts, force)? else {
         stack.close().await;
         return nothing(global, &facts);
@@ -35,11 +36,11 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
     let held = held_for(&stack, &facts, &dead);
     let names = |held: &[(ServerName, RunId)]| held.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>();
 
-    let (all, trouble) = rollout::told(global, &stack, &owner.run);
+    let Reporters { all, trouble } = reporters::of_run(global, &stack, &owner.run);
     let reporting = Reporting::start(owner.run.clone(), all);
     let emitter = reporting.emitter();
     emitter.redact(stack.redactor.clone());
-    emitter.flags(&rollout::flags(global));
+    emitter.flags(&reporters::flags(global));
     stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
 
     let world = |facts: Facts, owner: Owner| World {
@@ -76,7 +77,7 @@ pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
     while !late.is_empty() && recover::take_over(&taking, &late, &dead).await {
         // Asked again: what the dead run had left running may have changed something until it was ended, or only now have
         // come round to taking a lock.
-        let (again, _) = stack.facts(&stop.hard).await;
+        let (again, _) = stack.facts(Execs::Single, &stop.hard).await;
         late = held_for(&stack, &again, &dead);
         late.retain(|(_, holder)| *holder != owner.run);
         if late.is_empty() {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::facts::{Facts, ReleaseFacts};
 use crate::name::{ReleaseId, ServerName};
 use crate::report::{cause, clean};
+use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
 /// Lists the releases that the servers hold, newest first.
@@ -21,7 +22,7 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let wanted = stack.select(select)?;
     let never = CancellationToken::new();
-    let (mut facts, _) = stack.facts(&never).await;
+    let (mut facts, _) = stack.facts(Execs::Single, &never).await;
     let logs = join_all(facts.servers.keys().map(|s| stack.history(s, &never))).await;
     let lines: Vec<String> = logs.into_iter().filter_map(Result::ok).flatten().collect();
     stack.close().await;

@@ -18,6 +18,7 @@ use crate::lease;
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::remote::calls;
 use crate::report::{cause, clean::clean, held};
+use crate::stack::survey::Execs;
 use crate::stack::taken;
 use crate::stack::{self, Stack};
 
@@ -56,7 +57,7 @@ pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let wanted = stack.select(select)?;
     let never = CancellationToken::new();
-    let (facts, refused) = stack.facts(&never).await;
+    let (facts, refused) = stack.facts(Execs::Single, &never).await;
     let reached: Vec<&Server> = stack
         .config
         .servers

@@ -12,6 +12,7 @@ use crate::lease::{self, Standing};
 use crate::name::{RunId, ServerName};
 use crate::remote::calls;
 use crate::report::{cause, held};
+use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
 /// Removes the stack's lock from every server, and says whose it was.
@@ -25,7 +26,7 @@ pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str
     let stack = Stack::prepare(stack::read(global)?, global)?;
     let never = CancellationToken::new();
     let wanted = stack.select(select)?;
-    let facts = stack.servers(&never).await;
+    let facts = stack.servers(Execs::Single, &never).await;
     let end = unlock(&stack, &Asked { global, wanted: &wanted, force, run }, &facts).await;
     stack.close().await;
     end

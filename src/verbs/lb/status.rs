@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::report::{clean::clean, held};
+use crate::stack::survey::Execs;
 use crate::stack::taken;
 use crate::verbs::{out, status};
 
@@ -43,7 +44,7 @@ impl ByHand<'_> {
         let soft = &self.stop.soft;
         let asked = async {
             tokio::join!(
-                self.stack.servers(soft),
+                self.stack.servers(Execs::Single, soft),
                 self.balancer.survey(&names),
                 join_all(servers.iter().map(|s| status::once(self.stack, s, soft)))
             )
