@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::pin;
 
+use crate::text::one_line;
+
 /// Waits for what is asked over a connection, which is driven meanwhile.
 pub async fn driven<T>(asking: impl Future<Output = T>, connection: impl Future) -> T {
     let (mut asking, mut connection) = (pin!(asking), pin!(connection));
@@ -28,5 +30,5 @@ pub fn failure(error: &hyper::Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text.chars().filter(|c| !c.is_control()).collect()
+    one_line(&text, 500)
 }

@@ -12,6 +12,7 @@ use super::walk::{Pace, Reading, Steer};
 use super::{Admin, Around, BalancerError, MemberFacts};
 use crate::config::{Server, SteeringCommands};
 use crate::ssh;
+use crate::text::one_line;
 use jobs::{End, Job, Ran, Runner};
 
 /// What `status` ends with to say how a server stands. No shell, no signal and none of the usual tools ends so by
@@ -190,7 +191,7 @@ fn shown(host: &crate::config::SshHost) -> String {
 
 /// One line of a command's output as it can be shown.
 fn clean(line: &str) -> String {
-    line.trim().chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    one_line(line, SHOWN)
 }
 
 #[cfg(test)]

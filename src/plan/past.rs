@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::event::Warning;
 use crate::name::ReleaseId;
+use crate::text::one_line;
 
 /// Ends the line of a release whose deploy ran migrations.
 pub const MIGRATED: &str = ", with migrations";
@@ -41,7 +42,7 @@ fn who(line: &str) -> Option<String> {
     let line = line.strip_suffix(MIGRATED).unwrap_or(line);
     let line = line.rsplit_once(" in run ").map_or(line, |(before, _)| before);
     let (_, who) = line.rsplit_once(" by ")?;
-    let who: String = who.trim().chars().filter(|c| !c.is_control()).take(80).collect();
+    let who = one_line(who, 80);
     (!who.is_empty()).then_some(who)
 }
 

@@ -15,11 +15,14 @@ use super::members::{Body, Malformed, Members};
 use super::pack::Packer;
 use super::{Origin, Resolved, SourceError, Stop, list, quote, show};
 use crate::name::Revision;
+use crate::text::one_line;
 
 /// How long git may say nothing; a filter that fetches large files may take its time.
 const SILENCE: Duration = Duration::from_secs(300);
 /// The same where only advice depends on the answer.
 const ADVICE: Duration = Duration::from_secs(10);
+/// Most characters of a commit's subject that are kept.
+pub(super) const SUBJECT: usize = 300;
 const BUFFER: usize = 256 * 1024;
 /// As much as is read of an answer that should be a line.
 pub(super) const ANSWER_MAX: u64 = 1024 * 1024;
@@ -47,7 +50,7 @@ pub fn resolve(path: &Path, reference: &str) -> Result<Option<Resolved>, SourceE
     check_tree(path, reference, &sha)?;
     let args = ["log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%s", sha.as_str(), "--"];
     let (subject, _) = git(path, &args, SILENCE)?;
-    let subject: String = subject.trim().chars().filter(|c| !c.is_control()).collect();
+    let subject = one_line(&subject, SUBJECT);
     let mut notes = Vec::new();
     if complaints.contains("is ambiguous") {
         notes.push(format!("The name {} is ambiguous; it was taken for {sha}.", quote(reference.as_bytes())));
@@ -320,7 +323,7 @@ pub(super) fn unended(verb: &str, error: Unended) -> SourceError {
 }
 
 fn failed(path: &Path, verb: &str, ended: &Ended) -> SourceError {
-    let plain = |text: &str| -> String { text.trim().chars().filter(|c| !c.is_control()).take(500).collect() };
+    let plain = |text: &str| one_line(text, 500);
     if ended.stderr.contains("dubious ownership") {
         // git's own command names the repository's top, which `path` may lie below.
         let trust = ended.stderr.lines().find(|line| line.contains("--add safe.directory"));

@@ -13,6 +13,7 @@ use super::git::{self, ANSWER_MAX, MISLEADING};
 use super::{Origin, Resolved, SourceError, Stop, list, quote};
 use crate::config::source::{Password, Repository};
 use crate::name::Revision;
+use crate::text::one_line;
 
 /// How long git may say nothing while it talks to another machine.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -243,7 +244,7 @@ fn inside(remote: &Remote, path: &Path, sha: &str, stop: Stop<'_>) -> Result<Opt
         return refused(format!("it has submodules, which git archive leaves empty: {}", list(&modules)));
     }
     let log = ["log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%s", sha, "--"];
-    let subject: String = ask(&log).unwrap_or_default().trim().chars().filter(|c| !c.is_control()).collect();
+    let subject = one_line(&ask(&log).unwrap_or_default(), git::SUBJECT);
     Ok(Some(subject).filter(|s| !s.is_empty()))
 }
 
@@ -298,7 +299,7 @@ fn run(
 
 fn failed(remote: &Remote, verb: &str, ended: &Ended) -> SourceError {
     let words: Vec<&str> = ended.stderr.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    let words: String = words.join("; ").chars().filter(|c| !c.is_control()).take(500).collect();
+    let words = one_line(&words.join("; "), 500);
     let hint = if words.contains("ost key verification failed") {
         "Connect to it once with ssh, compare its key, and have ssh record it."
     } else {

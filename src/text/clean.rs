@@ -30,6 +30,11 @@ pub fn clean(text: &str) -> String {
     cut(if line.trim().is_empty() && !kept.is_empty() { &kept } else { &line }, LIMIT)
 }
 
+/// Cleans a text that belongs into a sentence: one line without blanks around it, at most `most` characters long.
+pub fn one_line(text: &str, most: usize) -> String {
+    clean(text.trim()).trim().chars().take(most).collect()
+}
+
 /// Cleans a text of several lines, line by line.
 pub fn clean_lines(text: &str) -> Vec<String> {
     text.trim_end().split('\n').map(clean).collect()
@@ -148,6 +153,12 @@ mod tests {
         ] {
             assert_eq!(clean(raw), shown, "{raw:?}");
         }
+    }
+
+    #[test]
+    fn a_text_within_a_sentence_is_one_line_of_limited_length() {
+        assert_eq!(one_line(" fatal: \x1b[31mno\x1b[0m\n such file\r\n", 100), "fatal: no  such file");
+        assert_eq!(one_line("größer", 3), "grö");
     }
 
     #[test]

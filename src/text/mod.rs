@@ -5,3 +5,5 @@
 pub mod clean;
 pub mod redact;
 pub mod units;
+
+pub use clean::one_line;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::member::Member;
+use crate::text::one_line;
 
 /// Longest name that is sent; HAProxy itself has no such limit.
 const NAME_LIMIT: usize = 256;
@@ -329,7 +330,7 @@ impl Iterator for Csv<'_> {
 
 /// Cuts text from outside to a length fit for a message, without control characters.
 fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(120).collect()
+    one_line(text, 120)
 }
 
 /// Shows the first line of an answer in a message.

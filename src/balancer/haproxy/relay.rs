@@ -13,6 +13,7 @@ use super::{ANSWER_LIMIT, CALL_LIMIT};
 use crate::config::Via;
 use crate::remote::{Nonce, quote};
 use crate::ssh::{Ended, Exec, Heard, Pipe, Session};
+use crate::text::one_line;
 
 /// What the host's shell gets.
 const SCRIPT: &str = include_str!("../../../templates/remote/socket.sh");
@@ -141,7 +142,7 @@ impl Said {
                 }
             },
             Heard::Line(Pipe::Err, line) if self.complaints.len() < COMPLAINTS => {
-                self.complaints.push(line.chars().filter(|c| !c.is_control()).take(200).collect());
+                self.complaints.push(one_line(line, 200));
             }
             _ => {}
         }

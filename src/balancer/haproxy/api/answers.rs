@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::super::member::{Member, bits};
 use super::super::protocol::Change;
 use crate::config::ApiVersion;
+use crate::text::one_line;
 
 /// Longest text of the API's that is shown.
 const SHOWN: usize = 200;
@@ -306,7 +307,7 @@ fn senseless(what: &str, text: &str, error: &serde_json::Error) -> String {
 
 /// Cuts text from outside to a length fit for a message, without control characters.
 fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    one_line(text, SHOWN)
 }
 
 #[cfg(test)]
