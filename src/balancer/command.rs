@@ -270,7 +270,7 @@ mod tests {
             ("echo 7; exit 193", Ok((Admin::Ready, true, Some(7), "in service"))),
             ("exit 194", Ok((Admin::Ready, false, None, "not healthy yet"))),
             ("echo noise; echo 12; exit 195", Ok((Admin::Drain, false, Some(12), "draining"))),
-            ("printf 'by\\033[31m hand\\n\\n'; exit 196", Ok((Admin::Maint, false, None, "out: by[31m hand"))),
+            ("printf 'by\\033[31m hand\\n\\n'; exit 196", Ok((Admin::Maint, false, None, "out: by hand"))),
             ("true", Err("its `status` command ended with exit status 0")),
             ("echo no such host >&2; exit 1", Err("its `status` command ended with exit status 1: no such host")),
             ("printf '?%s' \"$TOKEN\"; exit 193", Ok((Admin::Ready, true, None, "in service: ?[REDACTED]"))),

@@ -374,10 +374,7 @@ mod tests {
         let stderr = "fatal: bad object\n  \u{1b}[1mhint: x".into();
         let error =
             failed(Path::new("/srv/shop"), "archive", &Ended { status: ExitStatus::from_raw(128 << 8), stderr });
-        assert!(
-            error.what.contains("git archive failed: fatal: bad object; [1mhint: x (exit status: 128)"),
-            "{error:?}"
-        );
+        assert!(error.what.contains("git archive failed: fatal: bad object; hint: x (exit status: 128)"), "{error:?}");
     }
 
     #[test]
