@@ -51,4 +51,4 @@ pub mod verbs;
 pub mod web;
 pub mod wording;
 
-pub use process::{family, machine};
+pub use process::machine;

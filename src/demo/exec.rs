@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::log::{End, Kind};
 use super::server::Shared;
 use super::{Fault, held, processes};
-use crate::family::signal_name;
+use crate::process::end::signal_name;
 
 /// How long output is waited for when a command has ended, before its status is sent ahead of the rest.
 const TAIL: Duration = Duration::from_millis(50);

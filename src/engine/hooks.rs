@@ -8,7 +8,7 @@ use crate::config::{HookPlace, HookPoint};
 use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
 use crate::name::ServerName;
 use crate::plan::stages::HERE;
-use crate::process::local::Local;
+use crate::process::command::UserCommand;
 use crate::script::Call;
 use crate::script::calls::{self, Dir};
 
@@ -112,7 +112,7 @@ impl Running {
 async fn here(running: &Running, index: usize, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
     let config = &running.world.config;
     let Some(hook) = config.hooks.get(index) else { return Ok(()) };
-    let local = Local {
+    let command = UserCommand {
         command: &hook.run,
         directory: &config.base,
         env: running.world.env.iter().cloned().chain(running.facts_for(place, Some(&hook.at))).collect(),
@@ -121,5 +121,5 @@ async fn here(running: &Running, index: usize, place: &Place, stop: &Cancellatio
     let hear = |stream, line: &str| {
         running.world.emitter.emit(Event::Output { place: place.clone(), stream, line: line.to_owned() });
     };
-    local.run(stop, &hear).await
+    command.run(stop, &hear).await
 }

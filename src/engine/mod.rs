@@ -22,7 +22,6 @@ pub mod transfer;
 pub mod unwind;
 pub mod world;
 
-pub use crate::process::local;
 pub use crate::remote::execute as remote;
 pub use crate::remote::ready as standing;
 pub use run::run;

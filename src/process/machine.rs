@@ -3,12 +3,15 @@
 //! It owns the reading of `/proc` on the operator's machine; what follows from it is judged in [`crate::lease`].
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 
+use super::proc;
 use crate::answer::Answer;
+use crate::error::Error;
 use crate::lease::{LockFacts, Process, Seen};
 
 /// This machine's name.
@@ -16,11 +19,39 @@ pub fn host() -> String {
     nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Finds the operator's home directory: HOME, else what the system says.
+///
+/// # Errors
+/// When there is none.
+pub fn home() -> Result<PathBuf, Error> {
+    let set = std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
+    set.or_else(|| User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.dir))
+        .ok_or_else(|| Error::usage("cannot tell the home directory").hint("set HOME"))
+}
+
+/// Finds the operator's login name.
+pub fn local_user() -> String {
+    let set = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|u| !u.is_empty());
+    set.or_else(|| User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.name))
+        .unwrap_or_else(|| "unknown".into())
+}
+
+/// Expands `~/` and makes a path absolute from the directory `base`.
+///
+/// # Errors
+/// When there is no home to expand `~` to.
+pub fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
+    match path.strip_prefix("~") {
+        Ok(rest) => Ok(home()?.join(rest)),
+        Err(_) => Ok(base.join(path)),
+    }
+}
+
 /// This very process; `None` without a `/proc`.
 pub fn this_process() -> Option<Process> {
     let pid = std::process::id();
     let (boot, namespace) = place()?;
-    Some(Process { boot, namespace, pid, start: start(pid)? })
+    Some(Process { boot, namespace, pid, start: proc::start(pid)? })
 }
 
 /// Reads who holds a lock from a script's answers, and adds what this machine knows of that process.
@@ -35,7 +66,7 @@ pub fn look(owner: &BTreeMap<String, String>) -> Seen {
     let Some(process) = owner.get("process").and_then(|text| Process::parse(text)) else { return by_name(owner) };
     match place() {
         Some((boot, namespace)) if (&boot, &namespace) == (&process.boot, &process.namespace) => {
-            if start(process.pid) == Some(process.start) { Seen::Alive } else { Seen::Ended }
+            if proc::start(process.pid) == Some(process.start) { Seen::Alive } else { Seen::Ended }
         }
         // Another boot, another container, another machine: nothing here can tell.
         _ => Seen::Unknown,
@@ -59,55 +90,6 @@ fn place() -> Option<(String, String)> {
     let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?.to_str()?.to_owned();
     let plain = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
     (plain(&boot) && plain(&namespace)).then_some((boot, namespace))
-}
-
-/// When a process started, in clock ticks since the boot; `None`: there is none, or nothing left of it but its status.
-pub fn start(pid: u32) -> Option<u64> {
-    Some(stat(pid)?.start)
-}
-
-/// Who descends from `known` (numbers and starts), is not in the process group `but`, and is in this process's session.
-/// Empty where the system does not tell.
-pub fn descend_elsewhere(but: i32, known: &BTreeMap<i32, u64>) -> BTreeMap<i32, u64> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let all: Vec<(i32, Stat)> = numbers.filter_map(|pid| Some((i32::try_from(pid).ok()?, stat(pid)?))).collect();
-    let is_known = |pid: i32, stat: &Stat| known.get(&pid) == Some(&stat.start);
-    let mut found: BTreeMap<i32, &Stat> =
-        all.iter().filter(|(pid, stat)| is_known(*pid, stat)).map(|(pid, stat)| (*pid, stat)).collect();
-    let mut before = 0;
-    while found.len() > before {
-        before = found.len();
-        let next: Vec<_> = all.iter().filter(|(_, stat)| found.contains_key(&stat.parent)).collect();
-        found.extend(next.into_iter().map(|(pid, stat)| (*pid, stat)));
-    }
-    let here = nix::unistd::getsid(None).map_or(0, Pid::as_raw);
-    let elsewhere = found.into_iter().filter(|(_, stat)| stat.group != but && stat.session == here);
-    elsewhere.map(|(pid, stat)| (pid, stat.start)).collect()
-}
-
-/// What the system says of a process that lives.
-struct Stat {
-    parent: i32,
-    group: i32,
-    session: i32,
-    start: u64,
-}
-
-fn stat(pid: u32) -> Option<Stat> {
-    // A name need not be text.
-    let stat = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
-    // The second field is the program's name, which may hold blanks and brackets: counting begins behind it.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    if matches!(fields.first(), None | Some(&"Z" | &"X" | &"x")) {
-        return None;
-    }
-    Some(Stat {
-        parent: fields.get(1)?.parse().ok()?,
-        group: fields.get(2)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
-        start: fields.get(19)?.parse().ok()?,
-    })
 }
 
 #[cfg(test)]

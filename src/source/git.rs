@@ -4,17 +4,18 @@
 //! depend on whose machine this is (line endings, umask, replaced objects) is pinned. Submodules are refused.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use super::archive::{Modes, Trouble, repack};
-use super::child::{self, Ended, Unended};
 use super::members::{Body, Malformed, Members};
 use super::pack::Packer;
 use super::{Origin, Resolved, SourceError, Stop, list, quote, show};
 use crate::name::Revision;
+use crate::process::end::{Exited, Unended};
+use crate::process::program::Program;
 use crate::text::one_line;
 
 /// How long git may say nothing; a filter that fetches large files may take its time.
@@ -69,10 +70,10 @@ pub fn resolve(path: &Path, reference: &str) -> Result<Option<Resolved>, SourceE
 
 /// Packs the tracked files of a commit, below `path` only.
 pub(super) fn pack(path: &Path, sha: &Revision, packer: &mut Packer<'_>, stop: Stop<'_>) -> Result<(), SourceError> {
-    let (packed, ended) = child::run(&mut archive(path, &sha.0), SILENCE, stop, |stream| {
-        repack(BufReader::with_capacity(BUFFER, stream), packer, Modes::Git)
-    })
-    .map_err(|error| unended("archive", error))?;
+    let (packed, ended) = archive(path, &sha.0)
+        .silent_for_at_most(SILENCE)
+        .run(stop, |stream| repack(BufReader::with_capacity(BUFFER, stream), packer, Modes::Git))
+        .map_err(|error| unended("archive", error))?;
     match packed {
         Err(Trouble::Failed(error)) => Err(error),
         // Where git failed, its own words say more than what is wrong with half a stream.
@@ -82,7 +83,7 @@ pub(super) fn pack(path: &Path, sha: &Revision, packer: &mut Packer<'_>, stop: S
     }
 }
 
-fn archive(path: &Path, sha: &str) -> Command {
+fn archive(path: &Path, sha: &str) -> Program {
     // Run in the directory itself: `SHA:directory` would lose the commit, and with it export-subst.
     let pinned = ["-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=0022"];
     command(path, &[&pinned[..], &["archive", "--format=tar", sha]].concat())
@@ -167,20 +168,22 @@ pub(super) fn nearest(wanted: &str, refs: &[&str]) -> Vec<String> {
 
 /// Refuses a commit without files below `path`, and one with submodules that would be released as empty directories.
 fn check_tree(path: &Path, reference: &str, sha: &str) -> Result<(), SourceError> {
-    let (read, ended) = child::run(&mut command(path, &["ls-tree", "-r", "-z", sha]), SILENCE, &|| false, |stream| {
-        let mut any = false;
-        let mut submodules = BTreeSet::new();
-        for line in BufReader::with_capacity(BUFFER, stream).split(0) {
-            let line = line?;
-            any = true;
-            // "160000 commit SHA\tPATH"
-            if let Some(rest) = line.strip_prefix(b"160000 ") {
-                submodules.insert(rest.splitn(2, |b| *b == b'\t').nth(1).unwrap_or(rest).to_vec());
+    let (read, ended) = command(path, &["ls-tree", "-r", "-z", sha])
+        .silent_for_at_most(SILENCE)
+        .run(&|| false, |stream| {
+            let mut any = false;
+            let mut submodules = BTreeSet::new();
+            for line in BufReader::with_capacity(BUFFER, stream).split(0) {
+                let line = line?;
+                any = true;
+                // "160000 commit SHA\tPATH"
+                if let Some(rest) = line.strip_prefix(b"160000 ") {
+                    submodules.insert(rest.splitn(2, |b| *b == b'\t').nth(1).unwrap_or(rest).to_vec());
+                }
             }
-        }
-        Ok::<_, io::Error>((any, submodules))
-    })
-    .map_err(|error| unended("ls-tree", error))?;
+            Ok::<_, io::Error>((any, submodules))
+        })
+        .map_err(|error| unended("ls-tree", error))?;
     if !ended.status.success() {
         return Err(failed(path, "ls-tree", &ended));
     }
@@ -208,17 +211,19 @@ fn check_tree(path: &Path, reference: &str, sha: &str) -> Result<(), SourceError
 }
 
 fn directories(path: &Path, sha: &str) -> Result<BTreeSet<Vec<u8>>, SourceError> {
-    let (found, ended) = child::run(&mut archive(path, sha), SILENCE, &|| false, |stream| {
-        let mut members = Members::new(BufReader::with_capacity(BUFFER, stream));
-        let mut found = BTreeSet::new();
-        while let Some(member) = members.next()? {
-            if member.body == Body::Directory {
-                found.insert(member.path.strip_suffix(b"/").unwrap_or(&member.path).to_vec());
+    let (found, ended) = archive(path, sha)
+        .silent_for_at_most(SILENCE)
+        .run(&|| false, |stream| {
+            let mut members = Members::new(BufReader::with_capacity(BUFFER, stream));
+            let mut found = BTreeSet::new();
+            while let Some(member) = members.next()? {
+                if member.body == Body::Directory {
+                    found.insert(member.path.strip_suffix(b"/").unwrap_or(&member.path).to_vec());
+                }
             }
-        }
-        Ok(found)
-    })
-    .map_err(|error| unended("archive", error))?;
+            Ok(found)
+        })
+        .map_err(|error| unended("archive", error))?;
     if !ended.status.success() {
         return Err(failed(path, "archive", &ended));
     }
@@ -276,23 +281,15 @@ fn unpushed(path: &Path, sha: &str) -> Option<String> {
     }
 }
 
-fn command(path: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(path).args(args);
-    for name in MISLEADING {
-        command.env_remove(name);
-    }
+fn command(path: &Path, args: &[&str]) -> Program {
     // Nobody is asked, nothing is written, messages stay in English, and a SHA means that very object.
-    command
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("LC_ALL", "C");
-    command
+    let fixed =
+        [("GIT_TERMINAL_PROMPT", "0"), ("GIT_OPTIONAL_LOCKS", "0"), ("GIT_NO_REPLACE_OBJECTS", "1"), ("LC_ALL", "C")];
+    Program::new("git").args([OsStr::new("-C"), path.as_os_str()]).args(args).without(MISLEADING).env(fixed)
 }
 
-fn run(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Ended), Unended> {
-    child::run(&mut command(path, args), silence, &|| false, |stream| {
+fn run(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Exited), Unended> {
+    command(path, args).silent_for_at_most(silence).run(&|| false, |stream| {
         let mut answer = Vec::new();
         // What cannot be read shows in how the child ended.
         let _ = stream.take(ANSWER_MAX).read_to_end(&mut answer);
@@ -301,7 +298,7 @@ fn run(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Ended),
 }
 
 /// Runs git and takes every failure for an error.
-fn git(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Ended), SourceError> {
+fn git(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Exited), SourceError> {
     let verb = args.first().copied().unwrap_or_default();
     let (answer, ended) = run(path, args, silence).map_err(|error| unended(verb, error))?;
     if ended.status.success() { Ok((answer, ended)) } else { Err(failed(path, verb, &ended)) }
@@ -310,7 +307,7 @@ fn git(path: &Path, args: &[&str], silence: Duration) -> Result<(String, Ended),
 pub(super) fn unended(verb: &str, error: Unended) -> SourceError {
     match error {
         Unended::Stopped => SourceError::stopped(),
-        Unended::Silent(limit) => SourceError::new(
+        Unended::Silent(limit) | Unended::TimedOut(limit) => SourceError::new(
             format!("cannot run git {verb}: it did nothing for {} seconds", limit.as_secs()),
             "Run it by hand; a filter or a remote that git asks for objects may hang.",
         ),
@@ -322,7 +319,7 @@ pub(super) fn unended(verb: &str, error: Unended) -> SourceError {
     }
 }
 
-fn failed(path: &Path, verb: &str, ended: &Ended) -> SourceError {
+fn failed(path: &Path, verb: &str, ended: &Exited) -> SourceError {
     let plain = |text: &str| one_line(text, 500);
     if ended.stderr.contains("dubious ownership") {
         // git's own command names the repository's top, which `path` may lie below.
@@ -364,7 +361,7 @@ mod tests {
             "fatal: detected dubious ownership in repository at '/srv'\n\n\tgit config --global --add safe.directory /srv\u{1b}\n"
             .into();
         let error =
-            failed(Path::new("/srv/shop"), "rev-parse", &Ended { status: ExitStatus::from_raw(128 << 8), stderr });
+            failed(Path::new("/srv/shop"), "rev-parse", &Exited { status: ExitStatus::from_raw(128 << 8), stderr });
         assert!(error.what.contains("belongs to another user"), "{error:?}");
         assert!(error.hint.ends_with("git config --global --add safe.directory /srv"), "{error:?}");
     }
@@ -373,7 +370,7 @@ mod tests {
     fn other_failures_bring_gits_own_words_without_escapes() {
         let stderr = "fatal: bad object\n  \u{1b}[1mhint: x".into();
         let error =
-            failed(Path::new("/srv/shop"), "archive", &Ended { status: ExitStatus::from_raw(128 << 8), stderr });
+            failed(Path::new("/srv/shop"), "archive", &Exited { status: ExitStatus::from_raw(128 << 8), stderr });
         assert!(error.what.contains("git archive failed: fatal: bad object; hint: x (exit status: 128)"), "{error:?}");
     }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use crate::config::source::{Address, Fetcher, Hidden};
 use crate::config::{Source, SourceKind};
 use crate::name::Revision;
+pub use crate::process::program::Stop;
 use crate::ssh::Payload;
 use gzip::Gzipped;
 
 pub mod archive;
-use crate::process::child;
 pub mod delta;
 pub mod directory;
 pub mod download;
@@ -123,9 +123,6 @@ pub struct SourceError {
     /// Somebody else's machine did not answer, or not with what was asked for.
     pub unreachable: bool,
 }
-
-/// Tells whether packing should stop; it is asked several times a second, from more than one thread.
-pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Resolves the source and makes it ready for the servers; `secrets` are the values of `[secrets]`.
 ///

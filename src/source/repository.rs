@@ -3,16 +3,17 @@
 //! Owns what git is asked about a repository elsewhere, and the login for it. Submodules and LFS are refused as early as this
 //! machine can see them; servers look again.
 
+use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use super::child::{self, Ended, Unended};
 use super::git::{self, ANSWER_MAX, MISLEADING};
 use super::{Origin, Resolved, SourceError, Stop, list, quote};
 use crate::config::source::{Password, Repository};
 use crate::name::Revision;
+use crate::process::end::{Exited, Unended};
+use crate::process::program::Program;
 use crate::text::one_line;
 
 /// How long git may say nothing while it talks to another machine.
@@ -256,32 +257,34 @@ fn run(
     silence: Duration,
     stop: Stop<'_>,
 ) -> Result<String, SourceError> {
-    let mut command = Command::new("git");
+    let mut program = Program::new("git").without(MISLEADING);
     if let Some(directory) = directory {
-        command.arg("-C").arg(directory);
+        program = program.args([OsStr::new("-C"), directory.as_os_str()]);
     }
     if let Some(login) = &remote.login {
         let helper = format!("credential.{}.helper={HELPER}", remote.origin());
-        command.args(["-c", "credential.helper=", "-c", &helper]);
-        command.env("PITCREW_GIT_USER", &login.user).env("PITCREW_GIT_PASSWORD", &login.password);
+        program = program
+            .args(["-c", "credential.helper=", "-c", &helper])
+            .env([("PITCREW_GIT_USER", &login.user), ("PITCREW_GIT_PASSWORD", &login.password)]);
     }
-    for name in MISLEADING {
-        command.env_remove(name);
-    }
-    command
+    let fixed = [
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_OPTIONAL_LOCKS", "0"),
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file"),
+        // However ssh is configured here, it asks nobody: neither at the terminal nor in a window.
+        ("GIT_ASKPASS", ""),
+        ("SSH_ASKPASS", "false"),
+        ("SSH_ASKPASS_REQUIRE", "force"),
+        ("LC_ALL", "C"),
+    ];
+    let program = program
         .args(["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60"])
         .args(args)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file")
-        // However ssh is configured here, it asks nobody: neither at the terminal nor in a window.
-        .env("GIT_ASKPASS", "")
-        .env("SSH_ASKPASS", "false")
-        .env("SSH_ASKPASS_REQUIRE", "force")
-        .env("LC_ALL", "C");
+        .env(fixed)
+        .silent_for_at_most(silence);
     let verb = args.first().copied().unwrap_or_default();
-    let ended = child::run(&mut command, silence, stop, |stream| {
+    let ended = program.run(stop, |stream| {
         let mut answer = Vec::new();
         // What cannot be read shows in how the child ended.
         let _ = stream.take(ANSWER_MAX * 16).read_to_end(&mut answer);
@@ -297,7 +300,7 @@ fn run(
     }
 }
 
-fn failed(remote: &Remote, verb: &str, ended: &Ended) -> SourceError {
+fn failed(remote: &Remote, verb: &str, ended: &Exited) -> SourceError {
     let words: Vec<&str> = ended.stderr.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let words = one_line(&words.join("; "), 500);
     let hint = if words.contains("ost key verification failed") {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::prepare::local_user;
-use crate::machine;
 use crate::name::RunId;
+use crate::process::machine::{self, local_user};
 use crate::remote::Owner;
 
 /// Makes a run's id, and what its locks say of it.

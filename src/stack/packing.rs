@@ -8,11 +8,11 @@ use super::prepare::Stack;
 use crate::config::source::SourceKind;
 use crate::config::{BuildPlace, Config};
 use crate::engine::Stop;
-use crate::engine::local::Local;
 use crate::error::{Error, Kind};
 use crate::event::{Blocker, Cause, Event, Failure, StepName, StepOutcome, Stream};
 use crate::name::RunId;
 use crate::plan::stages::{HERE, build_here};
+use crate::process::command::UserCommand;
 use crate::report::scrub::Redactor;
 use crate::report::{Emitter, cause};
 use crate::source::{self, Delivery, Resolved, SourceError};
@@ -159,7 +159,7 @@ impl Build {
     async fn commands(&self, config: &Config, stop: &Stop) -> Result<(), Failure> {
         for command in &config.build {
             let local =
-                Local { command, directory: &config.base, env: self.env.clone(), limit: config.timeouts.prepare };
+                UserCommand { command, directory: &config.base, env: self.env.clone(), limit: config.timeouts.prepare };
             if !self.quiet {
                 out::notice(&format!("building here: {}", self.redactor.line(command)));
             }

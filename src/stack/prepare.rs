@@ -3,7 +3,6 @@
 //! Makes no connection itself, and asks nothing: `survey` does.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{secrets, terminal};
@@ -12,8 +11,8 @@ use crate::cli::{Global, Select};
 use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer};
 use crate::engine::standing::ReadyExecs;
 use crate::error::Error;
-use crate::machine;
 use crate::name::ServerName;
+use crate::process::machine::{self, expand, home, local_user};
 use crate::remote::calls::Site;
 use crate::report::scrub::Redactor;
 use crate::source;
@@ -157,32 +156,4 @@ fn network(config: &Config, global: &Global) -> Result<Network, Error> {
         env: Arc::new(|name| std::env::var(name).ok()),
     };
     Network::new(&ssh, local, terminal::asking(global)).map_err(usage)
-}
-
-/// The operator's home directory: HOME, else what the system says.
-///
-/// # Errors
-/// When there is none.
-pub fn home() -> Result<PathBuf, Error> {
-    let set = std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
-    set.or_else(|| nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.dir))
-        .ok_or_else(|| Error::usage("cannot tell the home directory").hint("set HOME"))
-}
-
-/// The operator's login name.
-pub fn local_user() -> String {
-    let set = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|u| !u.is_empty());
-    set.or_else(|| nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.name))
-        .unwrap_or_else(|| "unknown".into())
-}
-
-/// Expands `~/` and makes a path absolute from the file's directory.
-///
-/// # Errors
-/// When there is no home to expand `~` to.
-pub fn expand(base: &Path, path: &Path) -> Result<PathBuf, Error> {
-    match path.strip_prefix("~") {
-        Ok(rest) => Ok(home()?.join(rest)),
-        Err(_) => Ok(base.join(path)),
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::prepare::{Stack, home};
+use super::prepare::Stack;
 use crate::cli::{self, Global};
 use crate::name::RunId;
+use crate::process::machine::home;
 use crate::report::lines::Verbosity;
 use crate::report::log::{self, RunLog};
 use crate::report::paint::Color;

@@ -1,17 +1,14 @@
 //! The values of `[secrets]`: from the environment, from files, and from commands, which may take only so long.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use super::prepare::expand;
 use crate::config::{Config, SecretSource};
 use crate::error::Error;
+use crate::process::end::Unended;
+use crate::process::machine::expand;
+use crate::process::program::Program;
 
 /// Limit on a command that prints a secret: time for a person to unlock a vault.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -51,47 +48,24 @@ fn one(base: &Path, name: &str, source: &SecretSource) -> Result<String, Error> 
     Ok(value)
 }
 
-/// What a command prints; the error is a fragment that goes on after the command.
+/// Returns what a command prints; the error is a fragment that follows the command.
 fn printed(base: &Path, command: &str, limit: Duration) -> Result<String, String> {
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(command)
-        .current_dir(base)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(|e| format!("cannot be run: {e}"))?;
-    let pid = child.id();
-    let (done, result) = channel();
-    // A thread of its own: what the command leaves running may hold its output open for ever.
-    let reading = std::thread::Builder::new().spawn(move || {
+    let read = |from: &mut dyn Read| {
         let mut bytes = Vec::new();
-        let read = match child.stdout.take() {
-            Some(out) => out.take(LONGEST + 1).read_to_end(&mut bytes).map(drop),
-            None => Ok(()),
-        };
-        // What is not read any more must not keep it waiting.
-        if bytes.len() as u64 > LONGEST {
-            let _ = child.kill();
-        }
-        let ended = read.and_then(|()| child.wait());
-        // Nobody listens after the limit.
-        let _ = done.send((ended, bytes));
-    });
-    reading.map_err(|e| format!("cannot be listened to: {e}"))?;
-    let Ok((ended, bytes)) = result.recv_timeout(limit) else {
-        if let Ok(pid) = i32::try_from(pid) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        return Err(format!("did not end within {} s", limit.as_secs()));
+        from.take(LONGEST + 1).read_to_end(&mut bytes).map(|_| bytes)
     };
-    let ended = ended.map_err(|e| format!("cannot be read: {e}"))?;
+    let (bytes, ended) =
+        Program::shell(command, base).within(limit).asking().run_heard(&|| false, read).map_err(|why| match why {
+            Unended::Failed(e) => format!("cannot be run: {e}"),
+            Unended::Silent(limit) | Unended::TimedOut(limit) => format!("did not end within {} s", limit.as_secs()),
+            Unended::Stopped => "was ended".to_owned(),
+        })?;
+    let bytes = bytes.map_err(|e| format!("cannot be read: {e}"))?;
     if bytes.len() as u64 > LONGEST {
         return Err("printed more than 1 MiB".into());
     }
-    if !ended.success() {
-        return Err(format!("ended with {ended}"));
+    if !ended.status.success() {
+        return Err(format!("ended with {}", ended.status));
     }
     String::from_utf8(bytes).map_err(|_| "printed no UTF-8".into())
 }

@@ -1,5 +1,6 @@
 //! `pitcrew demo`: a fleet in this process, and this very program deploying to it under traffic.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::cli::{Demo, Global};
 use crate::demo::load::{self, Connections, LoadOptions};
 use crate::demo::{Fleet, FleetError, FleetOptions, Sample, WebKind};
 use crate::error::{Error, Kind};
+use crate::process::foreground;
 
 /// Requests a second through the balancer while a deploy runs.
 const RATE: u32 = 100;
@@ -118,18 +120,18 @@ impl Stage<'_> {
 
     /// Runs this program as a person would, with nothing of the person's own state.
     async fn deploy(&self, config: &Path, flags: &[&str]) -> Result<ExitStatus, Error> {
-        let mut command = tokio::process::Command::new(self.program);
-        command.arg("deploy").arg("-c").arg(config).args(flags).env("XDG_STATE_HOME", self.fleet.path().join("state"));
-        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
-        match (self.global.quiet, self.global.verbose) {
-            (true, _) => command.arg("-q"),
-            (_, true) => command.arg("-v"),
-            _ => &mut command,
+        let verbosity = match (self.global.quiet, self.global.verbose) {
+            (true, _) => Some("-q"),
+            (_, true) => Some("-v"),
+            _ => None,
         };
-        if self.global.json {
-            command.arg("--json");
-        }
-        command.status().await.map_err(|e| Error::failed(format!("cannot run {}: {e}", self.program.display())))
+        let json = self.global.json.then_some("--json");
+        let plain = ["deploy", "-c"].map(OsStr::new).into_iter().chain([config.as_os_str()]);
+        let args: Vec<&OsStr> =
+            plain.chain(flags.iter().copied().chain(verbosity).chain(json).map(OsStr::new)).collect();
+        let state = self.fleet.path().join("state");
+        let status = foreground::run(self.program, &args, ("XDG_STATE_HOME", state.as_os_str())).await;
+        status.map_err(|e| Error::failed(format!("cannot run {}: {e}", self.program.display())))
     }
 
     /// The stack's file for one way of restarting.

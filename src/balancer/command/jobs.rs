@@ -6,15 +6,16 @@
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::family::{Family, signal_name};
+use crate::event::Stream;
+use crate::process::end::{Unended, signal_name};
+use crate::process::shell::Shell;
 use crate::remote::{Nonce, quote};
 use crate::report::scrub::Redactor;
 use crate::ssh::{Ended, Exec, Heard, Link};
@@ -104,52 +105,27 @@ impl Runner {
     }
 
     async fn here(&self, dir: PathBuf, job: Job, stop: CancellationToken) -> Ran {
-        let cut = |why: String| Ran { end: End::Cut(why), output: String::new() };
         if stop.is_cancelled() {
-            return cut("was not run any more".to_owned());
+            return Ran { end: End::Cut("was not run any more".to_owned()), output: String::new() };
         }
-        let spawned = tokio::process::Command::new("sh")
-            .arg("-c")
-            .arg(&job.command)
-            .current_dir(dir)
-            .envs(self.env.iter().chain(&job.facts).map(|(k, v)| (k, v)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C at the terminal is for pitcrew, which then decides.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = match spawned {
-            Ok(child) => child,
-            Err(e) => return cut(format!("cannot be run: {e}")),
+        let (mut heard, mut complaints) = (Vec::new(), Vec::new());
+        let shell = Shell {
+            command: &job.command,
+            directory: &dir,
+            env: self.env.iter().chain(&job.facts).map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            limit: Some(LIMIT),
+            grace: GRACE,
         };
-        let mut family = Family::of(child.id());
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (heard, complaints) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        let listening = async { tokio::join!(listen(out, &heard), listen(err, &complaints)) };
-        tokio::pin!(listening);
-        let mut heard_all = false;
-        let end = {
-            let waiting = end_of(&mut child, &mut family, &stop);
-            tokio::pin!(waiting);
-            loop {
-                tokio::select! {
-                    end = &mut waiting => break end,
-                    _ = &mut listening, if !heard_all => heard_all = true,
-                }
-            }
-        };
-        if !heard_all {
-            // Something that it left in the background may hold its output open for ever.
-            let _ = tokio::time::timeout(Duration::from_secs(1), listening).await;
-        }
-        let text = |from: &Mutex<Vec<u8>>| {
-            from.lock().map(|kept| String::from_utf8_lossy(&kept).trim_end().to_owned()).unwrap_or_default()
-        };
+        let ended = shell
+            .run(&stop, &mut |stream, piece| match stream {
+                Stream::Stdout => keep(&mut heard, piece),
+                Stream::Stderr => keep(&mut complaints, piece),
+            })
+            .await;
         // Standard output last: a count printed there is the last line.
+        let text = |kept: &[u8]| String::from_utf8_lossy(kept).trim_end().to_owned();
         let output = format!("{}\n{}", text(&complaints), text(&heard));
-        Ran { end, output: output.trim().to_owned() }
+        Ran { end: end_of(ended), output: output.trim().to_owned() }
     }
 
     async fn there(&self, link: &Link, jobs: &[Job], stop: &CancellationToken) -> Result<Vec<Ran>, (String, String)> {
@@ -220,43 +196,33 @@ fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[Job]) -> Option<Strin
     Some(text)
 }
 
-/// Waits for a child's end; ends all that it started when asked to, or after the limit.
-async fn end_of(child: &mut tokio::process::Child, family: &mut Family, stop: &CancellationToken) -> End {
-    let why = tokio::select! {
-        status = child.wait() => {
-            // What it leaves in the background after its own end is meant to stay.
-            family.let_go();
-            return match status {
-                Ok(status) => match (status.code(), status.signal()) {
-                    (Some(code), _) => End::Exit(code),
-                    (None, Some(signal)) => End::Signal(signal_name(signal)),
-                    (None, None) => End::Cut("ended without a status".to_owned()),
-                },
-                Err(e) => End::Cut(format!("cannot be waited for: {e}")),
-            };
-        }
-        () = stop.cancelled() => "was ended".to_owned(),
-        () = tokio::time::sleep(LIMIT) => format!("did not end within {} s", LIMIT.as_secs()),
-    };
-    family.end(child, GRACE).await;
-    End::Cut(why)
-}
-
-/// Reads to the end and keeps the last of it.
-async fn listen(from: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
-    let Some(mut from) = from else { return };
-    let mut piece = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut piece).await {
-        if let Ok(mut kept) = kept.lock() {
-            kept.extend(piece.iter().take(read));
-            let over = kept.len().saturating_sub(BYTES);
-            kept.drain(..over);
+/// Tells how a command of this machine ended.
+fn end_of(ended: Result<ExitStatus, Unended>) -> End {
+    match ended {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => End::Exit(code),
+            (None, Some(signal)) => End::Signal(signal_name(signal)),
+            (None, None) => End::Cut("ended without a status".to_owned()),
+        },
+        Err(Unended::Failed(e)) => End::Cut(format!("cannot be run: {e}")),
+        Err(Unended::Stopped) => End::Cut("was ended".to_owned()),
+        Err(Unended::Silent(limit) | Unended::TimedOut(limit)) => {
+            End::Cut(format!("did not end within {} s", limit.as_secs()))
         }
     }
 }
 
+/// Keeps the last of what a command prints.
+fn keep(kept: &mut Vec<u8>, piece: &[u8]) {
+    kept.extend(piece);
+    let over = kept.len().saturating_sub(BYTES);
+    kept.drain(..over);
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[tokio::test]
