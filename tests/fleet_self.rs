@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::balancer::{Balancer, BalancerOptions, CheckPlan, Level};
 use pitcrew::demo::load::{self, Connections, Failure, LoadOptions};
 use pitcrew::demo::log::{End, Kind};

@@ -19,15 +19,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
+use super::faults::Fault;
+use super::held::held;
 use super::log::{End, Kind};
-use super::server::Shared;
-use super::{Fault, held, processes};
-use crate::process::end::signal_name;
+use super::processes;
+use super::shared::Shared;
 
 /// How long output is waited for when a command has ended, before its status is sent ahead of the rest.
 const TAIL: Duration = Duration::from_millis(50);
 
-/// What hangs in place of a command: longer than anybody waits.
+/// What hangs in place of a command, longer than any limit of a test.
 pub(super) const STALL: &[u8] = b"exec sleep 600";
 
 /// The process group of a channel's command.
@@ -42,9 +43,9 @@ pub(super) enum Life {
     Doomed(Signal),
     /// The process group that signals go to.
     Running(Pid),
-    /// The same, and one has gone there, to whoever is left of it.
+    /// The same, after a signal has gone there.
     Told(Pid),
-    /// The command has been reaped and its output is closed: the number may mean somebody else.
+    /// The command has been reaped and its output is closed: the number may belong to another process.
     Over,
 }
 
@@ -207,7 +208,7 @@ impl Wiring {
             }
         };
         started(&self.group, &child);
-        // Ends the pumps: nobody is left to read or write at the other end.
+        // Ends the pumps once the other end reads and writes no more.
         let gone = self.cut.child_token();
         let write = Arc::new(self.output);
         let feeding = tokio::spawn(feed(self.input, child.stdin.take(), gone.clone()));
@@ -363,6 +364,11 @@ pub(super) fn end_of(status: &ExitStatus) -> End {
         (Some(code), _) => End::Exit(code),
         (None, number) => End::Signal(signal_name(number.unwrap_or_default())),
     }
+}
+
+/// Returns a signal's name without SIG, or its number where it has none.
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| number.to_string(), |s| s.as_str().trim_start_matches("SIG").to_owned())
 }
 
 /// Returns a signal's name without SIG.

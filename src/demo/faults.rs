@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use super::held;
+use super::held::held;
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,11 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
 
 use super::balancer::{Balancer, BalancerOptions, CheckPlan, Level};
+use super::faults::Faults;
+use super::log::Log;
 use super::place::{MOST_BALANCERS, MOST_SERVERS, Place};
 use super::server::{ServerOptions, SshServer};
-use super::{Faults, Log, exec, processes};
+use super::{exec, processes};
 
 /// The login user of all servers.
 pub(super) const USER: &str = "deploy";

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::held;
+use super::held::held;
 
 /// What makes the traffic.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub enum Connections {
 pub enum Failure {
     /// Answered with this status, not a 2xx.
     Status(u16),
-    /// Nobody listened.
+    /// The connection was refused.
     Refused,
     /// The connection broke.
     Reset,
@@ -242,7 +242,7 @@ async fn once(options: &LoadOptions, kept: &mut Option<Sender>) -> Result<Answer
 ///
 /// # Errors
 ///
-/// Nobody listens, or the connection breaks. It sets no limit on the time.
+/// Fails when the connection is refused or breaks. It sets no limit on the time.
 pub async fn get(target: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
     let mut sender = connect(target).await?;
     let (status, body) = exchange(&mut sender, target, path, false).await?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::held;
-use crate::balancer::Admin;
+use super::admin::Admin;
+use super::held::held;
 
 /// A list of records that grows at its end, shared by all parts of a fleet.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub enum Kind {
         /// Counts the server's connections.
         connection: u64,
     },
-    /// A connection ended, whoever ended it.
+    /// A connection ended, by either side.
     Disconnected {
         /// As in [`Kind::Connected`].
         connection: u64,

@@ -3,31 +3,28 @@
 //! `pitcrew demo` shows it and the tests deploy to it. Everything is real but the machines: commands run in real shells,
 //! the application is a process of its own, the balancer routes real requests. Nothing of it outlives its [`Fleet`].
 
+mod admin;
 pub mod app;
 pub mod balancer;
 mod exec;
 pub mod faults;
 mod fleet;
+mod held;
 pub mod load;
 pub mod log;
 mod place;
 mod processes;
 pub mod server;
 mod session;
+mod shared;
 mod stack;
 mod standing;
 mod stream;
 mod wire;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+pub use admin::Admin;
 pub use faults::{Fault, Faults, Point};
 pub use fleet::{Fleet, FleetError, FleetOptions, Reach, WebKind};
 pub use log::{Log, Record};
 pub use place::place_of;
 pub use stack::{Process, Sample, make_release};
-
-/// Locks, whatever happened to whoever held it before: all that is kept so is valid after every statement.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

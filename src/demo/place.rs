@@ -50,7 +50,7 @@ impl Place {
         Ipv4Addr::new(127, x, y, u8::try_from(last).unwrap_or(u8::MAX)).into()
     }
 
-    /// Finds a port that is free on all these addresses, outside the range of port 0 so that nobody takes it meanwhile.
+    /// Finds a port that is free on all these addresses, outside the range of port 0.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ pub(super) fn of_fleet(fleet: &str) -> Vec<i32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != own)
         .filter(|pid| {
-            // A zombie's environment reads as empty: it is over, whoever has to reap it.
+            // A zombie's environment reads as empty: it is over.
             std::fs::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark.as_bytes()))
         })

@@ -2,7 +2,6 @@
 //!
 //! Owns listening, connections and their end. One connection is `session`, one command `exec`, one forward `stream`.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,60 +15,20 @@ use tokio::task::JoinHandle;
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
+use super::held::held;
 use super::log::Kind;
-use super::{Faults, Log, held, session, wire};
+pub use super::shared::ServerOptions;
+use super::shared::{Shared, home};
+use super::{session, wire};
 
 /// How long a client may take from connecting to its last key exchange packet.
 const GREETING: Duration = Duration::from_secs(30);
-
-/// What makes one server.
-#[derive(Debug, Clone)]
-pub struct ServerOptions {
-    /// As the fleet names it.
-    pub name: String,
-    /// Where it listens; port 0 is replaced by a free one.
-    pub at: SocketAddr,
-    /// Its directory tree; HOME is `home/deploy` in it.
-    pub root: PathBuf,
-    /// The one user it knows.
-    pub user: String,
-    /// The one key that user has.
-    pub key: PublicKey,
-    /// The login shell and its first arguments; `-c COMMAND` follows.
-    pub shell: Vec<String>,
-    /// Environment of every command, besides HOME, USER, LOGNAME, SHELL, PATH and LANG.
-    pub env: Vec<(String, String)>,
-    /// Sessions open at once on one connection, as sshd's MaxSessions.
-    pub max_sessions: usize,
-    /// Added to everything that is sent, in each direction.
-    pub delay: Duration,
-    /// Where it writes what happens.
-    pub log: Log,
-    /// What goes wrong.
-    pub faults: Faults,
-}
 
 /// A running server. Dropping it ends its connections; the processes it started are the fleet's to end.
 #[derive(Debug)]
 pub struct SshServer {
     shared: Arc<Shared>,
     listening: JoinHandle<()>,
-}
-
-/// What all connections of a server share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) options: ServerOptions,
-    config: Arc<russh::server::Config>,
-    host_key: PublicKey,
-    connections: Mutex<HashMap<u64, CancellationToken>>,
-    up: watch::Sender<bool>,
-    listening: watch::Sender<bool>,
-    connected: AtomicU64,
-    execs: AtomicU64,
-    received: Arc<AtomicU64>,
-    /// False once the server is gone; held while a process is started, so that none slips past the fleet's end.
-    pub(super) may_spawn: Mutex<bool>,
 }
 
 impl SshServer {
@@ -185,35 +144,6 @@ impl Drop for SshServer {
         self.shared.up.send_replace(false);
         self.shared.cut_all();
     }
-}
-
-impl Shared {
-    pub(super) fn add(&self, kind: Kind) {
-        self.options.log.add(&self.options.name, kind);
-    }
-
-    pub(super) fn next_exec(&self) -> u64 {
-        self.execs.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(super) fn home(&self) -> PathBuf {
-        home(&self.options)
-    }
-
-    pub(super) fn kill(&self) {
-        self.up.send_replace(false);
-        self.cut_all();
-    }
-
-    fn cut_all(&self) {
-        for (_, cut) in held(&self.connections).drain() {
-            cut.cancel();
-        }
-    }
-}
-
-fn home(options: &ServerOptions) -> PathBuf {
-    options.root.join("home").join(&options.user)
 }
 
 async fn listen(shared: Arc<Shared>, first: TcpListener) {

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::exec::{self, Group, Job};
 use super::faults::PointKind;
+use super::held::held;
 use super::log::{Kind, step_of};
-use super::server::Shared;
-use super::{held, standing, stream};
+use super::shared::Shared;
+use super::{standing, stream};
 
 /// One connection's state.
 pub(super) struct Connection {
@@ -72,7 +73,7 @@ impl russh::server::Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        // Whoever closes first hears nothing of the other's reply: what has ended is counted out here.
+        // The side that closes first hears no reply: a channel that has ended is counted out here.
         self.channels.retain(|_, slot| *held(&slot.group) != exec::Life::Over);
         if self.channels.len() >= self.server.options.max_sessions {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;

@@ -5,9 +5,9 @@ use std::process::Stdio;
 
 use toml::{Table, Value};
 
+use super::fleet::{Fleet, FleetError, Reach};
 use super::fleet::{SOCKET, USER, write};
-use super::{Fleet, FleetError, exec, processes};
-use crate::demo::fleet::Reach;
+use super::{exec, processes};
 
 /// What a sample release holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,15 +14,16 @@ use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use super::exec::{Job, Life, STALL, end_of, finish, signal_named, spawn, started};
+use super::faults::Fault;
 use super::faults::PointKind;
+use super::held::held;
 use super::log::{End, Kind};
-use super::{Fault, held};
 
 /// The name of the command.
 pub(super) const NAME: &str = "standing";
 /// Lines of input that make one script.
 const LINES: usize = 3;
-/// How often somebody looks whether a signal has come while no script runs.
+/// How often the exec looks for a signal while no script runs.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long output is waited for when a shell has ended without a word.
 const TAIL: Duration = Duration::from_secs(1);

@@ -11,10 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use super::faults::Fault;
 use super::faults::PointKind;
 use super::log::Kind;
-use super::server::Shared;
-use super::{Fault, place_of};
+use super::place::place_of;
+use super::shared::Shared;
 
 /// Where a forwarded connection goes.
 pub(super) enum Destination {
@@ -88,7 +89,7 @@ pub(super) async fn forward(
             return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
         }
     };
-    // A connection that breaks is closed towards the client; there is nobody to tell why.
+    // A connection that breaks is closed towards the client.
     drop(carried);
     match fault {
         Some(Fault::CutAfter) => cut.cancel(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::{FleetOptions, Sample, WebKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};

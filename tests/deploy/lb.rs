@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Fault, Sample, WebKind};
 use serde_json::Value;

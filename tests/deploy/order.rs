@@ -36,7 +36,7 @@ async fn parallel_prepares_all_migrates_once_then_switches_all() {
     let ran: Vec<usize> = migrations(&stack).iter().zip(before).map(|(now, then)| now - then).collect();
     assert_eq!(ran, [1, 0, 0], "migrations run once, on one server");
     let admin_changes: Vec<_> = stack.fleet.balancers()[0].history().split_off(changes);
-    let touched = admin_changes.iter().any(|c| c.admin != pitcrew::balancer::Admin::Ready);
+    let touched = admin_changes.iter().any(|c| c.admin != pitcrew::demo::Admin::Ready);
     assert!(!touched, "parallel never touches the balancer: {admin_changes:?}");
 }
 
@@ -64,9 +64,9 @@ async fn serial_takes_one_out_at_a_time_and_proves_it_before_the_next() {
         let member = |name: &str, admin| {
             records.iter().find(|r| matches!(&r.kind, Kind::Member { member, admin: a, up: true } if member.ends_with(name) && *a == admin))
         };
-        let drained = records.iter().find(|r| matches!(&r.kind, Kind::Member { member, admin, .. } if member.ends_with(next) && *admin == pitcrew::balancer::Admin::Drain));
-        let restored = records.iter().rfind(|r| matches!(&r.kind, Kind::Member { member, admin, up: true } if member.ends_with(this) && *admin == pitcrew::balancer::Admin::Ready));
-        assert!(member(this, pitcrew::balancer::Admin::Ready).is_some());
+        let drained = records.iter().find(|r| matches!(&r.kind, Kind::Member { member, admin, .. } if member.ends_with(next) && *admin == pitcrew::demo::Admin::Drain));
+        let restored = records.iter().rfind(|r| matches!(&r.kind, Kind::Member { member, admin, up: true } if member.ends_with(this) && *admin == pitcrew::demo::Admin::Ready));
+        assert!(member(this, pitcrew::demo::Admin::Ready).is_some());
         assert!(restored.unwrap().seq < drained.unwrap().seq, "{this} is not back before {next} is drained");
     }
     // In its turn: drained, prepared, migrated; and nobody else switches before the migration.
@@ -100,7 +100,7 @@ async fn prepared_ahead_everybody_is_prepared_before_anybody_is_drained() {
     stack.assert_all("1");
     let records = stack.fleet.log().since(since);
     let all = spans(&records);
-    let drained = |r: &&pitcrew::demo::Record| matches!(&r.kind, Kind::Member { admin, .. } if *admin == pitcrew::balancer::Admin::Drain);
+    let drained = |r: &&pitcrew::demo::Record| matches!(&r.kind, Kind::Member { admin, .. } if *admin == pitcrew::demo::Admin::Drain);
     let first_drain = records.iter().find(drained).unwrap().seq;
     let prepared = of(&all, "transfer").into_iter().chain(of(&all, "command"));
     assert!(prepared.map(|s| s.ended).max().unwrap() < first_drain);
@@ -126,13 +126,13 @@ async fn two_balancers_are_both_drained_and_both_restored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_somebody_took_out_is_deployed_to_and_left_out() {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
-    stack.fleet.balancers()[0].set("s2", pitcrew::balancer::Admin::Maint);
+    stack.fleet.balancers()[0].set("s2", pitcrew::demo::Admin::Maint);
     stack.release(&Sample::good("1"));
     let ran = stack.run(&["deploy"]).await.expect(0);
     assert!(ran.stderr.contains("MAINT"), "{ran}");
     assert_eq!(stack.versions(), ["1", "1", "1"]);
     let states = stack.fleet.balancers()[0].snapshot();
-    assert_eq!(states[1].admin, pitcrew::balancer::Admin::Maint);
+    assert_eq!(states[1].admin, pitcrew::demo::Admin::Maint);
     assert!(states[0].in_service && states[2].in_service);
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::faults::PointKind;
 use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Fault, FleetOptions, Sample, WebKind};

@@ -182,8 +182,12 @@ fn paths(code: &str) -> Vec<Vec<String>> {
                 continue;
             }
             let end = code[at..].find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(0);
-            let path = code[at..at + end].trim_end_matches(':');
-            all.push(path.split("::").map(str::to_owned).collect());
+            let path: Vec<String> =
+                code[at..at + end].split("::").filter(|w| !w.is_empty()).map(str::to_owned).collect();
+            // Alone, it begins a group, which `uses` has read.
+            if path.len() > 1 {
+                all.push(path);
+            }
         }
     }
     all

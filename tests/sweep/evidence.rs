@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::Record;
 use pitcrew::demo::balancer::MemberState;
 use pitcrew::demo::load::LoadReport;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::balancer::{CheckPlan, MemberState};
 use pitcrew::demo::load::{self, Connections, LoadOptions};
 use pitcrew::demo::server::SshServer;

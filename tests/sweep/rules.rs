@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pitcrew::balancer::Admin;
+use pitcrew::demo::Admin;
 use pitcrew::demo::Record;
 use pitcrew::demo::log::{End, Kind};
 use serde_json::Value;
@@ -136,7 +136,7 @@ fn walk(evidence: &Evidence, broken: &mut Vec<String>) {
                 let name = member.rsplit('/').next().unwrap_or_default();
                 let Some(members) = balancers.get_mut(record.server.as_str()) else { continue };
                 let Some(name) = members.get_key_value(name).map(|(n, _)| *n) else { continue };
-                let was = members.insert(name, (*admin, *up)).unwrap_or_default();
+                let was = members.insert(name, (*admin, *up)).unwrap_or((Admin::Ready, false));
                 if was.0 != *admin {
                     changed(evidence, name, was, members, broken);
                     if *admin == Admin::Ready && proven.get(name) == Some(&false) {

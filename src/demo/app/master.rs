@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-use super::{Options, PATIENCE, READY, announce, end_failed, ready};
+use super::options::{Options, PATIENCE, READY};
+use super::ready::{announce, end_failed, ready};
 
 /// How long requests in flight are waited for when the application leaves.
 const LAST_REQUESTS: Duration = Duration::from_secs(60);
@@ -155,7 +156,7 @@ impl Master {
         loop {
             tokio::select! {
                 () = &mut leaving => break,
-                // Whoever asks read the pid file before the successor wrote its own.
+                // The sender of the signal read the pid file before the successor wrote its own.
                 _ = usr2.recv() => reload(successor.as_ref()),
                 _ = hup.recv() => reload(successor.as_ref()),
             }

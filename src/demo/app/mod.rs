@@ -9,64 +9,20 @@
 //! - QUIT: stop listening, finish requests, leave. TERM or INT: leave at once; who is being answered is cut off.
 
 mod master;
+mod options;
+mod ready;
 mod worker;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
-use std::time::Duration;
+use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{ChildStdout, Command};
 
-/// How long a boot may take beyond `--boot-ms`.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a process that has failed may take to write its log.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What a process says on its output when it serves.
-const READY: &str = "ready";
-
-/// The demo application's arguments.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Options {
-    /// Port to listen on
-    #[arg(long)]
-    port: u16,
-    /// Address to listen on
-    #[arg(long, env = "PITCREW_DEMO_ADDR", default_value = "127.0.0.1")]
-    address: IpAddr,
-    /// Where the master writes its pid
-    #[arg(long)]
-    pid_file: PathBuf,
-    /// What the processes print; default: the pid file's name with `.log`
-    #[arg(long)]
-    log: Option<PathBuf>,
-    /// The link that a reload follows
-    #[arg(long, default_value = ".")]
-    current: PathBuf,
-    /// How long it takes to boot
-    #[arg(long, default_value_t = 0)]
-    boot_ms: u64,
-    /// Which of its processes this is
-    #[arg(long, hide = true, default_value = "launcher")]
-    role: Role,
-}
-
-/// The processes of the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Role {
-    /// Starts a master, waits until it is ready and ends.
-    Launcher,
-    /// The first master: opens the socket.
-    Master,
-    /// A master after a reload: gets the socket as its standard input.
-    Successor,
-    /// Answers requests: gets the socket as its standard input.
-    Worker,
-}
+pub use options::Options;
+use options::{PATIENCE, Role};
+use ready::{end_failed, ready};
 
 #[derive(Parser)]
 #[command(name = "demo-app", about = "A small web application to deploy")]
@@ -111,44 +67,6 @@ pub fn run(options: Options) -> ExitCode {
     }
 }
 
-impl Options {
-    fn log(&self) -> PathBuf {
-        self.log.clone().unwrap_or_else(|| self.pid_file.with_extension("log"))
-    }
-
-    fn boot(&self) -> Duration {
-        Duration::from_millis(self.boot_ms)
-    }
-
-    /// Prepares another of the application's processes, in this directory; its errors go to the log.
-    fn command(&self, role: &str, directory: &Path) -> Result<Command, String> {
-        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-        let path = self.log();
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-        let mut command = Command::new(program);
-        command
-            .args(["demo-app", "--role", role])
-            .args(["--port", &self.port.to_string()])
-            .args(["--address", &self.address.to_string()])
-            .args(["--boot-ms", &self.boot_ms.to_string()])
-            .arg("--pid-file")
-            .arg(&self.pid_file)
-            .arg("--log")
-            .arg(path)
-            .arg("--current")
-            .arg(&self.current)
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log);
-        Ok(command)
-    }
-}
-
 async fn launch(options: &Options) -> Result<(), String> {
     let mut options = options.clone();
     // The processes live in other directories than this one.
@@ -165,36 +83,6 @@ async fn launch(options: &Options) -> Result<(), String> {
         end_failed(&mut master).await;
     }
     result.map_err(|error| format!("{error}; see {}", options.log().display()))
-}
-
-/// Waits until a process says that it serves.
-async fn ready(stdout: Option<ChildStdout>, limit: Duration) -> Result<(), String> {
-    let stdout = stdout.ok_or("cannot read the new process")?;
-    let mut line = String::new();
-    let mut reader = BufReader::new(stdout);
-    match tokio::time::timeout(limit, reader.read_line(&mut line)).await {
-        Err(_) => Err(format!("the application was not ready within {} s", limit.as_secs())),
-        Ok(Err(error)) => Err(format!("cannot read the new process: {error}")),
-        Ok(Ok(_)) => match line.trim() {
-            READY => Ok(()),
-            "" => Err("the application ended while it booted".to_owned()),
-            reason => Err(reason.to_owned()),
-        },
-    }
-}
-
-/// Waits for a process that has failed, so that its log is complete; it is killed if it takes its time.
-async fn end_failed(process: &mut tokio::process::Child) {
-    if tokio::time::timeout(LAST_WORDS, process.wait()).await.is_err() {
-        let _ = process.start_kill();
-        let _ = process.wait().await;
-    }
-}
-
-/// Says on standard output how the boot went; whoever started this process is waiting for it.
-fn announce(word: &str) {
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "{word}").and_then(|()| stdout.flush());
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {

@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{READY, announce};
+use super::options::READY;
+use super::ready::announce;
 
 /// How long a fresh connection may take to send its first request when the worker leaves.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);

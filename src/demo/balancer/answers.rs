@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::members::{CheckResult, Member, Members};
-use super::{BalancerOptions, Level};
-use crate::balancer::Admin;
+use super::options::{BalancerOptions, Level};
+use crate::demo::admin::Admin;
 
 /// What it answers to `show version`.
 const VERSION: &str = "2.6.12-pitcrew-demo";

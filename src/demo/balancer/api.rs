@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::Shared;
-use crate::demo::Fault;
+use super::shared::Shared;
+use crate::demo::faults::Fault;
 use crate::demo::faults::PointKind;
 use crate::demo::log::Kind;
 
@@ -30,7 +30,7 @@ pub(super) async fn listen_unix(shared: Arc<Shared>, socket: UnixListener) {
     }
 }
 
-/// Closes the API; whoever asked last finds nobody the next time.
+/// Closes the API: the next connection is refused.
 fn die(shared: &Shared) {
     shared.api.cancel();
     let _ = std::fs::remove_file(&shared.options.socket);

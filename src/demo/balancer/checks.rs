@@ -11,10 +11,10 @@ use hyper::header::{CONNECTION, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::members::{CheckPlan, CheckResult};
-use crate::balancer::Admin;
-use crate::demo::held;
+use super::shared::Shared;
+use crate::demo::admin::Admin;
+use crate::demo::held::held;
 
 /// A check may take no longer, however far apart checks are. HAProxy takes `inter`.
 const SHORTEST: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::Admin;
+use crate::demo::admin::Admin;
 
 /// How members are checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) enum CheckResult {
     Good(u16),
     /// A bad status.
     Bad(u16),
-    /// Nobody listens.
+    /// The connection is refused.
     Refused,
     /// No connection in time.
     ConnectTimeout,
@@ -288,7 +288,7 @@ impl Members {
         self.list.iter_mut().filter(|member| member.name == name).for_each(|member| member.removed = true);
     }
 
-    /// Picks the next member in service and counts a request on it; `None`: nobody is.
+    /// Picks the next member in service and counts a request on it.
     pub(super) fn begin(&mut self) -> Option<(usize, SocketAddr, u64, CancellationToken)> {
         let count = self.list.len();
         let index = (0..count).map(|step| (self.turn + step) % count).find(|i| self.list[*i].in_service())?;

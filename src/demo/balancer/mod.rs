@@ -8,56 +8,24 @@ mod answers;
 mod api;
 mod checks;
 mod members;
+mod options;
+mod shared;
 mod traffic;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::log::Kind;
-use super::{Faults, Log, held};
-use crate::balancer::Admin;
+use super::admin::Admin;
+use super::held::held;
 
+use members::Members;
 pub use members::{Change, CheckPlan, MemberState};
-use members::{CheckResult, Members};
-
-/// What makes a balancer.
-#[derive(Debug, Clone)]
-pub struct BalancerOptions {
-    /// As the fleet names it.
-    pub name: String,
-    /// Its one backend.
-    pub backend: String,
-    /// The members' names and where they serve.
-    pub members: Vec<(String, SocketAddr)>,
-    /// Where it takes traffic; port 0 is replaced by a free one.
-    pub listen: SocketAddr,
-    /// Its runtime API's socket; what is there is replaced.
-    pub socket: PathBuf,
-    /// Whether the runtime API also answers on a TCP port of the listening address.
-    pub tcp: bool,
-    /// The health checks; `None`: members are not checked.
-    pub checks: Option<CheckPlan>,
-    /// What the runtime API's callers may do.
-    pub level: Level,
-    /// Where it writes what happens.
-    pub log: Log,
-    /// What goes wrong.
-    pub faults: Faults,
-}
-
-/// What callers of the runtime API may do, as the `level` of HAProxy's `stats socket`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Everything.
-    Admin,
-    /// Read only, as far as this balancer goes.
-    Operator,
-}
+pub use options::{BalancerOptions, Level};
+use shared::Shared;
 
 /// A running balancer; dropping it closes everything.
 #[derive(Debug)]
@@ -65,15 +33,6 @@ pub struct Balancer {
     shared: Arc<Shared>,
     tcp_api: Option<SocketAddr>,
     _over: DropGuard,
-}
-
-#[derive(Debug)]
-struct Shared {
-    options: BalancerOptions,
-    members: Mutex<Members>,
-    over: CancellationToken,
-    /// Cancelled when the runtime API is dead.
-    api: CancellationToken,
 }
 
 impl Balancer {
@@ -187,32 +146,5 @@ impl Balancer {
             }
         };
         tokio::time::timeout(limit, wait).await.is_ok()
-    }
-}
-
-impl Shared {
-    fn until_over(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let over = self.over.clone();
-        tokio::spawn(async move { over.run_until_cancelled_owned(work).await });
-    }
-
-    /// Changes members and writes what changed to the fleet's log, in one.
-    fn change<T>(&self, change: impl FnOnce(&mut Members) -> T) -> T {
-        let mut members = held(&self.members);
-        let before = members.history().len();
-        let result = change(&mut members);
-        for change in members.history().get(before..).unwrap_or_default() {
-            let member = format!("{}/{}", self.options.backend, change.member);
-            self.options.log.add(&self.options.name, Kind::Member { member, admin: change.admin, up: change.up });
-        }
-        result
-    }
-
-    fn execute(&self, line: &str) -> String {
-        self.change(|members| answers::execute(members, &self.options, line))
-    }
-
-    fn checked(&self, index: usize, result: CheckResult) {
-        self.change(|members| members.checked(index, result));
     }
 }

@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::Shared;
-use crate::demo::held;
+use super::shared::Shared;
+use crate::demo::held::held;
 
 /// As `timeout connect`.
 const CONNECT: Duration = Duration::from_secs(2);
