@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pitcrew::config::problem::render_all;
-use pitcrew::config::select::{parse_batch, select};
-use pitcrew::config::{self, Config, Input, Problem, Strategy, hosts};
+use pitcrew::config::select::select;
+use pitcrew::config::{self, Config, Input, Problem, Strategy, hosts, parse_batch};
 use pitcrew::web::{Parameter, ParameterKind, Proof, Scripts, Template};
 use proptest::prelude::*;
 

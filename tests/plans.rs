@@ -189,7 +189,7 @@ fn plan(case: &Case, config: &Config) -> Plan {
         holder: None,
         verb: if flags.verb.as_deref() == Some("rollback") { Verb::Rollback } else { Verb::Deploy },
         strategy: flags.strategy,
-        batch: flags.batch.as_deref().map(|b| config::select::parse_batch(b).unwrap()),
+        batch: flags.batch.as_deref().map(|b| config::parse_batch(b).unwrap()),
         prepare_ahead: flags.prepare_ahead,
         migrate: flags.migrate,
         on_failure: flags.on_failure,

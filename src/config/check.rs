@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::bad::Bad;
+use super::key::{Form, Key, Kind, PROFILES, Table};
 use super::problem::Problems;
-use super::raw::{Found, Wrong, article, validate};
-use super::schema::{self, Form, Key, Kind, Table};
-use super::values::{self, Bad};
+use super::schema;
+use super::values;
 use super::words::{alternatives, nearest, quoted, suggest};
+use super::written::{Found, Wrong, article, validate};
 
 /// Which part of the file is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub fn check(layer: Layer<'_>, root: &DeTable<'_>, problems: &mut Problems<'_>) 
         let name = name.get_ref().as_ref();
         match schema::table(name) {
             Some(table) => check_table(table, profile, at, value, problems),
-            None if name == schema::PROFILES && layer == Layer::File => check_profiles(at, value, problems),
+            None if name == PROFILES && layer == Layer::File => check_profiles(at, value, problems),
             None => unknown_at_top(name, at, value.get_ref(), profile, problems),
         }
     }
@@ -66,7 +68,7 @@ fn check_profiles(at: usize, value: &Spanned<DeValue<'_>>, problems: &mut Proble
 
 fn unknown_at_top(name: &str, at: usize, value: &DeValue<'_>, profile: Option<&str>, problems: &mut Problems<'_>) {
     let place = profile.map_or_else(|| "at the top of the file".to_owned(), |p| format!("in [profiles.{p}]"));
-    let nested = profile.is_none().then_some(schema::PROFILES);
+    let nested = profile.is_none().then_some(PROFILES);
     let tables: Vec<&str> = schema::TABLES.iter().map(|t| t.name).chain(nested).collect();
     let owners: Vec<String> = schema::owners(name).map(|t| t.title(profile)).collect();
     if !is_tabular(value) && !owners.is_empty() {

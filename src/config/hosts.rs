@@ -2,7 +2,7 @@
 //!
 //! Owns their grammar. What is done with the hosts is decided in `resolve` and `select`.
 
-use super::values::Bad;
+use super::bad::Bad;
 use super::words::quoted;
 use crate::ssh::address::{BadAddress, Parts, is_host, is_ip};
 

@@ -2,32 +2,14 @@
 //!
 //! Owns the order in which the file is read; each part's own rules are in its module.
 
-use std::path::{Path, PathBuf};
-
 use toml::de::DeTable;
 
 use super::check::{self, Layer};
-use super::problem::Problems;
+use super::input::Input;
+use super::problem::{Problem, Problems};
+use super::settings::Config;
 use super::words::neutral;
-use super::{Config, Problem, profile, resolve};
-use crate::web;
-
-/// Finds a web server template by its name or path, as the file has it.
-pub type Templates<'a> = dyn Fn(&str) -> Result<web::Template, Vec<Problem>> + 'a;
-
-/// What a configuration is made from.
-pub struct Input<'a> {
-    /// The file's contents.
-    pub text: &'a str,
-    /// The file, as given; for messages.
-    pub file: &'a Path,
-    /// The directory that relative local paths start from.
-    pub base: PathBuf,
-    /// The profile to lay over the file.
-    pub profile: Option<&'a str>,
-    /// Finds web server templates.
-    pub template: &'a Templates<'a>,
-}
+use super::{profile, resolve};
 
 /// Reads the configuration, or finds every mistake in it, in the file's order.
 pub fn load(input: &Input<'_>) -> Result<Config, Vec<Problem>> {

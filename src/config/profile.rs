@@ -4,9 +4,10 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::key::PROFILES;
 use super::problem::Problems;
-use super::resolve::balancer::OF_KIND;
-use super::schema::PROFILES;
+use super::tables::health::REQUEST;
+use super::tables::load_balancer::OF_KIND;
 use super::words::{neutral, quoted, suggest};
 
 /// Returns the file's tables without profiles, with the one asked for laid over them; an unknown one is reported.
@@ -48,9 +49,6 @@ pub fn names<'t>(root: &'t DeTable<'_>) -> Vec<&'t str> {
     let profiles = root.get(PROFILES).and_then(|v| v.get_ref().as_table());
     profiles.map(|p| p.keys().map(|k| k.get_ref().as_ref()).collect()).unwrap_or_default()
 }
-
-/// The keys of a request in `[health]`, which a command stands instead of.
-pub const REQUEST: [&str; 5] = ["path", "port", "host", "scheme", "accept"];
 
 /// Removes from the file's tables what contradicts the profile.
 fn make_room(base: &mut DeTable<'_>, over: &DeTable<'_>) {

@@ -73,7 +73,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::schema::{self, Form};
+    use crate::config::key::Form;
+    use crate::config::schema;
     use crate::config::{Input, Strategy, load};
     use crate::web::{Proof, Scripts};
 

@@ -3,10 +3,9 @@
 //! Owns the grammar of such a word: a name, a host range, a pattern with `*`, or `@ROLE`; several with commas.
 
 use super::hosts;
-use super::resolve::servers::find;
-pub use super::values::parse_batch;
+use super::problem::Problem;
+use super::tables::servers::{Server, find};
 use super::words::{quoted, suggest};
-use super::{Problem, Server};
 use crate::name::ServerName;
 
 /// Picks the servers that `only` names (all, when it is empty) and `except` does not, in the file's order.

@@ -1,67 +1,18 @@
-//! Where HAProxy is reached, and as whom: its socket, or its Data Plane API.
+//! The URL of a Data Plane API.
 
 use std::fmt;
-use std::path::PathBuf;
 
-use super::values::Bad;
+use super::bad::Bad;
+use super::hosts;
 use super::words::quoted;
-use super::{Scheme, SshHost, hosts};
 
-/// Where one HAProxy is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BalancerAddress {
-    /// `ssh://[user@]host[:port]/path`: a unix socket on that host, through SSH.
-    Ssh {
-        /// Login user, else `[ssh] user`.
-        user: Option<String>,
-        /// Host.
-        host: String,
-        /// Port, else `[ssh] port`.
-        port: Option<u16>,
-        /// Absolute path of the socket there.
-        path: String,
-    },
-    /// `unix:///path`: a socket on this machine.
-    Unix(PathBuf),
-    /// `tcp://host:port`.
-    Tcp {
-        /// Host.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// `https://host[:port][/path]`, `http://…`: a Data Plane API.
-    Api(ApiUrl),
-}
-
-impl BalancerAddress {
-    /// The host that an `ssh://` address is reached through.
-    pub fn host(&self) -> Option<SshHost> {
-        match self {
-            Self::Ssh { user, host, port, .. } => Some(SshHost { user: user.clone(), host: host.clone(), port: *port }),
-            Self::Unix(_) | Self::Tcp { .. } | Self::Api(_) => None,
-        }
-    }
-}
-
-/// Writes it as the configuration does.
-impl fmt::Display for BalancerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ssh { user, host, port, path } => {
-                let user = user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
-                let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-                write!(f, "ssh://{user}{}{port}{path}", bracketed(host))
-            }
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp { host, port } => write!(f, "tcp://{}:{port}", bracketed(host)),
-            Self::Api(url) => url.fmt(f),
-        }
-    }
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+/// Of an [`HttpProbe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// TLS; the certificate is not verified, since the name asked is the server's loopback.
+    Https,
 }
 
 /// The address of a Data Plane API.
@@ -124,41 +75,16 @@ impl fmt::Display for ApiUrl {
     }
 }
 
-/// How HAProxy is spoken to, beside its addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HaproxyAccess {
-    /// `via`.
-    pub via: Via,
-    /// `user` and `password`; there are some exactly when an address is a Data Plane API's.
-    pub login: Option<Login>,
-    /// `ca_file`: who may have signed a Data Plane API's certificate, instead of those that this machine trusts.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Who a Data Plane API is spoken to as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    /// `user`.
-    pub user: String,
-    /// `password`: a name in `[secrets]`.
-    pub secret: String,
-}
-
-/// How a socket of an `ssh://` address is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Via {
-    /// Through a channel of the connection; where sshd opens none, by socat or nc there.
-    #[default]
-    Auto,
-    /// By socat or nc there, through sudo, which must not ask for a password.
-    Sudo,
+/// Puts an IPv6 address in brackets.
+pub(crate) fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// Reads the address of a Data Plane API after its scheme.
 ///
 /// # Errors
 /// When it is none; never with what may be a password.
-pub fn parse_api(scheme: Scheme, rest: &str) -> Result<BalancerAddress, Bad> {
+pub fn parse_api(scheme: Scheme, rest: &str) -> Result<ApiUrl, Bad> {
     let hint = "write \"https://lb1.example.com:5555\", with /v2 or /v3 behind it where it is not to be asked for";
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
@@ -179,7 +105,7 @@ pub fn parse_api(scheme: Scheme, rest: &str) -> Result<BalancerAddress, Bad> {
         Some((base, "v3")) => (base, Some(ApiVersion::V3)),
         _ => (path, None),
     };
-    Ok(BalancerAddress::Api(ApiUrl { scheme, host: spec.host, port: spec.port, base: base.to_owned(), version }))
+    Ok(ApiUrl { scheme, host: spec.host, port: spec.port, base: base.to_owned(), version })
 }
 
 #[cfg(test)]
@@ -187,25 +113,7 @@ mod tests {
     use super::*;
 
     fn parsed(rest: &str) -> Result<ApiUrl, Bad> {
-        match parse_api(Scheme::Https, rest)? {
-            BalancerAddress::Api(url) => Ok(url),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_address_is_shown_as_written() {
-        let ssh = |user: Option<&str>, host: &str, port| BalancerAddress::Ssh {
-            user: user.map(Into::into),
-            host: host.into(),
-            port,
-            path: "/run/haproxy/admin.sock".into(),
-        };
-        let shown = |at: BalancerAddress| at.to_string();
-        assert_eq!(shown(ssh(None, "lb1", None)), "ssh://lb1/run/haproxy/admin.sock");
-        assert_eq!(shown(ssh(Some("ops"), "::1", Some(2222))), "ssh://ops@[::1]:2222/run/haproxy/admin.sock");
-        assert_eq!(shown(BalancerAddress::Unix("/a".into())), "unix:///a");
-        assert_eq!(shown(BalancerAddress::Tcp { host: "lb".into(), port: 9 }), "tcp://lb:9");
+        parse_api(Scheme::Https, rest)
     }
 
     #[test]

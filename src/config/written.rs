@@ -1,18 +1,15 @@
-//! Values as written: what is wrong with one, and tables read by key.
-//!
-//! [`Section`] hands out only what is good: what is not has been reported by `check`, so that nothing is said twice. It
-//! knows no defaults and no contradictions.
+//! Values as they are written in the file: each kind's meaning, or what is wrong with it and where.
 
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-use super::problem::Problems;
-use super::schema::{self, Key, Kind};
-use super::values::{self, Bad};
+use super::bad::Bad;
+use super::key::Kind;
+use super::share::{self, BatchSize, Least};
+use super::values;
 use super::words::{alternatives, nearest, quoted};
-use super::{BatchSize, Least};
 
 /// A value with the byte offset of where it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +118,7 @@ fn in_range(value: &DeValue<'_>, least: i64, most: i64) -> Result<(), Bad> {
     }
 }
 
-fn duration_of(value: &DeValue<'_>) -> Result<Duration, Bad> {
+pub(crate) fn duration_of(value: &DeValue<'_>) -> Result<Duration, Bad> {
     match value {
         DeValue::String(text) => values::parse_duration(text),
         DeValue::Integer(number) => {
@@ -145,17 +142,17 @@ fn no_shorter(duration: Duration, least: Duration) -> Result<(), Bad> {
     Ok(())
 }
 
-fn batch_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<BatchSize>, Wrong> {
+pub(crate) fn batch_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<BatchSize>, Wrong> {
     let wrong = |value: Bad, at: usize| Found { value, at };
     let one = |value: &Spanned<DeValue<'_>>| -> Result<Vec<BatchSize>, Wrong> {
         let at = value.span().start;
         let written = value.get_ref();
         match (written, whole(written).map(usize::try_from)) {
-            (_, Some(Ok(count))) => values::batch_count(count).map(|size| vec![size]).map_err(|bad| wrong(bad, at)),
+            (_, Some(Ok(count))) => share::batch_count(count).map(|size| vec![size]).map_err(|bad| wrong(bad, at)),
             (DeValue::Integer(number), _) => {
                 Err(wrong(Bad::new(format!("cannot be {number} servers"), "a batch has at least 1 server"), at))
             }
-            (DeValue::String(text), _) => values::batch_sizes(text).map_err(|bad| wrong(bad, at)),
+            (DeValue::String(text), _) => share::parse_batch(text).map_err(|bad| wrong(bad, at)),
             (other, _) => {
                 let hint = "write 2, \"25%\", or a ramp like [1, \"25%\", \"100%\"]";
                 Err(wrong(wrong_type("a number of servers or a share of them", other, hint), at))
@@ -171,7 +168,7 @@ fn batch_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<BatchSize>, Wrong> {
     }
 }
 
-fn least_of(value: &DeValue<'_>) -> Result<Least, Bad> {
+pub(crate) fn least_of(value: &DeValue<'_>) -> Result<Least, Bad> {
     let hint = "write a whole number from 0 to 10000, or a share like \"50%\"";
     match value {
         DeValue::String(text) => {
@@ -189,7 +186,7 @@ fn least_of(value: &DeValue<'_>) -> Result<Least, Bad> {
     }
 }
 
-fn statuses_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<(u16, u16)>, Vec<Wrong>> {
+pub(crate) fn statuses_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<(u16, u16)>, Vec<Wrong>> {
     let single = std::slice::from_ref(value);
     let items = match value.get_ref() {
         DeValue::Array(items) if items.is_empty() => {
@@ -212,173 +209,4 @@ fn statuses_of(value: &Spanned<DeValue<'_>>) -> Result<Vec<(u16, u16)>, Vec<Wron
         }
     }
     if wrong.is_empty() { Ok(good) } else { Err(wrong) }
-}
-
-/// One table of the (merged) file, read by key. What `check` has reported is not there.
-#[derive(Debug, Clone)]
-pub struct Section<'a> {
-    /// Its header, for messages.
-    pub title: String,
-    /// Byte offset of its header, or of where it is first mentioned.
-    pub at: usize,
-    keys: &'static [Key],
-    table: &'a DeTable<'a>,
-}
-
-impl<'a> Section<'a> {
-    /// Finds the table `[name]`.
-    pub fn one(root: &'a DeTable<'a>, name: &str) -> Option<Self> {
-        let table = schema::table(name)?;
-        let value = root.get(name)?;
-        let contents = value.get_ref().as_table()?;
-        Some(Self { title: table.title(None), at: value.span().start, keys: table.keys(), table: contents })
-    }
-
-    /// Finds the tables `[[name]]`, in the file's order.
-    pub fn many(root: &'a DeTable<'a>, name: &str) -> Vec<Self> {
-        let (Some(table), Some(items)) = (schema::table(name), root.get(name).and_then(|v| v.get_ref().as_array()))
-        else {
-            return Vec::new();
-        };
-        items
-            .iter()
-            .filter_map(|item| {
-                let contents = item.get_ref().as_table()?;
-                Some(Self { title: table.title(None), at: item.span().start, keys: table.keys(), table: contents })
-            })
-            .collect()
-    }
-
-    /// Iterates over what is written, unchecked: for tables whose keys are free.
-    pub fn entries(&self) -> impl Iterator<Item = (Found<&'a str>, &'a Spanned<DeValue<'a>>)> {
-        self.table.iter().map(|(k, v)| (Found { value: k.get_ref().as_ref(), at: k.span().start }, v))
-    }
-
-    /// Reads a table that is the value of a free key.
-    pub fn inner(&self, name: &str) -> Option<Self> {
-        let (key, value) = self.table.get_key_value(name)?;
-        let table = value.get_ref().as_table()?;
-        Some(Self { title: format!("{} {name}", self.title), at: key.span().start, keys: self.keys, table })
-    }
-
-    /// Tells where a key is written, whether its value is good or not.
-    pub fn wrote(&self, name: &str) -> Option<usize> {
-        self.table.get_key_value(name).map(|(key, _)| key.span().start)
-    }
-
-    /// Reports required keys that are not there.
-    pub fn complain(&self, problems: &mut Problems<'_>) {
-        for key in self.keys {
-            if key.required && !self.table.contains_key(key.name) {
-                problems.at(self.at, format!("`{}` is missing in {}", key.name, self.title), example(key));
-            }
-        }
-    }
-
-    fn good(&self, name: &str) -> Option<(&'static Key, &'a Spanned<DeValue<'a>>)> {
-        let key = self.keys.iter().find(|k| k.name == name)?;
-        let value = self.table.get(name)?;
-        validate(key.kind, value).is_empty().then_some((key, value))
-    }
-
-    /// Reads a text or a choice.
-    pub fn text(&self, name: &str) -> Option<Found<&'a str>> {
-        let (_, value) = self.good(name)?;
-        Some(Found { value: value.get_ref().as_str()?, at: value.span().start })
-    }
-
-    /// Reads a text or a list of texts as a list.
-    pub fn texts(&self, name: &str) -> Option<Vec<Found<&'a str>>> {
-        let (_, value) = self.good(name)?;
-        let text = |v: &'a Spanned<DeValue<'a>>| Some(Found { value: v.get_ref().as_str()?, at: v.span().start });
-        match value.get_ref() {
-            DeValue::Array(items) => items.iter().map(text).collect(),
-            _ => Some(vec![text(value)?]),
-        }
-    }
-
-    /// Reads a whole number.
-    pub fn whole(&self, name: &str) -> Option<Found<i64>> {
-        let (_, value) = self.good(name)?;
-        Some(Found { value: whole(value.get_ref())?, at: value.span().start })
-    }
-
-    /// Reads how many must stay in service.
-    pub fn least(&self, name: &str) -> Option<Found<Least>> {
-        let (_, value) = self.good(name)?;
-        Some(Found { value: least_of(value.get_ref()).ok()?, at: value.span().start })
-    }
-
-    /// Reads `true` or `false`.
-    pub fn boolean(&self, name: &str) -> Option<bool> {
-        self.good(name)?.1.get_ref().as_bool()
-    }
-
-    /// Reads a path, or `false`, which is the inner `None`.
-    pub fn path_or_false(&self, name: &str) -> Option<Option<&'a str>> {
-        Some(self.good(name)?.1.get_ref().as_str())
-    }
-
-    /// Reads a duration.
-    pub fn duration(&self, name: &str) -> Option<Found<Duration>> {
-        let (_, value) = self.good(name)?;
-        Some(Found { value: duration_of(value.get_ref()).ok()?, at: value.span().start })
-    }
-
-    /// Reads a duration or `"none"`, which is the inner `None`.
-    pub fn limit(&self, name: &str) -> Option<Option<Duration>> {
-        let (_, value) = self.good(name)?;
-        match value.get_ref().as_str() {
-            Some("none") => Some(None),
-            _ => duration_of(value.get_ref()).ok().map(Some),
-        }
-    }
-
-    /// Reads batch sizes.
-    pub fn batch(&self, name: &str) -> Option<Found<Vec<BatchSize>>> {
-        let (_, value) = self.good(name)?;
-        Some(Found { value: batch_of(value).ok()?, at: value.span().start })
-    }
-
-    /// Reads HTTP statuses.
-    pub fn statuses(&self, name: &str) -> Option<Vec<(u16, u16)>> {
-        statuses_of(self.good(name)?.1).ok()
-    }
-}
-
-fn example(key: &Key) -> String {
-    match key.kind {
-        Kind::Choice(words) => {
-            let words: Vec<String> = words.iter().map(|w| format!("\"{w}\"")).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            format!("add {} = {}", key.name, alternatives(&words))
-        }
-        _ => {
-            let value = match key.name {
-                "name" => "shop",
-                "deploy_to" => "/srv/shop",
-                "web_server" => "unicorn",
-                "host" => "web1.example.com",
-                "at" => "after switch",
-                _ => "…",
-            };
-            format!("add {} = \"{value}\"", key.name)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_hands_out_only_what_is_good() {
-        let text = "[ssh]\nuser = \"a b\"\nport = 70000\nidentity_file = [\"a\", 1]\nconnect_timeout = \"5s\"\n";
-        let document = DeTable::parse(text).unwrap();
-        let section = Section::one(document.get_ref(), "ssh").unwrap();
-        assert!(section.text("user").is_none() && section.whole("port").is_none());
-        assert!(section.texts("identity_file").is_none());
-        assert!(section.wrote("port").is_some() && section.wrote("jump").is_none());
-        assert_eq!(section.duration("connect_timeout").map(|d| d.value), Some(Duration::from_secs(5)));
-    }
 }

@@ -13,8 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::pack::no_space;
 use super::{Origin, Resolved, SourceError, Stop, quote, s3};
-use crate::config::source::{Address, Download, may_be_secret};
-use crate::config::values;
+use crate::config::source::{self, Address, Download, may_be_secret};
 use crate::name::Revision;
 
 /// Limit on connecting, and on silence.
@@ -94,7 +93,7 @@ pub fn resolve(
     reference: Option<&str>,
 ) -> Result<(Resolved, Link), SourceError> {
     if let Some(reference) = reference
-        && values::sha256(reference).is_err()
+        && source::sha256(reference).is_err()
     {
         return Err(SourceError::new(
             format!("cannot resolve {}: an archive has no refs", quote(reference.as_bytes())),
@@ -112,13 +111,13 @@ pub fn resolve(
         Address::Written(hidden) => (hidden.0.clone(), false),
         Address::Secret(name) => {
             let url = super::secret(secrets, name)?;
-            values::archive_url(&url).map_err(|bad| {
+            source::archive_url(&url).map_err(|bad| {
                 SourceError::new(format!("cannot use the secret {name} as a URL: it {}", bad.what), bad.hint)
             })?;
             (url, true)
         }
     };
-    let url = written.replace(values::SHA256, &sha256);
+    let url = written.replace(source::SHA256, &sha256);
     let label = shown(&url);
     let stored = url.starts_with("s3://");
     let url = match stored {

@@ -1,7 +1,7 @@
 //! From a walk's flags to what a plan decides on.
 
 use crate::cli::{Policy, Walk};
-use crate::config::{BatchSize, OnFailure, Strategy, select};
+use crate::config::{BatchSize, OnFailure, Strategy, parse_batch};
 use crate::error::Error;
 use crate::name::ServerName;
 use crate::plan::Verb;
@@ -38,8 +38,9 @@ fn strategy(walk: &Walk) -> Result<(Option<Strategy>, Option<Vec<BatchSize>>), E
     Ok(match (&walk.rolling, walk.serial, walk.parallel) {
         (Some(batch), _, _) if batch.is_empty() => (Some(Strategy::Rolling), None),
         (Some(batch), _, _) => {
-            let sizes = select::parse_batch(batch).map_err(|e| {
-                Error::usage(format!("--rolling={batch}: {e}")).hint("say 2, 25%, or a ramp like 1,25%,100%")
+            let sizes = parse_batch(batch).map_err(|bad| {
+                Error::usage(format!("--rolling={batch}: a batch {}; {}", bad.what, bad.hint))
+                    .hint("say 2, 25%, or a ramp like 1,25%,100%")
             })?;
             (Some(Strategy::Rolling), Some(sizes))
         }

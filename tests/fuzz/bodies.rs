@@ -87,9 +87,9 @@ pub fn config(data: &[u8]) {
         let _ = hosts::parse_one(line);
         let _ = values::parse_duration(line);
         let _ = values::parse_statuses(line);
-        let _ = values::parse_address(line);
-        let _ = values::parse_hook_point(line);
-        let _ = values::batch_sizes(line).map(|sizes: Vec<BatchSize>| assert!(!sizes.is_empty()));
+        let _ = config::parse_address(line);
+        let _ = config::parse_hook_point(line);
+        let _ = config::parse_batch(line).map(|sizes: Vec<BatchSize>| assert!(!sizes.is_empty()));
         let _ = (values::deploy_to(line), values::shared_path(line), values::url_path(line), values::host_header(line));
         let _ = (ReleaseId::parse(line), quote::is_name(line));
     }

@@ -4,15 +4,76 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::word;
+use crate::config::key::{Form, Kind, PORT, SOME_DURATION, Table, key, words};
 use crate::config::problem::Problems;
-use crate::config::profile::REQUEST;
-use crate::config::raw::Section;
-use crate::config::{Health, HttpProbe, Probe, Scheme};
+use crate::config::section::Section;
+use crate::config::url::Scheme;
+use crate::config::values;
+
+/// The keys of a request, which `command` stands instead of.
+pub(crate) const REQUEST: [&str; 5] = ["path", "port", "host", "scheme", "accept"];
+
+const SCHEMES: [(&str, Scheme); 2] = [("http", Scheme::Http), ("https", Scheme::Https)];
+
+/// `[health]`.
+pub const TABLE: Table = Table {
+    name: "health",
+    form: Form::One(&[
+        key("path", Kind::Text(values::url_path)),
+        key("port", PORT),
+        key("host", Kind::Text(values::host_header)),
+        key("scheme", Kind::Choice(&words(&SCHEMES))),
+        key("accept", Kind::Statuses),
+        key("timeout", SOME_DURATION),
+        key("within", SOME_DURATION),
+        key("interval", SOME_DURATION),
+        key("successes", Kind::Whole { least: 1, most: 1000 }),
+        key("command", Kind::Text(values::command)),
+    ]),
+};
+
+/// `[health]`.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// What is asked.
+    pub probe: Probe,
+    /// `timeout`: one attempt.
+    pub timeout: Duration,
+    /// `within`: all attempts.
+    pub within: Duration,
+    /// `interval` between attempts.
+    pub interval: Duration,
+    /// `successes` in a row.
+    pub successes: u32,
+}
+
+/// What a health check asks a server.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// An HTTP request to the server's own port.
+    Http(HttpProbe),
+    /// A command in `current`; exit status 0 is healthy.
+    Command(String),
+}
+
+/// An HTTP request through the SSH connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// `path`, with its query.
+    pub path: String,
+    /// `port` on the server's loopback.
+    pub port: u16,
+    /// `host`: the Host header.
+    pub host: String,
+    /// `scheme`.
+    pub scheme: Scheme,
+    /// `accept`: inclusive ranges of statuses.
+    pub accept: Vec<(u16, u16)>,
+}
 
 /// Resolves the health check.
 pub fn health(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Health> {
-    let section = Section::one(merged, "health")?;
+    let section = Section::one(merged, &TABLE)?;
     let seconds = |key: &str, default: u64| section.duration(key).map_or(Duration::from_secs(default), |d| d.value);
     let probe = match section.wrote("command") {
         Some(_) => {
@@ -25,8 +86,7 @@ pub fn health(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Healt
             Probe::Command(section.text("command")?.value.to_owned())
         }
         None => {
-            let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
-            let scheme = word(Some(&section), "scheme", &schemes).map_or(Scheme::Http, |s| s.value);
+            let scheme = section.word("scheme", &SCHEMES).map_or(Scheme::Http, |s| s.value);
             Probe::Http(HttpProbe {
                 path: section.text("path").map_or("/", |p| p.value).to_owned(),
                 port: section.whole("port").and_then(|p| p.value.try_into().ok()).unwrap_or(80),

@@ -4,11 +4,54 @@ use std::collections::BTreeMap;
 
 use toml::de::DeTable;
 
+use crate::config::bad::Bad;
+use crate::config::key::{Form, Kind, Table, key};
 use crate::config::problem::Problems;
-use crate::config::raw::{Found, Section};
+use crate::config::section::Section;
 use crate::config::words::quoted;
-use crate::config::{Server, hosts};
+use crate::config::written::Found;
+use crate::config::{hosts, values};
 use crate::name::ServerName;
+
+/// `[[servers]]`.
+pub const TABLE: Table = Table {
+    name: "servers",
+    form: Form::Many(&[
+        key("host", Kind::Text(host)).required(),
+        key("roles", Kind::Texts(values::role)),
+        key("lb", Kind::Text(values::line)),
+    ]),
+};
+
+/// One SSH destination that receives the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Unique in the stack: the host, or `host:port` where two servers share a host.
+    pub name: ServerName,
+    /// Host name or address to connect to.
+    pub host: String,
+    /// From `user@host`; else [`Ssh::user`].
+    pub user: Option<String>,
+    /// From `host:port`; else [`Ssh::port`].
+    pub port: Option<u16>,
+    /// `roles`; default `["web"]`.
+    pub roles: Vec<String>,
+    /// Its name in the balancer; default: the first label of the host name (an address stays whole).
+    pub lb: String,
+    /// The line of its `host` in the file, from 1.
+    pub line: usize,
+}
+
+impl Server {
+    /// Tells whether the server takes web traffic and so is drained and restored.
+    pub fn is_web(&self) -> bool {
+        self.roles.iter().any(|r| r == "web")
+    }
+}
+
+fn host(text: &str) -> Result<(), Bad> {
+    hosts::parse(text).map(drop)
+}
 
 /// A server before it has its name.
 struct Unnamed<'a> {
@@ -24,7 +67,7 @@ struct Unnamed<'a> {
 ///
 /// When one of them cannot be read there are none: nothing true could be said of how many there are.
 pub fn servers(merged: &DeTable<'_>, ssh_port: u16, problems: &mut Problems<'_>) -> Vec<Server> {
-    let sections = Section::many(merged, "servers");
+    let sections = Section::many(merged, &TABLE);
     if sections.is_empty() {
         if merged.get("servers").is_none_or(|v| v.get_ref().as_array().is_some_and(|a| a.is_empty())) {
             problems.nowhere("there are no servers", "add [[servers]] and below it host = \"web1.example.com\"");

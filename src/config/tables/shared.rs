@@ -2,14 +2,31 @@
 
 use toml::de::DeTable;
 
-use crate::config::Shared;
+use crate::config::key::{Form, Kind, Table, key};
 use crate::config::problem::Problems;
-use crate::config::raw::{Found, Section};
+use crate::config::section::Section;
+use crate::config::values;
 use crate::config::words::quoted;
+use crate::config::written::Found;
+
+/// `[shared]`.
+pub const TABLE: Table = Table {
+    name: "shared",
+    form: Form::One(&[key("dirs", Kind::Texts(values::shared_path)), key("files", Kind::Texts(values::shared_path))]),
+};
+
+/// `[shared]`: paths relative to the release, linked into `shared/`.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Created when missing.
+    pub dirs: Vec<String>,
+    /// Must exist.
+    pub files: Vec<String>,
+}
 
 /// Resolves the shared paths, without final slashes.
 pub fn shared(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Shared {
-    let Some(section) = Section::one(merged, "shared") else {
+    let Some(section) = Section::one(merged, &TABLE) else {
         return Shared::default();
     };
     let dirs = section.texts("dirs").unwrap_or_default();

@@ -1,17 +1,24 @@
 //! `[web]`: the web server template's parameters, as the template itself declares them.
 //!
-//! Owns checking; what parameters there are is the template's business.
+//! Owns checking; the template owns the parameters.
 
 use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::load::Input;
+use super::app;
+use crate::config::bad::Bad;
+use crate::config::input::Input;
+use crate::config::key::{Form, Table};
 use crate::config::problem::Problems;
-use crate::config::raw::{Found, Section, article, whole};
+use crate::config::section::Section;
 use crate::config::words::{alternatives, neutral, quoted, suggest};
+use crate::config::written::{Found, article, whole};
 use crate::config::{profile, values};
 use crate::web::{Parameter, ParameterKind, Template, Web};
+
+/// `[web]`.
+pub const TABLE: Table = Table { name: "web", form: Form::Parameters };
 
 /// Finds the template and fills in the stack's parameters; parameters in profiles that are not chosen are checked too.
 pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Web> {
@@ -34,7 +41,8 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
         .into_iter()
         .filter_map(|name| profile::find(root, name).map(|table| (table, format!("[profiles.{name}.web]"))));
     for (layer, title) in file.chain(profiles) {
-        let (Some(server), Some(section)) = (web_server(layer).or(web_server(root)), Section::one(layer, "web")) else {
+        let (Some(server), Some(section)) = (web_server(layer).or(web_server(root)), Section::one(layer, &TABLE))
+        else {
             continue;
         };
         if let Some(template) = template(server, problems) {
@@ -44,7 +52,7 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
     let chosen = wanted.as_ref().and_then(|server| template(*server, problems));
     let mut given = BTreeMap::new();
     if let Some(template) = &chosen {
-        let section = Section::one(merged, "web");
+        let section = Section::one(merged, &TABLE);
         if let Some(section) = &section {
             given = read(section, "[web]", template, &mut seen, problems);
         }
@@ -64,7 +72,7 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
 }
 
 fn web_server<'a>(root: &'a DeTable<'_>) -> Option<Found<&'a str>> {
-    Section::one(root, "app")?.text("web_server")
+    Section::one(root, &app::TABLE)?.text("web_server")
 }
 
 /// Reads the parameters of one table; a key whose place is in `seen` is not reported again.
@@ -104,12 +112,11 @@ fn read(
 }
 
 /// Turns a written value into the text that the snippets see.
-fn parse(kind: &ParameterKind, value: &DeValue<'_>) -> Result<String, values::Bad> {
-    let wrong =
-        |wanted: &str, hint: &str| Err(values::Bad::new(format!("must be {wanted}, not {}", article(value)), hint));
+fn parse(kind: &ParameterKind, value: &DeValue<'_>) -> Result<String, Bad> {
+    let wrong = |wanted: &str, hint: &str| Err(Bad::new(format!("must be {wanted}, not {}", article(value)), hint));
     match (kind, value) {
         (ParameterKind::Text, DeValue::String(text)) if text.contains('\0') => {
-            Err(values::Bad::new("cannot contain a NUL character", ""))
+            Err(Bad::new("cannot contain a NUL character", ""))
         }
         (ParameterKind::Text, DeValue::String(text)) => Ok(text.to_string()),
         (ParameterKind::Text, _) => wrong("text", "write it in quotes"),
@@ -129,7 +136,7 @@ fn parse(kind: &ParameterKind, value: &DeValue<'_>) -> Result<String, values::Ba
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let hint = format!("write {}", alternatives(&words));
             match written {
-                DeValue::String(text) => Err(values::Bad::new(format!("cannot be {}", quoted(text)), hint)),
+                DeValue::String(text) => Err(Bad::new(format!("cannot be {}", quoted(text)), hint)),
                 _ => wrong("text", &hint),
             }
         }

@@ -1,21 +1,23 @@
-//! `[load_balancer]` of kind `haproxy`: where it is, how it is spoken to, and what cannot be had over the ways that are named.
+//! `[load_balancer]` of kind `haproxy`: its addresses, its login, and what they rule out.
 
-use super::{balancer, word};
-use crate::config::haproxy::{BalancerAddress, HaproxyAccess, Login, Via};
+use super::types::{BalancerKind, HaproxyAccess, Login, OnDrainTimeout, Via};
+use crate::config::address::{BalancerAddress, parse_address};
 use crate::config::problem::Problems;
-use crate::config::raw::Section;
+use crate::config::section::Section;
+use crate::config::url::Scheme;
 use crate::config::words::quoted;
-use crate::config::{BalancerKind, OnDrainTimeout, Scheme, values};
+use crate::config::written::Found;
+
+/// The words of `via`.
+pub(super) const VIAS: [(&str, Via); 2] = [("auto", Via::Auto), ("sudo", Via::Sudo)];
 
 /// Resolves the keys that belong to HAProxy alone.
 pub fn kind(section: &Section<'_>, secrets: Option<&Section<'_>>, problems: &mut Problems<'_>) -> BalancerKind {
     let hint = "add at = [\"ssh://lb1.example.com/run/haproxy/admin.sock\"]";
-    let at: Vec<BalancerAddress> = balancer::list(section, "at", hint, problems)
-        .iter()
-        .filter_map(|a| values::parse_address(a.value).ok())
-        .collect();
+    let at: Vec<BalancerAddress> =
+        section.list("at", hint, problems).iter().filter_map(|a| parse_address(a.value).ok()).collect();
     let hint = "add backends = [\"shop\"], as HAProxy's configuration names them";
-    let backends = balancer::list(section, "backends", hint, problems).iter().map(|t| t.value.to_owned()).collect();
+    let backends = section.list("backends", hint, problems).iter().map(|t| t.value.to_owned()).collect();
     let access = access(section, secrets, &at, problems);
     BalancerKind::Haproxy { at, backends, access }
 }
@@ -28,7 +30,7 @@ fn access(
 ) -> HaproxyAccess {
     let is = |wanted: fn(&BalancerAddress) -> bool| at.is_empty() || at.iter().any(wanted);
     let api = at.iter().find(|a| matches!(a, BalancerAddress::Api(_)));
-    let via = word(Some(section), "via", &[("auto", Via::Auto), ("sudo", Via::Sudo)]);
+    let via = section.word("via", &VIAS);
     let needs: [(&[&str], bool, &str); 3] = [
         (&["via"], is(|a| matches!(a, BalancerAddress::Ssh { .. })), "an ssh:// address in `at`"),
         (&["user", "password"], is(|a| matches!(a, BalancerAddress::Api(_))), "an https:// address in `at`"),
@@ -80,7 +82,7 @@ fn access(
 }
 
 /// Reports a way of ending connections that one of the ways to HAProxy does not have.
-pub fn ending(kind: &BalancerKind, found: crate::config::raw::Found<OnDrainTimeout>, problems: &mut Problems<'_>) {
+pub fn ending(kind: &BalancerKind, found: Found<OnDrainTimeout>, problems: &mut Problems<'_>) {
     let BalancerKind::Haproxy { at, .. } = kind else { return };
     if let Some(api) = at.iter().find(|a| matches!(a, BalancerAddress::Api(_)))
         && found.value == OnDrainTimeout::Kill

@@ -1,31 +1,26 @@
-//! `[load_balancer]`: defaults, and whether the stack can be drained at all without leaving nobody to serve.
+//! Defaults of `[load_balancer]`, and keys that are out of place.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::{BATCH, haproxy, word};
+use super::capacity::{Walk, capacity};
+use super::haproxy::{self, VIAS};
+use super::members::members;
+use super::types::{Aws, BalancerKind, LoadBalancer, OnDrainTimeout, SteeringCommands};
+use crate::config::address::{parse_address, parse_run_on};
+use crate::config::bad::Bad;
+use crate::config::key::{ANY_DURATION, Form, Kind, SOME_DURATION, Table, key, words};
 use crate::config::problem::Problems;
-use crate::config::raw::{Found, Section};
-use crate::config::words::quoted;
-use crate::config::{
-    Aws, BalancerKind, BatchSize, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands, Strategy, values,
-};
+use crate::config::section::Section;
+use crate::config::share::Least;
+use crate::config::tables::{secrets, servers};
+use crate::config::values;
 
-/// How the file's servers would be walked.
-pub struct Walk<'a> {
-    /// All servers.
-    pub servers: &'a [Server],
-    /// `[app] strategy`.
-    pub strategy: Option<Found<Strategy>>,
-    /// The web server template's strategy.
-    pub template: Option<Strategy>,
-    /// `[app] batch`.
-    pub batch: Option<Found<Vec<BatchSize>>>,
-}
+const ENDINGS: [(&str, OnDrainTimeout); 3] =
+    [("proceed", OnDrainTimeout::Proceed), ("kill", OnDrainTimeout::Kill), ("fail", OnDrainTimeout::Fail)];
 
-/// The keys that belong to some kinds only.
+/// The kinds, and the keys that belong to some of them only.
 pub const OF_KIND: [(&str, &[&str]); 4] = [
     ("haproxy", &["at", "backends", "via", "user", "password", "ca_file"]),
     ("elb", &["target_groups", "region", "profile", "min_drain", "poll"]),
@@ -33,23 +28,61 @@ pub const OF_KIND: [(&str, &[&str]); 4] = [
     ("command", &["drain", "status", "restore", "run_on"]),
 ];
 
+/// `[load_balancer]`.
+pub const TABLE: Table = Table {
+    name: "load_balancer",
+    form: Form::One(&[
+        key("kind", Kind::Choice(&words(&OF_KIND))).required(),
+        key("at", Kind::Texts(address)),
+        key("backends", Kind::Texts(values::haproxy_name)),
+        key("via", Kind::Choice(&words(&VIAS))),
+        key("user", Kind::Text(values::line)),
+        key("password", Kind::Text(values::variable)),
+        key("ca_file", Kind::Text(values::line)),
+        key("drain_timeout", ANY_DURATION),
+        key("on_drain_timeout", Kind::Choice(&words(&ENDINGS))),
+        key("wait_after_drain", ANY_DURATION),
+        key("wait_after_restore", ANY_DURATION),
+        key("restore_timeout", SOME_DURATION),
+        key("min_healthy_time", ANY_DURATION),
+        key("min_in_service", Kind::Least),
+        key("capacity_timeout", ANY_DURATION),
+        key("target_groups", Kind::Texts(values::line)),
+        key("region", Kind::Text(values::line)),
+        key("profile", Kind::Text(values::line)),
+        key("names", Kind::Texts(values::line)),
+        key("min_drain", ANY_DURATION),
+        key("poll", SOME_DURATION),
+        key("drain", Kind::Text(values::command)),
+        key("status", Kind::Text(values::command)),
+        key("restore", Kind::Text(values::command)),
+        key("run_on", Kind::Text(run_on)),
+    ]),
+};
+
+fn address(text: &str) -> Result<(), Bad> {
+    parse_address(text).map(drop)
+}
+
+fn run_on(text: &str) -> Result<(), Bad> {
+    parse_run_on(text).map(drop)
+}
+
 /// Resolves the balancer; reports what no drain could ever satisfy.
 pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
-    let section = Section::one(merged, "load_balancer")?;
+    let section = Section::one(merged, &TABLE)?;
     let word_of_kind = section.text("kind")?.value;
     foreign_keys(&section, problems);
     let kind = match word_of_kind {
-        "haproxy" => haproxy::kind(&section, Section::one(merged, "secrets").as_ref(), problems),
+        "haproxy" => haproxy::kind(&section, Section::one(merged, &secrets::TABLE).as_ref(), problems),
         word => kind(word, &section, problems),
     };
     let aws = matches!(kind, BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. });
     let min_in_service = section.least("min_in_service");
-    members(walk.servers, &Section::many(merged, "servers"), &kind, problems);
+    members(walk.servers, &Section::many(merged, &servers::TABLE), &kind, problems);
     capacity(&section, walk, min_in_service, problems);
     let seconds = |key: &str, default: u64| section.duration(key).map_or(Duration::from_secs(default), |d| d.value);
-    let endings =
-        [("proceed", OnDrainTimeout::Proceed), ("kill", OnDrainTimeout::Kill), ("fail", OnDrainTimeout::Fail)];
-    let ending = word(Some(&section), "on_drain_timeout", &endings);
+    let ending = section.word("on_drain_timeout", &ENDINGS);
     if let Some(found) =
         ending.filter(|e| e.value == OnDrainTimeout::Kill && !matches!(kind, BalancerKind::Haproxy { .. }))
     {
@@ -78,7 +111,7 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
 fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> BalancerKind {
     let text = |key: &str| section.text(key).map(|t| t.value.to_owned());
     let texts = |key: &str, hint: &str, problems: &mut Problems<'_>| -> Vec<String> {
-        list(section, key, hint, problems).iter().map(|t| t.value.to_owned()).collect()
+        section.list(key, hint, problems).iter().map(|t| t.value.to_owned()).collect()
     };
     match word {
         "elb" => BalancerKind::Elb {
@@ -101,7 +134,7 @@ fn kind(word: &str, section: &Section<'_>, problems: &mut Problems<'_>) -> Balan
                 drain: needed("drain"),
                 status: needed("status"),
                 restore: needed("restore"),
-                run_on: section.text("run_on").and_then(|t| values::parse_run_on(t.value).ok()).flatten(),
+                run_on: section.text("run_on").and_then(|t| parse_run_on(t.value).ok()).flatten(),
             })
         }
     }
@@ -132,155 +165,5 @@ fn foreign_keys(section: &Section<'_>, problems: &mut Problems<'_>) {
             format!("`{key}` in {} has no meaning with kind = \"{}\"", section.title, kind.value),
             format!("it belongs to kind = \"{}\"", kinds.join("\" or \"")),
         );
-    }
-}
-
-/// Reads a list that must name something, and nothing twice.
-pub fn list<'a>(section: &Section<'a>, key: &str, hint: &str, problems: &mut Problems<'_>) -> Vec<Found<&'a str>> {
-    let Some(wrote) = section.wrote(key) else {
-        problems.at(section.at, format!("`{key}` is missing in {}", section.title), hint);
-        return Vec::new();
-    };
-    let Some(items) = section.texts(key) else { return Vec::new() };
-    if items.is_empty() {
-        problems.at(wrote, format!("`{key}` in {} is empty", section.title), hint);
-    }
-    for (i, item) in items.iter().enumerate() {
-        if items.iter().take(i).any(|earlier| earlier.value == item.value) {
-            let what = format!("{} is there twice in `{key}` of {}", quoted(item.value), section.title);
-            problems.at(item.at, what, "keep one of the two");
-        }
-    }
-    items
-}
-
-/// Reports balancer names that HAProxy cannot have, and those that two servers share: draining one would drain both.
-fn members(servers: &[Server], sections: &[Section<'_>], kind: &BalancerKind, problems: &mut Problems<'_>) {
-    let written: BTreeMap<usize, usize> = sections
-        .iter()
-        .filter_map(|section| {
-            let host = section.text("host")?.at;
-            Some((problems.line_of(host), section.text("lb").map_or(host, |lb| lb.at)))
-        })
-        .collect();
-    let mut seen: BTreeMap<&str, &Server> = BTreeMap::new();
-    for server in servers.iter().filter(|s| s.is_web()) {
-        let at = written.get(&server.line).copied().unwrap_or_default();
-        if matches!(kind, BalancerKind::Haproxy { .. })
-            && let Err(bad) = values::haproxy_name(&server.lb)
-        {
-            problems.at(at, format!("`lb` of {} {}", quoted(server.name.as_str()), bad.what), bad.hint);
-        }
-        if let Some(first) = seen.insert(&server.lb, server) {
-            let what = format!(
-                "{} and {} are both {} in the balancer",
-                quoted(first.name.as_str()),
-                quoted(server.name.as_str()),
-                quoted(&server.lb)
-            );
-            problems.at(
-                at,
-                what,
-                match kind {
-                    BalancerKind::Haproxy { .. } => {
-                        "give each an `lb` of its own, as HAProxy's configuration names them"
-                    }
-                    _ => "give each an `lb` of its own",
-                },
-            );
-        }
-    }
-}
-
-/// Reports batches that would leave fewer servers in service than must be.
-fn capacity(section: &Section<'_>, walk: &Walk<'_>, least: Option<Found<Least>>, problems: &mut Problems<'_>) {
-    // Without proper servers there is nothing to count; that is reported already.
-    if walk.servers.is_empty() || (section.wrote("min_in_service").is_some() && least.is_none()) {
-        return;
-    }
-    let web = walk.servers.iter().filter(|s| s.is_web()).count();
-    if web == 0 {
-        let what = format!("{} has nothing to drain: no server has the role \"web\"", section.title);
-        return problems.at(section.at, what, "add roles = [\"web\"] to the servers behind it, or leave it out");
-    }
-    let written = least.map_or(Least::Count(1), |n| n.value);
-    // The balancer may have more members than the stack has servers, but never fewer.
-    let needed = written.of(web);
-    let strategy = walk.strategy.map(|s| s.value).or(walk.template);
-    let drains = matches!(strategy, Some(Strategy::Serial | Strategy::Rolling));
-    if needed >= web && (least.is_some() || drains) {
-        let (at, why) = match least {
-            Some(found) => (found.at, format!("min_in_service = {written} in {}", section.title)),
-            None => (section.at, format!("min_in_service = 1, the default in {},", section.title)),
-        };
-        let drained = if web == 1 { "the only web server".to_owned() } else { format!("one of {web} web servers") };
-        let what = format!("{why} can never hold while {drained} is drained");
-        let hint = match web - 1 {
-            0 => "write min_in_service = 0 if nobody needs to serve meanwhile, or leave [load_balancer] out".to_owned(),
-            most => format!("write {most} or less"),
-        };
-        return problems.at(at, what, hint);
-    }
-    let rolling = strategy == Some(Strategy::Rolling);
-    let (sizes, at) = match (&walk.batch, walk.strategy) {
-        (Some(batch), None) => (batch.value.clone(), batch.at),
-        (Some(batch), _) if rolling => (batch.value.clone(), batch.at),
-        (None, Some(strategy)) if rolling => (vec![BatchSize::Count(BATCH)], strategy.at),
-        _ => return,
-    };
-    let largest = largest(&sizes, web);
-    if largest + needed > web {
-        let what = match walk.batch {
-            Some(_) => format!("a batch drains {largest} of {} at once", web_servers(web)),
-            None => format!("the default batch drains {largest} of {} at once", web_servers(web)),
-        };
-        let hint = match web.saturating_sub(needed) {
-            0 | 1 => "write batch = 1, or strategy = \"serial\"".to_owned(),
-            most => format!("write a `batch` of at most {most}, or a lower `min_in_service`"),
-        };
-        problems.at(at, format!("{what}, and min_in_service = {written} must stay"), hint);
-    }
-}
-
-fn web_servers(count: usize) -> String {
-    if count == 1 { "1 web server".to_owned() } else { format!("{count} web servers") }
-}
-
-/// Finds how many servers the largest batch of a walk over `total` servers has; the ramp's last size repeats.
-fn largest(sizes: &[BatchSize], total: usize) -> usize {
-    let (mut left, mut largest, mut step) = (total, 0, 0);
-    while left > 0 {
-        let size = match sizes.get(step).or(sizes.last()) {
-            Some(BatchSize::Count(count)) => (*count).max(1),
-            Some(BatchSize::Percent(percent)) => (total * usize::from(*percent) / 100).max(1),
-            None => 1,
-        };
-        let taken = size.min(left);
-        largest = largest.max(taken);
-        left -= taken;
-        step += 1;
-    }
-    largest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use BatchSize::{Count, Percent};
-
-    #[test]
-    fn the_largest_batch_of_a_walk() {
-        for (sizes, total, expected) in [
-            (vec![Count(2)], 4, 2),
-            (vec![Count(2)], 1, 1),
-            (vec![Percent(25)], 4, 1),
-            (vec![Percent(25)], 3, 1),
-            (vec![Percent(50)], 5, 2),
-            (vec![Count(1), Percent(25), Percent(100)], 4, 2),
-            (vec![Percent(100)], 4, 4),
-            (vec![Count(3), Count(1)], 4, 3),
-        ] {
-            assert_eq!(largest(&sizes, total), expected, "{sizes:?} of {total}");
-        }
     }
 }

@@ -1,15 +1,19 @@
-//! `[source]`: its kinds, and the keys that each of them takes.
+//! The kinds of `[source]`, and the keys that each of them takes.
 
 use std::path::PathBuf;
 
 use toml::de::DeTable;
 
-use super::word;
+use super::checks;
+use super::login::parted;
+use super::types::{Address, Download, Fetcher, Hidden, Password, Repository, Source, SourceKind};
+use crate::config::key::{Form, Kind, Table, key, words};
 use crate::config::problem::Problems;
-use crate::config::raw::{Found, Section};
-use crate::config::source::{Address, Download, Fetcher, Hidden, Password, Repository};
+use crate::config::section::Section;
+use crate::config::tables::secrets;
+use crate::config::values;
 use crate::config::words::quoted;
-use crate::config::{Source, SourceKind};
+use crate::config::written::Found;
 
 /// How many servers fetch from a repository at the same time: git hosts limit connections.
 const AT_ONCE: usize = 10;
@@ -18,14 +22,38 @@ const OF_GIT: [&str; 5] = ["repo", "password", "deploy_key", "host_keys", "at_on
 /// Keys about an archive that is downloaded.
 const OF_DOWNLOADS: [&str; 6] = ["url", "url_secret", "sha256", "fetch", "endpoint", "region"];
 
+const KINDS: [(&str, SourceKind); 3] =
+    [("push", SourceKind::Push), ("git", SourceKind::Git), ("archive", SourceKind::Archive)];
+const FETCHERS: [(&str, Fetcher); 2] = [("here", Fetcher::Here), ("servers", Fetcher::Servers)];
+
+/// `[source]`.
+pub const TABLE: Table = Table {
+    name: "source",
+    form: Form::One(&[
+        key("kind", Kind::Choice(&words(&KINDS))),
+        key("path", Kind::Text(values::line)),
+        key("ref", Kind::Text(checks::git_ref)),
+        key("repo", Kind::Text(checks::repository)),
+        key("password", Kind::Text(values::variable)),
+        key("deploy_key", Kind::Text(values::line)),
+        key("host_keys", Kind::Texts(checks::host_key)),
+        key("at_once", Kind::Whole { least: 1, most: 10_000 }),
+        key("url", Kind::Text(checks::archive_url)),
+        key("url_secret", Kind::Text(values::variable)),
+        key("sha256", Kind::Text(checks::sha256)),
+        key("fetch", Kind::Choice(&words(&FETCHERS))),
+        key("endpoint", Kind::Text(checks::endpoint)),
+        key("region", Kind::Text(values::line)),
+    ]),
+};
+
 /// Resolves the source; `None` when it has been refused.
 pub fn source(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Source> {
-    let Some(section) = Section::one(merged, "source") else {
+    let Some(section) = Section::one(merged, &TABLE) else {
         return Some(Source::local(SourceKind::Push, "."));
     };
-    let kinds = [("push", SourceKind::Push), ("git", SourceKind::Git), ("archive", SourceKind::Archive)];
     let kind = match section.wrote("kind") {
-        Some(_) => word(Some(&section), "kind", &kinds)?.value,
+        Some(_) => section.word("kind", &KINDS)?.value,
         None => SourceKind::Push,
     };
     let path = section.text("path");
@@ -35,7 +63,7 @@ pub fn source(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Sourc
         let what = format!("`path` in {} is a local path, not a URL", section.title);
         problems.at(path.at, what, "write kind = \"archive\" with `url` and `sha256`");
     }
-    let secrets = Section::one(merged, "secrets");
+    let secrets = Section::one(merged, &secrets::TABLE);
     let mut all = Reading { section: &section, secrets: secrets.as_ref(), problems };
     let (repository, download) = match kind {
         SourceKind::Push => {
@@ -149,7 +177,7 @@ impl<'a> Reading<'a, '_, '_> {
         let secret = self.secret("url_secret").map(|s| Address::Secret(s.value.to_owned()));
         let written = self.section.text("url").map(|u| u.value);
         let sha256 = self.text("sha256").map(|s| s.to_ascii_lowercase());
-        let named_by_it = written.is_some_and(|url| url.contains(super::super::values::SHA256));
+        let named_by_it = written.is_some_and(|url| url.contains(checks::SHA256));
         if self.section.wrote("sha256").is_none() && !named_by_it {
             let hint = "what is downloaded is released only when it is what was built: sha256sum FILE prints it";
             self.missing("sha256", "beside `url`", hint);
@@ -157,66 +185,12 @@ impl<'a> Reading<'a, '_, '_> {
         if written.is_some_and(|url| !url.starts_with("s3://")) {
             self.out_of_place(&["endpoint", "region"], "a `url` that is not s3://", "leave it out");
         }
-        let fetchers = [("here", Fetcher::Here), ("servers", Fetcher::Servers)];
         Some(Some(Download {
             from: written.map(|u| Address::Written(Hidden(u.to_owned()))).or(secret)?,
             sha256,
-            by: word(Some(self.section), "fetch", &fetchers).map_or(Fetcher::Here, |f| f.value),
+            by: self.section.word("fetch", &FETCHERS).map_or(Fetcher::Here, |f| f.value),
             endpoint: self.text("endpoint"),
             region: self.text("region"),
         }))
-    }
-}
-
-/// Parts a repository's URL: without its password, the user, the password. Percent-encoding in them is taken back.
-fn parted(url: &str) -> (String, Option<String>, Option<String>) {
-    let web = ["https://", "http://"].iter().find_map(|scheme| Some((*scheme, url.strip_prefix(scheme)?)));
-    let Some((scheme, rest)) = web else { return (url.to_owned(), None, None) };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let Some((login, host)) = rest[..end].rsplit_once('@') else { return (url.to_owned(), None, None) };
-    let (user, password) = match login.split_once(':') {
-        Some((user, password)) => (user, Some(decoded(password))),
-        None => (login, None),
-    };
-    (format!("{scheme}{host}{}", &rest[end..]), Some(decoded(user)), password)
-}
-
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                at += 3;
-            }
-            _ => {
-                out.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_taken_out_of_a_url() {
-        let all = |url| {
-            let (url, user, password) = parted(url);
-            (url, user.unwrap_or_default(), password.unwrap_or_default())
-        };
-        let expect = |url: &str, user: &str, password: &str| (url.to_owned(), user.to_owned(), password.to_owned());
-        assert_eq!(all("https://h/x.git"), expect("https://h/x.git", "", ""));
-        assert_eq!(all("https://me:p%40ss@h:8443/x@y.git"), expect("https://h:8443/x@y.git", "me", "p@ss"));
-        assert_eq!(all("https://token@h"), expect("https://h", "token", ""));
-        assert_eq!(all("https://a:%zz%@h/"), expect("https://h/", "a", "%zz%"));
-        assert_eq!(all("git@h:x.git"), expect("git@h:x.git", "", ""));
-        assert_eq!(all("ssh://git@h/x.git"), expect("ssh://git@h/x.git", "", ""));
     }
 }

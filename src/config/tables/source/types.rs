@@ -1,4 +1,4 @@
-//! `[source]`: where a release's files come from.
+//! What `[source]` resolves to.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub struct Source {
     /// `kind`.
     pub kind: SourceKind,
-    /// `path`, absolute or relative to [`super::Config::base`].
+    /// `path`, absolute or relative to [`crate::config::Config::base`].
     pub path: PathBuf,
     /// `ref`; default `HEAD`.
     pub reference: String,

@@ -1,0 +1,48 @@
+//! The servers' names in the balancer.
+
+use std::collections::BTreeMap;
+
+use super::types::BalancerKind;
+use crate::config::problem::Problems;
+use crate::config::section::Section;
+use crate::config::tables::servers::Server;
+use crate::config::values;
+use crate::config::words::quoted;
+
+/// Reports balancer names that HAProxy cannot have, and those that two servers share: draining one would drain both.
+pub(super) fn members(servers: &[Server], sections: &[Section<'_>], kind: &BalancerKind, problems: &mut Problems<'_>) {
+    let written: BTreeMap<usize, usize> = sections
+        .iter()
+        .filter_map(|section| {
+            let host = section.text("host")?.at;
+            Some((problems.line_of(host), section.text("lb").map_or(host, |lb| lb.at)))
+        })
+        .collect();
+    let mut seen: BTreeMap<&str, &Server> = BTreeMap::new();
+    for server in servers.iter().filter(|s| s.is_web()) {
+        let at = written.get(&server.line).copied().unwrap_or_default();
+        if matches!(kind, BalancerKind::Haproxy { .. })
+            && let Err(bad) = values::haproxy_name(&server.lb)
+        {
+            problems.at(at, format!("`lb` of {} {}", quoted(server.name.as_str()), bad.what), bad.hint);
+        }
+        if let Some(first) = seen.insert(&server.lb, server) {
+            let what = format!(
+                "{} and {} are both {} in the balancer",
+                quoted(first.name.as_str()),
+                quoted(server.name.as_str()),
+                quoted(&server.lb)
+            );
+            problems.at(
+                at,
+                what,
+                match kind {
+                    BalancerKind::Haproxy { .. } => {
+                        "give each an `lb` of its own, as HAProxy's configuration names them"
+                    }
+                    _ => "give each an `lb` of its own",
+                },
+            );
+        }
+    }
+}

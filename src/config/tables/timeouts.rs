@@ -1,0 +1,56 @@
+//! `[timeouts]`: how long each step may take.
+
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::config::key::{Form, Kind, SOME_DURATION, Table, key};
+use crate::config::section::Section;
+use crate::lease;
+
+/// Limit of pitcrew's own short steps: they do a few file operations, and a server that needs longer is in trouble.
+const STEP: Duration = Duration::from_secs(60);
+
+/// `[timeouts]`.
+pub const TABLE: Table = Table {
+    name: "timeouts",
+    form: Form::One(&[
+        key("prepare", Kind::Limit),
+        key("migrate", Kind::Limit),
+        key("restart", Kind::Limit),
+        key("step", SOME_DURATION),
+        key("quiet", Kind::Limit),
+        key("lease", Kind::AtLeast(lease::LEAST)),
+    ]),
+};
+
+/// `[timeouts]`: hard limits for a step; `None` is `"none"`.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// Transfer, link and build, each.
+    pub prepare: Option<Duration>,
+    /// Migrations.
+    pub migrate: Option<Duration>,
+    /// Restart with its proof.
+    pub restart: Option<Duration>,
+    /// Each of pitcrew's own short steps (lock, switch, prune, …), and the most that a balancer or a channel may take to answer.
+    pub step: Duration,
+    /// Without a sign of life for so long, others may take the run for dead; locks are renewed several times in that time.
+    pub lease: Duration,
+    /// A step that prints nothing for so long is reported; zero (`"none"`): never.
+    pub quiet: Duration,
+}
+
+/// Resolves the limits.
+pub fn timeouts(merged: &DeTable<'_>) -> Timeouts {
+    let section = Section::one(merged, &TABLE);
+    let limit = |key: &str, default: Option<Duration>| section.as_ref().and_then(|s| s.limit(key)).unwrap_or(default);
+    Timeouts {
+        prepare: limit("prepare", Some(Duration::from_secs(30 * 60))),
+        migrate: limit("migrate", None),
+        restart: limit("restart", Some(Duration::from_secs(2 * 60))),
+        step: section.as_ref().and_then(|s| s.duration("step")).map_or(STEP, |d| d.value),
+        lease: section.as_ref().and_then(|s| s.duration("lease")).map_or(lease::DEFAULT, |d| d.value),
+        quiet: limit("quiet", Some(Duration::from_secs(60))).unwrap_or(Duration::ZERO),
+    }
+}
