@@ -14,7 +14,8 @@ use pitcrew::event::{Cause, Failure, TakenBy};
 use pitcrew::facts::{Facts, LockFacts, ReleaseFacts, ReleaseState, ServerFacts, TakenOut};
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
-use pitcrew::plan::{Plan, Verb};
+use pitcrew::plan::unwind::{Forecast, Takeback};
+use pitcrew::plan::{Act, Plan, Verb};
 use pitcrew::web::{self, Template};
 use serde::Deserialize;
 
@@ -229,6 +230,7 @@ fn show(plan: &Plan) -> String {
     for blocker in &plan.blockers {
         writeln!(out, "blocker {}", serde_json::to_string(blocker).unwrap()).unwrap();
     }
+    let mut forecast = Forecast::of(plan);
     for stage in &plan.stages {
         for (index, batch) in stage.batches.iter().enumerate() {
             writeln!(out, "{} {}", stage.name, index + 1).unwrap();
@@ -237,25 +239,42 @@ fn show(plan: &Plan) -> String {
                     let steps: Vec<String> = lane
                         .steps
                         .iter()
-                        .map(|s| {
-                            let detail = match &s.act {
-                                pitcrew::plan::Act::Switch { from, to } => {
+                        .map(|act| {
+                            let detail = match act {
+                                Act::Switch { from, to } => {
                                     format!("({}->{to})", from.as_ref().map_or("none", |f| f.as_str()))
                                 }
-                                pitcrew::plan::Act::Hook { index, on } => format!("(#{index} on {on:?})"),
+                                Act::Hook { index, on } => format!("(#{index} on {on:?})"),
                                 _ => String::new(),
                             };
-                            let undo = s.undo.map(|u| format!(" [undo {u:?}]")).unwrap_or_default();
-                            format!("{}{detail}{undo}", s.act.name())
+                            format!("{}{detail}", act.name())
                         })
                         .collect();
                     writeln!(out, "  {}: {}", lane.server, steps.join(", ")).unwrap();
+                    let back: Vec<String> = forecast.after(lane).iter().map(taken_back).collect();
+                    if !back.is_empty() {
+                        writeln!(out, "    taken back by: {}", back.join(", ")).unwrap();
+                    }
                 }
                 writeln!(out, "  --").unwrap();
             }
         }
     }
     out
+}
+
+fn taken_back(takeback: &Takeback) -> String {
+    match takeback {
+        Takeback::Drain => "drain".into(),
+        Takeback::SwitchBack(None) => "switch(none)".into(),
+        Takeback::SwitchBack(Some(release)) => format!("switch({release})"),
+        Takeback::Restart(release) => format!("restart({release})"),
+        Takeback::Stop => "stop".into(),
+        Takeback::Check(release) => format!("check({release})"),
+        Takeback::StayOut => "stay out".into(),
+        Takeback::Restore => "restore".into(),
+        Takeback::RemoveRelease => "remove".into(),
+    }
 }
 
 fn agree(path: &Path, made: &str, wrong: &mut Vec<String>) {
@@ -343,7 +362,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                         let steps = stage.batches.iter().map(|b| {
                             let phase = |p: &pitcrew::plan::Phase| {
                                 let lane = &p.lanes[0];
-                                let steps: Vec<String> = lane.steps.iter().map(|s| s.act.name().to_string()).collect();
+                                let steps: Vec<String> = lane.steps.iter().map(|act| act.name().to_string()).collect();
                                 format!("{}×{}", p.lanes.len(), steps.join("+"))
                             };
                             b.phases.iter().map(phase).collect::<Vec<_>>().join(" ")
@@ -387,7 +406,7 @@ fn barriers_hold(plan: &Plan) {
                     .phases
                     .iter()
                     .flat_map(|p| &p.lanes)
-                    .flat_map(|l| l.steps.iter().map(|s| (s.act.name(), l.server.clone())));
+                    .flat_map(|l| l.steps.iter().map(|s| (s.name(), l.server.clone())));
                 steps.filter(|(s, _)| *s == step).map(|(_, server)| server).collect::<Vec<_>>()
             };
             assert_eq!(of(StepName::Drain), of(StepName::Restore), "drained and not restored, or the reverse");

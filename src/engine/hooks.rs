@@ -7,7 +7,7 @@ use super::running::Running;
 use crate::config::{HookPlace, HookPoint};
 use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
 use crate::name::ServerName;
-use crate::plan::stages::HERE;
+use crate::policy::HERE;
 use crate::process::command::UserCommand;
 use crate::script::Call;
 use crate::script::calls::{self, Dir};

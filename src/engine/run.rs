@@ -13,8 +13,8 @@ use super::{hooks, renew, unwind};
 use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
 use crate::name::ServerName;
-use crate::plan::stages::HERE;
 use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
+use crate::policy::HERE;
 
 /// Executes a plan to its end, and ends the connections. `planned` is the first event; `finished` is the reporting's.
 pub async fn run(world: World, plan: Plan) {
@@ -168,7 +168,7 @@ impl Running {
                         let shared = |act: &Act| {
                             matches!(act, Act::Hook { .. } | Act::Transfer | Act::Link | Act::Build | Act::Migrate)
                         };
-                        if lane.steps.iter().any(|s| shared(&s.act)) {
+                        if lane.steps.iter().any(shared) {
                             halt.store(true, Ordering::Release);
                         }
                         running.ledger.note(&lane.server, |r| r.failed = true);
@@ -198,13 +198,13 @@ impl Running {
 
     /// Takes one server through its steps of a phase. True: all went well.
     async fn lane(&self, at: (StageName, usize), lane: &Lane, trouble: &AtomicBool) -> bool {
-        for step in &lane.steps {
+        for act in &lane.steps {
             let stopped = self.world.stop.asked() && at.0 != StageName::Finish;
             if stopped || (trouble.load(Ordering::Acquire) && !self.holds(at.0)) {
                 // Never in mid-step, but nothing new is begun that would be taken back at once.
                 return !stopped;
             }
-            if !self.step(at, &lane.server, &step.act).await {
+            if !self.step(at, &lane.server, act).await {
                 return false;
             }
         }

@@ -206,9 +206,9 @@ impl Running {
     /// Takes one server back to how the run found it. False: it is stuck, and has been named.
     async fn take_back(&self, name: &ServerName) -> bool {
         let Some(server) = self.server(name) else { return true };
-        for takeback in lane(&self.ledger.record(name)) {
+        for takeback in lane(&self.ledger.record(name), self.plan.previous(name)) {
             let stop = &self.world.stop.hard;
-            let step = step_of(&takeback);
+            let step = takeback.step();
             let place = self.place((StageName::Rollout, 0), name, step);
             let done = self.undo(name, step, async {
                 match &takeback {
@@ -227,14 +227,11 @@ impl Running {
                         let _ = self.stay_out(server, &place, stop).await;
                         self.halt(&place, stop).await
                     }
-                    Takeback::Check => match self.previous(name) {
-                        Some(release) => self.check(server, &place, &release, stop).await,
-                        None => Err(Cause::Refused {
-                            code: "nothing_to_serve".into(),
-                            detail: "there is no earlier release to go back to".into(),
-                        }
-                        .into()),
-                    },
+                    Takeback::Check(release) => self.check(server, &place, release, stop).await,
+                    Takeback::StayOut => {
+                        let detail = "there is no earlier release to go back to".into();
+                        Err(Cause::Refused { code: "nothing_to_serve".into(), detail }.into())
+                    }
                     Takeback::Restore => {
                         // One whose lock was only removed would stay out for nobody.
                         self.still_ours(&place, true, stop).await?;
@@ -281,18 +278,5 @@ impl Running {
         let seconds = began.elapsed().as_secs_f64();
         emitter.emit(Event::UndoFinished { server: server.clone(), step, outcome, seconds, failure });
         outcome == StepOutcome::Ok
-    }
-}
-
-/// The step of the plan that a taking-back belongs to, as events name it.
-fn step_of(takeback: &Takeback) -> StepName {
-    match takeback {
-        // Draining again takes back the restore, and restoring takes back the drain.
-        Takeback::Drain => StepName::Restore,
-        Takeback::Restore => StepName::Drain,
-        Takeback::SwitchBack(_) => StepName::Switch,
-        Takeback::Restart(_) | Takeback::Stop => StepName::Restart,
-        Takeback::Check => StepName::Check,
-        Takeback::RemoveRelease => StepName::Transfer,
     }
 }

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::batches::{self, Walk};
-use super::{Plan, Verb, capacity, stages};
+use super::shape::{Plan, Verb};
+use super::{capacity, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::shape::{Plan, Verb};
 use super::unwind::{Record, Switched};
-use super::{Plan, Verb};
 use crate::balancer::{Admin, MemberFacts, Snapshot};
 use crate::config::{Config, OnFailure, Prepare, Strategy};
 use crate::event::DecidedBy;

@@ -1,15 +1,11 @@
 //! The stages of a plan: which steps each server goes through, in which order, behind which barriers.
 
-use super::{Act, Batch, Lane, Phase, Plan, Stage, Step, Undo, Verb};
+use super::act::Act;
+use super::shape::{Batch, Lane, Phase, Plan, Stage, Verb};
 use crate::config::{BuildPlace, Config, HookPlace, HookPoint, HookStep, Prepare, Strategy};
-use crate::event::{Place, StageName, StepName};
+use crate::event::StageName;
 use crate::name::{ReleaseId, ServerName};
-pub use crate::policy::HERE;
-
-/// Where the build on the operator's machine stands: before all that [`build`] lists.
-pub fn build_here() -> Place {
-    Place { stage: StageName::Prepare, batch: 0, server: ServerName(HERE.into()), step: StepName::Build }
-}
+use crate::policy::HERE;
 
 struct Builder<'a> {
     config: &'a Config,
@@ -48,7 +44,7 @@ pub fn unreached(plan: &Plan) -> Vec<Stage> {
     if plan.skipped.is_empty() {
         return Vec::new();
     }
-    let lane = |s: &ServerName| Lane { server: s.clone(), steps: vec![step(Act::Connect, None)] };
+    let lane = |s: &ServerName| Lane { server: s.clone(), steps: vec![Act::Connect] };
     vec![one(StageName::Lock, vec![Phase { lanes: plan.skipped.iter().map(lane).collect() }])]
 }
 
@@ -56,16 +52,12 @@ fn one(name: StageName, phases: Vec<Phase>) -> Stage {
     Stage { name, batches: vec![Batch { phases }] }
 }
 
-fn step(act: Act, undo: Option<Undo>) -> Step {
-    Step { act, undo }
-}
-
 impl Builder<'_> {
     fn lock(&self) -> Stage {
         let mut everybody = self.locked();
         let reached: Vec<ServerName> = everybody.iter().chain(&self.plan.skipped).cloned().collect();
-        let connect = self.lanes(&reached, |_| vec![step(Act::Connect, None)]);
-        let lock = |_: &ServerName| vec![step(Act::Lock, Some(Undo::Unlock))];
+        let connect = self.lanes(&reached, |_| vec![Act::Connect]);
+        let lock = |_: &ServerName| vec![Act::Lock];
         let mut phases = vec![connect];
         // One server decides between two runs that start together; only its winner goes on to the others. Where two runs
         // reach different servers there may be no such one: a run that leaves servers behind has taken its locks before.
@@ -84,12 +76,12 @@ impl Builder<'_> {
 
     fn prepare(&self, servers: &[ServerName]) -> Vec<Phase> {
         let lanes = self.lanes(servers, |_| {
-            let mut steps = vec![step(Act::Transfer, Some(Undo::RemoveRelease))];
+            let mut steps = vec![Act::Transfer];
             if !self.config.shared.dirs.is_empty() || !self.config.shared.files.is_empty() {
-                steps.push(step(Act::Link, None));
+                steps.push(Act::Link);
             }
             if !self.config.build.is_empty() && self.config.build_on == BuildPlace::Each {
-                steps.push(step(Act::Build, None));
+                steps.push(Act::Build);
             }
             steps
         });
@@ -98,7 +90,7 @@ impl Builder<'_> {
 
     fn migrate(&self) -> Vec<Phase> {
         let Some(server) = &self.plan.migrate_on else { return Vec::new() };
-        let lanes = self.lanes(std::slice::from_ref(server), |_| vec![step(Act::Migrate, None)]);
+        let lanes = self.lanes(std::slice::from_ref(server), |_| vec![Act::Migrate]);
         self.around(HookStep::Migrate, vec![lanes])
     }
 
@@ -109,7 +101,7 @@ impl Builder<'_> {
         let web: Vec<ServerName> = servers.iter().filter(|s| self.is_web(s)).cloned().collect();
         let mut phases = Vec::new();
         if !drained.is_empty() {
-            let lanes = self.lanes(&drained, |_| vec![step(Act::Drain, Some(Undo::Restore))]);
+            let lanes = self.lanes(&drained, |_| vec![Act::Drain]);
             phases.extend(self.around(HookStep::Drain, vec![lanes]));
         }
         if self.plan.verb == Verb::Deploy && self.plan.prepare == Prepare::InTurn {
@@ -120,18 +112,16 @@ impl Builder<'_> {
             phases.extend(self.migrate());
         }
         let to = &self.plan.release;
-        let switch = self.lanes(servers, |s| {
-            vec![step(Act::Switch { from: self.previous(s), to: to.clone() }, Some(Undo::SwitchBack))]
-        });
+        let switch = self.lanes(servers, |s| vec![Act::Switch { from: self.previous(s), to: to.clone() }]);
         let prove = self.lanes(&web, |_| {
             if self.config.web.proof.none {
-                return self.config.health.iter().map(|_| step(Act::Check, None)).collect();
+                return self.config.health.iter().map(|_| Act::Check).collect();
             }
-            vec![step(Act::Restart, Some(Undo::Restart)), step(Act::Check, None)]
+            vec![Act::Restart, Act::Check]
         });
         phases.extend(self.merge(self.around(HookStep::Switch, vec![switch]), prove));
         if !drained.is_empty() {
-            let lanes = self.lanes(&drained, |_| vec![step(Act::Restore, Some(Undo::Drain))]);
+            let lanes = self.lanes(&drained, |_| vec![Act::Restore]);
             phases.extend(self.around(HookStep::Restore, vec![lanes]));
         }
         phases
@@ -139,18 +129,18 @@ impl Builder<'_> {
 
     fn finish(&self) -> Stage {
         let success: Vec<Phase> = self.hooks(HookPoint::OnSuccess, &self.all);
-        let prune = self.lanes(&self.all, |_| vec![step(Act::Prune, None)]);
+        let prune = self.lanes(&self.all, |_| vec![Act::Prune]);
         let mut phases = self.around(HookStep::Finish, vec![prune]);
         phases.extend(success);
         let mut everybody = self.locked();
         // The server that decides who wins is let go last, so that whoever wins it finds the others free.
         let rest = everybody.split_off(everybody.len().min(1));
-        phases.push(self.lanes(&rest, |_| vec![step(Act::Unlock, None)]));
-        phases.push(self.lanes(&everybody, |_| vec![step(Act::Unlock, None)]));
+        phases.push(self.lanes(&rest, |_| vec![Act::Unlock]));
+        phases.push(self.lanes(&everybody, |_| vec![Act::Unlock]));
         one(StageName::Finish, phases)
     }
 
-    fn lanes(&self, servers: &[ServerName], steps: impl Fn(&ServerName) -> Vec<Step>) -> Phase {
+    fn lanes(&self, servers: &[ServerName], steps: impl Fn(&ServerName) -> Vec<Act>) -> Phase {
         Phase { lanes: servers.iter().map(|s| Lane { server: s.clone(), steps: steps(s) }).collect() }
     }
 
@@ -173,7 +163,7 @@ impl Builder<'_> {
         let hooks = self.config.hooks.iter().enumerate().filter(|(_, h)| h.at == point);
         hooks
             .map(|(index, hook)| {
-                let act = |_: &ServerName| vec![step(Act::Hook { index, on: hook.on }, None)];
+                let act = |_: &ServerName| vec![Act::Hook { index, on: hook.on }];
                 let here = [ServerName(HERE.into())];
                 match hook.on {
                     HookPlace::Each => self.lanes(servers, act),

@@ -1,11 +1,16 @@
-//! Unwinding: from what was done to a server to how it is taken back. Pure; the engine executes it.
+//! Unwinding: from what was done to a server to the list that takes it back. Pure; the engine executes the list.
 //!
-//! "Never back in the balancer without a good check" needs no special case: it is the order of the answer, and the
-//! engine stops a server's list at the first failure.
+//! `--dry-run` prints the same list ([`Forecast`]). "Never back in the balancer without a good check" needs no special
+//! case: it is the order of the list, and the engine stops a server's list at the first failure.
 
-use crate::name::ReleaseId;
+use std::collections::BTreeMap;
 
-/// What a run has done to one server; each mark is set before the act begins, so that a half-done act counts as done.
+use super::act::Act;
+use super::shape::{Lane, Plan};
+use crate::event::StepName;
+use crate::name::{ReleaseId, ServerName};
+
+/// What a run has done to one server. [`Record::begin`] sets a mark before the act begins: half done counts as done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// Its lock is taken.
@@ -32,6 +37,28 @@ pub struct Record {
     pub failed: bool,
 }
 
+impl Record {
+    /// Marks that an act begins on the server. Releasing the lock sets no mark: it undoes one when it has succeeded.
+    pub fn begin(&mut self, act: &Act) {
+        match act {
+            Act::Lock => self.locked = true,
+            Act::Transfer => self.prepared = true,
+            Act::Drain => self.drained = true,
+            Act::Switch { from, to } => self.switched = Some(Switched { from: from.clone(), to: to.clone() }),
+            Act::Restart => self.restarted = true,
+            Act::Restore => self.restored = true,
+            Act::Connect
+            | Act::Link
+            | Act::Build
+            | Act::Migrate
+            | Act::Check
+            | Act::Prune
+            | Act::Unlock
+            | Act::Hook { .. } => {}
+        }
+    }
+}
+
 /// A switch of `current`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switched {
@@ -52,16 +79,62 @@ pub enum Takeback {
     Restart(ReleaseId),
     /// What a first deploy started is stopped: there is nothing to go back to.
     Stop,
-    /// Proof that it serves.
-    Check,
+    /// Proof that this release serves.
+    Check(ReleaseId),
+    /// No earlier release can be proven: the server stays out of its balancer and needs a person.
+    StayOut,
     /// Back into the balancer, as it was found.
     Restore,
     /// The prepared release is removed.
     RemoveRelease,
 }
 
-/// Lists what takes the server back to how the run found it, in order.
-pub fn lane(record: &Record) -> Vec<Takeback> {
+impl Takeback {
+    /// The step of the plan that this takes back, as events name it.
+    pub fn step(&self) -> StepName {
+        match self {
+            // Draining again takes back the restore, and restoring takes back the drain.
+            Self::Drain => StepName::Restore,
+            Self::Restore => StepName::Drain,
+            Self::SwitchBack(_) => StepName::Switch,
+            Self::Restart(_) | Self::Stop => StepName::Restart,
+            Self::Check(_) | Self::StayOut => StepName::Check,
+            Self::RemoveRelease => StepName::Transfer,
+        }
+    }
+}
+
+/// Follows a plan lane by lane and tells what would take each server back, were its batch to fail there.
+pub struct Forecast<'a> {
+    plan: &'a Plan,
+    records: BTreeMap<&'a ServerName, Record>,
+}
+
+impl<'a> Forecast<'a> {
+    /// Begins before the first lane.
+    pub fn of(plan: &'a Plan) -> Self {
+        Self { plan, records: BTreeMap::new() }
+    }
+
+    /// Lists what would take the lane's server back after this lane; empty where the lane itself changes nothing.
+    ///
+    /// The lanes must come in the plan's order: a list also takes back what earlier lanes of the server did.
+    pub fn after(&mut self, lane: &'a Lane) -> Vec<Takeback> {
+        let record = self.records.entry(&lane.server).or_default();
+        let before = record.clone();
+        lane.steps.iter().for_each(|act| record.begin(act));
+        match *record == before {
+            true => Vec::new(),
+            false => self::lane(record, self.plan.previous(&lane.server)),
+        }
+    }
+}
+
+/// Lists what takes the server back to how the run found it, in order; `previous` is its release before the run.
+///
+/// The lock is not in the list: it is released when all servers have been taken back.
+pub fn lane(record: &Record, previous: Option<&ReleaseId>) -> Vec<Takeback> {
+    let check = || previous.map_or(Takeback::StayOut, |release| Takeback::Check(release.clone()));
     let mut list = Vec::new();
     let balanced = record.drained;
     match &record.switched {
@@ -78,7 +151,7 @@ pub fn lane(record: &Record) -> Vec<Takeback> {
             }
             // After a first deploy nothing serves, so there is nothing to prove; in a balancer it must stay out.
             if from.is_some() || balanced {
-                list.push(Takeback::Check);
+                list.push(check());
             }
             if balanced {
                 list.push(Takeback::Restore);
@@ -90,14 +163,18 @@ pub fn lane(record: &Record) -> Vec<Takeback> {
                 list.push(Takeback::RemoveRelease);
             }
             if balanced && (!record.restored || record.restarted) {
-                list.push(Takeback::Check);
+                list.push(check());
                 list.push(Takeback::Restore);
             } else if balanced {
                 list.push(Takeback::Restore);
             } else if record.restarted {
-                list.push(Takeback::Check);
+                list.push(check());
             }
         }
+    }
+    // What comes after that never runs.
+    if let Some(end) = list.iter().position(|takeback| *takeback == Takeback::StayOut) {
+        list.truncate(end + 1);
     }
     list
 }
@@ -142,16 +219,21 @@ mod tests {
         all
     }
 
+    /// The release before the run: what `current` pointed to, or the old one where it was never switched.
+    fn previous(record: &Record) -> Option<ReleaseId> {
+        record.switched.as_ref().map_or_else(|| Some(id("20260101000000")), |s| s.from.clone())
+    }
+
     #[test]
     fn nothing_returns_to_a_balancer_without_a_check_after_its_last_restart() {
         for record in every_record() {
-            let list = lane(&record);
+            let list = lane(&record, previous(&record).as_ref());
             let at = |what: fn(&Takeback) -> bool| list.iter().position(what);
             let Some(restore) = at(|t| matches!(t, Takeback::Restore)) else { continue };
             assert_eq!(restore, list.len() - 1, "{record:?}");
             let touched = record.restarted || !record.restored;
             if touched {
-                let check = at(|t| matches!(t, Takeback::Check));
+                let check = at(|t| matches!(t, Takeback::Check(_)));
                 assert!(check.is_some_and(|c| c + 1 == restore), "{record:?} -> {list:?}");
             }
         }
@@ -160,8 +242,10 @@ mod tests {
     #[test]
     fn whatever_was_drained_is_restored_last_and_whatever_was_switched_is_switched_back() {
         for record in every_record() {
-            let list = lane(&record);
-            assert_eq!(list.contains(&Takeback::Restore), record.drained, "{record:?}");
+            let list = lane(&record, previous(&record).as_ref());
+            let returns = previous(&record).is_some();
+            assert_eq!(list.contains(&Takeback::Restore), record.drained && returns, "{record:?}");
+            assert_eq!(list.last() == Some(&Takeback::StayOut), record.drained && !returns, "{record:?}");
             let moved = record.switched.as_ref().is_some_and(|s| s.from.as_ref() != Some(&s.to));
             assert_eq!(list.iter().any(|t| matches!(t, Takeback::SwitchBack(_))), moved, "{record:?}");
             // A release that was switched to stays for inspection; one that never was goes.
@@ -189,17 +273,17 @@ mod tests {
         let expected = [
             Takeback::Drain,
             Takeback::SwitchBack(Some(old.clone())),
-            Takeback::Restart(old),
-            Takeback::Check,
+            Takeback::Restart(old.clone()),
+            Takeback::Check(old.clone()),
             Takeback::Restore,
         ];
-        assert_eq!(lane(&record), expected);
+        assert_eq!(lane(&record, Some(&old)), expected);
     }
 
     #[test]
     fn a_first_deploy_leaves_nothing_running() {
         let switched = Some(Switched { from: None, to: id("20260102000000") });
         let record = Record { switched, restarted: true, prepared: true, ..Record::default() };
-        assert_eq!(lane(&record), [Takeback::SwitchBack(None), Takeback::Stop]);
+        assert_eq!(lane(&record, None), [Takeback::SwitchBack(None), Takeback::Stop]);
     }
 }

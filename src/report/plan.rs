@@ -1,13 +1,16 @@
-//! The plan as text, for `--dry-run`: the very value that would run, phase by phase, with its undos.
+//! The plan as text, for `--dry-run`: the very value that would run, phase by phase, and what would take it back.
 //!
-//! Pure. It owns the layout; the words for the strategy and for notices are the reporters' own.
+//! Pure. It owns the layout; the words for the strategy, for notices and for undos are those of the other reporters.
 
 use std::fmt::Write as _;
 
+use crate::event::StepName;
 use crate::name::ReleaseId;
-use crate::plan::{Act, Lane, Phase, Plan, Step, Undo, Verb};
+use crate::plan::unwind::{Forecast, Takeback};
+use crate::plan::{Act, Lane, Phase, Plan, Verb};
 use crate::text::units::count;
 use crate::wording::plan::strategy;
+use crate::wording::step::undo as undone;
 use crate::wording::warning;
 
 /// Prints a plan: the header, each stage with its batches and phases, and what the plan wants read.
@@ -17,6 +20,7 @@ pub fn text(plan: &Plan, app: &str, web_server: &str) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = header(&mut out, plan, app, web_server);
+    let mut forecast = Forecast::of(plan);
     for stage in &plan.stages {
         for (i, batch) in stage.batches.iter().enumerate() {
             let which = match stage.batches.len() {
@@ -25,7 +29,7 @@ pub fn text(plan: &Plan, app: &str, web_server: &str) -> String {
             };
             let _ = writeln!(out, "\n{}{which}", stage.name);
             for phase in &batch.phases {
-                let _ = print_phase(&mut out, phase);
+                let _ = print_phase(&mut out, phase, &mut forecast);
             }
         }
     }
@@ -74,32 +78,28 @@ fn header(out: &mut String, plan: &Plan, app: &str, web_server: &str) -> std::fm
     Ok(())
 }
 
-fn print_phase(out: &mut String, phase: &Phase) -> std::fmt::Result {
-    let mut groups: Vec<(&Lane, Vec<&str>)> = Vec::new();
+fn print_phase<'a>(out: &mut String, phase: &'a Phase, forecast: &mut Forecast<'a>) -> std::fmt::Result {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for lane in phase.lanes.iter().filter(|l| !l.steps.is_empty()) {
-        match groups.iter_mut().find(|(other, _)| alike(&other.steps, &lane.steps)) {
+        let told = print_lane(lane, &forecast.after(lane));
+        match groups.iter_mut().find(|(other, _)| *other == told) {
             Some((_, servers)) => servers.push(lane.server.as_str()),
-            None => groups.push((lane, vec![lane.server.as_str()])),
+            None => groups.push((told, vec![lane.server.as_str()])),
         }
     }
-    for (lane, servers) in groups {
-        let steps: Vec<String> = lane.steps.iter().map(|s| act(&s.act)).collect();
-        writeln!(out, "  {}: {}", servers.join(", "), steps.join(", "))?;
-        let undos: Vec<&str> = lane.steps.iter().rev().filter_map(|s| s.undo).map(undo).collect();
-        if !undos.is_empty() {
-            writeln!(out, "    taken back by: {}", undos.join(", "))?;
-        }
-    }
-    Ok(())
+    groups.iter().try_for_each(|(told, servers)| writeln!(out, "  {}: {told}", servers.join(", ")))
 }
 
-/// Tells whether two lanes read the same; where a switch comes from is told in the header.
-fn alike(a: &[Step], b: &[Step]) -> bool {
-    let same_act = |a: &Act, b: &Act| match (a, b) {
-        (Act::Switch { to: x, .. }, Act::Switch { to: y, .. }) => x == y,
-        _ => a == b,
-    };
-    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same_act(&x.act, &y.act) && x.undo == y.undo)
+/// Says what a lane does and what takes its server back; where a switch comes from is told in the header.
+fn print_lane(lane: &Lane, back: &[Takeback]) -> String {
+    let steps: Vec<String> = lane.steps.iter().map(act).collect();
+    let mut undos: Vec<&str> = back.iter().map(undo).collect();
+    // The lock is released when all servers have been taken back, whatever was done to this one.
+    undos.extend(lane.steps.contains(&Act::Lock).then(|| undone(StepName::Lock)));
+    match undos.as_slice() {
+        [] => steps.join(", "),
+        undos => format!("{}\n    taken back by: {}", steps.join(", "), undos.join(", ")),
+    }
 }
 
 fn act(act: &Act) -> String {
@@ -110,14 +110,13 @@ fn act(act: &Act) -> String {
     }
 }
 
-fn undo(undo: Undo) -> &'static str {
-    match undo {
-        Undo::Unlock => "unlock",
-        Undo::RemoveRelease => "remove the prepared release",
-        Undo::SwitchBack => "switch back",
-        Undo::Restart => "restart on the old release",
-        Undo::Restore => "put back into the balancer",
-        Undo::Drain => "take out of the balancer again",
+/// The words of the screen for the step; a first deploy has nothing to return to, and is told more exactly here.
+fn undo(takeback: &Takeback) -> &'static str {
+    match takeback {
+        Takeback::SwitchBack(None) => "remove `current`",
+        Takeback::Stop => "stop the web server",
+        Takeback::StayOut => "stay out of the balancer: there is no earlier release to prove",
+        other => undone(other.step()),
     }
 }
 
@@ -137,9 +136,8 @@ mod tests {
         ReleaseId::parse(id).unwrap()
     }
 
-    fn lane(name: &str, steps: &[(Act, Option<Undo>)]) -> Lane {
-        let steps = steps.iter().map(|(act, undo)| Step { act: act.clone(), undo: *undo }).collect();
-        Lane { server: server(name), steps }
+    fn lane(name: &str, steps: &[Act]) -> Lane {
+        Lane { server: server(name), steps: steps.to_vec() }
     }
 
     fn stage(name: StageName, batches: Vec<Vec<Vec<Lane>>>) -> Stage {
@@ -151,16 +149,9 @@ mod tests {
     fn lanes_that_are_alike_are_told_once() {
         let to = release("20261123045900");
         let web = |name: &str, from: Option<&str>| {
-            lane(
-                name,
-                &[
-                    (Act::Switch { from: from.map(release), to: to.clone() }, Some(Undo::SwitchBack)),
-                    (Act::Restart, Some(Undo::Restart)),
-                    (Act::Check, None),
-                ],
-            )
+            lane(name, &[Act::Switch { from: from.map(release), to: to.clone() }, Act::Restart, Act::Check])
         };
-        let lock = |name: &str| lane(name, &[(Act::Lock, Some(Undo::Unlock))]);
+        let lock = |name: &str| lane(name, &[Act::Lock]);
         let plan = Plan {
             verb: Verb::Deploy,
             strategy: Strategy::Rolling,
@@ -169,7 +160,10 @@ mod tests {
             on_failure: OnFailure::Revert,
             release: to.clone(),
             revision: Revision("a1b2c3d4e5f6".into()),
-            previous: vec![(server("web1"), Some(release("20261122000000"))), (server("web2"), None)],
+            previous: vec![
+                (server("web1"), Some(release("20261122000000"))),
+                (server("web2"), Some(release("20261121000000"))),
+            ],
             batches: vec![vec![server("web1"), server("web2")], vec![server("web3")]],
             bystanders: vec![server("db1")],
             migrate_on: Some(server("web1")),
@@ -183,9 +177,10 @@ mod tests {
                     StageName::Rollout,
                     vec![
                         vec![
-                            vec![lane("here", &[(Act::Hook { index: 0, on: HookPlace::Here }, None)])],
-                            vec![lane("web1", &[(Act::Drain, Some(Undo::Restore))])],
-                            vec![web("web1", Some("20261122000000")), web("web2", None)],
+                            vec![lane("here", &[Act::Hook { index: 0, on: HookPlace::Here }])],
+                            vec![lane("web1", &[Act::Drain]), lane("web2", &[Act::Drain])],
+                            vec![web("web1", Some("20261122000000")), web("web2", Some("20261121000000"))],
+                            vec![lane("web1", &[Act::Restore]), lane("web2", &[Act::Restore])],
                         ],
                         vec![vec![web("web3", None)]],
                     ],
@@ -201,7 +196,7 @@ mod tests {
           prepare     in-turn
           on failure  revert
           migrations  on web1
-          batch 1     web1 (now on 20261122000000), web2 (now on no release)
+          batch 1     web1 (now on 20261122000000), web2 (now on 20261121000000)
           batch 2     web3 (now on no release)
           only locked db1
 
@@ -211,14 +206,16 @@ mod tests {
 
         rollout, batch 1 of 2
           here: hook 1
-          web1: drain
-            taken back by: put back into the balancer
+          web1, web2: drain
+            taken back by: prove the old release, put back into the balancer
           web1, web2: switch to 20261123045900, restart, check
-            taken back by: restart on the old release, switch back
+            taken back by: switch back, restart on the old release, prove the old release, put back into the balancer
+          web1, web2: restore
+            taken back by: take out of the balancer again, switch back, restart on the old release, prove the old release, put back into the balancer
 
         rollout, batch 2 of 2
           web3: switch to 20261123045900, restart, check
-            taken back by: restart on the old release, switch back
+            taken back by: remove `current`, stop the web server
 
         notice: there is no [health]: nothing but the list of processes proves the new release
 ");

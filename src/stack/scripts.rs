@@ -19,13 +19,13 @@ pub fn text(stack: &Stack, plan: &Plan, run: &RunId) -> String {
     let mut out = String::new();
     let lanes = plan.stages.iter().flat_map(|s| &s.batches).flat_map(|b| &b.phases).flat_map(|p| &p.lanes);
     for lane in lanes {
-        for step in &lane.steps {
-            if !seen.insert(step.act.name()) {
+        for act in &lane.steps {
+            if !seen.insert(act.name()) {
                 continue;
             }
             let of = Of { config: &stack.config, site: stack.site(), plan, run };
-            for call in of.calls(&step.act) {
-                let _ = writeln!(out, "\n# {}, as {} would get it\n{}", step.act.name(), lane.server, call.text());
+            for call in of.calls(act) {
+                let _ = writeln!(out, "\n# {}, as {} would get it\n{}", act.name(), lane.server, call.text());
             }
         }
     }
