@@ -19,7 +19,6 @@ impl Running {
     /// What the balancer said.
     pub async fn drain(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
-        self.ledger.note(&server.name, |r| r.drained = true);
         let found = match self.ledger.snapshot(&server.name) {
             Some(found) if self.is_back(&server.name) => self.found_since(server, found, place, stop).await?,
             Some(found) => found,

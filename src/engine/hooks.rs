@@ -23,7 +23,7 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
     } else {
         let dir = match running.ledger.record(&place.server) {
             // What was prepared is gone, or is no longer what runs.
-            record if record.taken_back => match running.previous(&place.server) {
+            record if record.taken_back => match running.plan.previous(&place.server) {
                 Some(_) => Dir::Current,
                 None => Dir::Root,
             },

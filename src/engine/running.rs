@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use super::world::World;
 use crate::config::Server;
 use crate::event::{Place, StageName, StepName};
-use crate::name::{ReleaseId, ServerName};
+use crate::name::ServerName;
 use crate::plan::Plan;
 use crate::plan::journal::Wreck;
 use crate::script::calls::Site;
@@ -52,11 +52,6 @@ impl Running {
     /// The server of that name in the configuration; `None` for the operator's machine.
     pub fn server(&self, name: &ServerName) -> Option<&Server> {
         self.world.config.servers.iter().find(|s| s.name == *name)
-    }
-
-    /// The server's release before the run.
-    pub fn previous(&self, server: &ServerName) -> Option<ReleaseId> {
-        self.plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone())
     }
 
     /// The place of a step in a batch of a stage.

@@ -14,7 +14,6 @@ use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::journal::Intent;
 use crate::plan::past::MIGRATED;
-use crate::plan::unwind::Switched;
 use crate::remote::execute::no_link;
 use crate::report::clean::clean;
 use crate::script::Call;
@@ -44,7 +43,7 @@ impl Running {
         match act {
             Act::Connect => self.connect(server).await,
             Act::Lock => {
-                self.ledger.note(&server.name, |r| r.locked = true);
+                self.ledger.note(&server.name, |r| r.begin(act));
                 // Without one, whoever needs the connection says why there is none.
                 let _ = self.world.standings.begin(&server.name, self.link(&server.name)?, &self.site()).await;
                 let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
@@ -59,6 +58,7 @@ impl Running {
                 taken.map(drop)
             }
             Act::Transfer => {
+                self.ledger.note(&server.name, |r| r.begin(act));
                 if let Some(fetch) = &self.world.fetch {
                     return self.fetch(fetch, place, stop).await;
                 }
@@ -80,10 +80,12 @@ impl Running {
                 Some(migrate) => self.command(place, &migrate.run, Limit(config.timeouts.migrate), stop).await,
                 None => Ok(()),
             },
-            Act::Drain => self.drain(server, place, stop).await,
+            Act::Drain => {
+                self.ledger.note(&server.name, |r| r.begin(act));
+                self.drain(server, place, stop).await
+            }
             Act::Switch { from, to } => {
-                let switched = Switched { from: from.clone(), to: to.clone() };
-                self.ledger.note(&server.name, |r| r.switched = Some(switched));
+                self.ledger.note(&server.name, |r| r.begin(act));
                 let done = self.switch(place, from.as_ref(), Some(to), stop).await;
                 if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
                     && ["current_changed", "current_odd", "no_release", "lock_lost"].contains(&code.as_str())
@@ -95,12 +97,12 @@ impl Running {
             }
             Act::Restart => {
                 self.stay_out(server, place, stop).await?;
-                self.ledger.note(&server.name, |r| r.restarted = true);
+                self.ledger.note(&server.name, |r| r.begin(act));
                 self.restart(place, release, stop).await
             }
             Act::Check => self.check(server, place, release, stop).await,
             Act::Restore => {
-                self.ledger.note(&server.name, |r| r.restored = true);
+                self.ledger.note(&server.name, |r| r.begin(act));
                 self.restore(server, stop).await
             }
             Act::Prune => self.prune(place, stop).await,
@@ -153,7 +155,7 @@ impl Running {
         let line = self.history();
         let release = &self.plan.release;
         let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind: Some(Behind::No) };
-        let previous: Vec<ReleaseId> = self.previous(&place.server).into_iter().collect();
+        let previous: Vec<ReleaseId> = self.plan.previous(&place.server).cloned().into_iter().collect();
         let keep = self.world.config.app.keep_releases;
         let mut call = calls::prune(&self.site(), &self.world.run, keep, &previous).marking(&mark);
         if self.world.config.source.kind == SourceKind::Push {

@@ -33,7 +33,6 @@ impl Running {
     /// # Errors
     /// As [`Running::call`]; a cached tree that cannot be used is no error.
     pub(super) async fn transfer(&self, place: &Place, stop: &CancellationToken) -> Result<Sent, Failure> {
-        self.ledger.note(&place.server, |r| r.prepared = true);
         let package = self.world.package.as_ref().ok_or_else(|| local("nothing was packed".into()))?;
         let mut sent = Sent { bytes: 0, whole: package.payload.len, files: None, removed: None };
         if let Some(tree) = &package.tree
@@ -73,7 +72,6 @@ impl Running {
     /// # Errors
     /// As [`Running::call`].
     pub(super) async fn fetch(&self, fetch: &Fetch, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
-        self.ledger.note(&place.server, |r| r.prepared = true);
         let _turn = tokio::select! {
             turn = fetch.turn() => turn,
             () = stop.cancelled() => return Err(Cause::Interrupted.into()),
