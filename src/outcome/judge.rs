@@ -1,6 +1,6 @@
-//! How a run ended, computed from its events alone: the outcome, the exit code, where each server stands.
+//! How a run ended, computed from its events alone: the outcome, the exit code, the end of each server.
 //!
-//! It owns the meaning of the exit codes; `next` says what to do about them and `summary` how it reads.
+//! It owns the meaning of the exit codes; `next` lists the commands to run next, and reports have the words.
 
 use super::server::Server;
 use super::state::{Failed, HERE, State};
@@ -8,7 +8,9 @@ use crate::config::OnFailure;
 use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, ServerEnd, StepName, Stuck};
 
 impl State {
-    /// Judges the run as if it ended now: outcome, exit code, servers in the order of the rollout, commands to run next.
+    /// Judges the run as if it ended now.
+    ///
+    /// Returns the outcome, the exit code, the servers in the order of the rollout, and the commands to run next.
     ///
     /// | exit code | when |
     /// | --- | --- |
@@ -17,16 +19,16 @@ impl State {
     /// | 2 | what the file or the command line names cannot be released, and nothing was changed |
     /// | 3 | servers differ, or one needs a person |
     /// | 4 | another run holds a lock, and nothing was changed |
-    /// | 5 | all that failed is that something could not be reached, and nothing was changed |
-    /// | 130 | interrupted, and all that was in flight is taken back |
+    /// | 5 | every failure is a server, balancer or source out of reach, and nothing was changed |
+    /// | 130 | interrupted, and everything in flight was taken back |
     ///
-    /// A plan that has steps of which none were reported did not succeed: that is 1.
+    /// A plan with steps of which none was reported did not succeed: its exit code is 1.
     pub fn outcome(&self) -> (Outcome, u8, Vec<ServerEnd>, Vec<String>) {
         let ends = self.ends();
         let outcome = self.judge(&ends);
         let next = super::next::commands(self, outcome, &ends);
         let exit_code = match outcome {
-            // To take back is what a recovery is for.
+            // A recovery succeeds when it has taken everything back.
             Outcome::Reverted if self.recovers() && !self.failed() => 0,
             Outcome::Reverted if self.is_misused() => USAGE,
             other => exit_code(other),
@@ -34,7 +36,7 @@ impl State {
         (outcome, exit_code, ends, next)
     }
 
-    /// Tells whether the run takes back a dead one.
+    /// Tells whether the run takes back a dead run.
     pub fn recovers(&self) -> bool {
         self.planned.as_ref().is_some_and(|p| p.verb == RECOVER)
     }
@@ -45,7 +47,7 @@ impl State {
         Finished { outcome, exit_code, seconds, servers, next }
     }
 
-    /// Returns the servers that are rolled out, in order.
+    /// Returns the servers of the rollout, in its order.
     pub fn rolled_out(&self) -> impl Iterator<Item = &Server> + Clone {
         self.servers().iter().filter(|s| s.batch.is_some())
     }
@@ -56,7 +58,7 @@ impl State {
         }
         let stuck: Vec<&Stuck> = ends.iter().filter_map(|e| e.stuck.as_ref()).collect();
         if !stuck.is_empty() {
-            // A server that was left out because nobody could reach it is behind, but not half done.
+            // A server that could not be reached was left out: it is behind, but not half done.
             return if stuck.iter().all(|s| **s == Stuck::Unreachable) && self.rolled_out().all(is_settled) {
                 Outcome::Mixed
             } else {
@@ -65,14 +67,14 @@ impl State {
         }
         let mut concerned = self.rolled_out().filter(|s| s.is_concerned());
         if concerned.clone().all(Server::is_new) {
-            // All serve the new release, yet a later step failed (a hook that halts): somebody must look.
+            // All serve the new release, yet a later step failed (a hook that halts): a person must look.
             if self.failures.iter().any(|f| f.is_fatal() && !self.is_mended(f)) {
                 Outcome::Stuck
             } else {
                 Outcome::Deployed
             }
         } else if self.interrupted() {
-            // What was in flight is taken back; batches that had succeeded before the signal keep the release.
+            // Everything in flight was taken back; batches that succeeded before the signal keep the release.
             Outcome::Interrupted
         } else if concerned.all(Server::is_old) {
             Outcome::Reverted
@@ -88,7 +90,7 @@ impl State {
         } else if self.interrupted() {
             Outcome::Interrupted
         } else if self.is_misused() {
-            // Waiting for whoever holds a lock mends nothing of it.
+            // Before a held lock: waiting for the holder does not mend it.
             Outcome::Reverted
         } else if reasons.clone().any(is_locked) {
             Outcome::Locked
@@ -101,13 +103,13 @@ impl State {
         }
     }
 
-    /// Tells whether it came to nothing by a mistake in the file or on the command line.
+    /// Tells whether a mistake in the file or on the command line ended the run unchanged.
     fn is_misused(&self) -> bool {
         let misused = |f: &Failed| matches!(f.failure.cause, Cause::Source { .. });
         self.failures.iter().any(misused) && !self.rolled_out().any(Server::touched)
     }
 
-    /// Tells whether a lock that was not released has been released after all.
+    /// Tells whether a lock that could not be released, or taken, is free in the end.
     fn is_mended(&self, failed: &Failed) -> bool {
         let free = |s: &Server| !s.locked;
         matches!(failed.step, StepName::Unlock | StepName::Lock) && self.server(&failed.server).is_some_and(free)
@@ -130,7 +132,7 @@ impl State {
 
     fn stuck(&self, server: &Server) -> Option<Stuck> {
         if let Some(step) = server.undo_failed {
-            // A second signal ends every taking-back in its tracks; that is no failure of its own.
+            // A second signal cuts every undo short, which is no failure of the undo.
             return Some(if self.interrupts < 2 { Stuck::UndoFailed { step } } else { Stuck::CutShort });
         }
         if !is_settled(server) {
@@ -160,7 +162,7 @@ impl State {
     }
 }
 
-/// Tells whether a server is wholly on one side.
+/// Tells whether a server is on one release and as before in its balancer.
 fn is_settled(server: &Server) -> bool {
     server.is_old() || server.is_new()
 }
@@ -173,12 +175,12 @@ fn is_locked(failed: &Failed) -> bool {
     }
 }
 
-/// Whatever fails as `connect` was not reached: a server, a balancer, or (on `here`) the source.
+/// Tells whether a server, a balancer or (on `here`) the source could not be reached.
 fn is_unreachable(failed: &Failed) -> bool {
     failed.step == StepName::Connect || matches!(failed.failure.cause, Cause::Connect { .. })
 }
 
-/// The exit code of a run that these would keep from touching anything.
+/// Returns the exit code of a run that these blockers stop before it changes anything.
 pub fn refused(blockers: &[Blocker]) -> u8 {
     let is_locked = |b: &Blocker| matches!(b.failure.cause, Cause::Locked { .. });
     exit_code(match blockers {
@@ -189,10 +191,10 @@ pub fn refused(blockers: &[Blocker]) -> u8 {
     })
 }
 
-/// The contract's exit code for usage and configuration.
+/// The exit code for usage and configuration.
 const USAGE: u8 = 2;
 
-/// The contract's exit codes, but for [`USAGE`], which depends on why.
+/// Returns an outcome's exit code; [`USAGE`] depends on the failures and is not among them.
 fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Deployed | Outcome::Unchanged => 0,

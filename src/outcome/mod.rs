@@ -1,16 +1,23 @@
-//! A run's state as a fold over its events, and what that state amounts to.
+//! A run's state as a fold over its events, and the run's outcome.
 //!
-//! [`emit`] takes in events and hands them to reporters on a thread of their own, so that a slow terminal never holds up
-//! the engine. [`state`] and [`server`] are the fold, [`judge`] computes the outcome and the exit code from it, and
-//! [`next`] the commands that a person should run next. It makes no text.
+//! - [`emit`] stamps, masks and folds events; [`reporting`] starts reporters on a thread of their own and ends the run.
+//! - [`state`] and [`server`] are the fold.
+//! - [`judge`] computes the outcome and the exit code from it, [`next`] the commands to run next.
+//!
+//! It makes no text.
 
+mod desk;
 pub mod emit;
 pub mod judge;
 pub mod mask;
 pub mod next;
 pub mod reporter;
+pub mod reporting;
 pub mod server;
 pub mod state;
+mod step;
+mod undo;
 
-pub use emit::{Emitter, Reporting};
+pub use emit::Emitter;
 pub use reporter::Reporter;
+pub use reporting::Reporting;

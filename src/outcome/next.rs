@@ -1,19 +1,20 @@
-//! The commands a person should run next, exact enough to be pasted.
+//! The commands that a person should run next, exact enough to be pasted.
 //!
 //! It owns which command mends which end of a run; it judges nothing.
 
+use super::server::Server;
 use super::state::State;
 use crate::event::{Cause, Outcome, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
 
-/// Lists the commands for a run that ended so, in the order in which to run them.
+/// Lists the commands for a run that ended like this, in the order in which to run them.
 pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
     match outcome {
-        // Nothing has to be mended: what failed is said elsewhere, and so is who holds the lock.
-        Outcome::Interrupted if state.rolled_out().any(super::server::Server::is_new) => {
+        Outcome::Interrupted if state.rolled_out().any(Server::is_new) => {
             commands.extend(again(state, outcome));
         }
+        // There is nothing to mend; the summary names the failure, or the holder of the lock.
         Outcome::Deployed | Outcome::Unchanged | Outcome::Reverted | Outcome::Interrupted | Outcome::Locked => {}
         Outcome::Unreachable => commands.push("pitcrew check".into()),
         Outcome::Mixed | Outcome::Stuck => {
@@ -31,20 +32,19 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
             }
         }
     }
-    let own = |c: String| {
+    let with_flags = |c: String| {
         if c.starts_with("pitcrew ") { c.replace("pitcrew ", &format!("pitcrew {}", state.flags)) } else { c }
     };
-    commands.into_iter().map(own).collect()
+    commands.into_iter().map(with_flags).collect()
 }
 
-/// `recover` where something is left to be taken back, else `unlock` for those whose lock is still held; without `--only`
-/// when that is everybody.
+/// Returns `recover` where changes must be taken back, else `unlock` for the locks still held.
 fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
     let held: Vec<&ServerName> = state.servers().iter().filter(|s| s.locked).map(|s| &s.name).collect();
     if held.is_empty() {
         return None;
     }
-    // `unlock` would refuse: the lock holds what `recover` needs.
+    // `unlock` would refuse here: `recover` needs what the lock says.
     let begun =
         |e: &ServerEnd| matches!(e.stuck, Some(Stuck::UndoFailed { .. } | Stuck::OutOfBalancer | Stuck::CutShort));
     if ends.iter().any(begun) {
@@ -55,25 +55,27 @@ fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
     Some(format!("pitcrew unlock{}", if all { String::new() } else { held.iter().map(only).collect() }))
 }
 
-/// What brings all servers to one release.
+/// Returns the command that brings all servers to one release.
 fn again(state: &State, outcome: Outcome) -> Vec<String> {
     let rolled_back = state.planned.as_ref().is_some_and(|p| p.verb == "rollback");
     if rolled_back {
-        // Named, since without it a rollback looks for an older one yet.
+        // Named: a rollback without a release looks for one that is older still.
         let release = state.planned.as_ref().map(|p| p.release.as_str()).unwrap_or_default();
         return vec![format!("pitcrew rollback {release}")];
     }
     let first = !state.planned.as_ref().is_some_and(|p| p.previous.iter().any(|(_, release)| release.is_some()));
-    let all_new = state.rolled_out().all(super::server::Server::is_new);
+    let all_new = state.rolled_out().all(Server::is_new);
     match outcome {
-        // Nothing to repeat: the release stands, and what failed came after it.
+        // The release stands and a step after it failed: there is nothing to repeat.
         Outcome::Stuck if all_new => Vec::new(),
         _ if first => vec!["pitcrew deploy".into()],
         _ => vec!["pitcrew deploy    # or, to return to the old release: pitcrew rollback".into()],
     }
 }
 
-/// Puts members back by hand, where nothing but a balancer failed: their server is proven good.
+/// Returns commands that put members back by hand where only the balancer failed.
+///
+/// Their servers are proven good.
 fn ready(state: &State, ends: &[ServerEnd]) -> Vec<String> {
     let out = |name: &ServerName| {
         ends.iter().any(|e| e.server == *name && e.stuck.is_some() && e.in_balancer != Some(true))
@@ -89,7 +91,7 @@ fn ready(state: &State, ends: &[ServerEnd]) -> Vec<String> {
     commands
 }
 
-/// Tells whether all that failed on a server is putting it back: then its last check was good.
+/// Tells whether nothing but putting a server back failed on it: then its last check was good.
 fn is_proven(state: &State, name: &ServerName) -> bool {
     let mut failures = state.failures.iter().filter(|f| f.server == *name).peekable();
     failures.peek().is_some()
@@ -99,9 +101,11 @@ fn is_proven(state: &State, name: &ServerName) -> bool {
         })
 }
 
-/// Makes the line for HAProxy's runtime API (management guide, "set server"); `at` is the address as configured.
+/// Returns a shell line for HAProxy's runtime API; `at` is the address as configured.
+///
+/// Management guide, "set server".
 fn set_ready(at: &str, member: &str) -> Option<String> {
-    // Both come from the configuration, yet what is to be pasted into a shell must hold nothing but names and paths.
+    // A person pastes this into a shell, so it holds nothing but names and paths, although both are configured.
     let plain = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@:[]".contains(c));
     if !plain(at) || !plain(member) {
         return None;
@@ -122,7 +126,7 @@ fn set_ready(at: &str, member: &str) -> Option<String> {
     Some(format!("{say} | ssh {port}{host} socat stdio unix-connect:/{path}"))
 }
 
-/// A Data Plane API wants a login, which pitcrew has.
+/// Returns pitcrew's own command for a Data Plane API, since that wants a login.
 fn through_api(at: &str, server: &ServerName) -> Option<String> {
     let http = at.starts_with("https://") || at.starts_with("http://");
     http.then(|| format!("pitcrew lb restore {server}"))

@@ -1,6 +1,6 @@
-//! THE fold over a run's events: what reporters show, and what the outcome is computed from.
+//! The fold over a run's events: what reporters show, and what the outcome is computed from.
 //!
-//! It owns what is known of each server at any moment; `outcome` judges it, and no text is made here.
+//! It owns what is known of the run at any moment; `server` has each server's part, and `judge` judges the whole.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use crate::lease::Standing;
 use crate::name::{ReleaseId, ServerName};
 pub use crate::policy::HERE;
 
-/// What is known of a run.
+/// What is known of a run at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Flags that pick the stack (`-c FILE -p PROFILE `, ending in a space), for the commands to run next.
+    /// The flags that pick the stack, for the commands to run next: `-c FILE -p PROFILE ` with its last space.
     pub flags: String,
     /// The plan, once it is known.
     pub planned: Option<Planned>,
@@ -26,9 +26,9 @@ pub struct State {
     pub failures: Vec<Failed>,
     /// Every warning, in order, the plan's own notices first.
     pub warnings: Vec<Warned>,
-    /// How many signals asked the run to stop.
+    /// The number of signals that asked the run to stop.
     pub interrupts: usize,
-    /// How it ended.
+    /// How the run ended.
     pub finished: Option<Finished>,
     /// Seconds from the run's start to the last event.
     pub t: f64,
@@ -39,77 +39,94 @@ pub struct State {
 /// A stage that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
-    /// Which.
+    /// Its name.
     pub name: StageName,
     /// Batch, from 0.
     pub batch: usize,
-    /// How many batches it has.
+    /// The number of its batches.
     pub batches: usize,
 }
 
-/// A step that failed, or failed to be taken back.
+/// A step, or an undo, that failed.
 #[derive(Debug, Clone)]
 pub struct Failed {
-    /// On which server.
+    /// The server that it failed on.
     pub server: ServerName,
-    /// Where in the plan; `None` for an undo.
+    /// The step's place in the plan; `None`: an undo of the step failed.
     pub place: Option<Place>,
-    /// Which step.
+    /// The step.
     pub step: StepName,
-    /// Why.
+    /// Why it failed.
     pub failure: Failure,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
 
-/// A warning and whom it is about.
+/// A warning and the server that it is about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Warned {
-    /// Whom.
+    /// The server; `None`: the run as a whole.
     pub server: Option<ServerName>,
-    /// What.
+    /// The warning.
     pub warning: Warning,
 }
 
 impl Failed {
+    fn step(place: &Place, failure: Option<&Failure>, seconds: f64) -> Self {
+        let (server, step) = (place.server.clone(), place.step);
+        Self { server, place: Some(place.clone()), step, failure: known(failure), seconds }
+    }
+
+    fn undo(server: &ServerName, step: StepName, failure: Option<&Failure>, seconds: f64) -> Self {
+        Self { server: server.clone(), place: None, step, failure: known(failure), seconds }
+    }
+
     /// Tells whether it fails the run: pruning does not.
     pub fn is_fatal(&self) -> bool {
         self.place.is_none() || self.step != StepName::Prune
     }
 
-    /// Tells whether it only follows from another failure, and so explains nothing.
+    /// Tells whether it only follows from another failure.
     pub fn is_consequence(&self) -> bool {
         self.failure.cause == Cause::Abandoned
     }
 }
 
-/// Tells whether a step is reported as impossible before anything was touched: it was never begun, whatever its name.
+fn known(failure: Option<&Failure>) -> Failure {
+    failure.cloned().unwrap_or(Failure { cause: Cause::NoStatus, command: None, tail: Vec::new() })
+}
+
+/// Tells whether a place in the lock stage reports a step of a later stage as impossible.
+///
+/// Such a step never began: the run found out that it cannot succeed before anything was changed.
 fn is_refusal(place: &Place) -> bool {
     place.stage == StageName::Lock && !matches!(place.step, StepName::Connect | StepName::Lock | StepName::Hook)
 }
 
 impl State {
-    /// Knows nothing yet.
+    /// Makes the state before the first event.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns every server, in the order of the rollout; others (`here`, those left out) as they appeared.
+    /// Returns the servers in the order of the rollout, then the others as they appeared.
+    ///
+    /// Others are `here` and servers that the run leaves out.
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
 
-    /// Returns one server, if anything is known of it.
+    /// Returns one server, if an event named it.
     pub fn server(&self, name: &ServerName) -> Option<&Server> {
         self.index.get(name).and_then(|&i| self.servers.get(i))
     }
 
-    /// Tells whether anything failed that fails the run.
+    /// Tells whether the run failed.
     pub fn failed(&self) -> bool {
         self.failures.iter().any(Failed::is_fatal)
     }
 
-    /// Tells whether all that keeps the run is a freeze: somebody decided that, and it is no surprise.
+    /// Tells whether a freeze is all that stops the run. A person decided on it, so it is no surprise.
     pub fn is_frozen(&self) -> bool {
         let frozen = |f: &Failed| match &f.failure.cause {
             Cause::Locked(held) => matches!(held.standing, Some(Standing::Frozen { .. })),
@@ -134,12 +151,12 @@ impl State {
             Event::Progress { place, progress } => self.entry(&place.server).advance(*progress),
             Event::Output { place, line, .. } => self.entry(&place.server).hear(line),
             Event::StepFinished { place, seconds, failure, .. } if is_refusal(place) => {
-                self.fail(&place.server, (Some(place), place.step), failure.as_deref(), *seconds);
+                self.failures.push(Failed::step(place, failure.as_deref(), *seconds));
             }
             Event::StepFinished { place, outcome, seconds, failure, .. } => {
                 let failed_before = self.failed();
                 let cause = failure.as_ref().map(|f| &f.cause);
-                // What is skipped once something has failed was not reached; before that it was not needed.
+                // Before the first failure a skipped step was not needed; after it, the run did not reach the step.
                 let outcome = if *outcome == StepOutcome::Skipped && (failed_before || cause.is_some()) {
                     None
                 } else {
@@ -147,14 +164,14 @@ impl State {
                 };
                 self.entry(&place.server).finish(place, outcome, *seconds, cause);
                 if outcome == Some(StepOutcome::Failed) {
-                    self.fail(&place.server, (Some(place), place.step), failure.as_deref(), *seconds);
+                    self.failures.push(Failed::step(place, failure.as_deref(), *seconds));
                 }
             }
             Event::UndoStarted { server, step } => self.entry(server).start_undo(*step, t),
             Event::UndoFinished { server, step, outcome, seconds, failure } => {
                 self.entry(server).finish_undo(*step, *outcome, *seconds, failure.as_ref().map(|f| &f.cause));
                 if *outcome == StepOutcome::Failed {
-                    self.fail(server, (None, *step), failure.as_deref(), *seconds);
+                    self.failures.push(Failed::undo(server, *step, failure.as_deref(), *seconds));
                 }
             }
             Event::Inherited { server, inherited } => self.entry(server).inherit(inherited),
@@ -171,15 +188,15 @@ impl State {
         }
         for notice in &planned.notices {
             if let Warning::FoundOut { of, .. } = notice {
-                self.entry(of).found_out();
+                self.entry(of).set_found_out();
             }
         }
         for place in &planned.steps {
             self.entry(&place.server).expect_step(place);
         }
-        // What is wrong with a balancer as such: nobody knows who is in it.
-        let dumb = |b: &Blocker| b.server.is_none() && matches!(b.failure.cause, Cause::Balancer { .. });
-        if planned.blockers.iter().any(dumb) {
+        // A blocker about a balancer as a whole: which members are in service is unknown.
+        let is_whole = |b: &Blocker| b.server.is_none() && matches!(b.failure.cause, Cause::Balancer { .. });
+        if planned.blockers.iter().any(is_whole) {
             self.servers.iter_mut().for_each(|server| server.in_balancer = None);
         }
         for (name, release) in &planned.previous {
@@ -193,7 +210,7 @@ impl State {
     fn warn(&mut self, server: Option<&ServerName>, warning: &Warning) {
         match (warning, server) {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
-            (Warning::FoundOut { of, .. }, _) => self.entry(of).found_out(),
+            (Warning::FoundOut { of, .. }, _) => self.entry(of).set_found_out(),
             (Warning::Stuck { stuck: Stuck::LockKept }, Some(server)) => self.entry(server).locked = true,
             (Warning::CurrentMoved { current }, Some(server)) => {
                 let entry = self.entry(server);
@@ -203,23 +220,12 @@ impl State {
             (Warning::BalancerDiffers { .. }, Some(server)) => {
                 let entry = self.entry(server);
                 entry.differs = true;
-                // What was done to it is not how it stands now.
+                // What the run did to it no longer tells how it stands now.
                 entry.in_balancer = None;
             }
             _ => {}
         }
         self.warnings.push(Warned { server: server.cloned(), warning: warning.clone() });
-    }
-
-    fn fail(&mut self, server: &ServerName, at: (Option<&Place>, StepName), failure: Option<&Failure>, seconds: f64) {
-        let unknown = || Failure { cause: Cause::NoStatus, command: None, tail: Vec::new() };
-        self.failures.push(Failed {
-            server: server.clone(),
-            place: at.0.cloned(),
-            step: at.1,
-            failure: failure.cloned().unwrap_or_else(unknown),
-            seconds,
-        });
     }
 
     fn entry(&mut self, name: &ServerName) -> &mut Server {
