@@ -16,7 +16,7 @@ pub use crate::policy::HERE;
 /// What is known of a run at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// The flags that pick the stack, for the commands to run next: `-c FILE -p PROFILE ` with its last space.
+    /// The flags that pick the stack, for the commands to run next: `-c FILE `, ending in a space.
     pub flags: String,
     /// The plan, once it is known.
     pub planned: Option<Planned>,
