@@ -160,7 +160,7 @@ impl Running {
             Some(Err(errors)) => errors
                 .into_iter()
                 .map(|e| {
-                    let state = if e.unreachable { "out of reach" } else { "not to be found" };
+                    let state = if e.is_unreachable() { "out of reach" } else { "not to be found" };
                     let member = e.member.map_or_else(|| e.at.clone(), |member| format!("{member} on {}", e.at));
                     Warning::FoundOut { of: server.name.clone(), member, state: state.into(), by: None }
                 })

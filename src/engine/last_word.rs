@@ -24,7 +24,7 @@ impl Running {
             match balancer.facts_soon(&names, hard).await {
                 Ok(now) => servers.iter().for_each(|server| self.compare(server, Ok(&now))),
                 // One server that is gone must not hide the others.
-                Err(errors) if errors.iter().all(|e| !e.unreachable) => {
+                Err(errors) if errors.iter().all(|e| !e.is_unreachable()) => {
                     for server in &servers {
                         let now = balancer.facts_soon(std::slice::from_ref(&server.lb), hard).await;
                         self.compare(server, now.as_deref().map_err(Vec::as_slice));
@@ -58,11 +58,11 @@ impl Running {
         let now = match now {
             Ok(now) => now,
             Err([]) => return,
-            Err([error, ..]) if error.unreachable => return,
+            Err([error, ..]) if error.is_unreachable() => return,
             Err([error, ..]) => {
                 let member = error.member.clone().unwrap_or_else(|| server.lb.clone());
                 let was = was.first().map(|m| m.status.clone()).unwrap_or_default();
-                return differs(member, was, error.detail.clone());
+                return differs(member, was, error.detail());
             }
         };
         for was in &was {

@@ -140,13 +140,14 @@ fn may_pass(blocker: &Blocker) -> bool {
 /// Makes a blocker of what a balancer refused.
 pub fn refused(mut error: BalancerError) -> Blocker {
     // A balancer that cannot be reached is like a server that cannot be reached: the exit code says so.
-    let step = if error.unreachable { StepName::Connect } else { StepName::Drain };
-    if error.unreachable {
+    let unreachable = error.is_unreachable();
+    let mut cause = Cause::from(error);
+    if let (true, Cause::Balancer { hint, .. }) = (unreachable, &mut cause) {
         // A balancer that is down for good must not keep everyone from deploying.
         let way_out =
             "while it is down, --parallel asks no balancer; one that is gone for good is left out of the file";
-        error.hint =
-            [error.hint.as_str(), way_out].into_iter().filter(|h| !h.is_empty()).collect::<Vec<_>>().join("; ");
+        *hint = [hint.as_str(), way_out].into_iter().filter(|h| !h.is_empty()).collect::<Vec<_>>().join("; ");
     }
-    Blocker { server: None, step, failure: Cause::from(error).into() }
+    let step = if unreachable { StepName::Connect } else { StepName::Drain };
+    Blocker { server: None, step, failure: cause.into() }
 }

@@ -75,7 +75,7 @@ impl Stack {
         let same =
             |a: &MemberFacts, b: &MemberFacts| (&a.backend, &a.member, &a.own) == (&b.backend, &b.member, &b.own);
         let known = noted.iter().all(|n| survey.0.iter().any(|m| same(n, m)));
-        let deaf = !survey.1.is_empty() && survey.1.iter().all(|e| e.unreachable);
+        let deaf = !survey.1.is_empty() && survey.1.iter().all(|e| e.is_unreachable());
         match &self.balancer {
             Some(balancer) if !known && !deaf => {
                 balancer.recall(&noted);

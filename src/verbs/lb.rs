@@ -243,10 +243,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn told(error: &BalancerError) -> String {
-    if error.stopped {
+    if error.is_stopped() {
         return "interrupted".to_owned();
     }
-    if error.hint.is_empty() { error.to_string() } else { format!("{error}; {}", error.hint) }
+    let hint = error.hint();
+    if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") }
 }
 
 fn all_told(errors: &[BalancerError]) -> String {
@@ -255,7 +256,7 @@ fn all_told(errors: &[BalancerError]) -> String {
 
 /// All that is wrong with the balancers, as what ends the verb; unreachable where nothing else is.
 fn failed(errors: Vec<BalancerError>) -> Option<Error> {
-    let unreachable = errors.iter().all(|e| e.unreachable);
+    let unreachable = errors.iter().all(|e| e.is_unreachable());
     let mut hints: Vec<String> = Vec::new();
     let mut lines: Vec<String> = Vec::new();
     for error in errors {
@@ -263,7 +264,7 @@ fn failed(errors: Vec<BalancerError>) -> Option<Error> {
         if !lines.contains(&line) {
             lines.push(line);
         }
-        let hint = clean(&error.hint);
+        let hint = clean(&error.hint());
         if !hints.contains(&hint) {
             hints.push(hint);
         }

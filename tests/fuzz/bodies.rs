@@ -105,9 +105,10 @@ pub fn haproxy(data: &[u8]) {
     }
     let sections: Vec<&str> = text.split("\n\n").take(8).collect();
     for section in &sections {
-        if let Some((detail, hint)) = protocol::refusal(section) {
+        if let Some(refusal) = protocol::Refusal::read(section) {
+            let detail = refusal.to_string();
             assert_harmless(&detail, false);
-            assert!(detail.len() < 2000 && hint.len() < 500);
+            assert!(detail.len() < 2000 && refusal.hint().len() < 500);
         }
         let _ = protocol::no_backend(section);
         for name in protocol::backends(section) {

@@ -93,10 +93,10 @@ async fn a_version_in_the_address_is_not_asked_for() {
     assert!(api.heard().iter().all(|h| !h.ends_with("/info")));
     let wrong = made(&behind(&[url(&api, Some(ApiVersion::V3))]), PASSWORD).unwrap();
     let errors = wrong.facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("404") && errors[0].detail.contains("was not found"), "{errors:?}");
+    assert!(errors[0].detail().contains("404") && errors[0].detail().contains("was not found"), "{errors:?}");
     let elsewhere = ApiUrl { base: "/elsewhere".into(), ..url(&api, None) };
     let errors = made(&behind(&[elsewhere]), PASSWORD).unwrap().facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("neither /v3/info nor /v2/info"), "{errors:?}");
+    assert!(errors[0].detail().contains("neither /v3/info nor /v2/info"), "{errors:?}");
     drop(shop);
 }
 
@@ -108,13 +108,13 @@ async fn what_the_api_does_not_know_is_named_with_what_is_there() {
     for release in [Release::V2_9, Release::V3_0] {
         let (shop, api) = shop(release, three, |_| {}).await;
         let errors = shop.balancer.facts(&["wbe1".into()]).await.unwrap_err();
-        assert!(errors[0].detail.contains("no server wbe1") && errors[0].hint.contains("web1"), "{errors:?}");
+        assert!(errors[0].detail().contains("no server wbe1") && errors[0].hint().contains("web1"), "{errors:?}");
         let mut wrong = behind(&[url(&api, None)]);
         *backends_of(&mut wrong) = vec!["shop".into(), "shoop".into()];
         let errors = made(&wrong, PASSWORD).unwrap().facts(&names()).await.unwrap_err();
-        assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{errors:?}");
+        assert!(errors[0].detail().contains("no backend shoop") && errors[0].hint().contains("shop"), "{errors:?}");
         let error = shop.balancer.set("wbe1", Admin::Drain).await.unwrap_err();
-        assert!(error.detail.contains("404") && !error.unreachable, "{error:?}");
+        assert!(error.detail().contains("404") && !error.is_unreachable(), "{error:?}");
     }
 }
 
@@ -126,11 +126,11 @@ async fn a_login_that_is_refused_is_told_at_once_and_without_it() {
     let (shop, api) = shop(Release::V3_0, three, |_| {}).await;
     api.heard();
     let errors = made(&behind(&[url(&api, None)]), "hunter2").unwrap().facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("401") && errors[0].hint.contains("`user` and `password`"), "{errors:?}");
+    assert!(errors[0].detail().contains("401") && errors[0].hint().contains("`user` and `password`"), "{errors:?}");
     let shown = format!("{errors:?}");
-    assert!(!shown.contains("hunter2") && !errors[0].unreachable, "{shown}");
+    assert!(!shown.contains("hunter2") && !errors[0].is_unreachable(), "{shown}");
     let error = made(&behind(&[url(&api, None)]), "hunter2").unwrap().set("web1", Admin::Drain).await.unwrap_err();
-    assert!(error.detail.contains("401"), "{error:?}");
+    assert!(error.detail().contains("401"), "{error:?}");
     let heard = api.heard();
     assert_eq!(heard.len(), 2, "a refusal is not asked for twice: {heard:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0");
@@ -157,10 +157,10 @@ async fn faults_of_the_api_are_outlived_or_told() {
         api.fail(fault, usize::MAX);
         let asked = made(&behind(std::slice::from_ref(&given)), PASSWORD).unwrap().within(SOON);
         let errors = asked.facts(&names()).await.unwrap_err();
-        assert!(errors[0].detail.contains(detail), "{fault:?}: {errors:?}");
-        assert!(!errors[0].detail.contains('\x1b'), "{errors:?}");
+        assert!(errors[0].detail().contains(detail), "{fault:?}: {errors:?}");
+        assert!(!errors[0].detail().contains('\x1b'), "{errors:?}");
         let error = asked.drain("web1", &found, &mut |_| {}, &shop.stop).await.unwrap_err();
-        assert!(error.detail.contains(detail), "{fault:?}: {error:?}");
+        assert!(error.detail().contains(detail), "{fault:?}: {error:?}");
         api.mend();
         assert_eq!(shop.proxy.bits("web1").await, "0", "{fault:?}: nothing was changed");
     }
@@ -198,9 +198,9 @@ async fn an_api_whose_haproxy_is_away_for_a_moment_is_waited_for() {
         assert_eq!(out, Ok(false), "{release:?}");
         proxy.kill();
         let error = balancer.still_out("web1").await.unwrap_err();
-        assert!(error.unreachable && error.detail.contains("dial unix"), "{release:?}: {error:?}");
+        assert!(error.is_unreachable() && error.detail().contains("dial unix"), "{release:?}: {error:?}");
         let error = balancer.drain("web1", &found, &mut |_| {}, &stop).await.unwrap_err();
-        assert!(error.unreachable, "{release:?}: {error:?}");
+        assert!(error.is_unreachable(), "{release:?}: {error:?}");
         drop((apps, dir));
     }
 }
@@ -256,7 +256,7 @@ async fn what_fails_its_checks_stays_out_through_the_api_too() {
     shop.drain("web1").await.unwrap();
     shop.apps[0].set(Mode::Unavailable);
     let error = shop.restore("web1").await.unwrap_err();
-    assert!(error.detail.contains("did not pass") && error.detail.contains("503"), "{error:?}");
+    assert!(error.detail().contains("did not pass") && error.detail().contains("503"), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "1");
 }
 
@@ -277,11 +277,11 @@ async fn what_the_api_has_no_words_for_is_refused_and_not_left_out() {
         let asked = made(&behind(&[url(&api, None)]), PASSWORD).unwrap();
         let errors = asked.facts(&names()).await.unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(errors[0].detail.contains("cannot silence it") && errors[0].hint.contains("socket"), "{errors:?}");
+        assert!(errors[0].detail().contains("cannot silence it") && errors[0].hint().contains("socket"), "{errors:?}");
         // One that came by its agent after that: nothing is changed, and nothing else is claimed.
         let found = plain.found_at(&url(&api, None).to_string());
         let error = asked.drain("web1", &found, &mut |_| {}, &plain.stop).await.unwrap_err();
-        assert!(error.detail.ends_with("the Data Plane API cannot silence it"), "{error:?}");
+        assert!(error.detail().ends_with("the Data Plane API cannot silence it"), "{error:?}");
         assert_eq!(plain.proxy.bits("web1").await, "0");
         assert!(api.heard().iter().all(|h| !h.contains("drain")));
         asked.facts(&names()[1..]).await.unwrap();
@@ -295,7 +295,10 @@ async fn what_the_api_has_no_words_for_is_refused_and_not_left_out() {
     let (shop, _api) = shop(Release::V3_0, three, kill).await;
     let request = shop.slow().await;
     let error: BalancerError = shop.drain("web1").await.unwrap_err();
-    assert!(error.detail.contains("the Data Plane API cannot end them") && error.hint.contains("socket"), "{error:?}");
+    assert!(
+        error.detail().contains("the Data Plane API cannot end them") && error.hint().contains("socket"),
+        "{error:?}"
+    );
     assert_eq!(shop.proxy.bits("web1").await, "0", "put back");
     shop.apps[0].release.notify_one();
     assert_eq!(request.await.unwrap(), "HTTP/1.1 200 OK");
@@ -315,7 +318,10 @@ async fn a_maint_that_the_api_only_believes_in_is_found_out() {
     plain.balancer = made(&behind(&[url(&api, None)]), PASSWORD).unwrap();
     plain.found = Snapshot { members: plain.balancer.facts(&names()).await.unwrap() };
     let error = plain.drain("web1").await.unwrap_err();
-    assert!(error.detail.contains("took `maint` and set nothing") && error.hint.contains("`disabled`"), "{error:?}");
+    assert!(
+        error.detail().contains("took `maint` and set nothing") && error.hint().contains("`disabled`"),
+        "{error:?}"
+    );
     assert_eq!(plain.proxy.bits("web1").await, "4", "put back");
     assert!(plain.look("web1").await.in_service);
 }
@@ -344,7 +350,7 @@ async fn a_check_whose_text_has_a_comma_is_misread_and_refused() {
     tokio::time::timeout(Duration::from_secs(20), said).await.unwrap();
     let api = Api::start(proxy.socket(), Release::V3_0, None).await;
     let errors = made(&behind(&[url(&api, None)]), PASSWORD).unwrap().facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("Not now") && errors[0].detail.contains("misreads"), "{errors:?}");
+    assert!(errors[0].detail().contains("Not now") && errors[0].detail().contains("misreads"), "{errors:?}");
     assert_eq!(errors.len(), 1, "the others can still be told");
     app.abort();
 }
@@ -360,7 +366,7 @@ async fn a_certificate_is_believed_from_its_authority_alone() {
     let https = ApiUrl { scheme: Scheme::Https, ..url(&api, None) };
     let mut config = behind(std::slice::from_ref(&https));
     let errors = made(&config, PASSWORD).unwrap().facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("cannot speak TLS") && errors[0].hint.contains("`ca_file`"), "{errors:?}");
+    assert!(errors[0].detail().contains("cannot speak TLS") && errors[0].hint().contains("`ca_file`"), "{errors:?}");
     assert_eq!(api.heard(), Vec::<String>::new(), "the login was not sent");
 
     access(&mut config).ca_file = Some(shop.dir.path().join("ca.pem"));
@@ -373,7 +379,7 @@ async fn a_certificate_is_believed_from_its_authority_alone() {
     let mut elsewhere = behind(&[ApiUrl { host: "127.0.0.1".into(), ..https }]);
     access(&mut elsewhere).ca_file = Some(shop.dir.path().join("ca.pem"));
     let errors = made(&elsewhere, PASSWORD).unwrap().facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("cannot speak TLS"), "{errors:?}");
+    assert!(errors[0].detail().contains("cannot speak TLS"), "{errors:?}");
     for (file, why) in [("key.pem", "holds no certificates"), ("nothing", "cannot read the `ca_file`")] {
         access(&mut config).ca_file = Some(shop.dir.path().join(file));
         let Err(error) = made(&config, PASSWORD) else { panic!("{file}") };

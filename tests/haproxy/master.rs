@@ -69,12 +69,12 @@ async fn a_master_says_what_does_not_exist_as_a_worker_does() {
     }
     let shop = shop().await;
     let errors = shop.balancer.facts(&["wbe1".into()]).await.unwrap_err();
-    assert!(errors[0].detail.contains("no server wbe1") && errors[0].hint.contains("web1"), "{errors:?}");
+    assert!(errors[0].detail().contains("no server wbe1") && errors[0].hint().contains("web1"), "{errors:?}");
     let mut wrong = config(&[]);
     *addresses(&mut wrong) = vec![BalancerAddress::Unix(shop.proxy.master_socket())];
     *backends(&mut wrong) = vec!["shoop".into()];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{errors:?}");
+    assert!(errors[0].detail().contains("no backend shoop") && errors[0].hint().contains("shop"), "{errors:?}");
 }
 
 #[tokio::test]

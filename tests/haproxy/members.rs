@@ -52,26 +52,26 @@ async fn what_does_not_exist_is_named_with_what_does() {
     let shop = Shop::open(three, |_| {}).await;
     let errors = shop.balancer.facts(&["wbe1".into(), "web2".into(), "a;b".into()]).await.unwrap_err();
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors[0].detail.contains("the backend shop has no server wbe1"), "{:?}", errors[0]);
-    assert!(errors[0].hint.contains("web1"), "{:?}", errors[0]);
+    assert!(errors[0].detail().contains("the backend shop has no server wbe1"), "{:?}", errors[0]);
+    assert!(errors[0].hint().contains("web1"), "{:?}", errors[0]);
 
     let mut wrong = config(&[&shop.proxy]);
     *listed(&mut wrong) = vec!["shop".into(), "shoop".into()];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].detail.contains("no backend shoop") && errors[0].hint.contains("shop"), "{:?}", errors[0]);
+    assert!(errors[0].detail().contains("no backend shoop") && errors[0].hint().contains("shop"), "{:?}", errors[0]);
 
     *listed(&mut wrong) = vec!["shop; show info".into()];
-    assert!(balancer(&wrong).facts(&names()).await.unwrap_err()[0].detail.contains("';'"));
+    assert!(balancer(&wrong).facts(&names()).await.unwrap_err()[0].detail().contains("';'"));
 
     *listed(&mut wrong) = vec!["shop".into()];
     *addresses(&mut wrong) = vec![BalancerAddress::Unix(shop.dir.path().join("lb.user.sock"))];
     let errors = balancer(&wrong).facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("level user") && errors[0].hint.contains("level admin"), "{errors:?}");
+    assert!(errors[0].detail().contains("level user") && errors[0].hint().contains("level admin"), "{errors:?}");
     let (members, errors) = balancer(&wrong).survey(&names()).await;
     assert_eq!((members.len(), errors.len()), (3, 1), "what may not be changed is shown: {members:?} {errors:?}");
     let error = balancer(&wrong).set("web1", Admin::Drain).await.unwrap_err();
-    assert!(error.detail.contains("Permission denied") && error.hint.contains("level admin"), "{error:?}");
+    assert!(error.detail().contains("Permission denied") && error.hint().contains("level admin"), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0");
 }
 
@@ -90,7 +90,7 @@ async fn the_last_member_in_service_is_not_drained() {
     let results = futures::future::join_all(NAMES.map(|n| shop.drain(n))).await;
     let refused: Vec<&BalancerError> = results.iter().filter_map(|r| r.as_ref().err()).collect();
     assert_eq!(refused.len(), 1, "{results:?}");
-    assert!(refused[0].detail.contains("min_in_service is 1"), "{:?}", refused[0]);
+    assert!(refused[0].detail().contains("min_in_service is 1"), "{:?}", refused[0]);
     let kept = NAMES[results.iter().position(Result::is_err).unwrap()];
     assert_eq!(shop.proxy.bits(kept).await, "0", "nothing was changed there");
     // One that is out already needs no guard, and stays out.
@@ -111,7 +111,7 @@ async fn backup_servers_do_not_count() {
         )
     };
     let shop = Shop::open(backends, |_| {}).await;
-    assert!(shop.drain("web1").await.unwrap_err().detail.contains("leave 0 other members"));
+    assert!(shop.drain("web1").await.unwrap_err().detail().contains("leave 0 other members"));
     assert_eq!(shop.drain("web2").await, Ok(0));
 }
 
@@ -248,7 +248,7 @@ async fn connections_that_do_not_end_are_left_killed_or_fail_the_drain() {
 
     shop.with(short(OnDrainTimeout::Fail));
     let error = shop.drain("web1").await.unwrap_err();
-    assert!(error.detail.starts_with("1 connections were still open after 700ms"), "{error:?}");
+    assert!(error.detail().starts_with("1 connections were still open after 700ms"), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0", "put back");
 
     shop.with(short(OnDrainTimeout::Proceed));
@@ -303,17 +303,17 @@ async fn a_pair_is_drained_and_restored_together() {
 
     // What was not asked about before is not touched.
     let error = shop.balancer.drain("web1", &alone, &mut |_| {}, &shop.stop).await.unwrap_err();
-    assert!(error.detail.contains("not known"), "{error:?}");
+    assert!(error.detail().contains("not known"), "{error:?}");
 
     // One that is gone does not keep the other from being restored.
     shop.drain("web1").await.unwrap();
     other.kill();
     let error = shop.restore("web1").await.unwrap_err();
-    assert!(error.unreachable && error.at.ends_with("other.sock"), "{error:?}");
+    assert!(error.is_unreachable() && error.at.ends_with("other.sock"), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0");
     // And nothing is drained on one alone.
     let error = shop.drain("web2").await.unwrap_err();
-    assert!(error.unreachable, "{error:?}");
+    assert!(error.is_unreachable(), "{error:?}");
     assert_eq!(shop.proxy.bits("web2").await, "0");
 }
 
@@ -352,7 +352,7 @@ async fn what_the_second_of_a_pair_refuses_is_undone_on_the_first() {
     shop.found = Snapshot { members: shop.balancer.facts(&names()).await.unwrap() };
     let (stop, requests) = load(shop.proxy.front());
     let error = shop.drain("web1").await.unwrap_err();
-    assert!(error.at.contains("refusing.sock") && error.detail.contains("Permission denied"), "{error:?}");
+    assert!(error.at.contains("refusing.sock") && error.detail().contains("Permission denied"), "{error:?}");
     assert_eq!((shop.proxy.bits("web1").await, other.bits("web1").await), ("0".into(), "0".into()));
     shop.proxy.status("web1", "UP").await;
     stop.cancel();
@@ -407,8 +407,8 @@ async fn what_fails_its_checks_stays_out() {
         shop.apps[0].set(Mode::Unavailable);
         let (stop, requests) = load(shop.proxy.front());
         let error = shop.restore("web1").await.unwrap_err();
-        assert!(error.detail.contains("did not pass") && error.detail.contains("503"), "{options}: {error:?}");
-        assert!(error.detail.contains("stays in maint"), "{options}: {error:?}");
+        assert!(error.detail().contains("did not pass") && error.detail().contains("503"), "{options}: {error:?}");
+        assert!(error.detail().contains("stays in maint"), "{options}: {error:?}");
         assert_eq!(shop.proxy.bits("web1").await, "1", "{options}");
         shop.apps[0].set(Mode::Up);
         shop.restore("web1").await.unwrap();
@@ -471,7 +471,7 @@ async fn an_interrupted_drain_puts_back_and_an_interrupted_restore_stays_out() {
         }
     };
     let error = shop.balancer.drain("web1", &shop.found, &mut hear, &stop).await.unwrap_err();
-    assert!(error.stopped, "{error:?}");
+    assert!(error.is_stopped(), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "0");
     assert!(shop.look("web1").await.in_service);
 
@@ -485,7 +485,7 @@ async fn an_interrupted_drain_puts_back_and_an_interrupted_restore_stays_out() {
         }
     };
     let error = shop.balancer.restore("web1", &shop.found, &mut hear, &stop).await.unwrap_err();
-    assert!(error.stopped, "{error:?}");
+    assert!(error.is_stopped(), "{error:?}");
     assert_eq!(shop.proxy.bits("web1").await, "1");
 }
 
@@ -504,7 +504,7 @@ async fn a_server_that_was_down_is_not_put_back_as_up() {
     shop.proxy.status("web1", "DOWN").await;
     let (stop, requests) = load(shop.proxy.front());
     let error = shop.drain("web1").await.unwrap_err();
-    assert!(error.detail.contains("still open"), "{error:?}");
+    assert!(error.detail().contains("still open"), "{error:?}");
     let now = shop.look("web1").await;
     assert_eq!((now.admin, now.in_service), (Admin::Ready, false), "{now:?}");
     stop.cancel();

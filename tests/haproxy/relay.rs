@@ -127,18 +127,18 @@ async fn what_is_wrong_with_a_socket_elsewhere_is_told_apart() {
                 drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
             }
             let errors = behind(sshd, &path).facts(&names()).await.unwrap_err();
-            assert!(errors[0].unreachable && errors[0].detail.contains(detail), "{errors:?}");
-            assert!(errors[0].detail.contains(path.to_str().unwrap()) && !errors[0].hint.is_empty(), "{errors:?}");
+            assert!(errors[0].is_unreachable() && errors[0].detail().contains(detail), "{errors:?}");
+            assert!(errors[0].detail().contains(path.to_str().unwrap()) && !errors[0].hint().is_empty(), "{errors:?}");
         }
     }
     let bare = Sshd::start(&format!("AllowStreamLocalForwarding no\n{}", programs(shop.dir.path(), &[])));
     let errors = behind(&bare, &shop.proxy.socket()).facts(&names()).await.unwrap_err();
-    assert!(errors[0].detail.contains("neither socat nor nc"), "{errors:?}");
-    assert!(errors[0].hint.contains("AllowStreamLocalForwarding"), "{errors:?}");
+    assert!(errors[0].detail().contains("neither socat nor nc"), "{errors:?}");
+    assert!(errors[0].hint().contains("AllowStreamLocalForwarding"), "{errors:?}");
     let none = Sshd::start("AllowStreamLocalForwarding no\nForceCommand /bin/false");
     let errors = behind(&none, &shop.proxy.socket()).facts(&names()).await.unwrap_err();
     assert!(
-        errors[0].detail.contains("exit status 1") && errors[0].hint.contains("AllowStreamLocalForwarding"),
+        errors[0].detail().contains("exit status 1") && errors[0].hint().contains("AllowStreamLocalForwarding"),
         "{errors:?}"
     );
 
@@ -165,7 +165,7 @@ async fn a_relay_that_hears_nothing_is_given_up() {
     let sshd = Sshd::start("AllowStreamLocalForwarding no");
     let balancer = behind(&sshd, &path).within(Duration::from_millis(500));
     let errors = balancer.facts(&names()).await.unwrap_err();
-    assert!(errors[0].unreachable && errors[0].detail.contains("did not answer within 500ms"), "{errors:?}");
+    assert!(errors[0].is_unreachable() && errors[0].detail().contains("did not answer within 500ms"), "{errors:?}");
 }
 
 #[tokio::test]
@@ -183,6 +183,6 @@ async fn root_needs_no_sudo_and_others_are_told_when_there_is_none() {
         assert_eq!(sshd.said(REFUSED), 0);
     } else {
         let errors = facts.unwrap_err();
-        assert!(errors[0].detail.contains("has no sudo"), "{errors:?}");
+        assert!(errors[0].detail().contains("has no sudo"), "{errors:?}");
     }
 }

@@ -3,7 +3,9 @@
 //! Owns reading `lb` and asking servers, once each. What a target group makes of it is not decided here.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::error::Error;
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +13,14 @@ use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::{Around, BalancerError};
+pub use super::written::Written;
+use super::written::is_instance;
+use crate::balancer::around::Around;
+use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, Fault};
 use crate::engine::remote::{Execution, execute};
 use crate::event::Cause;
 use crate::remote::{Answer, calls};
+use crate::report::cause::reason;
 use crate::ssh;
 
 /// Where an instance asks for what it is.
@@ -25,49 +31,70 @@ const FIRMWARE: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
 const QUESTION: Duration = Duration::from_secs(3);
 /// Limit on asking one server, once it is connected.
 const LIMIT: Duration = Duration::from_secs(20);
-/// What to write where nobody can tell.
-const HINT: &str = "write `lb = \"i-…\"` (or its address) in [[servers]]";
 
-/// What `lb` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
-    /// `i-…`, or `i-…:8080`.
-    Instance(String, Option<u16>),
-    /// `10.0.0.4`, `10.0.0.4:8080`, `[::1]:8080`.
-    Address(IpAddr, Option<u16>),
-    /// Nothing of that: the server is asked.
-    Name,
+/// Why it is not known which instance a server is.
+#[derive(Debug, Clone)]
+pub enum IdentityFault {
+    /// The name is no server of the stack.
+    NotOfStack,
+    /// There is no connection to ask the server by.
+    NoLink,
+    /// The server could not be asked.
+    NotAsked(Cause),
+    /// The server tells no instance id, for this reason.
+    NoInstance(String),
+    /// The server tells another id than the file.
+    Mistaken {
+        /// What the file says.
+        written: String,
+        /// What the server says.
+        own: String,
+    },
 }
 
-impl Written {
-    /// Reads it.
-    pub fn read(text: &str) -> Self {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Self::Address(address.ip(), Some(address.port()));
+impl Error for IdentityFault {}
+
+impl fmt::Display for IdentityFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOfStack => write!(f, "it is no server of the stack"),
+            Self::NoLink => write!(f, "there is no connection to ask it by who it is"),
+            Self::NotAsked(cause) => write!(f, "cannot ask it who it is to AWS: {}", reason(cause)),
+            Self::NoInstance(why) if why.is_empty() => {
+                write!(f, "cannot tell which instance it is: it tells no instance id")
+            }
+            Self::NoInstance(why) => write!(f, "cannot tell which instance it is: {why}"),
+            Self::Mistaken { written, own } => {
+                write!(f, "the file says that it is {written}, and it says that it is {own}")
+            }
         }
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Self::Address(address, None);
-        }
-        let (id, port) = match text.split_once(':') {
-            Some((id, port)) => match port.parse() {
-                Ok(port) => (id, Some(port)),
-                Err(_) => return Self::Name,
-            },
-            None => (text, None),
-        };
-        if is_instance(id) { Self::Instance(id.to_owned(), port) } else { Self::Name }
     }
 }
 
-/// Tells whether this is an instance's id, as AWS writes it.
-pub fn is_instance(text: &str) -> bool {
-    text.strip_prefix("i-")
-        .is_some_and(|hex| (1..=32).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+impl Fault for IdentityFault {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotAsked(Cause::Connect { .. } | Cause::Lost { .. }) => Kind::Unreachable,
+            Self::NotOfStack => Kind::Unknown,
+            _ => Kind::Refused,
+        }
+    }
+
+    fn hint(&self) -> String {
+        let text = match self {
+            Self::NotOfStack => "",
+            Self::NoLink | Self::NotAsked(_) | Self::NoInstance(_) => {
+                "write `lb = \"i-…\"` (or its address) in [[servers]]"
+            }
+            Self::Mistaken { .. } => "correct `lb` in [[servers]]",
+        };
+        text.to_owned()
+    }
 }
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct Claims {
     /// Its instance id.
     pub instance: Option<String>,
     /// Why it tells none.
@@ -76,18 +103,18 @@ pub struct Told {
     pub addresses: Vec<IpAddr>,
 }
 
-impl Told {
+impl Claims {
     fn of(answers: &[Answer]) -> Self {
-        let mut told = Self::default();
+        let mut claims = Self::default();
         for answer in answers {
             match answer.key.as_str() {
-                "instance" if is_instance(&answer.value) => told.instance = Some(answer.value.clone()),
-                "address" => told.addresses.extend(answer.value.parse::<IpAddr>().ok().filter(|a| !a.is_loopback())),
-                "why" => told.why.clone_from(&answer.value),
+                "instance" if is_instance(&answer.value) => claims.instance = Some(answer.value.clone()),
+                "address" => claims.addresses.extend(answer.value.parse::<IpAddr>().ok().filter(|a| !a.is_loopback())),
+                "why" => claims.why.clone_from(&answer.value),
                 _ => {}
             }
         }
-        told
+        claims
     }
 }
 
@@ -100,7 +127,7 @@ pub struct Identities {
 struct Known {
     written: Written,
     link: Option<Arc<ssh::Link>>,
-    told: OnceCell<Told>,
+    told: OnceCell<Claims>,
 }
 
 impl Identities {
@@ -119,20 +146,20 @@ impl Identities {
     }
 
     /// Asks all of these servers who they are, at once; a server that has answered is not asked again.
-    pub async fn ask(&self, lb_names: &[&str]) -> BTreeMap<String, Result<Told, BalancerError>> {
+    pub async fn ask(&self, lb_names: &[&str]) -> BTreeMap<String, Result<Claims, BalancerError>> {
         let asked = lb_names.iter().map(|name| async {
             let told = match self.servers.get(*name) {
                 Some(known) => known.told.get_or_try_init(|| self.question(name, known)).await.cloned(),
-                None => Err(self.error(name, "it is no server of the stack".to_owned(), "")),
+                None => Err(self.error(name, IdentityFault::NotOfStack)),
             };
             ((*name).to_owned(), told)
         });
         join_all(asked).await.into_iter().collect()
     }
 
-    async fn question(&self, lb_name: &str, known: &Known) -> Result<Told, BalancerError> {
+    async fn question(&self, lb_name: &str, known: &Known) -> Result<Claims, BalancerError> {
         let Some(link) = &known.link else {
-            return Err(self.error(lb_name, "there is no connection to ask it by who it is".to_owned(), HINT));
+            return Err(self.error(lb_name, IdentityFault::NoLink));
         };
         let stop = CancellationToken::new();
         let call = calls::identity(METADATA, FIRMWARE, QUESTION);
@@ -140,71 +167,23 @@ impl Identities {
         let execution =
             Execution { call, payload: None, limit, quiet: Duration::ZERO, command: None, kept: None, stop: &stop };
         match execute(link, execution, None).await {
-            Ok(answers) => Ok(Told::of(&answers)),
-            Err(failure) => {
-                let detail =
-                    format!("cannot ask it who it is to AWS: {}", crate::report::cause::reason(&failure.cause));
-                let unreachable = matches!(failure.cause, Cause::Connect { .. } | Cause::Lost { .. });
-                Err(BalancerError { unreachable, ..self.error(lb_name, detail, HINT) })
-            }
+            Ok(answers) => Ok(Claims::of(&answers)),
+            Err(failure) => Err(self.error(lb_name, IdentityFault::NotAsked(failure.cause))),
         }
     }
 
-    /// Says that a server does not tell what is needed of it.
-    pub fn untold(&self, lb_name: &str, told: &Told) -> BalancerError {
-        let why = if told.why.is_empty() { "it tells no instance id" } else { told.why.as_str() };
-        self.error(lb_name, format!("cannot tell which instance it is: {why}"), HINT)
+    /// Returns the instance that a server says it is.
+    ///
+    /// # Errors
+    /// When it tells none.
+    pub fn instance(&self, lb_name: &str, claims: &Claims) -> Result<String, BalancerError> {
+        claims.instance.clone().ok_or_else(|| self.error(lb_name, IdentityFault::NoInstance(claims.why.clone())))
     }
 
-    fn error(&self, lb_name: &str, detail: String, hint: &str) -> BalancerError {
-        BalancerError {
-            at: self.at.clone(),
-            member: Some(lb_name.to_owned()),
-            detail,
-            hint: hint.to_owned(),
-            ..BalancerError::default()
-        }
+    fn error(&self, lb_name: &str, fault: IdentityFault) -> BalancerError {
+        BalancerError::new(&self.at, Some(lb_name.to_owned()), fault)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_lb_is_read() {
-        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
-        for (text, expected) in [
-            ("i-0abc123", Written::Instance("i-0abc123".into(), None)),
-            ("i-0abc123:8080", Written::Instance("i-0abc123".into(), Some(8080))),
-            ("10.0.0.4", Written::Address(ip("10.0.0.4"), None)),
-            ("10.0.0.4:80", Written::Address(ip("10.0.0.4"), Some(80))),
-            ("fd00::4", Written::Address(ip("fd00::4"), None)),
-            ("[fd00::4]:80", Written::Address(ip("fd00::4"), Some(80))),
-            ("web1", Written::Name),
-            ("i-", Written::Name),
-            ("i-xyz", Written::Name),
-            ("i-0abc:99999", Written::Name),
-            ("i-0abc:", Written::Name),
-        ] {
-            assert_eq!(Written::read(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_a_server_tells_is_taken_only_where_it_can_be_true() {
-        let answer = |key: &str, value: &str| Answer { key: key.into(), value: value.into() };
-        let told = Told::of(&[
-            answer("instance", "i-0a; rm"),
-            answer("address", "127.0.0.1"),
-            answer("address", "10.0.0.4"),
-            answer("address", "nonsense"),
-            answer("why", "no answer"),
-        ]);
-        assert_eq!(
-            told,
-            Told { instance: None, why: "no answer".into(), addresses: vec!["10.0.0.4".parse().unwrap()] }
-        );
-        assert_eq!(Told::of(&[answer("instance", "i-0a1")]).instance.as_deref(), Some("i-0a1"));
-    }
-}
+mod tests;

@@ -1,15 +1,17 @@
 //! What tests of AWS's load balancers share: the responder, servers, and the guard that keeps them from AWS itself.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::balancer::Around;
+use crate::balancer::around::Around;
 use crate::config::{Aws, Server};
 use crate::name::ServerName;
 
 #[path = "../../../tests/aws/responder.rs"]
 pub mod responder;
 
-use super::*;
+use super::access::Access;
+use super::refusal::Asked;
 
 /// Refuses any endpoint that is not on this machine.
 pub fn must_be_loopback(endpoint: &str) {
@@ -51,12 +53,12 @@ fn no_test_reaches_a_name() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_nobody_listens_at_is_unreachable() {
+async fn an_endpoint_without_a_listener_is_unreachable() {
     must_be_loopback("http://127.0.0.1:1");
     let config = Access::Responder("http://127.0.0.1:1".into()).load("elb", None).await.unwrap();
     let client = aws_sdk_elasticloadbalancingv2::Client::new(&config);
     let failed = client.describe_target_groups().names("web").send().await.unwrap_err();
     let error = Asked { at: "elb", member: Some("web".into()), action: "DescribeTargetGroups" }.failed(failed);
-    assert!(error.unreachable && error.detail.contains("DescribeTargetGroups got no answer"), "{error:?}");
+    assert!(error.is_unreachable() && error.detail().contains("DescribeTargetGroups got no answer"), "{error:?}");
     assert_eq!((error.at.as_str(), error.member.as_deref()), ("elb", Some("web")));
 }

@@ -4,6 +4,8 @@
 //! commands mean is the adapter's.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Stream;
@@ -18,7 +21,7 @@ use crate::process::end::{Unended, signal_name};
 use crate::process::shell::Shell;
 use crate::remote::{Nonce, quote};
 use crate::report::scrub::Redactor;
-use crate::ssh::{Ended, Exec, Heard, Link};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Link};
 
 /// What a host's shell gets before the jobs.
 const SCRIPT: &str = include_str!("../../../templates/remote/balancer.sh");
@@ -79,11 +82,70 @@ pub enum End {
     Cut(String),
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "ended with exit status {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Cut(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Why no command could be run.
+#[derive(Debug, Clone)]
+pub enum NotRun {
+    /// No SSH connection was set up for the host.
+    NoLink,
+    /// The host cannot be reached.
+    Host(ConnectError),
+    /// The connection to the host was lost.
+    Lost(String),
+    /// The host runs no command.
+    Refused(String),
+    /// A value holds a NUL, which no shell can be given.
+    Nul,
+    /// The caller ended the wait.
+    Stopped,
+    /// The commands could not be waited for.
+    Gone(String),
+    /// The end of this command was not reported.
+    Silent(String),
+}
+
+impl NotRun {
+    /// Says what to do next; may be empty.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Host(error) => error.hint.clone(),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Error for NotRun {}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLink => write!(f, "no SSH connection was set up for it"),
+            Self::Host(error) => write!(f, "{}", error.detail),
+            Self::Lost(why) => write!(f, "the connection was lost: {why}"),
+            Self::Refused(why) => write!(f, "it runs no command: {why}"),
+            Self::Nul => write!(f, "a NUL in a value cannot be passed on to its commands"),
+            Self::Stopped => write!(f, "the wait was interrupted"),
+            Self::Gone(why) => write!(f, "its commands could not be waited for: {why}"),
+            Self::Silent(action) => write!(f, "nothing was heard of its `{action}` command"),
+        }
+    }
+}
+
 impl Runner {
-    /// Runs jobs and returns what became of each, in order; the error, with its hint, is about all of them.
+    /// Runs jobs and returns what became of each, in order. A caller that drops the future ends what it started.
     ///
-    /// Who stops waiting for this ends what it started.
-    pub async fn run(self: &Arc<Self>, jobs: Vec<Job>) -> Result<Vec<Ran>, (String, String)> {
+    /// # Errors
+    /// When no job could be run.
+    pub async fn run(self: &Arc<Self>, jobs: Vec<Job>) -> Result<Vec<Ran>, NotRun> {
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
         let runner = self.clone();
@@ -95,10 +157,10 @@ impl Runner {
                     Ok(futures::stream::iter(jobs).buffered(AT_ONCE).collect().await)
                 }
                 Place::Host(Some(link)) => runner.there(link, &jobs, &stop).await,
-                Place::Host(None) => Err(("no SSH connection was set up for it".to_owned(), String::new())),
+                Place::Host(None) => Err(NotRun::NoLink),
             }
         });
-        let gone = |e| Err((format!("its commands could not be waited for: {e}"), String::new()));
+        let gone = |e: JoinError| Err(NotRun::Gone(e.to_string()));
         let mut ran: Vec<Ran> = running.await.unwrap_or_else(gone)?;
         ran.iter_mut().for_each(|ran| ran.output = self.redactor.text(&ran.output));
         Ok(ran)
@@ -128,13 +190,12 @@ impl Runner {
         Ran { end: end_of(ended), output: output.trim().to_owned() }
     }
 
-    async fn there(&self, link: &Link, jobs: &[Job], stop: &CancellationToken) -> Result<Vec<Ran>, (String, String)> {
+    async fn there(&self, link: &Link, jobs: &[Job], stop: &CancellationToken) -> Result<Vec<Ran>, NotRun> {
         let nonce = Nonce::random();
-        let text = script(&nonce, &self.env, jobs)
-            .ok_or_else(|| ("a NUL in a value cannot be passed on to its commands".to_owned(), String::new()))?;
+        let text = script(&nonce, &self.env, jobs).ok_or(NotRun::Nul)?;
         let session = tokio::select! {
-            session = link.regain() => session.map_err(|e| (e.detail, e.hint))?,
-            () = stop.cancelled() => return Err(("the wait was interrupted".to_owned(), String::new())),
+            session = link.regain() => session.map_err(NotRun::Host)?,
+            () = stop.cancelled() => return Err(NotRun::Stopped),
         };
         let exec = Exec {
             command: "exec sh -s".to_owned(),
@@ -169,8 +230,8 @@ impl Runner {
             Ended::Exit(status) => format!("was not run to its end: its shell ended with exit status {status}"),
             Ended::Signal(signal) => format!("was not run to its end: its shell was ended by signal {signal}"),
             Ended::NoStatus => "was not run to its end: the channel closed".to_owned(),
-            Ended::Lost(why) => return Err((format!("the connection was lost: {why}"), String::new())),
-            Ended::Refused(why) => return Err((format!("it runs no command: {why}"), String::new())),
+            Ended::Lost(why) => return Err(NotRun::Lost(why)),
+            Ended::Refused(why) => return Err(NotRun::Refused(why)),
             Ended::TimedOut(limit) => format!("did not end within {} s", limit.as_secs()),
             Ended::Stopped => "was ended".to_owned(),
         };
@@ -220,36 +281,4 @@ fn keep(kept: &mut Vec<u8>, piece: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::process::Stdio;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_a_hosts_shell_reads_runs_every_job() {
-        let nonce = Nonce("n".into());
-        let job = |command: &str, lb: &str| Job { command: command.into(), facts: vec![("LB".into(), lb.into())] };
-        let env = [("TOKEN".to_owned(), "a'b\nc\\".to_owned()), ("no name".to_owned(), "x".to_owned())];
-        let jobs = [
-            job("printf '%s|%s' \"$LB\" \"$TOKEN\"; exit 193", "it's $(1)"),
-            job("read x; echo \"read $?\"; exit 4", "2"),
-        ];
-        let text = script(&nonce, &env, &jobs).unwrap();
-        for shell in ["sh", "bash", "busybox"] {
-            let mut command = std::process::Command::new(shell);
-            if shell == "busybox" {
-                command.arg("sh");
-            }
-            let spawned = command.arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-            let Ok(mut child) = spawned else { continue };
-            std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-            let out = child.wait_with_output().unwrap();
-            assert_eq!(
-                String::from_utf8(out.stdout).unwrap(),
-                "it's $(1)|a'b\nc\\\n@pitcrew:n 193\nread 1\n\n@pitcrew:n 4\n@pitcrew:n done\n",
-                "{shell}"
-            );
-        }
-        assert!(script(&nonce, &[("A".into(), "\0".into())], &[]).is_none());
-    }
-}
+mod tests;

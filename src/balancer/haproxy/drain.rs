@@ -7,10 +7,16 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Node, Table, of_backend, others_in_service};
+use super::limits::{AGE, TICK};
+use super::node::Node;
+use super::nodes::Nodes;
 use super::protocol::Change;
-use super::{AGE, Haproxy, TICK};
-use crate::balancer::{Admin, BalancerError, Drained, Draining, Snapshot, pause, together, too_few, unless};
+use super::table::{Table, of_backend, others_in_service};
+use crate::balancer::adapter::OnDrain;
+use crate::balancer::error::{BalancerError, together};
+use crate::balancer::facts::{Admin, Drained, Draining, MemberFacts, Snapshot};
+use crate::balancer::fault::DrainFault;
+use crate::balancer::waiting::{pause, unless};
 use crate::config::OnDrainTimeout;
 
 /// How long connections may take to end once maint or a kill has cut their supply.
@@ -30,43 +36,6 @@ struct Taken<'a> {
     maint: bool,
 }
 
-impl Haproxy {
-    /// Takes a server out of every instance; see [`crate::balancer::Balancer::drain`].
-    pub async fn drain(
-        &self,
-        lb_name: &str,
-        found: &Snapshot,
-        on: &mut (dyn FnMut(Draining) + Send + Sync),
-        stop: &CancellationToken,
-    ) -> Result<Drained, BalancerError> {
-        let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
-        match out.take(found).await {
-            Ok(drained) => Ok(drained),
-            Err(mut error) => {
-                if let Err(kept) = put_back(lb_name, &out.taken).await {
-                    error.detail = format!("{}; and it stays out, since putting it back failed: {kept}", error.detail);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes a server out again where it is not; see [`crate::balancer::Balancer::ensure_out`].
-    pub async fn ensure_out(
-        &self,
-        lb_name: &str,
-        found: &Snapshot,
-        on: &mut (dyn FnMut(Draining) + Send + Sync),
-        stop: &CancellationToken,
-    ) -> Result<Option<Drained>, BalancerError> {
-        if unless(stop, self.still_out(lb_name)).await?? {
-            return Ok(None);
-        }
-        let mut out = Out { all: self, server: lb_name, taken: Vec::new(), on, stop };
-        out.take(found).await.map(Some)
-    }
-}
-
 /// Whether a server may be taken out.
 enum Count<'a> {
     /// Here is what there is to take out.
@@ -84,16 +53,22 @@ struct Left {
 }
 
 /// One server's way out.
-struct Out<'a> {
-    all: &'a Haproxy,
+pub struct Out<'a> {
+    all: &'a Nodes,
     server: &'a str,
     taken: Vec<Taken<'a>>,
-    on: &'a mut (dyn FnMut(Draining) + Send + Sync),
+    on: OnDrain<'a>,
     stop: &'a CancellationToken,
 }
 
 impl<'a> Out<'a> {
-    async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
+    /// Makes the way out of a server that is still in.
+    pub fn new(all: &'a Nodes, server: &'a str, on: OnDrain<'a>, stop: &'a CancellationToken) -> Self {
+        Self { all, server, taken: Vec::new(), on, stop }
+    }
+
+    /// Takes the server out of every instance and waits until its connections have ended, or `drain_timeout`.
+    pub async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
         self.covered(found)?;
         let tables = self.pass_gate().await?;
         let began = Instant::now();
@@ -108,18 +83,16 @@ impl<'a> Out<'a> {
             left = self.wait(Change::Maint, Instant::now() + SETTLE, None).await?;
         }
         if left.open > 0 && config.on_drain_timeout == OnDrainTimeout::Fail {
-            return Err(self.error(
-                format!("{} connections were still open after {:?} of draining", left.open, config.drain_timeout),
-                "raise `drain_timeout`, or set `on_drain_timeout` to \"proceed\" or \"kill\"",
-            ));
+            let instead = "\"proceed\" or \"kill\"";
+            let fault = DrainFault::StillOpen { open: Some(left.open), after: config.drain_timeout, instead };
+            return Err(self.error(fault));
         }
         let drained = Drained { left: Some(left.open), waited: began.elapsed() };
         pause(self.stop, config.wait_after_drain).await?;
         // The last reading has told so already where nothing was waited for since.
         let told = left.out && config.wait_after_drain.is_zero();
         if !told && !unless(self.stop, self.all.still_out(self.server)).await?? {
-            let detail = "something put it back into service while it was drained (a reload of haproxy, an operator)";
-            return Err(self.error(detail.to_owned(), "see that nobody reloads haproxy during a deploy"));
+            return Err(self.error(DrainFault::PutBack));
         }
         Ok(drained)
     }
@@ -128,11 +101,9 @@ impl<'a> Out<'a> {
     fn covered(&self, found: &Snapshot) -> Result<(), BalancerError> {
         for node in &self.all.nodes {
             for backend in &self.all.backends {
-                let known = |m: &crate::balancer::MemberFacts| {
-                    m.at == node.at() && m.backend == *backend && m.member == self.server
-                };
+                let known = |m: &MemberFacts| m.at == node.at() && m.backend == *backend && m.member == self.server;
                 if !found.members.iter().any(known) {
-                    return Err(node.error(backend, self.server, "its state before the run is not known".into(), ""));
+                    return Err(node.error(backend, self.server, DrainFault::NotAsked));
                 }
             }
         }
@@ -152,8 +123,8 @@ impl<'a> Out<'a> {
                 Count::Enough(planned) => break planned,
                 Count::TooFew(error) if Instant::now() >= patient => return Err(error),
                 Count::TooFew(error) => {
-                    let place = error.member.unwrap_or_default();
-                    (self.on)(Draining::Waiting(format!("{place}: {}", error.detail)));
+                    let place = error.member.clone().unwrap_or_default();
+                    (self.on)(Draining::Waiting(format!("{place}: {}", error.detail())));
                     pause(self.stop, TICK).await?;
                 }
             }
@@ -177,8 +148,7 @@ impl<'a> Out<'a> {
             for backend in &all.backends {
                 let member = node.member(table, backend, self.server)?;
                 if member.admin() == Admin::Ready {
-                    let detail = format!("it accepted the drain and did not do it: {}", member.status);
-                    return Err(node.error(backend, self.server, detail, ""));
+                    return Err(node.error(backend, self.server, DrainFault::Ignored(member.status.clone())));
                 }
             }
         }
@@ -228,11 +198,12 @@ impl<'a> Out<'a> {
                 let member = node.member(table, backend, self.server)?;
                 let ready = member.admin() == Admin::Ready;
                 let others = others_in_service(table, backend, self.server);
-                let least = all.config.min_in_service.of(of_backend(table, backend));
+                let written = all.config.min_in_service;
+                let least = written.of(of_backend(table, backend));
                 // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
                 if member.in_service() && others < least {
-                    let (detail, hint) = too_few(others, least, &all.config);
-                    return Ok(Count::TooFew(node.error(backend, self.server, detail, hint)));
+                    let fault = DrainFault::TooFew { others, least, written };
+                    return Ok(Count::TooFew(node.error(backend, self.server, fault)));
                 }
                 if ready || (member.admin() == Admin::Drain && member.set_drain()) {
                     planned.push(Taken {
@@ -257,38 +228,34 @@ impl<'a> Out<'a> {
         Ok(())
     }
 
-    /// Makes an error about the server as a whole.
-    fn error(&self, detail: String, hint: &str) -> BalancerError {
-        let at: Vec<&str> = self.all.nodes.iter().map(Node::at).collect();
-        BalancerError {
-            at: at.join(", "),
-            member: Some(format!("{}/{}", self.all.backends.join(","), self.server)),
-            detail,
-            hint: hint.to_owned(),
-            ..BalancerError::default()
-        }
-    }
-}
-
-/// Undoes what this drain changed, whatever becomes of the run.
-async fn put_back(server: &str, taken: &[Taken<'_>]) -> Result<(), BalancerError> {
-    let results = join_all(taken.iter().map(|taken| {
-        let mut changes = Vec::new();
-        match taken {
-            Taken { was_drained: true, maint: true, .. } => changes.push(Change::Drain),
-            Taken { was_drained: true, .. } => {}
-            // Straight from maint it would count as up until its next checks.
-            Taken { was_down: true, maint: true, .. } => {
-                changes.extend([Change::Drain, Change::HealthDown, Change::Ready]);
+    /// Undoes what this drain changed, whatever becomes of the run.
+    pub async fn put_back(&self) -> Result<(), BalancerError> {
+        let server = self.server;
+        let results = join_all(self.taken.iter().map(|taken| {
+            let mut changes = Vec::new();
+            match taken {
+                Taken { was_drained: true, maint: true, .. } => changes.push(Change::Drain),
+                Taken { was_drained: true, .. } => {}
+                // Straight from maint it would count as up until its next checks.
+                Taken { was_down: true, maint: true, .. } => {
+                    changes.extend([Change::Drain, Change::HealthDown, Change::Ready]);
+                }
+                _ => changes.push(Change::Ready),
             }
-            _ => changes.push(Change::Ready),
-        }
-        if taken.agent {
-            changes.push(Change::EnableAgent);
-        }
-        let changes: Vec<_> = changes.into_iter().map(|c| (c, taken.backend)).collect();
-        async move { taken.node.change(server, &changes).await }
-    }))
-    .await;
-    together(results.into_iter().filter_map(Result::err).collect())
+            if taken.agent {
+                changes.push(Change::EnableAgent);
+            }
+            let changes: Vec<_> = changes.into_iter().map(|c| (c, taken.backend)).collect();
+            async move { taken.node.change(server, &changes).await }
+        }))
+        .await;
+        together(results.into_iter().filter_map(Result::err))
+    }
+
+    /// Makes an error about the server as a whole.
+    fn error(&self, fault: DrainFault) -> BalancerError {
+        let at: Vec<&str> = self.all.nodes.iter().map(Node::at).collect();
+        let member = format!("{}/{}", self.all.backends.join(","), self.server);
+        BalancerError::new(&at.join(", "), Some(member), fault)
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure. The bits are those of `show servers state` (HAProxy Management Guide), where they are printed in decimal.
 
-use crate::balancer::{Admin, MemberFacts};
+use crate::balancer::facts::{Admin, MemberFacts};
 
 /// Bits of `srv_admin_state`. CMAINT (4, `disabled` in the configuration) is not here since alone it means nothing:
 /// FMAINT comes with it, and only FMAINT goes at `ready`.

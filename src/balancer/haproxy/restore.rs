@@ -7,68 +7,68 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::fault::{HELD_HINT, HaproxyFault};
+use super::limits::{AGE, TICK};
 use super::member::{Member, Origin, origin};
-use super::node::{Node, Table};
+use super::node::Node;
+use super::nodes::Nodes;
 use super::protocol::Change;
-use super::{AGE, Haproxy, TICK};
-use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot, pause, together, unless};
+use super::table::Table;
+use crate::balancer::adapter::OnRestore;
+use crate::balancer::error::{BalancerError, together};
+use crate::balancer::facts::{Admin, MemberFacts, Snapshot};
+use crate::balancer::fault::{Kept, RestoreFault};
+use crate::balancer::waiting::{pause, unless};
 
-impl Haproxy {
-    /// Puts a server back as it was found; see [`crate::balancer::Balancer::restore`].
-    pub async fn restore(
-        &self,
-        lb_name: &str,
-        found: &Snapshot,
-        on: &mut (dyn FnMut(String) + Send + Sync),
-        stop: &CancellationToken,
-    ) -> Result<(), BalancerError> {
-        let deadline = Instant::now() + self.config.restore_timeout;
-        // The instances are walked side by side and share one listener.
-        let on = Mutex::new(on);
-        let say = |text: String| {
-            if let Ok(mut on) = on.lock() {
-                on(text);
-            }
+/// Puts a server back as it was found; see [`crate::balancer::Balancer::restore`].
+pub async fn restore(
+    all: &Nodes,
+    lb_name: &str,
+    found: &Snapshot,
+    on: OnRestore<'_>,
+    stop: &CancellationToken,
+) -> Result<(), BalancerError> {
+    let deadline = Instant::now() + all.config.restore_timeout;
+    // The instances are walked side by side and share one listener.
+    let on = Mutex::new(on);
+    let say = |text: String| {
+        if let Ok(mut on) = on.lock() {
+            on(text);
+        }
+    };
+    let found = found.members.iter().filter(|m| m.member == lb_name);
+    let mut errors: Vec<BalancerError> = Vec::new();
+    let mut walks = Vec::new();
+    for node in &all.nodes {
+        let steady = all.config.min_healthy_time;
+        let mut back = Back {
+            node,
+            alone: all.nodes.len() == 1,
+            server: lb_name,
+            cases: Vec::new(),
+            errors: Vec::new(),
+            deadline,
+            steady,
+            stop,
+            say: &say,
         };
-        let found = found.members.iter().filter(|m| m.member == lb_name);
-        let mut errors: Vec<BalancerError> = Vec::new();
-        let mut walks = Vec::new();
-        for node in &self.nodes {
-            let steady = self.config.min_healthy_time;
-            let mut back = Back {
-                node,
-                alone: self.nodes.len() == 1,
-                server: lb_name,
-                cases: Vec::new(),
-                errors: Vec::new(),
-                deadline,
-                steady,
-                stop,
-                say: &say,
-            };
-            let found: Vec<&MemberFacts> = found.clone().filter(|m| m.at == node.at()).collect();
-            walks.push(async move {
-                back.walk(&found).await;
-                back.errors
-            });
-        }
-        for member in found.filter(|m| !self.nodes.iter().any(|n| n.at() == m.at)) {
-            errors.push(BalancerError {
-                at: member.at.clone(),
-                member: Some(format!("{}/{lb_name}", member.backend)),
-                detail: "the configuration does not name this balancer any more, so it was not asked".to_owned(),
-                ..BalancerError::default()
-            });
-        }
-        errors.splice(0..0, join_all(walks).await.into_iter().flatten());
-        together(errors)?;
-        // Being stopped now changes nothing: it is back.
-        let _ = pause(stop, self.config.wait_after_restore).await;
-        Ok(())
+        let found: Vec<&MemberFacts> = found.clone().filter(|m| m.at == node.at()).collect();
+        walks.push(async move {
+            back.walk(&found).await;
+            back.errors
+        });
     }
+    for member in found.filter(|m| !all.nodes.iter().any(|n| n.at() == m.at)) {
+        let place = Some(format!("{}/{lb_name}", member.backend));
+        errors.push(BalancerError::new(&member.at, place, RestoreFault::NotConfigured));
+    }
+    errors.splice(0..0, join_all(walks).await.into_iter().flatten());
+    together(errors)?;
+    // Being stopped now changes nothing: it is back.
+    let _ = pause(stop, all.config.wait_after_restore).await;
+    Ok(())
 }
 
-const HELD: &str = "look at the server it tracks, or at the resolution of its name, in haproxy.cfg";
 const NOT_UP: &str = "the balancer checks from its own host, with its own path, port and Host header: compare `option httpchk` in \
                       haproxy.cfg with what the server answers there, or raise `restore_timeout`";
 
@@ -158,8 +158,8 @@ impl<'a> Back<'a> {
                     changes.extend(agent(found, member));
                 }
                 Origin::Ready if member.held_out() && !(several && member.inherits()) => {
-                    let detail = format!("something else holds it out by now: {}", member.status);
-                    self.errors.push(self.node.error(backend, self.server, detail, HELD));
+                    let fault = HaproxyFault::HeldOut(member.status.clone());
+                    self.errors.push(self.node.error(backend, self.server, fault));
                 }
                 Origin::Ready => {
                     let turn = if member.admin() == Admin::Ready {
@@ -270,8 +270,8 @@ impl<'a> Back<'a> {
             let why = match case.turn {
                 Turn::Over => continue,
                 Turn::Returning if up_to == Turn::Proving => continue,
-                Turn::Returning => "it was not reported up",
-                Turn::Proving => "it did not pass the balancer's own checks",
+                Turn::Returning => "it was not reported up in time",
+                Turn::Proving => "it did not pass the balancer's own checks in time",
             };
             case.turn = Turn::Over;
             let backend = case.found.backend.as_str();
@@ -280,12 +280,13 @@ impl<'a> Back<'a> {
                 // The reason is an error already.
                 continue;
             }
-            let mut detail = format!("{why} in time ({}), and stays in maint", case.said);
-            if let Err(error) = kept {
-                detail = format!("{why} in time ({}), and could not be set to maint: {error}", case.said);
-            }
-            let hint = if case.held { HELD } else { NOT_UP };
-            self.errors.push(self.node.error(backend, self.server, detail, hint));
+            let kept = match kept {
+                Ok(()) => Kept::Out("stays in maint"),
+                Err(error) => Kept::NotSet("set to maint", Box::new(error)),
+            };
+            let hint = if case.held { HELD_HINT } else { NOT_UP };
+            let fault = RestoreFault::NotBack { why, last: case.said.clone(), hint, kept };
+            self.errors.push(self.node.error(backend, self.server, fault));
         }
     }
 }

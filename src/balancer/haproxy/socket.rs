@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::Patience;
 use super::client::Client;
-use super::node::{Table, nearest};
-use super::protocol::{self, Change};
-use crate::balancer::BalancerError;
+use super::fault::HaproxyFault;
+use super::limits::Patience;
+use super::protocol::{self, Change, Refusal};
+use super::table::Table;
+use crate::balancer::error::BalancerError;
 
 /// A socket that speaks HAProxy's Runtime API.
 pub struct Socket {
@@ -20,9 +21,8 @@ impl Socket {
     }
 
     /// Shortens the limit on one call.
-    #[must_use]
-    pub fn within(self, limit: Duration) -> Self {
-        Self { client: self.client.within(limit) }
+    pub fn limit(&mut self, limit: Duration) {
+        self.client.limit(limit);
     }
 
     /// Its address as configured.
@@ -44,7 +44,7 @@ impl Socket {
             if protocol::no_backend(state) || protocol::no_backend(stat) {
                 return Err(self.no_backend(backend).await);
             }
-            let members = protocol::members(backend, state, stat).map_err(|e| self.client.error(None, e, ""))?;
+            let members = protocol::members(backend, state, stat).map_err(|e| self.senseless(e))?;
             table.push((backend.clone(), members));
         }
         self.add_old(&mut table, patience).await?;
@@ -61,7 +61,7 @@ impl Socket {
                 if protocol::no_backend(stat) {
                     continue;
                 }
-                let open = protocol::sessions(backend, stat).map_err(|e| self.client.error(None, e, ""))?;
+                let open = protocol::sessions(backend, stat).map_err(|e| self.senseless(e))?;
                 for member in members {
                     let more = open.get(&member.name).copied().unwrap_or(0);
                     member.sessions = member.sessions.saturating_add(more);
@@ -79,8 +79,7 @@ impl Socket {
         let (level, answers) = answers.split_first().map(|(level, rest)| (level.trim(), rest)).unwrap_or_default();
         // Any other text comes from an HAProxy that does not know the question.
         if matches!(level, "user" | "operator") {
-            let detail = format!("its socket grants only the level {level}, and draining needs admin");
-            return Err(self.client.error(None, detail, protocol::LEVEL_HINT));
+            return Err(self.client.error(None, HaproxyFault::Level(level.to_owned())));
         }
         self.table(backends, answers, Patience::Once).await
     }
@@ -91,8 +90,9 @@ impl Socket {
         let answers = self.client.ask(&commands, Patience::Retry).await?;
         self.kill_old(server, changes).await?;
         for ((_, backend), answer) in changes.iter().zip(answers) {
-            if let Some((detail, hint)) = protocol::refusal(&answer) {
-                return Err(self.client.error(Some(format!("{backend}/{server}")), detail, &hint));
+            if let Some(refusal) = Refusal::read(&answer) {
+                let member = Some(format!("{backend}/{server}"));
+                return Err(self.client.error(member, HaproxyFault::Refused(refusal)));
             }
         }
         Ok(())
@@ -119,9 +119,12 @@ impl Socket {
     async fn no_backend(&self, backend: &str) -> BalancerError {
         let listed = self.client.ask(&[protocol::SHOW_BACKENDS.to_owned()], Patience::Once).await;
         let names = listed.ok().and_then(|a| a.first().map(|s| protocol::backends(s))).unwrap_or_default();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hint = format!("{}; set `backends` in [load_balancer]", nearest(backend, &names));
-        self.client.error(Some(backend.to_owned()), format!("it has no backend {backend}"), &hint)
+        let fault = HaproxyFault::NoBackend { backend: backend.to_owned(), names };
+        self.client.error(Some(backend.to_owned()), fault)
+    }
+
+    fn senseless(&self, what: String) -> BalancerError {
+        self.client.error(None, HaproxyFault::Senseless(what))
     }
 }
 

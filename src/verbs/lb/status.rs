@@ -59,7 +59,8 @@ impl ByHand<'_> {
             }
         }
         let good = errors.is_empty() && rows.iter().all(|r| r.member.in_service);
-        let balancers: Vec<(String, String)> = errors.iter().map(|e| (clean(&e.to_string()), clean(&e.hint))).collect();
+        let balancers: Vec<(String, String)> =
+            errors.iter().map(|e| (clean(&e.to_string()), clean(&e.hint()))).collect();
         if self.global.json {
             let balancers: Vec<String> = errors.iter().map(|e| clean(&told(e))).collect();
             let value = serde_json::json!({"ok": good, "members": rows, "balancers": balancers});

@@ -4,12 +4,15 @@
 //! `native_stats`, `error`), v2.9 and v3.0 to v3.4.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::Deserialize;
 
-use super::super::member::{Member, bits};
-use super::super::protocol::Change;
+use super::json::{Counters, NativeStat, NativeStats, OneOrMany, RuntimeServer};
+use crate::balancer::haproxy::member::{Member, bits};
+use crate::balancer::haproxy::protocol::{self, Change};
 use crate::config::ApiVersion;
+use crate::text::one_line;
 use crate::text::one_line;
 
 /// Longest text of the API's that is shown.
@@ -104,97 +107,37 @@ impl Deaf {
         ["[0] ", "[1] ", "[2] ", "[3] "].iter().any(|severity| self.message.contains(severity))
     }
 
-    /// Says what happened, and what to do.
-    pub fn told(&self) -> (String, String) {
+    /// Says what to do next; may be empty.
+    pub fn hint(&self) -> &'static str {
+        match self.status {
+            401 | 403 => "compare `user` and `password` in [load_balancer] with the userlist of the Data Plane API",
+            404 => "compare `at`, `backends` and `lb` with haproxy.cfg; is haproxy running?",
+            300..=399 => "write the address where the Data Plane API itself answers in `at`",
+            _ if self.denies() => protocol::LEVEL_HINT,
+            500..=599 if self.may_pass() => {
+                "is haproxy running, and is its socket the one that the Data Plane API speaks to?"
+            }
+            _ => "",
+        }
+    }
+
+    /// Tells whether HAProxy's socket does not grant the level that a command needs.
+    fn denies(&self) -> bool {
+        self.message.contains("Permission denied")
+    }
+}
+
+impl fmt::Display for Deaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { status, message } = self;
         match status {
-            401 | 403 => (
-                format!("it refuses the login: {status} {message}"),
-                "compare `user` and `password` in [load_balancer] with the userlist of the Data Plane API".to_owned(),
-            ),
-            404 => (
-                format!("it does not know what it was asked for: 404 {message}"),
-                "compare `at`, `backends` and `lb` with haproxy.cfg; is haproxy running?".to_owned(),
-            ),
-            300..=399 => (
-                format!("it sends elsewhere: {status} {message}"),
-                "write the address where the Data Plane API itself answers in `at`".to_owned(),
-            ),
-            _ if message.contains("Permission denied") => {
-                (format!("HAProxy refused: {message}"), super::super::protocol::LEVEL_HINT.to_owned())
-            }
-            500..=599 if self.may_pass() => (
-                format!("it answered {status}: {message}"),
-                "is haproxy running, and is its socket the one that the Data Plane API speaks to?".to_owned(),
-            ),
-            _ => (format!("it answered {status}: {message}"), String::new()),
+            401 | 403 => write!(f, "it refuses the login: {status} {message}"),
+            404 => write!(f, "it does not know what it was asked for: 404 {message}"),
+            300..=399 => write!(f, "it sends elsewhere: {status} {message}"),
+            _ if self.denies() => write!(f, "HAProxy refused: {message}"),
+            _ => write!(f, "it answered {status}: {message}"),
         }
     }
-}
-
-/// v2 lists what several processes of HAProxy say; v3 knows of one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    fn all(self) -> Vec<T> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Many(many) => many,
-        }
-    }
-}
-
-/// `runtime_server`. Before 3.3 it has the first three fields only.
-#[derive(Deserialize)]
-struct Server {
-    name: String,
-    #[serde(default)]
-    admin_state: String,
-    #[serde(default)]
-    operational_state: String,
-    check_state: Option<u32>,
-    agent_state: Option<u32>,
-}
-
-/// `native_stats`.
-#[derive(Deserialize)]
-struct Stats {
-    #[serde(default)]
-    error: String,
-    stats: Option<Vec<Stat>>,
-}
-
-#[derive(Deserialize)]
-struct Stat {
-    name: Option<String>,
-    backend_name: Option<String>,
-    #[serde(default, rename = "type")]
-    kind: String,
-    stats: Option<Counters>,
-}
-
-/// `native_stat_stats`: the columns of `show stat`; empty ones are left out.
-#[derive(Deserialize, Default)]
-struct Counters {
-    status: Option<String>,
-    scur: Option<u64>,
-    qcur: Option<u64>,
-    bck: Option<u64>,
-    weight: Option<u32>,
-    lastchg: Option<u64>,
-    tracked: Option<String>,
-    check_status: Option<String>,
-    check_code: Option<i64>,
-    last_chk: Option<String>,
-    check_rise: Option<u64>,
-    check_fall: Option<u64>,
-    check_health: Option<u64>,
-    agent_status: Option<String>,
 }
 
 /// Reads the servers of one backend from both answers.
@@ -202,7 +145,7 @@ struct Counters {
 /// # Errors
 /// When they make no sense, or the statistics leave a server out: nothing could be told of its sessions.
 pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<Member>, String> {
-    let servers: Vec<Option<Server>> =
+    let servers: Vec<Option<RuntimeServer>> =
         serde_json::from_str(servers).map_err(|e| senseless("the servers", servers, &e))?;
     let mut counters: HashMap<String, Counters> = HashMap::new();
     for stats in all_stats(stats)? {
@@ -234,8 +177,8 @@ pub fn backends(stats: &str) -> Result<Vec<String>, String> {
     Ok(stats.into_iter().flatten().filter(|s| s.kind == "backend").filter_map(|s| s.name).collect())
 }
 
-fn all_stats(text: &str) -> Result<Vec<Vec<Stat>>, String> {
-    let all: OneOrMany<Stats> = serde_json::from_str(text).map_err(|e| senseless("the statistics", text, &e))?;
+fn all_stats(text: &str) -> Result<Vec<Vec<NativeStat>>, String> {
+    let all: OneOrMany<NativeStats> = serde_json::from_str(text).map_err(|e| senseless("the statistics", text, &e))?;
     let all = all.all();
     match all.iter().find(|s| !s.error.is_empty()) {
         Some(failed) => Err(format!("it cannot read the statistics: {}", cut(&failed.error))),
@@ -243,7 +186,7 @@ fn all_stats(text: &str) -> Result<Vec<Vec<Stat>>, String> {
     }
 }
 
-fn member(server: Server, counters: Counters) -> Result<Member, String> {
+fn member(server: RuntimeServer, counters: Counters) -> Result<Member, String> {
     let status = cut(&counters.status.unwrap_or_default());
     let op_state = match server.operational_state.as_str() {
         "up" => 2,
@@ -311,122 +254,4 @@ fn cut(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::balancer::Admin;
-
-    const V2: &str = r#"[{"address":"127.0.0.1","admin_state":"ready","id":"1","name":"web1","operational_state":"up","port":80},
-        {"address":"127.0.0.1","admin_state":"drain","id":"2","name":"web2","operational_state":"down","port":80},null]"#;
-    const STATS: &str = r#"{"runtimeAPI":"/run/h.sock","stats":[
-        {"backend_name":"shop","name":"web1","type":"server","stats":{"status":"UP","scur":2,"qcur":1,"bck":0,"weight":1,"lastchg":7,
-            "check_status":"L7OK","check_code":200,"check_rise":2,"check_fall":3,"check_health":4,"last_chk":"OK"}},
-        {"backend_name":"shop","name":"web2","type":"server","stats":{"status":"DOWN","scur":0,"weight":1,"bck":1,"agent_status":"L4CON"}},
-        {"backend_name":"other","name":"web1","type":"server","stats":{"status":"MAINT","scur":9}}]}"#;
-
-    fn one(admin: &str, more: &str, stats: &str) -> Member {
-        let servers = format!(r#"[{{"name":"a","admin_state":"{admin}","operational_state":"up"{more}}}]"#);
-        let stats = format!(r#"{{"stats":[{{"backend_name":"b","name":"a","type":"server","stats":{{{stats}}}}}]}}"#);
-        members("b", &servers, &stats).unwrap().remove(0)
-    }
-
-    #[test]
-    fn both_answers_make_a_member() {
-        for stats in [STATS.to_owned(), format!("[{STATS}]")] {
-            let found = members("shop", V2, &stats).unwrap();
-            assert_eq!(found.len(), 2);
-            let web1 = &found[0];
-            assert_eq!((web1.admin(), web1.sessions, web1.since, web1.backup), (Admin::Ready, 3, Some(7), false));
-            assert!(web1.in_service() && web1.checked() && web1.is_back() && !web1.agent_enabled());
-            assert_eq!(web1.standing(), "UP, last check L7OK 200 OK");
-            let web2 = &found[1];
-            assert_eq!((web2.admin(), web2.sessions, web2.backup), (Admin::Drain, 0, true));
-            assert!(web2.set_drain() && !web2.in_service() && web2.agent_enabled());
-        }
-    }
-
-    #[test]
-    fn connections_of_all_processes_count() {
-        let found = members("shop", V2, &format!("[{STATS},{STATS}]")).unwrap();
-        assert_eq!(found[0].sessions, 5, "the queue is the first one's");
-    }
-
-    #[test]
-    fn maint_is_what_haproxy_calls_so() {
-        let tracked = r#""status":"DRAIN","tracked":"other/o1""#;
-        assert!(one("maint", "", tracked).held_out() && one("maint", "", tracked).admin() == Admin::Drain);
-        assert_eq!(one("maint", "", r#""status":"DRAIN""#).admin(), Admin::Drain);
-        assert!(one("maint", "", r#""status":"DRAIN""#).set_drain());
-        assert!(one("maint", "", r#""status":"MAINT""#).set_maint());
-        assert!(one("drain", "", r#""status":"MAINT (via other/o1)""#).held_out());
-        assert!(one("maint", "", r#""status":"MAINT (resolution)""#).held_out());
-        assert_eq!(one("ready", "", r#""status":"UP 1/3""#).admin(), Admin::Ready);
-    }
-
-    #[test]
-    fn checks_are_told_from_what_is_said_of_them() {
-        assert!(one("maint", "", r#""status":"MAINT""#).checked(), "nothing is known in maint");
-        assert!(!one("drain", "", r#""status":"no check""#).checked());
-        assert!(one("drain", "", r#""status":"DRAIN","check_status":"* L7OK""#).checked());
-        assert!(!one("maint", r#","check_state":0"#, r#""status":"MAINT""#).checked(), "it says so itself");
-        assert!(one("ready", r#","agent_state":6"#, r#""status":"UP""#).agent_enabled());
-    }
-
-    #[test]
-    fn what_stands_behind_a_comma_is_not_believed() {
-        let shifted = r#""status":"UP","scur":1,"check_status":"L7OK","last_chk":"\"OK","agent_status":"5","check_fall":2,"check_health":3"#;
-        let member = one("ready", "", shifted);
-        assert!(member.misread && !member.agent_enabled() && !member.full_health());
-        assert_eq!((member.sessions, member.fall, member.health), (1, None, None));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_shown() {
-        let error = members("shop", "<html>", STATS).unwrap_err();
-        assert!(error.contains("the servers") && error.contains("`<html>`"), "{error}");
-        assert!(members("shop", V2, "{\"error\":\"no\\u0007t now\"}").unwrap_err().ends_with("statistics: not now"));
-        let left = members("shop", V2, "{\"stats\":[]}").unwrap_err();
-        assert_eq!(left, "its statistics leave shop/web1 out");
-        let odd = V2.replace("\"ready\"", "\"odd\"");
-        assert!(members("shop", &odd, STATS).unwrap_err().contains("\"odd\""));
-    }
-
-    #[test]
-    fn refusals_say_what_to_do() {
-        let told = |status, text: &str| Deaf::read(status, text).told();
-        let (detail, hint) = told(401, r#"{"code":401,"message":"missing or invalid authorization"}"#);
-        assert_eq!(detail, "it refuses the login: 401 missing or invalid authorization");
-        assert!(hint.contains("`user` and `password`"));
-        let gone = Deaf::read(404, r#"{"code":404,"message":"no data for shop/web9: not found"}"#);
-        assert!(gone.no_data() && gone.may_pass(), "HAProxy may be away");
-        let away = Deaf::read(500, r#"[{"error":"dial unix /run/h.sock: connect: connection refused"}]"#);
-        assert!(away.may_pass() && away.told().0.contains("connection refused"));
-        let denied = Deaf::read(
-            500,
-            r#"{"code":500,"message":"/run/h.sock [3] Permission denied [set server a/b state drain]"}"#,
-        );
-        assert!(!denied.may_pass() && denied.told().1.contains("level admin"));
-        assert!(!Deaf::read(404, "not here").may_pass() && Deaf::read(429, "").may_pass());
-    }
-
-    #[test]
-    fn paths_are_those_of_each_version() {
-        let path = |version| Question::change(version, "shop", "web1", Change::Drain).unwrap().path;
-        assert_eq!(path(ApiVersion::V2), "/v2/services/haproxy/runtime/servers/web1?backend=shop");
-        assert_eq!(path(ApiVersion::V3), "/v3/services/haproxy/runtime/backends/shop/servers/web1");
-        for change in [Change::KillSessions, Change::DisableAgent, Change::EnableAgent] {
-            assert_eq!(Question::change(ApiVersion::V3, "shop", "web1", change), None);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_text_never_panics(a in ".{0,200}", b in ".{0,200}") {
-            let _ = members("shop", &a, STATS);
-            let _ = members("shop", V2, &b);
-            let _ = Deaf::read(500, &a).told();
-            let _ = backends(&b);
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,9 @@
 //!
 //! Owns the login, which goes into a header and nowhere else, and whom a certificate is believed from.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +33,55 @@ use crate::http::{driven, failure};
 /// Largest answer that is read: JSON says each column's name for each server.
 const ANSWER_LIMIT: usize = 32 << 20;
 
-/// Why a call came to nothing: no whole answer came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// What happened, as a fragment.
-    pub detail: String,
-    /// What to do next; may be empty.
-    pub hint: &'static str,
+/// Why no whole answer came.
+#[derive(Debug, Clone)]
+pub enum Unanswered {
+    /// The address cannot be reached.
+    Connect {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
+    /// No TLS session came about.
+    Tls(Arc<io::Error>),
+    /// The answer did not come within this time.
+    Late(Duration),
+    /// The exchange broke off, as the text says.
+    CutOff(String),
+}
+
+impl Unanswered {
+    /// Says what to do next; may be empty.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "is the Data Plane API running, and is this its address?",
+            Self::Tls(_) => "if its certificate is signed by an authority of your own, name that in `ca_file`",
+            Self::Late(_) | Self::CutOff(_) => "",
+        }
+    }
+}
+
+impl Error for Unanswered {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } | Self::Tls(source) => Some(source.as_ref()),
+            Self::Late(_) | Self::CutOff(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { host, port, source } => write!(f, "cannot connect to {host} port {port}: {source}"),
+            Self::Tls(source) => write!(f, "cannot speak TLS with it: {source}"),
+            Self::Late(limit) => write!(f, "it did not answer within {limit:?}"),
+            Self::CutOff(why) => f.write_str(why),
+        }
+    }
 }
 
 /// What was answered: with success, or not.
@@ -44,12 +89,12 @@ pub type Answer = Result<String, Deaf>;
 
 /// Who asks, and whom they believe.
 #[derive(Clone)]
-pub struct Access {
+pub struct ApiAccess {
     login: HeaderValue,
     tls: Arc<ClientConfig>,
 }
 
-impl Access {
+impl ApiAccess {
     /// Reads what is needed to speak to an API.
     ///
     /// # Errors
@@ -88,17 +133,17 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
 /// Speaks to one API.
 pub struct Caller {
     url: ApiUrl,
-    access: Access,
+    access: ApiAccess,
 }
 
 impl Caller {
     /// Makes one; connects to nothing.
-    pub fn new(url: &ApiUrl, access: &Access) -> Self {
+    pub fn new(url: &ApiUrl, access: &ApiAccess) -> Self {
         Self { url: url.clone(), access: access.clone() }
     }
 
     /// Asks one after another, and returns what was answered to each; all of it within the limit.
-    pub async fn call(&self, questions: &[Question], limit: Duration) -> Result<Vec<Answer>, Failed> {
+    pub async fn call(&self, questions: &[Question], limit: Duration) -> Result<Vec<Answer>, Unanswered> {
         let mut answers = Vec::with_capacity(questions.len());
         let asking = async {
             // One connection serves for all, unless the other side ends it between two of them.
@@ -107,19 +152,16 @@ impl Caller {
             }
             Ok(())
         };
-        match timeout(limit, asking).await {
-            Ok(Ok(())) => Ok(answers),
-            Ok(Err(failed)) => Err(failed),
-            Err(_) => Err(cut_off(format!("it did not answer within {limit:?}"))),
-        }
+        timeout(limit, asking).await.unwrap_or(Err(Unanswered::Late(limit))).map(|()| answers)
     }
 
     /// Asks over a connection of its own until it ends; at least one answer is added.
-    async fn converse(&self, questions: &[Question], answers: &mut Vec<Answer>) -> Result<(), Failed> {
+    async fn converse(&self, questions: &[Question], answers: &mut Vec<Answer>) -> Result<(), Unanswered> {
         let (host, port) = (self.url.host.as_str(), self.url.port());
-        let stream = TcpStream::connect((host, port)).await.map_err(|e| Failed {
-            detail: format!("cannot connect to {host} port {port}: {e}"),
-            hint: "is the Data Plane API running, and is this its address?",
+        let stream = TcpStream::connect((host, port)).await.map_err(|e| Unanswered::Connect {
+            host: host.to_owned(),
+            port,
+            source: Arc::new(e),
         })?;
         match self.url.scheme {
             Scheme::Http => self.over(stream, questions, answers).await,
@@ -127,10 +169,7 @@ impl Caller {
                 let name = ServerName::try_from(host.to_owned());
                 let name = name.map_err(|_| cut_off(format!("cannot ask for the TLS name {host:?}")))?;
                 let connector = TlsConnector::from(self.access.tls.clone());
-                let stream = connector.connect(name, stream).await.map_err(|e| Failed {
-                    detail: format!("cannot speak TLS with it: {e}"),
-                    hint: "if its certificate is signed by an authority of your own, name that in `ca_file`",
-                })?;
+                let stream = connector.connect(name, stream).await.map_err(|e| Unanswered::Tls(Arc::new(e)))?;
                 self.over(stream, questions, answers).await
             }
         }
@@ -141,7 +180,7 @@ impl Caller {
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         questions: &[Question],
         answers: &mut Vec<Answer>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Unanswered> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(failure(&e)))?;
         driven(self.all(sender, questions, answers), connection).await
     }
@@ -151,7 +190,7 @@ impl Caller {
         mut sender: SendRequest<Full<Bytes>>,
         questions: &[Question],
         answers: &mut Vec<Answer>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Unanswered> {
         for (at, question) in questions.iter().enumerate() {
             match sender.ready().await {
                 Ok(()) => {}
@@ -177,7 +216,7 @@ impl Caller {
         Ok(())
     }
 
-    fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, Failed> {
+    fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, Unanswered> {
         let method = if question.body.is_some() { "PUT" } else { "GET" };
         Request::builder()
             .method(method)
@@ -193,7 +232,7 @@ impl Caller {
 }
 
 /// Reads a whole body, within the limit.
-async fn whole(mut body: Incoming) -> Result<String, Failed> {
+async fn whole(mut body: Incoming) -> Result<String, Unanswered> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(|e| cut_off(failure(&e)))?.into_data() {
@@ -206,6 +245,6 @@ async fn whole(mut body: Incoming) -> Result<String, Failed> {
     Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
-fn cut_off(detail: String) -> Failed {
-    Failed { detail, hint: "" }
+fn cut_off(why: String) -> Unanswered {
+    Unanswered::CutOff(why)
 }

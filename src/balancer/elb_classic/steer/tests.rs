@@ -2,10 +2,16 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::aws::tests::responder::{Classic, Responder, State};
-use super::super::aws::tests::{around, keys};
-use super::super::{Drained, Snapshot, Walk, walk};
+use super::super::stands::ClassicStands;
+use aws_sdk_elasticloadbalancing::types::InstanceState;
+
 use super::*;
+use crate::balancer::adapter::Adapter as _;
+use crate::balancer::aws::tests::responder::{Classic, Responder, State};
+use crate::balancer::aws::tests::{around, keys};
+use crate::balancer::facts::{Admin, Drained, Snapshot};
+use crate::balancer::testing;
+use crate::balancer::walk::Walk;
 use crate::config::{BalancerKind, LoadBalancer, OnDrainTimeout};
 
 const A: &str = "i-0a";
@@ -28,7 +34,7 @@ fn walking(responder: &Responder, servers: &[&str], change: impl Fn(&mut LoadBal
     let names = ["shop-elb".to_owned()];
     let steer = ElbClassic::new(&names, &keys(), Access::Responder(responder.endpoint.clone()), &around(servers));
     let kind = BalancerKind::ElbClassic { names: names.to_vec(), aws: keys() };
-    let mut config = LoadBalancer { drain_timeout: Duration::from_secs(10), ..walk::tests::config(kind) };
+    let mut config = LoadBalancer { drain_timeout: Duration::from_secs(10), ..testing::config(kind) };
     change(&mut config);
     Walk::new(steer, &config, servers.iter().map(|s| (*s).to_owned()).collect())
 }
@@ -87,7 +93,7 @@ async fn a_drain_that_never_ends_fails_and_is_undone() {
         });
         let before = found(&walk, A).await;
         let error = drain(&walk, A, &before).await.unwrap_err();
-        assert!(error.detail.contains("still draining"), "{error}");
+        assert!(error.detail().contains("still draining"), "{error}");
         assert_eq!(error.member.as_deref(), Some("shop-elb/i-0a"));
         assert_ne!(responder.with(|s| s.classic["shop-elb"].instances[A].0.clone()), "draining");
     }
@@ -110,7 +116,7 @@ async fn an_unhealthy_instance_is_registered_and_does_not_count() {
     let (a, b) = (found(&walk, A).await, found(&walk, B).await);
     assert!(b.members[0].admin == Admin::Ready && !b.members[0].in_service, "{b:?}");
     assert_eq!(a.members[0].others_in_service, 0);
-    assert!(drain(&walk, A, &a).await.unwrap_err().detail.contains("min_in_service"));
+    assert!(drain(&walk, A, &a).await.unwrap_err().detail().contains("min_in_service"));
     assert_eq!(changes(&responder), [""; 0]);
 }
 
@@ -130,7 +136,7 @@ async fn what_it_cannot_know_is_refused() {
     let reading = missing.look(&[A.to_owned()]).await;
     let (_, error) = &reading.errors[0];
     assert!(
-        error.member.as_deref() == Some("typo") && error.hint.contains("aws elb describe-load-balancers"),
+        error.member.as_deref() == Some("typo") && error.hint().contains("aws elb describe-load-balancers"),
         "{error:?}"
     );
 }
@@ -143,14 +149,14 @@ async fn throttling_and_missing_permissions_are_told_apart() {
     let before = found(&walk, A).await;
     responder.with(|s| s.denied.push("DeregisterInstancesFromLoadBalancer".into()));
     let error = drain(&walk, A, &before).await.unwrap_err();
-    assert!(error.hint.contains("allow elasticloadbalancing:DeregisterInstancesFromLoadBalancer"), "{error:?}");
+    assert!(error.hint().contains("allow elasticloadbalancing:DeregisterInstancesFromLoadBalancer"), "{error:?}");
 }
 
 #[test]
 fn what_a_state_means() {
     let read = |state: &str, text: &str| {
         let said = InstanceState::builder().instance_id(A).state(state).description(text).build();
-        (Stands::listed(&said), Stands::absent(Some(&said)))
+        (ClassicStands::listed(&said), ClassicStands::absent(Some(&said)))
     };
     let draining = "Instance deregistration currently in progress.";
     let gone = "Instance is not currently registered with the LoadBalancer.";
@@ -170,5 +176,5 @@ fn what_a_state_means() {
         let (a, b) = read(state, text);
         assert_eq!(((a.admin, a.in_service), (b.admin, b.in_service)), (listed, absent), "{state}: {text}");
     }
-    assert_eq!(Stands::absent(None).admin, Admin::Maint);
+    assert_eq!(ClassicStands::absent(None).admin, Admin::Maint);
 }

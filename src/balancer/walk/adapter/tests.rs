@@ -3,23 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex as Plain;
 
-use super::*;
-use crate::config::{BalancerKind, Least};
+use tokio::time::Instant;
 
-/// A configuration without waits of its own.
-pub fn config(kind: BalancerKind) -> LoadBalancer {
-    LoadBalancer {
-        kind,
-        drain_timeout: Duration::from_secs(20),
-        on_drain_timeout: OnDrainTimeout::Proceed,
-        wait_after_drain: Duration::ZERO,
-        wait_after_restore: Duration::ZERO,
-        restore_timeout: Duration::from_secs(60),
-        min_healthy_time: Duration::ZERO,
-        min_in_service: Least::Count(1),
-        capacity_timeout: Duration::from_secs(15),
-    }
-}
+use super::super::steer::{Pace, Reading};
+use super::*;
+use crate::balancer::facts::Draining;
+use crate::balancer::fault::AskFault;
+use crate::balancer::testing::config;
+use crate::config::{BalancerKind, Least, OnDrainTimeout};
 
 /// A balancer of a test's own: each server in two backends.
 #[derive(Default)]
@@ -62,7 +53,7 @@ impl Toy {
         let line = format!("{call} {}/{}", m.backend, m.member);
         let failed = self.fails.lock().unwrap().contains(&line);
         self.calls.lock().unwrap().push(line);
-        let error = || BalancerError { at: "toy".into(), detail: "refused".into(), ..BalancerError::default() };
+        let error = || BalancerError::new("toy", None, AskFault::Silent("refused".into()));
         if failed { Err(error()) } else { Ok(()) }
     }
 
@@ -145,8 +136,8 @@ async fn found(walk: &Walk<Toy>, name: &str) -> Snapshot {
 
 /// Changes something behind the walk's back, as time passes by.
 fn behind(walk: &Walk<Toy>, backend: &str, name: &str, change: impl Fn(&mut MemberFacts)) {
-    walk.steer.set(backend, name, change);
-    walk.changes.fetch_add(1, Ordering::SeqCst);
+    walk.all.steer.set(backend, name, change);
+    walk.all.looks.changed();
 }
 
 fn without_looks(calls: Vec<String>) -> Vec<String> {
@@ -167,7 +158,7 @@ async fn a_server_goes_out_of_all_its_places_and_comes_back() {
     let mut heard = Vec::new();
     walk.restore("w1", &found, &mut |s| heard.push(s), &stop).await.unwrap();
     walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap();
-    assert_eq!(without_looks(walk.steer.calls()), ["out a/w1", "out b/w1", "back a/w1", "back b/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1", "out b/w1", "back a/w1", "back b/w1"]);
     assert!(!walk.still_out("w1").await.unwrap());
 }
 
@@ -177,7 +168,7 @@ async fn lanes_that_wait_share_their_looks() {
     let walk = walk(toy, |_| {});
     let stop = CancellationToken::new();
     let found = Snapshot { members: walk.facts(&["w1".into(), "w2".into(), "w3".into()]).await.unwrap() };
-    walk.steer.calls();
+    walk.all.steer.calls();
     let mut ons = [|_: Draining| {}, |_: Draining| {}, |_: Draining| {}];
     let [a, b, c] = &mut ons;
     let (a, b, c) = tokio::join!(
@@ -186,7 +177,7 @@ async fn lanes_that_wait_share_their_looks() {
         walk.drain("w3", &found, c, &stop)
     );
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
-    let looks = walk.steer.calls().iter().filter(|c| *c == "look").count();
+    let looks = walk.all.steer.calls().iter().filter(|c| *c == "look").count();
     assert!((20..=45).contains(&looks), "{looks} looks for 20 ticks of three lanes");
 }
 
@@ -199,16 +190,16 @@ async fn nobody_is_taken_out_when_too_few_would_be_left() {
     let mut heard = Vec::new();
     let began = Instant::now();
     let error = walk.drain("w1", &found, &mut |d| heard.push(d), &stop).await.unwrap_err();
-    assert!(error.detail.contains("0 other members") && error.member.as_deref() == Some("b/w1"), "{error}");
+    assert!(error.detail().contains("0 other members") && error.member.as_deref() == Some("b/w1"), "{error}");
     assert!(matches!(heard.first(), Some(Draining::Waiting(text)) if text.starts_with("b/w1: ")), "{heard:?}");
     assert!(began.elapsed() >= Duration::from_secs(15) && began.elapsed() < Duration::from_secs(30));
-    assert!(without_looks(walk.steer.calls()).is_empty());
+    assert!(without_looks(walk.all.steer.calls()).is_empty());
     // Two that count on each other: one gets through, the other is refused.
     behind(&walk, "b", "w2", |m| m.in_service = true);
     let (mut on1, mut on2) = (|_: Draining| {}, |_: Draining| {});
     let (a, b) = tokio::join!(walk.drain("w1", &found, &mut on1, &stop), walk.drain("w2", &found, &mut on2, &stop));
     assert!(a.is_ok() && b.is_err());
-    assert_eq!(without_looks(walk.steer.calls()), ["out a/w1", "out b/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1", "out b/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,8 +215,9 @@ async fn a_drain_waits_for_others_to_be_up() {
     // 67 % of three are three: others are two at most.
     let mut waits = waits;
     let error = walk.drain("w1", &found, &mut waits, &stop).await.unwrap_err();
-    assert!(error.detail.contains("min_in_service is 67% (3 here)"), "{error}");
-    let walk = Walk { config: LoadBalancer { min_in_service: Least::Percent(66), ..walk.config }, ..walk };
+    assert!(error.detail().contains("min_in_service is 67% (3 here)"), "{error}");
+    let mut walk = walk;
+    walk.all.config.min_in_service = Least::Percent(66);
     behind(&walk, "b", "w2", |m| m.in_service = false);
     let mut waits = |d: Draining| {
         if matches!(d, Draining::Waiting(_)) {
@@ -242,12 +234,12 @@ async fn a_drain_that_fails_half_way_is_undone() {
     let walk = walk(toy, |_| {});
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
     let error = walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap_err();
-    assert_eq!(error.detail, "refused");
-    let calls = without_looks(walk.steer.calls());
+    assert_eq!(error.detail(), "it says nothing of refused");
+    let calls = without_looks(walk.all.steer.calls());
     assert_eq!(calls, ["out a/w1", "out b/w1", "back a/w1", "back b/w1"]);
     // In the middle of a deploy it stays as far out as it got.
     assert!(walk.ensure_out("w1", &found, &mut |_| {}, &stop).await.is_err());
-    assert_eq!(without_looks(walk.steer.calls()), ["out a/w1", "out b/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1", "out b/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,13 +247,13 @@ async fn connections_that_stay_are_let_be_ended_or_a_failure() {
     for (policy, expected) in [
         (OnDrainTimeout::Proceed, Ok(Some(6))),
         (OnDrainTimeout::Kill, Ok(Some(0))),
-        (OnDrainTimeout::Fail, Err("6 connections were still open after 20s")),
+        (OnDrainTimeout::Fail, Err("6 connections were still open after 20s of draining")),
     ] {
         let toy = Toy { ends_after: None, ..Toy::new(&["w1", "w2"]) };
         let walk = walk(toy, |c| c.on_drain_timeout = policy);
         let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
         let drained = walk.drain("w1", &found, &mut |_| {}, &stop).await;
-        assert_eq!(drained.as_ref().map(|d| d.left).map_err(|e| e.detail.as_str()), expected);
+        assert_eq!(drained.as_ref().map(|d| d.left).map_err(BalancerError::detail), expected.map_err(str::to_owned));
         assert_eq!(walk.still_out("w1").await.unwrap(), expected.is_ok());
     }
     // Nothing tells how many: the drain ends all the same, and does not say that none were left.
@@ -305,10 +297,10 @@ async fn what_is_put_back_during_a_drain_is_taken_out_again() {
         }
     };
     walk.drain("w1", &found, &mut on, &stop).await.unwrap();
-    assert_eq!(without_looks(walk.steer.calls()), ["out a/w1", "out b/w1", "out a/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1", "out b/w1", "out a/w1"]);
     behind(&walk, "a", "w1", |m| m.admin = Admin::Ready);
     assert!(walk.ensure_out("w1", &found, &mut |_| {}, &stop).await.unwrap().is_some());
-    assert_eq!(without_looks(walk.steer.calls()), ["out a/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -319,11 +311,11 @@ async fn what_was_out_stays_out() {
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
     walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
     walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap();
-    assert_eq!(without_looks(walk.steer.calls()), ["out b/w1", "back b/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out b/w1", "back b/w1"]);
     // Somebody put it back meanwhile: it was found out.
     behind(&walk, "a", "w1", |m| m.admin = Admin::Ready);
     walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap();
-    assert_eq!(without_looks(walk.steer.calls()), ["out a/w1"]);
+    assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,7 +324,7 @@ async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
     let walk = walk(toy, |_| {});
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
     walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
-    walk.steer.calls();
+    walk.all.steer.calls();
     let (began, mut said) = (Instant::now(), Vec::new());
     let mut on = |text: String| {
         for backend in ["a", "b"] {
@@ -342,8 +334,8 @@ async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
     };
     walk.restore("w1", &found, &mut on, &stop).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(30), "nobody waits for it");
-    assert_eq!(without_looks(walk.steer.calls()), ["back a/w1", "back b/w1"]);
-    assert!(said.iter().any(|s| s.starts_with("a/w1: somebody has taken it out")), "{said:?}");
+    assert_eq!(without_looks(walk.all.steer.calls()), ["back a/w1", "back b/w1"]);
+    assert!(said.iter().any(|s| s.starts_with("a/w1: an operator has taken it out")), "{said:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -353,17 +345,17 @@ async fn a_server_that_does_not_come_up_is_taken_out_again() {
         let walk = walk(toy, |_| {});
         let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
         walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
-        walk.steer.calls();
+        walk.all.steer.calls();
         let mut on = |_| {
             if interrupted {
                 stop.cancel();
             }
         };
         let error = walk.restore("w1", &found, &mut on, &stop).await.unwrap_err();
-        assert_eq!(error.stopped, interrupted, "{error}");
-        assert!(interrupted || error.detail.contains("is out again"), "{error}");
+        assert_eq!(error.is_stopped(), interrupted, "{error}");
+        assert!(interrupted || error.detail().contains("is out again"), "{error}");
         assert_eq!(
-            without_looks(walk.steer.calls()),
+            without_looks(walk.all.steer.calls()),
             ["back a/w1", "back b/w1", "out a/w1", "out b/w1"],
             "{interrupted}"
         );
@@ -375,11 +367,11 @@ async fn a_call_that_fails_and_arrives_leaves_nobody_in_unproven() {
     let walk = walk(Toy { arrives: true, ..Toy::new(&["w1", "w2"]) }, |_| {});
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
     walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
-    walk.steer.calls();
-    walk.steer.fails.lock().unwrap().push("back a/w1".into());
+    walk.all.steer.calls();
+    walk.all.steer.fails.lock().unwrap().push("back a/w1".into());
     let error = walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap_err();
-    assert!(error.detail.contains("refused"), "{error}");
-    assert_eq!(without_looks(walk.steer.calls()), ["back a/w1", "out a/w1", "back b/w1"]);
+    assert!(error.detail().contains("refused"), "{error}");
+    assert_eq!(without_looks(walk.all.steer.calls()), ["back a/w1", "out a/w1", "back b/w1"]);
     let now = walk.facts(&["w1".to_owned()]).await.unwrap();
     assert!(now[0].admin != Admin::Ready && now[1].admin == Admin::Ready, "{now:?}");
 }
@@ -390,8 +382,8 @@ async fn an_interrupted_way_back_leaves_in_what_was_in() {
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
     behind(&walk, "b", "w1", |m| (m.admin, m.in_service) = (Admin::Maint, false));
     let error = walk.restore("w1", &found, &mut |_| stop.cancel(), &stop).await.unwrap_err();
-    assert!(error.stopped, "{error}");
-    assert_eq!(without_looks(walk.steer.calls()), ["back b/w1", "out b/w1"]);
+    assert!(error.is_stopped(), "{error}");
+    assert_eq!(without_looks(walk.all.steer.calls()), ["back b/w1", "out b/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -442,8 +434,9 @@ async fn a_call_that_hangs_is_given_up() {
         }
     }
     let config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new(), access: Default::default() });
-    let walk = Walk::new(Hangs, &config, vec!["w1".into()]).within(Duration::from_secs(7));
+    let mut walk = Walk::new(Hangs, &config, vec!["w1".into()]);
+    walk.limit(Duration::from_secs(7));
     let errors = walk.facts(&["w1".into()]).await.unwrap_err();
-    assert!(errors[0].unreachable && errors[0].detail.contains("within 7s"), "{errors:?}");
-    assert!(walk.still_out("w1").await.unwrap_err().unreachable);
+    assert!(errors[0].is_unreachable() && errors[0].detail().contains("within 7s"), "{errors:?}");
+    assert!(walk.still_out("w1").await.unwrap_err().is_unreachable());
 }

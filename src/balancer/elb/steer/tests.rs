@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::Admin;
-use super::super::aws::tests::responder::{Group, Responder, State, Target};
-use super::super::aws::tests::{around, keys};
-use super::super::{Drained, Draining, Snapshot, Walk, walk};
-use super::target::Stands;
-use super::{Access, Aws, BalancerError, Duration, Elb, Steer};
+use super::super::target::Stands;
+use super::*;
+use crate::balancer::adapter::Adapter as _;
+use crate::balancer::aws::tests::responder::{Group, Responder, State, Target};
+use crate::balancer::aws::tests::{around, keys};
+use crate::balancer::facts::{Admin, Drained, Draining, Snapshot};
+use crate::balancer::testing;
+use crate::balancer::walk::Walk;
 use crate::config::{BalancerKind, LoadBalancer, OnDrainTimeout};
 
 const A: &str = "i-0a";
@@ -32,7 +34,7 @@ fn elb(responder: &Responder, groups: &[&str], servers: &[&str], keys: &Aws) -> 
 
 fn walking(steer: Elb, servers: &[&str], change: impl Fn(&mut LoadBalancer)) -> Walk<Elb> {
     let kind = BalancerKind::Elb { target_groups: steer.groups.clone(), aws: steer.aws.clone() };
-    let mut config = LoadBalancer { drain_timeout: Duration::from_secs(10), ..walk::tests::config(kind) };
+    let mut config = LoadBalancer { drain_timeout: Duration::from_secs(10), ..testing::config(kind) };
     change(&mut config);
     Walk::new(steer, &config, servers.iter().map(|s| (*s).to_owned()).collect())
 }
@@ -109,7 +111,7 @@ async fn another_process_puts_back_what_only_a_record_knows() {
     let record: Snapshot = serde_json::from_str(&text).unwrap();
     // Nothing is listed of it any more, and without a connection nobody confirms the id.
     let refused = other.facts(&[A.to_owned()]).await.unwrap_err();
-    assert!(refused[0].detail.contains("i-0a is in none of the target groups"), "{refused:?}");
+    assert!(refused[0].detail().contains("i-0a is in none of the target groups"), "{refused:?}");
     restore(&other, A, &record).await.unwrap();
     assert_eq!(found(&other, A).await.members.len(), 3);
     assert_eq!(responder.target("api", A, 9001).as_deref(), Some("healthy"));
@@ -143,7 +145,7 @@ async fn a_server_that_is_nowhere_is_expected_where_the_others_are() {
     let walk = walk_of(&responder, &["api", "web"], &[A, B]);
     let errors = walk.facts(&[A.to_owned()]).await.unwrap_err();
     assert!(
-        errors[0].detail.contains("different ports") && errors[0].member.as_deref() == Some("web/i-0a"),
+        errors[0].detail().contains("different ports") && errors[0].member.as_deref() == Some("web/i-0a"),
         "{errors:?}"
     );
 }
@@ -167,7 +169,7 @@ async fn a_drain_that_never_ends_is_proceeded_from_or_undone() {
             restore(&walk, A, &found).await.unwrap();
         } else {
             let error = drained.unwrap_err();
-            assert!(error.detail.contains("it was still draining after 150ms"), "{error}");
+            assert!(error.detail().contains("it was still draining after 150ms"), "{error}");
             assert_eq!(error.member.as_deref(), Some("web/i-0a"));
             assert!(matches!(responder.target("web", A, 80).as_deref(), Some("initial" | "healthy")));
         }
@@ -222,7 +224,7 @@ async fn a_server_that_gets_no_healthier_is_taken_out_again() {
     let stop = CancellationToken::new();
     let error = walk.restore(A, &found, &mut |text| said.push(text), &stop).await.unwrap_err();
     assert!(
-        error.detail.contains("unhealthy (Target.FailedHealthChecks)") && error.detail.contains("is out again"),
+        error.detail().contains("unhealthy (Target.FailedHealthChecks)") && error.detail().contains("is out again"),
         "{error}"
     );
     assert!(said.iter().any(|s| s.starts_with("web/i-0a: initial")), "{said:?}");
@@ -240,7 +242,7 @@ async fn throttling_is_waited_out_and_named_when_it_does_not_end() {
     responder.with(|s| s.throttle = usize::MAX);
     responder.calls();
     let errors = walk.facts(&[A.to_owned()]).await.unwrap_err();
-    assert!(errors[0].unreachable && errors[0].hint.contains("asked 8 times"), "{errors:?}");
+    assert!(errors[0].is_unreachable() && errors[0].hint().contains("asked 8 times"), "{errors:?}");
     assert!(errors[0].to_string().contains("elb, web: DescribeTargetHealth was refused: Rate exceeded (Throttling)"));
     assert_eq!(responder.calls().len(), 8);
 }
@@ -271,8 +273,14 @@ async fn a_missing_permission_is_named() {
                 drain(&walk, A, &found).await.unwrap_err()
             }
         };
-        assert_eq!(error.hint, format!("allow elasticloadbalancing:{action} in the policy of whoever deploys"));
-        assert!(!error.unreachable && error.detail.contains("AccessDenied") && error.member.is_some(), "{error:?}");
+        assert_eq!(
+            error.hint(),
+            format!("allow elasticloadbalancing:{action} in the policy of the account that deploys")
+        );
+        assert!(
+            !error.is_unreachable() && error.detail().contains("AccessDenied") && error.member.is_some(),
+            "{error:?}"
+        );
         assert!(error.member.as_deref().unwrap().contains("web"), "{error:?}");
     }
 }
@@ -304,12 +312,12 @@ async fn a_typo_in_an_id_is_found_before_anything_is_drained() {
     let errors = walk.facts(&[C.to_owned(), B.to_owned()]).await.unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!(errors[0].member.as_deref(), Some(C));
-    assert!(errors[0].detail.contains("i-0c is in none of the target groups"), "{errors:?}");
-    assert!(errors[0].hint.contains("correct `lb`"), "{errors:?}");
+    assert!(errors[0].detail().contains("i-0c is in none of the target groups"), "{errors:?}");
+    assert!(errors[0].hint().contains("correct `lb`"), "{errors:?}");
     // A name that says nothing, and a server that cannot be asked.
     let walk = walk_of(&responder, &["web"], &["web1"]);
     let errors = walk.facts(&["web1".to_owned()]).await.unwrap_err();
-    assert!(errors[0].hint.contains("write `lb = \"i-…\"`"), "{errors:?}");
+    assert!(errors[0].hint().contains("write `lb = \"i-…\"`"), "{errors:?}");
     assert_eq!(changes(&responder), [""; 0]);
 }
 
@@ -352,7 +360,7 @@ async fn only_other_servers_that_are_healthy_count() {
         }
     };
     let error = walk.drain(A, &before, &mut on, &CancellationToken::new()).await.unwrap_err();
-    assert!(error.detail.contains("min_in_service is 1") && !waits.is_empty(), "{error}");
+    assert!(error.detail().contains("min_in_service is 1") && !waits.is_empty(), "{error}");
     assert_eq!(changes(&responder), [""; 0], "nothing was touched");
     let sick = found(&walk, C).await;
     assert!(
@@ -376,7 +384,10 @@ async fn groups_without_checks_serve_and_groups_without_listeners_are_refused() 
     restore(&walk, A, &before).await.unwrap();
     responder.with(|s| s.groups.get_mut("web").unwrap().targets.values_mut().for_each(|t| t.state = "unused".into()));
     let errors = walk.facts(&[A.to_owned()]).await.unwrap_err();
-    assert!(errors[0].detail.contains("gets no traffic") && errors[0].detail.contains("Target.NotInUse"), "{errors:?}");
+    assert!(
+        errors[0].detail().contains("gets no traffic") && errors[0].detail().contains("Target.NotInUse"),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test]
@@ -386,16 +397,16 @@ async fn groups_that_cannot_be_steered_are_refused() {
     let responder = Responder::start(state(vec![("fun", group), ("web", Group::of(80, &[A, B]))])).await;
     let walk = walk_of(&responder, &["fun"], &[A]);
     let errors = walk.facts(&[A.to_owned()]).await.unwrap_err();
-    assert!(errors[0].detail.contains("of the type lambda"), "{errors:?}");
+    assert!(errors[0].detail().contains("of the type lambda"), "{errors:?}");
     let walk = walk_of(&responder, &["web", "typo", "slip"], &[A]);
     let errors = walk.facts(&[A.to_owned()]).await.unwrap_err();
     let text = errors[0].to_string();
     assert!(text.contains("targetgroup/typo/") && text.contains("targetgroup/slip/"), "{text}");
-    assert!(errors[0].hint.contains("aws elbv2 describe-target-groups"), "{errors:?}");
+    assert!(errors[0].hint().contains("aws elbv2 describe-target-groups"), "{errors:?}");
     let groups = [arn("web"), arn("web").replace("us-east-1", "eu-west-1")];
     let two = Elb::new(&groups, &keys(), Access::Responder(responder.endpoint.clone()), &around(&[A]));
     let reading = two.look(&[A.to_owned()]).await;
-    assert!(reading.errors[0].1.detail.contains("is in eu-west-1"), "{reading:?}");
+    assert!(reading.errors[0].1.detail().contains("is in eu-west-1"), "{reading:?}");
     // A plain name will do as well.
     let named = Elb::new(&["web".into()], &keys(), Access::Responder(responder.endpoint.clone()), &around(&[A]));
     assert_eq!(named.look(&[A.to_owned()]).await.members.len(), 1);
@@ -433,7 +444,7 @@ async fn an_instance_that_cannot_be_registered_stays_out_and_says_why() {
     drain(&walk, A, &found).await.unwrap();
     responder.with(|s| s.refuse.push(("RegisterTargets".into(), "InvalidTarget".into())));
     let error = restore(&walk, A, &found).await.unwrap_err();
-    assert!(error.hint.contains("must be running"), "{error:?}");
+    assert!(error.hint().contains("must be running"), "{error:?}");
 }
 
 #[test]

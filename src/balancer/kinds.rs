@@ -1,0 +1,185 @@
+//! A stack's load balancer, and which adapter serves which kind: one arm a kind.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::adapter::{Adapter, OnDrain, OnRestore};
+use super::around::Around;
+use super::command::Command;
+use super::error::BalancerError;
+use super::facts::{Admin, Drained, MemberFacts, Snapshot};
+use super::haproxy::{Haproxy, Instances};
+use super::walk::Walk;
+#[cfg(feature = "elb")]
+use super::{aws, elb, elb_classic};
+use crate::config::{BalancerKind, LoadBalancer};
+
+/// A reload takes no longer.
+const RELOAD: Duration = Duration::from_secs(3);
+
+/// A stack's load balancer: one instance, or several that serve alike and are all drained.
+///
+/// A name (`lb_name`) is a server's name in the balancer, [`crate::config::Server::lb`].
+pub struct Balancer {
+    adapter: Box<dyn Adapter>,
+}
+
+/// Makes the adapter of a kind.
+fn adapter(config: &LoadBalancer, around: Around) -> Result<Box<dyn Adapter>, String> {
+    let names = around.names();
+    Ok(match &config.kind {
+        BalancerKind::Haproxy { at, backends, access } => {
+            Box::new(Haproxy::new(config, &Instances { at, backends, access }, &around)?)
+        }
+        BalancerKind::Command(commands) => Box::new(Walk::new(Command::new(commands, around), config, names)),
+        #[cfg(feature = "elb")]
+        BalancerKind::Elb { target_groups, aws } => {
+            let steer = elb::Elb::new(target_groups, aws, aws::Access::new(aws), &around);
+            Box::new(Walk::new(steer, config, names))
+        }
+        #[cfg(feature = "elb")]
+        BalancerKind::ElbClassic { names: balancers, aws } => {
+            let steer = elb_classic::ElbClassic::new(balancers, aws, aws::Access::new(aws), &around);
+            Box::new(Walk::new(steer, config, names))
+        }
+        #[cfg(not(feature = "elb"))]
+        BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => {
+            return Err(
+                "this build of pitcrew speaks to no load balancers of AWS: it was made without the feature `elb`"
+                    .to_owned(),
+            );
+        }
+    })
+}
+
+impl Balancer {
+    /// Makes the adapter that the configuration asks for; connects to nothing.
+    ///
+    /// # Errors
+    /// When this build has no adapter of that kind, or the adapter misses something on this machine.
+    pub fn new(config: &LoadBalancer, around: Around) -> Result<Self, String> {
+        Ok(Self { adapter: adapter(config, around)? })
+    }
+
+    /// Limits each call to this, where its own limit is longer.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.adapter.limit(limit);
+        self
+    }
+
+    /// Asks every balancer about these servers and changes nothing; reports everything that would make a drain fail.
+    pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
+        let (members, errors) = self.survey(lb_names).await;
+        if errors.is_empty() { Ok(members) } else { Err(errors) }
+    }
+
+    /// The same, asked again for a moment where nobody answers: a reload takes a balancer's socket away.
+    pub async fn facts_soon(
+        &self,
+        lb_names: &[String],
+        stop: &CancellationToken,
+    ) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
+        let until = Instant::now() + RELOAD;
+        loop {
+            match self.facts(lb_names).await {
+                Err(errors)
+                    if errors.iter().any(|e| e.is_unreachable()) && Instant::now() < until && !stop.is_cancelled() =>
+                {
+                    tokio::time::sleep(RELOAD / 10).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Like [`Self::facts`], with what could be told of the others where something is wrong with some.
+    pub async fn survey(&self, lb_names: &[String]) -> (Vec<MemberFacts>, Vec<BalancerError>) {
+        self.adapter.survey(lb_names).await
+    }
+
+    /// Learns what was recorded of places that a balancer may have forgotten, before it is asked about them.
+    pub fn recall(&self, found: &[MemberFacts]) {
+        self.adapter.recall(found);
+    }
+
+    /// Takes a server out of every balancer and waits until its connections have ended, or `drain_timeout`.
+    ///
+    /// Before that it waits for others to be in service, no longer than `capacity_timeout`. `on` hears how it goes. An
+    /// error leaves the server as it was found before the call, unless it says otherwise.
+    pub async fn drain(
+        &self,
+        lb_name: &str,
+        found: &Snapshot,
+        on: OnDrain<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Drained, BalancerError> {
+        self.adapter.drain(lb_name, found, on, stop).await
+    }
+
+    /// Tells whether no balancer sends the server traffic; a reload of a balancer silently puts it back.
+    pub async fn still_out(&self, lb_name: &str) -> Result<bool, BalancerError> {
+        self.adapter.still_out(lb_name).await
+    }
+
+    /// Takes a server out again where it is not; tells what that took, or `None` when it was still out.
+    ///
+    /// Unlike after [`Balancer::drain`], an error leaves it as far out as it got: it is in the middle of a deploy.
+    pub async fn ensure_out(
+        &self,
+        lb_name: &str,
+        found: &Snapshot,
+        on: OnDrain<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Drained>, BalancerError> {
+        self.adapter.ensure_out(lb_name, found, on, stop).await
+    }
+
+    /// Puts a server back as it was found, with proof where it took traffic; `on` hears how it stands.
+    ///
+    /// Every balancer is tried even when one fails. Where the proof fails, the server stays out.
+    pub async fn restore(
+        &self,
+        lb_name: &str,
+        found: &Snapshot,
+        on: OnRestore<'_>,
+        stop: &CancellationToken,
+    ) -> Result<(), BalancerError> {
+        self.adapter.restore(lb_name, found, on, stop).await
+    }
+
+    /// Sets a server's administrative state in every balancer, without waiting for anything.
+    pub async fn set(&self, lb_name: &str, to: Admin) -> Result<(), BalancerError> {
+        self.adapter.set(lb_name, to).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::config::HaproxyAccess;
+
+    #[test]
+    fn futures_travel_between_threads() {
+        fn sendable<T: Send>(_: T) {}
+        let config = testing::config(BalancerKind::Haproxy {
+            at: Vec::new(),
+            backends: Vec::new(),
+            access: HaproxyAccess::default(),
+        });
+        let (b, found, stop) = (
+            Balancer::new(&config, Around::default()).unwrap(),
+            Snapshot { members: Vec::new() },
+            CancellationToken::new(),
+        );
+        sendable(b.facts(&[]));
+        sendable(b.drain("a", &found, &mut |_| {}, &stop));
+        sendable(b.still_out("a"));
+        sendable(b.ensure_out("a", &found, &mut |_| {}, &stop));
+        sendable(b.restore("a", &found, &mut |_| {}, &stop));
+        sendable(b.set("a", Admin::Ready));
+    }
+}
