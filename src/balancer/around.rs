@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::config::{Server, SshHost};
 use crate::name::ServerName;
-use crate::report::scrub::Redactor;
 use crate::ssh;
+use crate::text::redact::Redactor;
 
 /// What adapters may need of the stack around them.
 #[derive(Default)]

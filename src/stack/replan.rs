@@ -138,7 +138,7 @@ fn may_pass(blocker: &Blocker) -> bool {
 }
 
 /// Makes a blocker of what a balancer refused.
-pub fn refused(mut error: BalancerError) -> Blocker {
+pub fn refused(error: BalancerError) -> Blocker {
     // A balancer that cannot be reached is like a server that cannot be reached: the exit code says so.
     let unreachable = error.is_unreachable();
     let mut cause = Cause::from(error);

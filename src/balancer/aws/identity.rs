@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::written::Written;
 use super::written::is_instance;
+use crate::answer::Answer;
 use crate::balancer::around::Around;
 use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, Fault};
-use crate::engine::remote::{Execution, execute};
 use crate::event::Cause;
-use crate::remote::{Answer, calls};
-use crate::report::cause::reason;
+use crate::remote::execute::{Execution, execute};
+use crate::script::calls;
 use crate::ssh;
+use crate::wording::cause::reason;
 
 /// Where an instance asks for what it is.
 const METADATA: &str = "http://169.254.169.254/latest";

@@ -16,12 +16,13 @@ use futures::StreamExt as _;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::Nonce;
 use crate::event::Stream;
 use crate::process::end::{Unended, signal_name};
 use crate::process::shell::Shell;
-use crate::remote::{Nonce, quote};
-use crate::report::scrub::Redactor;
+use crate::script::quote;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link};
+use crate::text::redact::Redactor;
 
 /// What a host's shell gets before the jobs.
 const SCRIPT: &str = include_str!("../../../templates/remote/balancer.sh");

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::failed::Failed;
 use super::limits::{ANSWER_LIMIT, CALL_LIMIT};
 use super::not_relayed::Why;
+use crate::answer::Nonce;
 use crate::config::Via;
-use crate::remote::{Nonce, quote};
+use crate::script::quote;
 use crate::ssh::{Ended, Exec, Heard, Pipe, Session};
 use crate::text::one_line;
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::balancer::{Balancer, Snapshot, testing};
 use crate::config::BalancerKind;
 use crate::name::ServerName;
-use crate::report::scrub::Redactor;
+use crate::text::redact::Redactor;
 
 fn server(name: &str) -> Server {
     Server {

@@ -13,7 +13,6 @@ use crate::balancer::haproxy::member::{Member, bits};
 use crate::balancer::haproxy::protocol::{self, Change};
 use crate::config::ApiVersion;
 use crate::text::one_line;
-use crate::text::one_line;
 
 /// Longest text of the API's that is shown.
 const SHOWN: usize = 200;
