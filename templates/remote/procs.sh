@@ -1,9 +1,11 @@
-# Processes: who they are, whose children, and which release they run in. Read from /proc.
+# Processes: which they are, which descend from which, and which releases they come from. Read from /proc.
 # An identity is `pid:start.stack:release`. An exec keeps pid and start time but moves the stack (address space
 # randomisation), and a reload in place moves the working directory; either makes it another identity.
 
 wanted_release=''
 before=''
+traces=''
+unseen=''
 
 # scan: sets `table` to words `pid:ppid:start.stack`, one for each process that is not a zombie.
 scan() {
@@ -50,7 +52,8 @@ family() {
     done
 }
 
-# locate PID…: sets `places` to words `pid:release`; `-` is elsewhere or unreadable, `deleted` a directory that is gone.
+# locate PID…: sets `places` to words `pid:release`; `-` is elsewhere, `deleted` a directory that is gone. A process whose
+# working directory this login may not read is missing there.
 locate() {
     places=
     [ $# -gt 0 ] || return 0
@@ -80,19 +83,19 @@ locate() {
     set +f
 }
 
-# identities PID…: sets `found` to their identities.
+# identities PID…: sets `found` to their identities; the release of one whose working directory cannot be read is `hidden`.
 identities() {
     found=
     locate "$@"
     for word in $table; do
         pid=${word%%:*}
         case " $* " in *" $pid "*) ;; *) continue ;; esac
-        place=-
+        place=hidden
         for at in $places; do
             [ "${at%%:*}" = "$pid" ] && place=${at#*:}
         done
         # A directory that cannot be read this moment makes no new process of one that was there before.
-        if [ "$place" = - ]; then
+        if [ "$place" = hidden ]; then
             case "$before " in
             *" $pid:${word##*:}:"*)
                 place=${before#*" $pid:${word##*:}:"}
@@ -112,9 +115,9 @@ look() {
         case $pid in '' | *[!0-9]*) continue ;; esac
         masters="$masters $pid"
     done
-    # Nobody to look for.
+    # There is nothing to look for.
     [ -n "$masters$before" ] || return 0
-    # After the names, so that whoever they name is in the table or gone.
+    # After the names, so that a process they name is in the table or gone.
     scan
     # shellcheck disable=SC2086
     family $masters
@@ -128,10 +131,96 @@ look() {
     done
 }
 
-# reloaded IDENTITY: tells whether an old process is a master that reloaded in place: in the wanted release, with
-# children, every one of them new.
+# named LINE: sets `named` to the releases whose paths a line of text holds, one a line.
+named() {
+    named=
+    for place in "$root" "$real"; do
+        rest=$1
+        while case $rest in *"$place"/releases/*) true ;; *) false ;; esac do
+            rest=${rest#*"$place"/releases/}
+            id=${rest%"${rest#??????????????}"}
+            is_release "$id" && named=$named$id$nl
+        done
+        [ "$root" != "$real" ] || break
+    done
+}
+
+# trace PID…: sets `traces` to what these processes have of other releases than the wanted one, as text: in their command
+# line, executable, environment, mapped files and files open for reading; and `unseen` to the pids that this login may not
+# read. A working directory is no trace: `locate` tells it. Variables that only remember a place decide nothing.
+trace() {
+    traces='' unseen=''
+    texts='' maps='' links=''
+    for pid; do
+        texts="$texts /proc/$pid/cmdline"
+        if { IFS= read -r line <"/proc/$pid/maps"; } 2>/dev/null; then
+            texts="$texts /proc/$pid/environ" maps="$maps /proc/$pid/maps" links="$links /proc/$pid/exe /proc/$pid/fd"
+        elif [ -d "/proc/$pid" ]; then
+            unseen="$unseen $pid"
+        fi
+    done
+    [ -n "$texts" ] || return 0
+    # shellcheck disable=SC2086
+    listing=$(
+        tail -c +1 $texts /dev/null 2>/dev/null | tr '\000' '\n' |
+            grep -F -e '==> /proc/' -e "$root/releases/" -e "$real/releases/"
+        [ -z "$links" ] || ls -ln $links 2>/dev/null | grep -F -e /fd: -e "$root/releases/" -e "$real/releases/"
+        [ -z "$maps" ] || grep -F -e "$root/releases/" -e "$real/releases/" $maps /dev/null 2>/dev/null
+    )
+    at='' pid=''
+    set -f
+    IFS=$nl
+    for entry in $listing; do
+        case $entry in
+        '==> /proc/'*' <==')
+            entry=${entry#"==> /proc/"}
+            at=${entry%" <=="} pid=${entry%%/*}
+            at=${at#*/}
+            continue
+            ;;
+        /proc/*/fd:)
+            pid=${entry#/proc/}
+            at=fd pid=${pid%%/*}
+            continue
+            ;;
+        /proc/*/maps:*)
+            pid=${entry#/proc/}
+            pid=${pid%%/*} what="a mapped file"
+            ;;
+        *" /proc/"*"/exe -> "*)
+            pid=${entry#*" /proc/"}
+            pid=${pid%%/*} what="its executable"
+            ;;
+        *)
+            case $at in
+            environ)
+                what=${entry%%=*}
+                case $what in
+                PWD | OLDPWD | _ | INIT_CWD | npm_* | BUNDLER_ORIG_* | SUDO_* | SSH_* | PITCREW_*) continue ;;
+                RBENV_DIR | PYENV_DIR | NODENV_DIR | DIRENV_*) continue ;;
+                esac
+                ;;
+            cmdline) what="its command line" ;;
+            # What is open for writing is a log or the like.
+            *) case $entry in lr-x*) what="an open file" ;; *) continue ;; esac ;;
+            esac
+            ;;
+        esac
+        named "$entry"
+        for id in $named; do
+            [ "$id" != "$wanted_release" ] || continue
+            # A few of them are enough to say.
+            case $traces in *" $pid ($what in $id)"*) ;; *) [ ${#traces} -gt 300 ] || traces="$traces $pid ($what in $id)" ;; esac
+        done
+    done
+    unset IFS
+    set +f
+}
+
+# reloaded IDENTITY: tells whether an old process is a master that reloaded in place: in the wanted release, or where this
+# login may not see, with children, every one of them new.
 reloaded() {
-    case $1 in *":$wanted_release") ;; *) return 1 ;; esac
+    case $1 in *":$wanted_release" | *:hidden) ;; *) return 1 ;; esac
     parent=${1%%:*}
     case " $masters " in *" $parent "*) ;; *) return 1 ;; esac
     children=
@@ -145,14 +234,15 @@ reloaded() {
     return 0
 }
 
-# judge: sets `why` to what is missing for the proof, empty when nothing is; `only_old` when it is just old processes.
+# judge: sets `why` to what is missing for the proof, empty when nothing is; `only_old` when it is just old processes;
+# `traces` to what all the right processes still have of another release.
 judge() {
     look
-    why='' only_old='' fresh='' elsewhere='' remaining=''
+    why='' only_old='' fresh='' elsewhere='' remaining='' traces='' unseen=''
     for id in $ids; do
         case " $before " in *" $id "*) ;; *) fresh="$fresh ${id%%:*}" ;; esac
         case $id in
-        *":$wanted_release" | *:-) ;;
+        *":$wanted_release" | *:- | *:hidden) ;;
         *) elsewhere="$elsewhere ${id%%:*} (${id##*:})" ;;
         esac
     done
@@ -161,6 +251,7 @@ judge() {
     done
     if [ -z "$ids" ] && [ "${p_lazy-}" != yes ]; then
         why="no process of the web server runs"
+        [ -d /proc/1 ] || why="$why that this login may see: /proc shows it nothing of other users (hidepid)"
     elif [ -z "$fresh" ] && [ "${p_lazy-}" != yes ]; then
         why="no new process; still the old ones:$remaining"
     elif [ -n "$remaining" ]; then
@@ -168,7 +259,44 @@ judge() {
         only_old=yes
     elif [ -n "$elsewhere" ]; then
         why="processes run in another release:$elsewhere"
+    else
+        # The costly look comes last. It takes pids, which the words of `ids` begin with.
+        set --
+        for id in $ids; do set -- "$@" "${id%%:*}"; done
+        trace "$@"
+        [ -z "$traces" ] || why="processes come from another release:$traces"
     fi
+}
+
+# find_untouched: sets `was` to the processes that an earlier restart of this run found before it acted, `went` to the
+# release that it was for, and `untouched` to yes when a look has since found them all as they were.
+find_untouched() {
+    was='' went='' untouched=''
+    { read -r was && read -r went && read -r untouched; } 2>/dev/null <"$lock/before"
+    true
+}
+
+# as_found: tells whether the processes are exactly those of `$was`, and none of them has moved away from the wanted
+# release. Of one that this login may not read only a restart that was denied tells that it did not reload in place.
+as_found() {
+    [ -n "$was" ] && [ "$was" = "${ids# }" ] || return 1
+    for id in $ids; do
+        case $id in
+        *":$wanted_release" | *:-) ;;
+        *:hidden) [ -e "$lock/denied" ] || return 1 ;;
+        *) return 1 ;;
+        esac
+    done
+}
+
+# say_proven: says which processes the proof is about, and what it could not see.
+say_proven() {
+    for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
+    [ -z "$unseen" ] ||
+        say notice "what these processes run from cannot be seen by this login; only that they are new is proven:$unseen"
+    # shellcheck disable=SC2086
+    set -- $ids
+    say proven $#
 }
 
 # tail_log: prints the end of the web server's log, and of what its start printed, each with a newline at its end: behind a

@@ -8,14 +8,26 @@ fi
 [ -r /proc/self/stat ] || fail no_proc "there is no /proc to prove a restart with"
 wanted_release=$p_id
 find_owner
-before='' proven=''
+before='' proven='' was='' untouched=''
 if [ "$owner_run" = "$p_token" ]; then
-    first_line "$lock/before"
-    before=$line
+    find_untouched
+    before=${was:+ $was}
     first_line "$lock/masters"
     proven=$line
 fi
+if [ "$untouched" = yes ]; then
+    # What the run found, and did not touch, is as good as it was.
+    before='' proven=''
+    look
+    if as_found; then
+        say_proven
+        finish
+    fi
+fi
 judge
+if [ -z "$why$ids" ] && [ "$p_answered" = yes ]; then
+    why="a request was answered, but no process of the application is found where [web] says that it runs"
+fi
 if [ -z "$why" ] && [ -n "$proven" ] && [ "$p_lazy" != yes ] && [ "$masters" != "$proven" ]; then
     # A second look: a reload that took one turn more is no failure, a server that keeps restarting is.
     became=$masters
@@ -30,8 +42,5 @@ if [ -n "$why" ]; then
     fail not_proven "$why"
 fi
 if [ "$owner_run" = "$p_token" ]; then note proven "$p_id" || true; fi
-for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
-# shellcheck disable=SC2086
-set -- $ids
-say proven $#
+say_proven
 finish

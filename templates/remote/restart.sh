@@ -13,12 +13,21 @@ wanted_release=$p_id
 before='' started=''
 look
 if [ -n "$masters" ] && [ -z "$ids" ]; then
-    # Whoever was named went just then, maybe for one that takes over: a start would find its place taken.
+    # The process that was named ended just then, maybe for one that takes over: a start would find its place taken.
     pause
     look
 fi
+find_untouched
+if [ "$went" != "$p_id" ] && as_found; then
+    # A restart on another release failed before it touched anything.
+    put "$lock/before" "$was$nl$p_id${nl}yes" || true
+    say action none
+    say_proven
+    finish
+fi
 before=$ids
-put "$lock/before" "$before" || true
+[ ! -e "$lock/denied" ] || rm -f "$lock/denied"
+put "$lock/before" "$before$nl$p_id" || true
 clock
 deadline=$((now + p_limit))
 
@@ -34,14 +43,20 @@ else
     web_start >>"$out" 2>&1
 fi
 status=$?
+say_notices
 clock
 if [ "$status" -ne 0 ]; then
     tail_log
     reason=$(tail -n 1 "$own/start.log" 2>/dev/null)
+    case $reason in
+    *'ot permitted'* | *'ermission denied'* | *'ccess denied'* | *'assword is required'* | *'uthentication'*' required'*)
+        true >"$lock/denied"
+        ;;
+    esac
     fail not_restarted "the web server's script ended with status $status${reason:+: $reason}"
 fi
 
-since='' seen=$now
+since='' astray='' seen=$now
 while true; do
     judge
     [ -n "$why" ] || break
@@ -54,6 +69,11 @@ while true; do
         [ -n "$since" ] || since=$now
         [ $((now - since)) -lt "$p_old_gone" ] || break
     fi
+    # Where a process comes from does not change any more, short of an exec.
+    if [ -n "$traces" ]; then
+        [ -n "$astray" ] || astray=$now
+        [ $((now - astray)) -lt 3 ] || break
+    fi
     [ "$now" -lt "$deadline" ] || break
     pause
 done
@@ -62,8 +82,5 @@ if [ -n "$why" ]; then
     fail not_proven "$why"
 fi
 put "$lock/masters" "$masters" || true
-for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
-# shellcheck disable=SC2086
-set -- $ids
-say proven $#
+say_proven
 finish

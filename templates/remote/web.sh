@@ -126,6 +126,17 @@ sorry() {
     return 1
 }
 
+# notice TEXT: tells the user something of a restart, which goes on.
+notice() { echo "notice: $1"; }
+
+# say_notices: says what snippets have told by `notice`.
+say_notices() {
+    [ -s "$own/start.log" ] || return 0
+    while IFS= read -r line; do
+        case $line in 'notice: '*) say notice "${line#notice: }" ;; esac
+    done <"$own/start.log"
+}
+
 # background LOG COMMAND: runs a command that stays in the foreground, apart from this session. Sets `child`.
 background() {
     mkdir -p "${1%/*}"
