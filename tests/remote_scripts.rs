@@ -8,6 +8,8 @@
     reason = "a test that cannot go on has failed, and waits for processes that know nothing of tokio"
 )]
 
+#[path = "remote/pruning.rs"]
+mod pruning;
 #[path = "remote/server.rs"]
 mod server;
 

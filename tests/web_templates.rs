@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "remote/proofs.rs"]
+mod proofs;
 #[path = "remote/server.rs"]
 mod server;
 
@@ -167,12 +169,16 @@ impl App {
 impl Drop for App {
     /// Ends what a failed test has left: everything that works in this test's own directory.
     fn drop(&mut self) {
-        let root = self.server.root().to_owned();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let works_here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&root));
-            if works_here {
-                let _ = Command::new("kill").arg("-KILL").arg(entry.file_name()).status();
-            }
+        end_all_below(self.server.root());
+    }
+}
+
+/// Ends every process that works below a directory.
+fn end_all_below(root: &Path) {
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let works_here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(root));
+        if works_here {
+            let _ = Command::new("kill").arg("-KILL").arg(entry.file_name()).status();
         }
     }
 }

@@ -8,7 +8,7 @@ use super::call::{How, Limit};
 use super::running::Running;
 use crate::answer::Answer;
 use crate::config::{Probe, Server};
-use crate::event::{Cause, Event, Failure, Place};
+use crate::event::{Cause, Event, Failure, Place, Warning};
 use crate::health::{self, Attempt};
 use crate::name::ReleaseId;
 use crate::remote::execute::{Execution, execute_hearing};
@@ -27,7 +27,17 @@ impl Running {
         let call = calls::restart(&self.site(), &self.world.run, release, limit);
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
         let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
-        self.call(place, call, how, stop).await.map(drop)
+        let answers = self.call(place, call, how, stop).await?;
+        self.tell_notices(place, answers);
+        Ok(())
+    }
+
+    /// Passes on what a script says to the user beside its result.
+    fn tell_notices(&self, place: &Place, answers: Vec<Answer>) {
+        for notice in answers.into_iter().filter(|a| a.key == "notice") {
+            let warning = Warning::Note { text: notice.value };
+            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+        }
     }
 
     /// Stops the web server: what a first deploy started is taken back so.
@@ -69,7 +79,10 @@ impl Running {
         let proven = match healthy {
             Ok(()) if self.world.config.web.proof.none => return Ok(()),
             Ok(()) => {
-                let call = calls::prove(&self.site(), &self.world.run, release);
+                let mut call = calls::prove(&self.site(), &self.world.run, release);
+                if self.world.config.health.as_ref().is_some_and(|h| matches!(h.probe, Probe::Http(_))) {
+                    call = call.after_answer();
+                }
                 self.call(place, call, How::default(), stop).await.map(drop)
             }
             Err(failure) => Err(failure),

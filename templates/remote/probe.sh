@@ -123,8 +123,18 @@ if ! { command -v perl || command -v python3 || command -v ruby; } >/dev/null 2>
 fi
 
 if [ -r /proc/self/stat ]; then
+    wanted_release=$now_id
     look
-    for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
+    set --
+    for id in $ids; do set -- "$@" "${id%%:*}"; done
+    trace "$@"
+    for id in $ids; do
+        # A process that comes from another release is not of the one that it works in.
+        place=${id##*:}
+        case $traces in *" ${id%%:*} ("*) place=${traces#*" ${id%%:*} ("} place=${place%%)*} place=${place##* } ;; esac
+        say process "${id%%:*}" "$place"
+    done
+    set --
 else
     say no_proc yes
 fi

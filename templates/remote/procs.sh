@@ -160,7 +160,7 @@ trace() {
         fi
     done
     [ -n "$texts" ] || return 0
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086,SC2010
     listing=$(
         tail -c +1 $texts /dev/null 2>/dev/null | tr '\000' '\n' |
             grep -F -e '==> /proc/' -e "$root/releases/" -e "$real/releases/"

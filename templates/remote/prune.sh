@@ -3,18 +3,23 @@
 holding
 [ "$p_mark" != yes ] || record
 find_current
-# Somebody has moved it since this server's turn.
+# Another hand has moved it since this server's turn.
 [ "$p_mark" != yes ] || [ "$now_id" = "${p_id-}" ] || say moved "${now_id:-${odd:-${gone:-nothing}}}"
 first_line "$own/previous"
 previous=${line%% *}
 eval "set -- $p_spare"
-spared=" $* $now_id $previous " looked=
+spared=" $* $now_id $previous " looked='' stuck=''
 note prune "$p_keep" || true
-empty_trash || say left trash "$error"
+for dir in "$own"/trash "$own"/trash.*; do
+    [ -e "$dir" ] || continue
+    burn "$dir" && continue
+    say left "${dir##*/}" "$error"
+    stuck="$stuck $dir ($error)"
+done
 for dir in "$own"/incoming.* "$own"/delta.*; do
     [ ! -d "$dir" ] || rm -rf "$dir"
 done
-# Nobody sends what differs from it any more.
+# No run sends what differs from it any more.
 if [ "$p_cache" != yes ] && [ -d "$own/cache" ]; then rm -rf "$own/cache"; fi
 
 all=
@@ -23,8 +28,9 @@ for dir in "$root"/releases/*; do
     if is_release "$id" && [ -d "$dir" ] && [ ! -h "$dir" ]; then all="$id $all"; fi
 done
 # Newest first. What failed does not count as kept, and goes once something newer is good.
-good=0 stuck=
+good=0 newer='' second=''
 for id in $all; do
+    until=$second second=$newer newer=$id
     find_state "$id"
     case $state in
     good | foreign)
@@ -35,19 +41,27 @@ for id in $all; do
     esac
     case $spared in *" $id "*) continue ;; esac
     # Not before there is something to remove: on a busy server it takes a while.
-    [ -n "$looked" ] || find_used
-    looked=yes
-    case " $used " in *" $id "*) continue ;; esac
+    if [ -z "$looked" ]; then
+        find_used
+        find_hidden
+        looked=yes
+    fi
+    case $used in *" $id "*) continue ;; esac
+    # What cannot be seen is not taken for gone.
+    if suspect "$id" "${until:-99991231235959}"; then
+        say kept "$id" "process $who, which this login may not look into, may come from it"
+        continue
+    fi
     if discard "$id"; then
         say removed "$id"
     else
         say left "$id" "$error"
-        stuck="$stuck $id"
+        stuck="$stuck $id ($error)"
     fi
 done
 for file in "$own"/states/*; do
     id=${file##*/}
     if is_release "$id" && [ ! -e "$root/releases/$id" ]; then rm -f "$file"; fi
 done
-[ -z "$stuck" ] || fail not_removed "cannot remove$stuck: $error"
+[ -z "$stuck" ] || fail not_removed "cannot remove$stuck"
 finish

@@ -16,7 +16,7 @@ esac
 first_line "$own/previous"
 [ "${line%% *}" != "$p_id" ] || fail in_use "$p_id is the previous release"
 find_used
-case " $used " in *" $p_id "*) fail in_use "a process runs in $p_id" ;; esac
+case $used in *" $p_id "*) fail in_use "a process comes from $p_id" ;; esac
 discard "$p_id" || refuse not_removed "$error"
 say removed "$p_id"
 finish

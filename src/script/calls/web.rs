@@ -17,7 +17,8 @@ pub fn switch(site: &Site<'_>, run: &RunId, from: Option<&ReleaseId>, to: Option
 
 /// Restarts the web server, or starts it, and proves within `limit` that the release runs.
 ///
-/// Answers `action start|restart`, `process PID RELEASE`, `proven N`. Refuses with `not_restarted`, `not_proven`, `no_proc`,
+/// Answers `action start|restart|none` (none: the processes that an earlier restart of the run found live on, untouched, in
+/// `id`), `notice TEXT`, `process PID RELEASE`, `proven N`. Refuses with `not_restarted`, `not_proven`, `no_proc`,
 /// `current_changed`, `lock_lost`; the log's end is then on standard output.
 pub fn restart(site: &Site<'_>, run: &RunId, id: &ReleaseId, limit: Duration) -> Call {
     site.call(Script::Restart)
@@ -31,7 +32,16 @@ pub fn restart(site: &Site<'_>, run: &RunId, id: &ReleaseId, limit: Duration) ->
 
 /// Judges again what [`restart`] proved, without restarting: for after the health check. Refuses as it does.
 pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
-    site.call(Script::Prove).token(run).id(id).proof(site).web(site, &["processes", "log"])
+    site.call(Script::Prove).token(run).id(id).proof(site).with("answered", "no").web(site, &["processes", "log"])
+}
+
+impl Call {
+    /// Makes a [`prove`] demand a process also of a web server that starts its application with the first request: one was
+    /// answered.
+    #[must_use]
+    pub fn after_answer(self) -> Self {
+        self.with("answered", "yes")
+    }
 }
 
 /// Stops the web server within `limit` and proves it. Refuses with `still_running`, `no_proc`, `lock_lost`.

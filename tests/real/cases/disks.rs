@@ -53,7 +53,7 @@ fn assert_as_before(stack: &Stack, first: &str) {
     stack.assert_no_lock();
     for host in &stack.servers {
         let stray =
-            host.sh(&format!("cd {} && ls -A .pitcrew/incoming .pitcrew/trash 2>/dev/null || :", stack.deploy_to));
+            host.sh(&format!("cd {} && ls -A .pitcrew/incoming* .pitcrew/trash* 2>/dev/null || :", stack.deploy_to));
         assert_eq!(stray, "", "{} keeps nothing half done", host.name);
     }
 }

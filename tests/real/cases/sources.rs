@@ -173,7 +173,7 @@ fn assert_as_before(stack: &Stack, first: &str) {
     stack.assert_no_lock();
     for server in &stack.servers {
         let stray = server.sh(&format!(
-            "cd {} && ls -d .pitcrew/incoming* .pitcrew/archive* .pitcrew/trash repo/objects/pack/tmp_* 2>/dev/null || :",
+            "cd {} && ls -d .pitcrew/incoming* .pitcrew/archive* .pitcrew/trash* repo/objects/pack/tmp_* 2>/dev/null || :",
             stack.deploy_to
         ));
         assert_eq!(stray, "", "{} keeps nothing half done", server.name);
