@@ -1,4 +1,4 @@
-//! One command on a server: a real shell in its own process group, wired to the channel with flow control.
+//! One command on a server: a real shell in its own process group, wired to the channel.
 //!
 //! Answers in the order that OpenSSH does: output, end of file, exit status or signal, close. Where something in the
 //! background keeps the output open, the status comes first and the end of file whenever that something ends.
@@ -71,7 +71,9 @@ enum Output {
 }
 
 impl Life {
-    /// Sends a signal, by its name without SIG, to the whole group; unknown names are ignored, as sshd does.
+    /// Sends a signal, by its name without SIG, to the whole group.
+    ///
+    /// Unknown names are ignored, as sshd does.
     pub(super) fn signal(&mut self, name: &str) {
         let Ok(signal) = format!("SIG{name}").parse::<Signal>() else { return };
         match self {
@@ -210,10 +212,10 @@ impl Wiring {
         started(&self.group, &child);
         // Ends the pumps once the other end reads and writes no more.
         let gone = self.cut.child_token();
-        let write = Arc::new(self.output);
+        let pump = Pump { write: Arc::new(self.output), output, gone: gone.clone() };
         let feeding = tokio::spawn(feed(self.input, child.stdin.take(), gone.clone()));
-        let out = tokio::spawn(drain(child.stdout.take(), Arc::clone(&write), None, output, gone.clone()));
-        let err = tokio::spawn(drain(child.stderr.take(), write, Some(1), output, gone.clone()));
+        let out = tokio::spawn(pump.clone().drain(child.stdout.take(), None));
+        let err = tokio::spawn(pump.drain(child.stderr.take(), Some(1)));
         let drained = async {
             let _ = out.await;
             let _ = err.await;
@@ -305,34 +307,39 @@ async fn feed(mut input: ChannelReadHalf, mut stdin: Option<ChildStdin>, gone: C
     }
 }
 
-/// Sends what a command prints, no faster than the client's window opens.
-async fn drain(
-    pipe: Option<impl AsyncRead + Unpin>,
+/// Carries a command's output to the client.
+#[derive(Clone)]
+struct Pump {
     write: Arc<ChannelWriteHalf<Msg>>,
-    extended: Option<u32>,
     output: Output,
     gone: CancellationToken,
-) {
-    let Some(mut pipe) = pipe else { return };
-    let mut buffer = vec![0; 32 * 1024];
-    let pump = async {
-        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-            if output == Output::Lost {
-                continue;
+}
+
+impl Pump {
+    /// Sends what a command prints, no faster than the client's window opens.
+    async fn drain(self, pipe: Option<impl AsyncRead + Unpin>, extended: Option<u32>) {
+        let Self { write, output, gone } = self;
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = vec![0; 32 * 1024];
+        let pump = async {
+            while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+                if output == Output::Lost {
+                    continue;
+                }
+                let chunk = Bytes::copy_from_slice(&buffer[..count]);
+                let sent = match extended {
+                    None => write.data_bytes(chunk).await,
+                    Some(code) => write.extended_data_bytes(code, chunk).await,
+                };
+                if sent.is_err() {
+                    return;
+                }
             }
-            let chunk = Bytes::copy_from_slice(&buffer[..count]);
-            let sent = match extended {
-                None => write.data_bytes(chunk).await,
-                Some(code) => write.extended_data_bytes(code, chunk).await,
-            };
-            if sent.is_err() {
-                return;
-            }
+        };
+        tokio::select! {
+            () = gone.cancelled() => {}
+            () = pump => {}
         }
-    };
-    tokio::select! {
-        () = gone.cancelled() => {}
-        () = pump => {}
     }
 }
 

@@ -12,14 +12,18 @@ use super::held::held;
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is done; this status and text on standard error are the answer. A stream is refused; a balancer answers the text.
+    /// Nothing is done; this status and text on standard error are the answer.
+    ///
+    /// A stream is refused; a balancer answers the text.
     ErrorBefore {
         /// Exit status.
         status: u32,
         /// Text.
         stderr: String,
     },
-    /// It is done, its output is lost and this status is the answer. A stream and a balancer end without an answer.
+    /// It is done, its output is lost and this status is the answer.
+    ///
+    /// A stream and a balancer end without an answer.
     EffectThenError {
         /// Exit status.
         status: u32,
@@ -59,7 +63,9 @@ pub enum PointKind {
 /// A point where something can go wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
-    /// Counts from 0 over the fleet; with servers working at once the order between servers varies from run to run.
+    /// Counts from 0 over the fleet.
+    ///
+    /// With servers working at once the order between them varies from run to run.
     pub number: usize,
     /// Server or balancer.
     pub server: String,

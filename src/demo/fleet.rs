@@ -19,7 +19,7 @@ use super::{exec, processes};
 pub(super) const USER: &str = "deploy";
 /// Where a balancer's runtime API is on its host.
 pub(super) const SOCKET: &str = "run/haproxy/admin.sock";
-/// A unix socket's path has at most 107 bytes; what follows the temporary directory takes less than 47 of them.
+/// The longest temporary directory: a unix socket's path has at most 107 bytes, of which ours takes 47.
 const LONGEST_BASE: usize = 60;
 
 /// What makes a fleet.
@@ -107,7 +107,9 @@ impl fmt::Display for FleetError {
 
 impl std::error::Error for FleetError {}
 
-/// A running fleet. Dropping it ends every process and removes every file; [`Fleet::stop`] does so without blocking a task.
+/// A running fleet; dropping it ends every process and removes every file.
+///
+/// [`Fleet::stop`] does so without blocking a task.
 #[derive(Debug)]
 pub struct Fleet {
     pub(super) options: FleetOptions,

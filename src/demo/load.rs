@@ -128,7 +128,8 @@ pub fn start(options: LoadOptions) -> Load {
     let mut workers = JoinSet::new();
     let began = Instant::now();
     for number in 0..options.workers.max(1) {
-        workers.spawn(work(options.clone(), number, began, Arc::clone(&tally), stop.clone()));
+        let worker = Worker { options: options.clone(), tally: Arc::clone(&tally), stop: stop.clone() };
+        workers.spawn(worker.run(number, began));
     }
     Load { tally, stop, workers }
 }
@@ -191,25 +192,35 @@ struct Answer {
 
 type Sender = SendRequest<Empty<Bytes>>;
 
-async fn work(options: LoadOptions, number: usize, began: Instant, tally: Arc<Mutex<Tally>>, stop: CancellationToken) {
-    let workers = u32::try_from(options.workers.max(1)).unwrap_or(u32::MAX);
-    let every = Duration::from_secs(1) * workers / options.rate.max(1);
-    let first = began + every * u32::try_from(number).unwrap_or_default() / workers;
-    let mut turns = tokio::time::interval_at(first, every.max(Duration::from_micros(10)));
-    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut kept = None;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = turns.tick() => {}
+/// One of those that send requests in turn.
+struct Worker {
+    options: LoadOptions,
+    tally: Arc<Mutex<Tally>>,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn run(self, number: usize, began: Instant) {
+        let Self { options, tally, stop } = self;
+        let workers = u32::try_from(options.workers.max(1)).unwrap_or(u32::MAX);
+        let every = Duration::from_secs(1) * workers / options.rate.max(1);
+        let first = began + every * u32::try_from(number).unwrap_or_default() / workers;
+        let mut turns = tokio::time::interval_at(first, every.max(Duration::from_micros(10)));
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut kept = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = turns.tick() => {}
+            }
+            let start = Instant::now();
+            let outcome = tokio::time::timeout(options.timeout, once(&options, &mut kept)).await;
+            let outcome = outcome.unwrap_or_else(|_| {
+                kept = None;
+                Err(Failure::Timeout)
+            });
+            held(&tally).add(outcome, start.elapsed());
         }
-        let start = Instant::now();
-        let outcome = tokio::time::timeout(options.timeout, once(&options, &mut kept)).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            kept = None;
-            Err(Failure::Timeout)
-        });
-        held(&tally).add(outcome, start.elapsed());
     }
 }
 

@@ -158,7 +158,9 @@ impl Log {
         held(&self.0.kept).next()
     }
 
-    /// Lets go of all records so far; numbers go on. Commands are long, and a fleet may live for thousands of deploys.
+    /// Drops all records so far; numbers go on.
+    ///
+    /// Commands are long, and a fleet may live for thousands of deploys.
     pub fn forget(&self) {
         let mut kept = held(&self.0.kept);
         kept.forgotten = kept.next();
@@ -180,7 +182,7 @@ impl Log {
         tokio::time::timeout(limit, search).await.ok().flatten()
     }
 
-    /// Returns the numbers of the start and the end of every run of a remote script, in order, as `(server, start, end)`.
+    /// Returns `(server, start, end)` of every run of a remote script, by the records' numbers.
     pub fn runs_of(&self, wanted: &str) -> Vec<(String, u64, Option<u64>)> {
         let kept = held(&self.0.kept);
         let records = &kept.records;

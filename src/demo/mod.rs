@@ -1,4 +1,4 @@
-//! A whole fleet in this process: SSH servers, a web application, a balancer and the traffic through it.
+//! A whole fleet in this process: SSH servers, a web application, a balancer and its traffic.
 //!
 //! `pitcrew demo` shows it and the tests deploy to it. Everything is real but the machines: commands run in real shells,
 //! the application is a process of its own, the balancer routes real requests. Nothing of it outlives its [`Fleet`].

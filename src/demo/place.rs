@@ -14,7 +14,7 @@ pub(super) const MOST_BALANCERS: usize = 4;
 /// Where the claim listens: outside the range that Linux hands out for port 0.
 const CLAIM: u16 = 20_254;
 
-/// As many 127.x.y.0/24 as so many servers need, which no other fleet on this machine uses while this value lives.
+/// Loopback networks that no other fleet on this machine uses while this value lives.
 #[derive(Debug)]
 pub(super) struct Place(Vec<Net>);
 
@@ -86,7 +86,9 @@ impl Net {
     }
 }
 
-/// Tells where a server's loopback really is: its own address for `localhost`, 127.0.0.1 and ::1, itself for another
+/// Tells where a server's loopback really is.
+///
+/// Its own address for `localhost`, 127.0.0.1 and ::1, itself for another
 /// loopback address, and nowhere for the rest of the world.
 pub fn place_of(host: &str, own: IpAddr) -> Option<IpAddr> {
     match host.trim_start_matches('[').trim_end_matches(']') {

@@ -30,7 +30,7 @@ pub(super) fn of_fleet(fleet: &str) -> Vec<i32> {
         .collect()
 }
 
-/// Kills a fleet's processes and returns when none is left, or after a few seconds with those that cannot be killed.
+/// Kills a fleet's processes; returns those that are left after a few seconds.
 pub(super) fn end(fleet: &str) -> Vec<i32> {
     let limit = Instant::now() + Duration::from_secs(5);
     let mut empty = 0;
@@ -54,7 +54,7 @@ pub(super) fn command_of(pid: i32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
 }
 
-/// Lists the live processes that run in this directory or below it, and where: much cheaper than asking for a mark.
+/// Lists the live processes that run in or below a directory: cheaper than asking for a mark.
 pub(super) fn below(directory: &Path) -> Vec<(i32, PathBuf)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries

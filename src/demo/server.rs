@@ -1,4 +1,6 @@
-//! An SSH server in this process that stands for one machine: its own address, directory tree and host key.
+//! An SSH server in this process that stands for one machine.
+//!
+//! It has its own address, directory tree and host key.
 //!
 //! Owns listening, connections and their end. One connection is `session`, one command `exec`, one forward `stream`.
 
@@ -123,7 +125,9 @@ impl SshServer {
         self.shared.cut_all();
     }
 
-    /// Cuts all its connections and refuses new ones. Its processes go on, as on a machine whose network is gone.
+    /// Cuts all its connections and refuses new ones.
+    ///
+    /// Its processes go on, as on a machine whose network is gone.
     /// Returns when the port is closed.
     pub async fn kill(&self) {
         self.shared.kill();

@@ -97,7 +97,8 @@ impl russh::server::Handler for Connection {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         let to = stream::Destination::tcp(&self.server, host, port);
-        tokio::spawn(stream::forward(Arc::clone(&self.server), to, channel, reply, self.cut.clone()));
+        let (server, cut) = (Arc::clone(&self.server), self.cut.clone());
+        tokio::spawn(stream::Forward { server, to, channel, reply, cut }.run());
         Ok(())
     }
 
@@ -109,7 +110,8 @@ impl russh::server::Handler for Connection {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         let to = stream::Destination::unix(&self.server, path);
-        tokio::spawn(stream::forward(Arc::clone(&self.server), to, channel, reply, self.cut.clone()));
+        let (server, cut) = (Arc::clone(&self.server), self.cut.clone());
+        tokio::spawn(stream::Forward { server, to, channel, reply, cut }.run());
         Ok(())
     }
 

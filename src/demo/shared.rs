@@ -54,7 +54,7 @@ pub(super) struct Shared {
     pub(super) connected: AtomicU64,
     pub(super) execs: AtomicU64,
     pub(super) received: Arc<AtomicU64>,
-    /// False once the server is gone; held while a process is started, so that none slips past the fleet's end.
+    /// False once the server is gone; locked while a process starts, so that none outlives the fleet.
     pub(super) may_spawn: Mutex<bool>,
 }
 

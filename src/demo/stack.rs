@@ -1,4 +1,4 @@
-//! The stack on a fleet: its `pitcrew.toml`, sample releases, and what lies on the servers as a person would see it.
+//! The stack on a fleet: its `pitcrew.toml`, sample releases, and what lies on the servers.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -130,7 +130,9 @@ impl Fleet {
         config
     }
 
-    /// Returns the stack's `pitcrew.toml` with these keys, written as TOML, laid over it: tables are merged, all else replaced.
+    /// Returns the stack's `pitcrew.toml` with these keys, written as TOML, laid over it.
+    ///
+    /// Tables are merged, all else is replaced.
     ///
     /// # Errors
     ///
@@ -229,7 +231,7 @@ impl Fleet {
         self.servers.iter().map(|server| of(server.root())).collect()
     }
 
-    /// Puts a release on a server and makes it current, in Capistrano's layout, as an earlier tool would have.
+    /// Puts a release on a server and makes it current, as Capistrano would have.
     ///
     /// # Errors
     ///

@@ -1,4 +1,6 @@
-//! A command that runs script after script (`pitcrew-standing`), taken apart: each script is told and can go wrong by itself.
+//! A command that runs script after script (`pitcrew-standing`), taken apart.
+//!
+//! Each script is logged and can go wrong by itself.
 //!
 //! Where a real server's shell waits for scripts, here each gets a shell of its own, which is given that one script to run:
 //! so every fault has the same meaning for a script, however it arrives.
@@ -13,11 +15,12 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use super::exec::{Job, Life, STALL, end_of, finish, signal_named, spawn, started};
+use super::exec::{Group, Job, Life, STALL, end_of, finish, signal_named, spawn, started};
 use super::faults::Fault;
 use super::faults::PointKind;
 use super::held::held;
 use super::log::{End, Kind};
+use super::shared::Shared;
 
 /// The name of the command.
 pub(super) const NAME: &str = "standing";
@@ -38,105 +41,135 @@ struct Client {
     cut: CancellationToken,
 }
 
+/// How the exec ends before the client has no more scripts.
+enum Leave {
+    /// With a status and a last line.
+    With(u32, String),
+    /// By a signal.
+    Signal(String),
+    /// With the connection.
+    Cut,
+    /// With the server.
+    Dead,
+    /// Not at all, and says no word.
+    Silent,
+}
+
 /// Runs scripts until the client has no more.
 pub(super) async fn run(job: Job) {
-    let (input, output) = { job.channel }.split();
+    let Job { server, command, env, channel, handle, group, cut, .. } = job;
+    let (input, output) = channel.split();
     let id = output.id();
-    let read = BytesMut::new();
-    let mut client = Client { input, output: Arc::new(output), handle: job.handle, id, read, cut: job.cut.clone() };
-    let server = &job.server;
-    let command = String::from_utf8_lossy(&job.command);
+    let mut client = Client { input, output: Arc::new(output), handle, id, read: BytesMut::new(), cut };
+    let shown = String::from_utf8_lossy(&command).into_owned();
     // Before the first script: the environment, and the text itself where it was too long for a command line.
-    let head = if command.contains(" stdin '") { 2 } else { 1 };
-    let Some(head) = client.lines(head, &job.group).await else { return client.leave(&job.group, 0).await };
-    while let Some(script) = client.lines(LINES, &job.group).await {
+    let head = if shown.contains(" stdin '") { 2 } else { 1 };
+    let Some(head) = client.lines(head, &group).await else { return client.leave(&group, 0).await };
+    let exec = Standing { server, command, shown, env, head, group };
+    while let Some(script) = client.lines(LINES, &exec.group).await {
+        if let Some(leave) = exec.script(&client, &script).await {
+            return exec.leave(client, leave).await;
+        }
+    }
+    client.leave(&exec.group, 0).await;
+}
+
+/// The exec, and what all its scripts share.
+struct Standing {
+    server: Arc<Shared>,
+    command: Vec<u8>,
+    shown: String,
+    env: Vec<(String, String)>,
+    head: Vec<u8>,
+    group: Group,
+}
+
+impl Standing {
+    /// Runs one script, or what the fault makes of it. `None`: the exec goes on.
+    async fn script(&self, client: &Client, script: &[u8]) -> Option<Leave> {
+        let server = &self.server;
         let name = script.split(|b| *b == b' ').next().unwrap_or_default();
         let step = String::from_utf8_lossy(name).into_owned();
         let exec = server.next_exec();
-        server.add(Kind::Exec { exec, command: command.clone().into_owned(), step: Some(step.clone()) });
+        server.add(Kind::Exec { exec, command: self.shown.clone(), step: Some(step.clone()) });
         let fault = server.options.faults.pass(&server.options.name, PointKind::Exec, &step);
         if let Some(fault) = &fault {
             server.add(Kind::Fault { label: step.clone(), fault: fault.clone() });
         }
         let ended = |end: End| server.add(Kind::ExecEnd { exec, step: Some(step.clone()), end });
         let not_run = |why: &str| ended(End::NotRun(why.to_owned()));
-        let input = [&head[..], &script[..]].concat();
-        match fault {
+        let (why, leave) = match fault {
             None | Some(Fault::EffectThenError { .. } | Fault::CutAfter | Fault::DoneThenDead | Fault::Stall) => {
-                let stalls = fault == Some(Fault::Stall);
-                let heard = (fault.is_none() || stalls).then(|| Arc::clone(&client.output));
-                let child = match spawn(server, if stalls { STALL } else { &job.command }, &job.env) {
-                    Ok(child) => child,
-                    Err(error) => {
-                        not_run(&error.to_string());
-                        return client
-                            .finish(&job.group, 127, &format!("cannot start the login shell: {error}\n"))
-                            .await;
-                    }
-                };
-                started(&job.group, &child);
-                let done = serve(child, input, heard, &client.cut).await;
-                // Its signal came when the script's shell had ended: the one that a real server has would end by it.
-                let told = matches!(*held(&job.group), Life::Told(_));
-                let doomed = match &done {
-                    Done::Over(..) => told.then_some(71),
-                    Done::Ended(End::Exit(status)) => Some(u32::try_from(*status).unwrap_or(71)),
-                    Done::Ended(_) => Some(71),
-                };
-                match done {
-                    Done::Over(status, last) => {
-                        ended(End::Exit(status));
-                        if fault.is_none() {
-                            client.send(last).await;
-                        }
-                    }
-                    Done::Ended(end) => ended(end),
+                let input = [&self.head[..], script].concat();
+                return self.shell(client, input, (fault, &ended)).await;
+            }
+            Some(Fault::ErrorBefore { status, stderr }) => ("injected error", Leave::With(status, stderr)),
+            Some(Fault::Garbage) => ("injected error", Leave::With(1, "pitcrew demo: injected fault\n".into())),
+            Some(Fault::Killed { signal }) => (&*format!("injected SIG{signal}"), Leave::Signal(signal.clone())),
+            Some(Fault::CutBefore) => ("injected cut", Leave::Cut),
+            Some(Fault::Dead) => ("injected death", Leave::Dead),
+            Some(Fault::Hang) => ("injected silence", Leave::Silent),
+        };
+        not_run(why);
+        Some(leave)
+    }
+
+    /// Gives a script a shell of its own.
+    async fn shell(&self, client: &Client, input: Vec<u8>, of: (Option<Fault>, &impl Fn(End))) -> Option<Leave> {
+        let (fault, ended) = of;
+        let stalls = fault == Some(Fault::Stall);
+        let heard = (fault.is_none() || stalls).then(|| Arc::clone(&client.output));
+        let child = match spawn(&self.server, if stalls { STALL } else { &self.command }, &self.env) {
+            Ok(child) => child,
+            Err(error) => {
+                ended(End::NotRun(error.to_string()));
+                return Some(Leave::With(127, format!("cannot start the login shell: {error}\n")));
+            }
+        };
+        started(&self.group, &child);
+        let done = serve(child, input, heard, &client.cut).await;
+        // Its signal came when the script's shell had ended: the one that a real server has would end by it.
+        let told = matches!(*held(&self.group), Life::Told(_));
+        let doomed = match &done {
+            Done::Over(..) => told.then_some(71),
+            Done::Ended(End::Exit(status)) => Some(u32::try_from(*status).unwrap_or(71)),
+            Done::Ended(_) => Some(71),
+        };
+        match done {
+            Done::Over(status, last) => {
+                ended(End::Exit(status));
+                if fault.is_none() {
+                    client.send(last).await;
                 }
-                *held(&job.group) = if doomed.is_some() { Life::Over } else { Life::NotStarted };
-                match (fault, doomed) {
-                    (None | Some(Fault::Stall), Some(status)) => return client.finish(&job.group, status, "").await,
-                    (None | Some(Fault::Stall), None) => {}
-                    (Some(Fault::EffectThenError { status }), _) => {
-                        let said = "pitcrew demo: the answer was lost by an injected fault\n";
-                        return client.finish(&job.group, status, said).await;
-                    }
-                    (Some(Fault::DoneThenDead), _) => return server.kill(),
-                    (Some(_), _) => return client.cut.cancel(),
-                }
             }
-            Some(Fault::ErrorBefore { status, stderr }) => {
-                not_run("injected error");
-                return client.finish(&job.group, status, &stderr).await;
+            Done::Ended(end) => ended(end),
+        }
+        *held(&self.group) = if doomed.is_some() { Life::Over } else { Life::NotStarted };
+        match fault {
+            None | Some(Fault::Stall) => doomed.map(|status| Leave::With(status, String::new())),
+            Some(Fault::EffectThenError { status }) => {
+                Some(Leave::With(status, "pitcrew demo: the answer was lost by an injected fault\n".into()))
             }
-            Some(Fault::Garbage) => {
-                not_run("injected error");
-                return client.finish(&job.group, 1, "pitcrew demo: injected fault\n").await;
-            }
-            Some(Fault::Killed { signal }) => {
-                not_run(&format!("injected SIG{signal}"));
-                *held(&job.group) = Life::Over;
-                let (handle, named) = (&client.handle, signal_named(&signal));
+            Some(Fault::DoneThenDead) => Some(Leave::Dead),
+            Some(_) => Some(Leave::Cut),
+        }
+    }
+
+    async fn leave(&self, mut client: Client, leave: Leave) {
+        match leave {
+            Leave::With(status, text) => client.finish(&self.group, status, &text).await,
+            Leave::Signal(signal) => {
+                *held(&self.group) = Life::Over;
+                let (handle, id, named) = (&client.handle, client.id, signal_named(&signal));
                 let _ = handle.eof(id).await;
                 let _ = handle.exit_signal_request(id, named, false, String::new(), String::new()).await;
                 let _ = handle.close(id).await;
-                return;
             }
-            Some(Fault::CutBefore) => {
-                not_run("injected cut");
-                return client.cut.cancel();
-            }
-            Some(Fault::Dead) => {
-                not_run("injected death");
-                return server.kill();
-            }
-            Some(Fault::Hang) => {
-                not_run("injected silence");
-                while client.more().await {}
-                return;
-            }
+            Leave::Cut => client.cut.cancel(),
+            Leave::Dead => self.server.kill(),
+            Leave::Silent => while client.more().await {},
         }
     }
-    client.leave(&job.group, 0).await;
 }
 
 impl Client {
@@ -156,7 +189,7 @@ impl Client {
     }
 
     /// Takes so many lines of the input; `None`: there are no more, or a signal has ended the waiting.
-    async fn lines(&mut self, wanted: usize, group: &super::exec::Group) -> Option<Vec<u8>> {
+    async fn lines(&mut self, wanted: usize, group: &Group) -> Option<Vec<u8>> {
         loop {
             let ends = self.read.iter().enumerate().filter(|(_, b)| **b == b'\n');
             if let Some((end, _)) = ends.take(wanted).nth(wanted - 1) {
@@ -182,11 +215,11 @@ impl Client {
         }
     }
 
-    async fn leave(self, group: &super::exec::Group, status: u32) {
+    async fn leave(self, group: &Group, status: u32) {
         self.finish(group, status, "").await;
     }
 
-    async fn finish(self, group: &super::exec::Group, status: u32, stderr: &str) {
+    async fn finish(self, group: &Group, status: u32, stderr: &str) {
         *held(group) = Life::Over;
         finish(&self.handle, self.id, status, stderr).await;
     }
@@ -232,7 +265,7 @@ async fn serve(
     }
 }
 
-/// Passes lines on until the one that tells the script's end; that one, and the status in it, are the result.
+/// Passes lines on until the one that tells the script's end; returns that one and its status.
 async fn listen(
     pipe: Option<impl AsyncRead + Unpin>,
     extended: Option<u32>,

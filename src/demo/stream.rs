@@ -1,4 +1,4 @@
-//! One forwarded connection: to a port on the server's own loopback, or to a socket in its directory tree.
+//! One forwarded connection: to a port of the server's loopback, or to a socket in its tree.
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,53 +48,59 @@ impl Destination {
     }
 }
 
-/// Connects, answers the client and carries bytes both ways until both ends are done, or the connection is cut.
-pub(super) async fn forward(
-    server: Arc<Shared>,
-    to: Destination,
-    channel: Channel<Msg>,
-    reply: ChannelOpenHandle,
-    cut: CancellationToken,
-) {
-    server.add(Kind::Stream { to: to.label().to_owned() });
-    let fault = server.options.faults.pass(&server.options.name, PointKind::Stream, to.label());
-    if let Some(fault) = &fault {
-        server.add(Kind::Fault { label: to.label().to_owned(), fault: fault.clone() });
-    }
-    match &fault {
-        Some(Fault::ErrorBefore { .. } | Fault::Killed { .. } | Fault::Garbage) => {
-            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+/// A connection that a client asks for.
+pub(super) struct Forward {
+    pub(super) server: Arc<Shared>,
+    pub(super) to: Destination,
+    pub(super) channel: Channel<Msg>,
+    pub(super) reply: ChannelOpenHandle,
+    pub(super) cut: CancellationToken,
+}
+
+impl Forward {
+    /// Connects, answers the client and carries bytes both ways until both ends are done.
+    pub(super) async fn run(self) {
+        let Self { server, to, channel, reply, cut } = self;
+        server.add(Kind::Stream { to: to.label().to_owned() });
+        let fault = server.options.faults.pass(&server.options.name, PointKind::Stream, to.label());
+        if let Some(fault) = &fault {
+            server.add(Kind::Fault { label: to.label().to_owned(), fault: fault.clone() });
         }
-        Some(Fault::CutBefore) => return cut.cancel(),
-        Some(Fault::Dead) => return server.kill(),
-        Some(Fault::Hang | Fault::Stall) => return cut.cancelled().await,
-        Some(Fault::EffectThenError { .. } | Fault::CutAfter | Fault::DoneThenDead) | None => {}
-    }
-    let carried = match to {
-        Destination::Tcp { to: Some(to), .. } => match TcpStream::connect(to).await {
-            Ok(tcp) => {
-                reply.accept().await;
-                carry(channel, tcp, fault.as_ref(), &cut).await
+        match &fault {
+            Some(Fault::ErrorBefore { .. } | Fault::Killed { .. } | Fault::Garbage) => {
+                return reply.reject(ChannelOpenFailure::ConnectFailed).await;
             }
-            Err(_) => return reply.reject(ChannelOpenFailure::ConnectFailed).await,
-        },
-        Destination::Unix { to: Some(to), .. } => match UnixStream::connect(to).await {
-            Ok(unix) => {
-                reply.accept().await;
-                carry(channel, unix, fault.as_ref(), &cut).await
-            }
-            Err(_) => return reply.reject(ChannelOpenFailure::ConnectFailed).await,
-        },
-        Destination::Tcp { to: None, .. } | Destination::Unix { to: None, .. } => {
-            return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            Some(Fault::CutBefore) => return cut.cancel(),
+            Some(Fault::Dead) => return server.kill(),
+            Some(Fault::Hang | Fault::Stall) => return cut.cancelled().await,
+            Some(Fault::EffectThenError { .. } | Fault::CutAfter | Fault::DoneThenDead) | None => {}
         }
-    };
-    // A connection that breaks is closed towards the client.
-    drop(carried);
-    match fault {
-        Some(Fault::CutAfter) => cut.cancel(),
-        Some(Fault::DoneThenDead) => server.kill(),
-        _ => {}
+        let carried = match to {
+            Destination::Tcp { to: Some(to), .. } => match TcpStream::connect(to).await {
+                Ok(tcp) => {
+                    reply.accept().await;
+                    carry(channel, tcp, fault.as_ref(), &cut).await
+                }
+                Err(_) => return reply.reject(ChannelOpenFailure::ConnectFailed).await,
+            },
+            Destination::Unix { to: Some(to), .. } => match UnixStream::connect(to).await {
+                Ok(unix) => {
+                    reply.accept().await;
+                    carry(channel, unix, fault.as_ref(), &cut).await
+                }
+                Err(_) => return reply.reject(ChannelOpenFailure::ConnectFailed).await,
+            },
+            Destination::Tcp { to: None, .. } | Destination::Unix { to: None, .. } => {
+                return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            }
+        };
+        // A connection that breaks is closed towards the client.
+        drop(carried);
+        match fault {
+            Some(Fault::CutAfter) => cut.cancel(),
+            Some(Fault::DoneThenDead) => server.kill(),
+            _ => {}
+        }
     }
 }
 

@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 const BUFFER: usize = 256 * 1024;
 /// Chunks on their way when the wire is slow: with 32 KiB each enough for 2 MiB in flight.
 const IN_FLIGHT: usize = 64;
-/// How long the client's close is waited for after ours, so that our last words are not lost to a reset.
+/// How long the client's close is awaited after ours: a reset would lose our last bytes.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Puts a wire with this one-way delay on a connection and returns its near end; cancelling `cut` cuts it.
+/// Puts a wire with this one-way delay on a connection and returns its near end.
+///
+/// Cancelling `cut` cuts it.
 pub(super) fn lay(tcp: TcpStream, delay: Duration, cut: CancellationToken) -> DuplexStream {
     let (near, far) = tokio::io::duplex(BUFFER);
     tokio::spawn(async move {

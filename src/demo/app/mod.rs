@@ -1,4 +1,4 @@
-//! A small web application server with a master and a worker, as unicorn has them: what the demo fleet deploys.
+//! The application that the demo fleet deploys: a small server with a master and a worker, as Unicorn.
 //!
 //! Runs as processes of its own through a hidden subcommand: `demo-app --port P --pid-file F`, in the release's directory.
 //! It owns starting and readiness; `master` owns the signals, `worker` the requests.

@@ -50,9 +50,11 @@ fn one(members: &mut Members, options: &BalancerOptions, command: &str) -> Strin
     let answer = match *words.as_slice() {
         ["show", "version", ..] => VERSION.to_owned(),
         ["show", "info", ..] => info(members),
-        ["show", "stat"] => stat(members, options, "-1", -1, "-1"),
-        ["show", "stat", proxy, kind, server] => stat(members, options, proxy, kind.parse().unwrap_or(-1), server),
-        ["show", "stat", proxy] => stat(members, options, proxy, -1, "-1"),
+        ["show", "stat"] => stat(members, options, &Filter { proxy: "-1", kinds: -1, server: "-1" }),
+        ["show", "stat", proxy, kind, server] => {
+            stat(members, options, &Filter { proxy, kinds: kind.parse().unwrap_or(-1), server })
+        }
+        ["show", "stat", proxy] => stat(members, options, &Filter { proxy, kinds: -1, server: "-1" }),
         ["show", "servers", "state"] => servers_state(members, options),
         ["show", "servers", "state", backend] if backend == options.backend => servers_state(members, options),
         ["show", "servers", "state", ..] => "Can't find backend.".to_owned(),
@@ -152,9 +154,19 @@ fn info(members: &Members) -> String {
     )
 }
 
-/// Filters as HAProxy does: by the proxy's name or number, a mask of kinds (1 frontend, 2 backend, 4 server) and the server's
-/// number; -1 is everything.
-fn stat(members: &Members, options: &BalancerOptions, proxy: &str, kinds: i32, server: &str) -> String {
+/// What `show stat` is asked for.
+struct Filter<'a> {
+    /// A proxy's name or number.
+    proxy: &'a str,
+    /// A mask: 1 frontends, 2 backends, 4 servers.
+    kinds: i32,
+    /// A server's name or number; -1 is everything.
+    server: &'a str,
+}
+
+/// Filters as HAProxy does.
+fn stat(members: &Members, options: &BalancerOptions, filter: &Filter<'_>) -> String {
+    let Filter { proxy, kinds, server } = *filter;
     let frontend = format!("{}-in", options.backend);
     let is_backend = proxy == options.backend || proxy == BACKEND_ID;
     let is_frontend = proxy == frontend || proxy == FRONTEND_ID;

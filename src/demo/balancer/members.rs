@@ -1,4 +1,6 @@
-//! The states of a balancer's members and how they change, as measured on HAProxy 2.6.12. Pure but for the clock's reading.
+//! The states of a balancer's members and how they change, as measured on HAProxy 2.6.12.
+//!
+//! Pure but for the clock's reading.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -235,7 +237,9 @@ impl Members {
         self.note(index);
     }
 
-    /// Takes the result of a check; of a member in maintenance, or whose checks are disabled, it is dropped.
+    /// Takes the result of a check.
+    ///
+    /// It is dropped for a member in maintenance, or one whose checks are disabled.
     pub(super) fn checked(&mut self, index: usize, result: CheckResult) {
         let Some(member) = self.list.get_mut(index) else { return };
         let paused = member.admin == Admin::Maint;
@@ -269,7 +273,9 @@ impl Members {
         }
     }
 
-    /// Forgets what was set at run time, as a reload without a state file does. Requests in flight stay with the old worker.
+    /// Forgets what was set at run time, as a reload without a state file does.
+    ///
+    /// Requests in flight stay with the old worker.
     pub(super) fn reload(&mut self, plan: Option<&CheckPlan>) {
         for index in 0..self.list.len() {
             if let Some(member) = self.list.get_mut(index) {

@@ -1,4 +1,4 @@
-//! A balancer in this process: routes real requests, checks its members and speaks HAProxy's runtime API.
+//! A balancer in this process: real requests, health checks and HAProxy's runtime API.
 //!
 //! `members` holds the states as HAProxy 2.6.12 keeps them (pure), `answers` the runtime API's text (pure), `traffic` the
 //! requests, `checks` the health checks, `api` the sockets. There is no redispatch and no retry: a member that is routed to
@@ -100,7 +100,7 @@ impl Balancer {
         held(&self.shared.members).history().to_vec()
     }
 
-    /// Returns the most members that were out of service at once since change number `since`, of [`Self::history`].
+    /// Returns the most members that were out of service at once since a change of [`Self::history`].
     pub fn most_out(&self, since: usize) -> usize {
         members::most_out(&self.history(), since)
     }
@@ -125,7 +125,9 @@ impl Balancer {
         self.shared.change(|members| members.reload(self.shared.options.checks.as_ref()));
     }
 
-    /// Reloads with a configuration that does not name this member any more; [`Self::reload`] names it again.
+    /// Reloads with a configuration that lacks this member.
+    ///
+    /// [`Self::reload`] brings it back.
     pub fn remove(&self, member: &str) {
         self.reload();
         self.shared.change(|members| members.remove(member));
