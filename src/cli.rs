@@ -107,6 +107,7 @@ pub enum Verb {
     /// The load balancer by hand.
     #[command(subcommand)]
     Lb(Lb),
+    #[cfg(feature = "demo")]
     /// Shows a whole fleet on this machine, deployed to under traffic.
     Demo(Demo),
 }
@@ -244,6 +245,7 @@ pub struct Lock {
     pub skip_unreachable: bool,
 }
 
+#[cfg(feature = "demo")]
 /// `pitcrew demo`.
 #[derive(Debug, Clone, Args)]
 pub struct Demo {

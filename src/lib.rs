@@ -25,6 +25,7 @@ pub mod answer;
 pub mod balancer;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod engine;
 pub mod error;

@@ -7,11 +7,10 @@ use pitcrew::cli::Cli;
 use pitcrew::verbs;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    let _program = args.next();
-    let rest: Vec<_> = args.collect();
-    if rest.first().is_some_and(|word| word == "demo-app") {
-        return pitcrew::demo::app::main(rest);
+    // The demo's application is this program, under another name.
+    #[cfg(feature = "demo")]
+    if std::env::args_os().nth(1).is_some_and(|word| word == "demo-app") {
+        return pitcrew::demo::app::main(std::env::args_os().skip(1));
     }
     ExitCode::from(verbs::start(Cli::parse()))
 }

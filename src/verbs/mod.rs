@@ -1,6 +1,7 @@
 //! One verb a file, wiring only: flags to a request, a request to a plan, a plan to a run, its end to an exit code.
 
 pub mod check;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod deploy;
 pub mod init;
@@ -39,6 +40,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Verb::Lock(flags) => lock::run(global, &flags).await,
         Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
         Verb::Lb(what) => lb::run(global, &what).await,
+        #[cfg(feature = "demo")]
         Verb::Demo(flags) => demo::run(global, &flags).await,
     }
 }
@@ -50,6 +52,7 @@ pub fn start(cli: Cli) -> u8 {
     // The demo plays the servers as well.
     let mut runtime = match cli.verb {
         Verb::Init { .. } => Builder::new_current_thread(),
+        #[cfg(feature = "demo")]
         Verb::Demo(_) => Builder::new_multi_thread(),
         _ if many() => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
