@@ -1,6 +1,6 @@
 //! How a run ended, as its last event holds it.
 //!
-//! It owns the endings of servers; judging them is `outcome`'s.
+//! It owns the ends that a server can come to; judging them is `outcome`'s.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,29 +10,29 @@ use crate::name::{ReleaseId, ServerName};
 /// How a run ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finished {
-    /// In a word.
+    /// The outcome in a word.
     pub outcome: Outcome,
     /// The process's exit code.
     pub exit_code: u8,
     /// Seconds from start to end.
     pub seconds: f64,
-    /// Each server of the run.
+    /// How each server of the run ended.
     pub servers: Vec<ServerEnd>,
     /// Commands that a person must run next, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next: Vec<String>,
 }
 
-/// Where a server stands at the end.
+/// The state of one server at the end of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerEnd {
-    /// Which.
+    /// The server.
     pub server: ServerName,
-    /// What its `current` points to, as far as is known.
+    /// The release that its `current` points to, as far as is known.
     pub release: Option<ReleaseId>,
-    /// Whether its balancer sends it traffic; `None` where it has none, or nobody knows.
+    /// Whether its balancer sends it traffic; `None`: it has no balancer, or its state is unknown.
     pub in_balancer: Option<bool>,
-    /// What a person must look at; nothing when all is well.
+    /// Why it needs a person; `None` when all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<Stuck>,
 }
@@ -41,23 +41,23 @@ pub struct ServerEnd {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Stuck {
-    /// It was held where it failed, as `on_failure = hold` asks.
+    /// It was left as it failed, as `on_failure = hold` asks.
     Held,
-    /// Taking it back failed at that step.
+    /// An undo failed.
     UndoFailed {
-        /// The step.
+        /// The step that the undo was to take back.
         step: StepName,
     },
     /// It is out of its balancer.
     OutOfBalancer,
-    /// Its balancer does not stand to it as before.
+    /// Its balancer does not treat it as before.
     BalancerDiffers,
-    /// Somebody pointed its `current` to something else after its turn.
+    /// Another user or program repointed its `current` after its turn.
     CurrentMoved,
     /// Its lock could not be released.
     LockKept,
     /// It could not be reached.
     Unreachable,
-    /// A second signal ended the run before it was taken back.
+    /// A second signal ended the run before its undos were done.
     CutShort,
 }

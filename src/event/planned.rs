@@ -1,6 +1,6 @@
 //! The plan as the first event shows it, and the names of places in it.
 //!
-//! It owns what a reader of events learns of a plan; deciding one is `plan`'s.
+//! It owns what events tell of a plan; deciding on one is `plan`'s.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,16 +10,16 @@ use super::word::{DecidedBy, StageName, StepName};
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::policy::{OnFailure, Prepare, Strategy};
 
-/// Where in the plan something happens.
+/// The place of a step in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Stage.
+    /// Its stage.
     pub stage: StageName,
-    /// Batch, from 0.
+    /// The batch of the stage, from 0.
     pub batch: usize,
-    /// Server; `here` for the operator's machine.
+    /// The server; `here` for the operator's machine.
     pub server: ServerName,
-    /// Step.
+    /// The step.
     pub step: StepName,
 }
 
@@ -28,46 +28,46 @@ pub struct Place {
 pub struct Planned {
     /// The stack's name.
     pub app: String,
-    /// `deploy`, `rollback`.
+    /// The verb: `deploy`, `rollback` or `recover`.
     pub verb: String,
-    /// Strategy.
+    /// The strategy.
     pub strategy: Strategy,
-    /// Who decided it.
+    /// Where the strategy comes from.
     pub decided_by: DecidedBy,
     /// The web server template's name.
     pub web_server: String,
     /// When preparation happens.
     pub prepare: Prepare,
-    /// Failure policy.
+    /// What the run does about a failure.
     pub on_failure: OnFailure,
     /// The release that the run makes or returns to.
     pub release: ReleaseId,
-    /// What it is made of.
+    /// What the release is made of.
     pub revision: Revision,
     /// Each server's release before the run.
     pub previous: Vec<(ServerName, Option<ReleaseId>)>,
-    /// Servers in the order of the rollout.
+    /// The servers, batch by batch, in the order of the rollout.
     pub batches: Vec<Vec<ServerName>>,
-    /// Where migrations run, when they do.
+    /// The server that runs migrations; `None`: the plan has none.
     pub migrate_on: Option<ServerName>,
     /// Every step, in order.
     pub steps: Vec<Place>,
-    /// What the plan itself wants read.
+    /// Warnings that the plan itself brings.
     pub notices: Vec<Warning>,
-    /// What makes the run impossible; nothing is touched while there is any.
+    /// What makes the run impossible; with any of these, the run changes nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blockers: Vec<Blocker>,
 }
 
-/// Something that makes a run impossible, found before anything was touched.
+/// Something that makes a run impossible, found before anything was changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Blocker {
-    /// Whom it is about; `None`: the run as a whole.
+    /// The server that it is about; `None`: the run as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerName>,
-    /// The step that could not succeed.
+    /// The step that cannot succeed.
     pub step: StepName,
-    /// Why.
+    /// Why it cannot.
     #[serde(flatten)]
     pub failure: Failure,
 }

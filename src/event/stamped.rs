@@ -1,6 +1,6 @@
 //! One event of a run, with its time: the outermost shape of what `--json` and the run's log print.
 //!
-//! It owns the list of events; what they hold lies in the files beside it.
+//! It owns the list of events; the files beside it own what events hold.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use super::warning::Warning;
 use super::word::{StageName, StepName, StepOutcome, Stream};
 use crate::name::{RunId, ServerName};
 
-/// An event with when it happened and in which run.
+/// An event with its time and its run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stamped {
-    /// UTC, printed with milliseconds.
+    /// The time, in UTC; printed with milliseconds.
     #[serde(with = "millis")]
     pub at: Timestamp,
     /// Seconds since the run began, from a monotonic clock.
@@ -28,63 +28,63 @@ pub struct Stamped {
     pub event: Event,
 }
 
-/// Something that happened.
+/// Something that happened in a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// First, once: the whole plan.
+    /// The whole plan: the first event, once.
     Planned(Planned),
-    /// A stage begins for its first batch, or for each batch of a rollout.
+    /// A stage begins, or one batch of it.
     StageStarted {
-        /// Which.
+        /// The stage.
         stage: StageName,
-        /// Batch, from 0.
+        /// Its batch, from 0.
         batch: usize,
-        /// How many batches the stage has.
+        /// The number of its batches.
         batches: usize,
     },
-    /// Every server concerned has left the stage (or this batch of it).
+    /// Every server concerned has left the stage, or this batch of it.
     StageFinished {
-        /// Which.
+        /// The stage.
         stage: StageName,
-        /// Batch, from 0.
+        /// Its batch, from 0.
         batch: usize,
-        /// Whether all its steps went well.
+        /// `ok` where all its steps went well.
         outcome: StepOutcome,
         /// How long it took.
         seconds: f64,
     },
     /// A step begins on a server.
     StepStarted {
-        /// Where in the plan.
+        /// The step's place in the plan.
         #[serde(flatten)]
         place: Place,
     },
     /// A step advances.
     Progress {
-        /// Where in the plan.
+        /// The step's place in the plan.
         #[serde(flatten)]
         place: Place,
-        /// What is known of it.
+        /// How far it is.
         #[serde(flatten)]
         progress: Progress,
     },
-    /// A step's command printed a line; control characters are gone and secrets are masked.
+    /// A step's command printed a line, shown without control characters and with secrets masked.
     Output {
-        /// Where in the plan.
+        /// The step's place in the plan.
         #[serde(flatten)]
         place: Place,
-        /// Which stream.
+        /// The stream that it came on.
         stream: Stream,
-        /// Without its newline, at most 8 KiB (64 KiB where an answer of ours is in it).
+        /// The line without its newline: at most 8 KiB, or 64 KiB where it holds an answer of a script.
         line: String,
     },
     /// A step ended.
     StepFinished {
-        /// Where in the plan.
+        /// The step's place in the plan.
         #[serde(flatten)]
         place: Place,
-        /// How.
+        /// How it ended.
         outcome: StepOutcome,
         /// How long it took.
         seconds: f64,
@@ -95,20 +95,20 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sent: Option<Sent>,
     },
-    /// Taking a step back begins.
+    /// An undo begins.
     UndoStarted {
-        /// Whose.
+        /// The server.
         server: ServerName,
-        /// Which.
+        /// The step that it takes back.
         step: StepName,
     },
-    /// Taking a step back ended.
+    /// An undo ended.
     UndoFinished {
-        /// Whose.
+        /// The server.
         server: ServerName,
-        /// Which.
+        /// The step that it took back.
         step: StepName,
-        /// How.
+        /// How it ended.
         outcome: StepOutcome,
         /// How long it took.
         seconds: f64,
@@ -118,22 +118,22 @@ pub enum Event {
     },
     /// What a dead run had done to a server, for the run that recovers it.
     Inherited {
-        /// Whose.
+        /// The server.
         server: ServerName,
-        /// What.
+        /// What the dead run had done.
         #[serde(flatten)]
         inherited: Inherited,
     },
-    /// Something a person should read, that does not end the run.
+    /// Something that a person should read, and that does not end the run.
     Warning {
-        /// Whom it is about.
+        /// The server that it is about.
         #[serde(skip_serializing_if = "Option::is_none")]
         server: Option<ServerName>,
-        /// What.
+        /// The warning.
         #[serde(flatten)]
         warning: Warning,
     },
-    /// Last, once: how it ended.
+    /// How the run ended: the last event, once.
     Finished(Finished),
 }
 

@@ -1,4 +1,4 @@
-//! What single steps report: how far they are, what they sent, what a dead run had done.
+//! What events tell of single steps: how far they are, what they sent, what a dead run had done.
 //!
 //! It owns figures and facts; the words for them are `wording`'s.
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 /// What a transfer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
-    /// So many bytes, compressed.
+    /// The bytes sent, compressed.
     pub bytes: u64,
-    /// So many are all of the release.
+    /// The bytes that the whole release would be, compressed.
     pub whole: u64,
-    /// New or changed files and links, when only those were sent.
+    /// The number of new or changed files and links, when only those were sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
-    /// What was removed and not replaced, when only the difference was sent.
+    /// The number of files removed and not replaced, when only the difference was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<u64>,
 }
@@ -25,23 +25,23 @@ pub struct Sent {
 pub enum Progress {
     /// A transfer.
     Bytes {
-        /// Sent so far.
+        /// Bytes sent so far.
         done: u64,
-        /// To be sent.
+        /// Bytes to send in all.
         total: u64,
     },
-    /// A drain: connections still open, over all balancers.
+    /// A drain.
     Sessions {
-        /// How many.
+        /// Connections still open, over all balancers.
         open: u64,
     },
     /// A health check.
     Attempts {
         /// Good answers in a row.
         good: u32,
-        /// Needed in a row.
+        /// Good answers needed in a row.
         needed: u32,
-        /// Asked so far.
+        /// Requests sent so far.
         asked: u32,
     },
 }
@@ -49,16 +49,16 @@ pub enum Progress {
 /// What a dead run had done to a server, as far as its journal and its balancer tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Inherited {
-    /// It was being drained.
+    /// Its drain had begun.
     pub drained: bool,
     /// It is back in its balancer, or may be.
     pub restored: bool,
-    /// `current` was being switched.
+    /// The switch of `current` had begun.
     pub switched: bool,
-    /// Its web server was being restarted.
+    /// The restart of its web server had begun.
     pub restarted: bool,
     /// Its whole batch went well.
     pub finished: bool,
-    /// All of it had been taken back.
+    /// Everything had been taken back.
     pub taken_back: bool,
 }

@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The verb of a run that takes back a dead one.
+/// The verb of a run that takes back a dead run.
 pub const RECOVER: &str = "recover";
 
-/// A stage of a run; no server enters one before every server concerned has left the one before.
+/// A stage of a run.
+///
+/// No server enters a stage before every server concerned has left the stage before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the word of the contract")]
@@ -59,11 +61,11 @@ pub enum Stream {
     Stderr,
 }
 
-/// Who decided the strategy.
+/// Where the strategy of a run comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecidedBy {
-    /// The web server template.
+    /// The web server's template.
     Template,
     /// `[app] strategy`.
     File,
@@ -90,7 +92,7 @@ macro_rules! words {
     ($($name:ident),*) => {$(
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                // One source of truth: the word in the event is the word on the screen.
+                // The word in the event is the word on the screen.
                 match serde_json::to_value(self) {
                     Ok(serde_json::Value::String(word)) => f.pad(&word),
                     _ => f.pad(&format!("{self:?}")),
