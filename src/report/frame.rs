@@ -1,6 +1,6 @@
 //! The live lines: what a terminal shows of a run at one moment, never more than a screenful.
 //!
-//! Pure: state, size and time come in, lines that fit go out. Drawing them is `terminal`'s.
+//! Pure: state, size and time come in, lines that fit go out. `terminal` draws them.
 
 use console::{measure_text_width, truncate_str};
 
@@ -15,20 +15,21 @@ use crate::wording::step;
 /// A terminal's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Rows.
+    /// Its rows.
     pub rows: u16,
-    /// Columns.
+    /// Its columns.
     pub columns: u16,
 }
 
-/// Rows left to what stands above the live lines.
+/// Rows that stay free above the live lines.
 const SPARE: usize = 4;
 
-/// Below this there is no room for a line that says anything.
+/// The fewest columns in which a live line can say anything.
 const NARROWEST: usize = 20;
 
+/// What a live line shows of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Shown {
     Failed,
     Busy,
     Waiting,
@@ -42,39 +43,42 @@ pub fn frame(state: &State, t: f64, size: Size, paint: Paint) -> Vec<String> {
     if columns < NARROWEST || room == 0 || state.planned.is_none() {
         return Vec::new();
     }
-    let all: Vec<(&Server, Standing)> =
-        state.servers().iter().filter(|s| s.batch.is_some() || s.now.is_some()).map(|s| (s, standing(s))).collect();
-    let shown = choose(&all, room.saturating_sub(2));
-    let width = shown.iter().map(|(s, _)| measure_text_width(s.name.as_str())).max().unwrap_or(0).min(columns / 3);
+    let all: Vec<(&Server, Shown)> =
+        state.servers().iter().filter(|s| s.batch.is_some() || s.now.is_some()).map(|s| (s, shown(s))).collect();
+    let chosen = choose(&all, room.saturating_sub(2));
+    let width = chosen.iter().map(|(s, _)| measure_text_width(s.name.as_str())).max().unwrap_or(0).min(columns / 3);
+    let view = View { t, width, paint };
     let mut lines = vec![paint.bold(&heading(state, t))];
-    lines.extend(shown.iter().map(|(server, standing)| line(server, *standing, t, width, paint)));
-    if shown.len() < all.len() {
-        lines.push(paint.dim(&rest(&all, shown.len())));
+    lines.extend(chosen.iter().map(|(server, shown)| line(server, *shown, view)));
+    if chosen.len() < all.len() {
+        lines.push(paint.dim(&rest(&all, chosen.len())));
     }
     lines.truncate(room);
     lines.iter().map(|l| truncate_str(l, columns, "…").into_owned()).collect()
 }
 
-fn standing(server: &Server) -> Standing {
+fn shown(server: &Server) -> Shown {
     if server.now.is_some() {
-        Standing::Busy
+        Shown::Busy
     } else if server.failed || server.undo_failed.is_some() {
-        Standing::Failed
+        Shown::Failed
     } else if server.planned > 0 && server.done >= server.planned {
-        Standing::Done
+        Shown::Done
     } else {
-        Standing::Waiting
+        Shown::Waiting
     }
 }
 
-/// Picks whom to show: everybody if they fit, else those who failed and those at work, in the order of the rollout.
-fn choose<'a>(all: &[(&'a Server, Standing)], room: usize) -> Vec<(&'a Server, Standing)> {
+/// Picks the servers to show, in the order of the rollout.
+///
+/// Where not all of them fit, these are the failed ones, then those at work.
+fn choose<'a>(all: &[(&'a Server, Shown)], room: usize) -> Vec<(&'a Server, Shown)> {
     if all.len() <= room + 1 {
-        // The line that would count the others has room for one of them.
+        // One server more fits into the line that would count the others.
         return all.to_vec();
     }
     let mut picked: Vec<usize> = Vec::new();
-    for wanted in [Standing::Failed, Standing::Busy] {
+    for wanted in [Shown::Failed, Shown::Busy] {
         picked.extend((0..all.len()).filter(|&i| all[i].1 == wanted));
     }
     picked.truncate(room);
@@ -82,21 +86,18 @@ fn choose<'a>(all: &[(&'a Server, Standing)], room: usize) -> Vec<(&'a Server, S
     picked.into_iter().map(|i| all[i]).collect()
 }
 
-/// Counts those who are not shown.
-fn rest(all: &[(&Server, Standing)], shown: usize) -> String {
-    let of = |wanted: Standing| all.iter().filter(|(_, s)| *s == wanted).count();
+/// Counts the servers that are not shown, and all servers by what they do.
+fn rest(all: &[(&Server, Shown)], chosen: usize) -> String {
+    let of = |wanted: Shown| all.iter().filter(|(_, s)| *s == wanted).count();
     let mut parts = Vec::new();
-    for (standing, word) in [
-        (Standing::Done, "done"),
-        (Standing::Waiting, "waiting"),
-        (Standing::Busy, "at work"),
-        (Standing::Failed, "failed"),
-    ] {
-        if of(standing) > 0 {
-            parts.push(format!("{} {word}", of(standing)));
+    for (shown, word) in
+        [(Shown::Done, "done"), (Shown::Waiting, "waiting"), (Shown::Busy, "at work"), (Shown::Failed, "failed")]
+    {
+        if of(shown) > 0 {
+            parts.push(format!("{} {word}", of(shown)));
         }
     }
-    format!("… and {} more; in all {}", all.len() - shown, parts.join(", "))
+    format!("… and {} more; in all {}", all.len() - chosen, parts.join(", "))
 }
 
 fn heading(state: &State, t: f64) -> String {
@@ -106,15 +107,26 @@ fn heading(state: &State, t: f64) -> String {
         Some(s) => s.name.to_string(),
         None => "…".into(),
     };
-    let taken_back = state.servers().iter().any(|s| s.now.as_ref().is_some_and(|n| n.stage.is_none()));
-    format!("{app}: {}  {}", if taken_back { "taking back".into() } else { stage }, whole(t))
+    let undoing = state.servers().iter().any(|s| s.now.as_ref().is_some_and(|n| n.stage.is_none()));
+    format!("{app}: {}  {}", if undoing { "taking back".into() } else { stage }, whole(t))
 }
 
-fn line(server: &Server, standing: Standing, t: f64, width: usize, paint: Paint) -> String {
+/// What the lines of one frame have in common.
+#[derive(Clone, Copy)]
+struct View {
+    /// Seconds from the run's start.
+    t: f64,
+    /// Columns for the names of the servers.
+    width: usize,
+    paint: Paint,
+}
+
+fn line(server: &Server, shown: Shown, view: View) -> String {
+    let View { t, width, paint } = view;
     let name = clean(server.name.as_str());
     let name = truncate_str(&name, width, "…");
     let pad = " ".repeat(width.saturating_sub(measure_text_width(&name)));
-    let said = match (&server.now, standing) {
+    let said = match (&server.now, shown) {
         (Some(now), _) => {
             let step = if now.stage.is_some() { now.step.to_string() } else { step::undo(now.step).to_owned() };
             let mut said = format!("{step:<9} {:>6}", whole(t - now.since));
@@ -126,14 +138,14 @@ fn line(server: &Server, standing: Standing, t: f64, width: usize, paint: Paint)
             }
             said
         }
-        (None, Standing::Failed) => paint.bad("failed"),
-        (None, Standing::Done) => paint.good("done"),
+        (None, Shown::Failed) => paint.bad("failed"),
+        (None, Shown::Done) => paint.good("done"),
         (None, _) => paint.dim(&format!("waiting   {} of {}", server.done, server.planned)),
     };
     format!("  {name}{pad}  {said}")
 }
 
-/// Shows how far a step is: a bar where the end is known, words where it is not.
+/// Shows how far a step is: with a bar where the end is known, else in words.
 fn bar(progress: Progress) -> String {
     const CELLS: u64 = 10;
     let (done, total) = match progress {
@@ -146,7 +158,7 @@ fn bar(progress: Progress) -> String {
     format!("{cells} {}", step::progress(progress))
 }
 
-/// Whole seconds: fractions that flicker help nobody.
+/// Spells a duration without fractions of a second, which would flicker.
 fn whole(seconds: f64) -> String {
     if seconds < 60.0 { format!("{:.0}s", seconds.max(0.0).floor()) } else { duration(seconds) }
 }

@@ -1,4 +1,6 @@
-//! The reporter for programs: each event as one JSON object on a line of its own, handed on at once.
+//! The reporter for programs: each event as one JSON object on a line of its own, flushed at once.
+//!
+//! It owns the framing; the fields are those of `event`.
 
 use std::io::Write;
 
@@ -6,14 +8,14 @@ use crate::event::Stamped;
 use crate::outcome::reporter::Reporter;
 use crate::outcome::state::State;
 
-/// Prints events as they are.
+/// Prints each event as JSON.
 pub struct Json {
     to: Box<dyn Write + Send>,
     broken: bool,
 }
 
 impl Json {
-    /// Prints to `to`; when that fails (`| head` has gone), it stops printing and the run goes on.
+    /// Prints to `to`; once that fails (`| head` has ended), it prints nothing more and the run goes on.
     pub fn new(to: Box<dyn Write + Send>) -> Self {
         Self { to, broken: false }
     }
@@ -27,9 +29,9 @@ impl Reporter for Json {
     }
 }
 
-/// Writes one event and hands it on.
+/// Writes one event as a line, and flushes.
 pub fn write(to: &mut impl Write, stamped: &Stamped) -> std::io::Result<()> {
-    // In one write, so that a reader of a file never sees half a line.
+    // In one write, so that a reader of the file never sees half a line.
     let mut line = serde_json::to_vec(stamped)?;
     line.push(b'\n');
     to.write_all(&line)?;

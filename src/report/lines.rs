@@ -1,34 +1,35 @@
-//! One event as lines of text: what the plain reporter prints and the terminal keeps above its live lines.
+//! One event as lines of text, for the plain reporter and for the lines that a terminal keeps.
 //!
-//! It owns which events are worth a line at which verbosity; time stamps and columns are the reporters'.
+//! It owns which events get a line at which verbosity; times and columns are the reporters'.
 
 use super::paint::Paint;
-use crate::event::{Event, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
-use crate::outcome::state::{HERE, State};
+use crate::event::{Event, Failure, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
+use crate::name::ServerName;
+use crate::outcome::state::{HERE, Stage, State};
 use crate::text::clean::clean;
 use crate::text::units::{names, seconds as duration};
-use crate::wording::{cause, plan, step as of_step, warning as of_warning};
+use crate::wording::{cause, plan, step, warning};
 
-/// How much is shown.
+/// How much a reporter shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
-    /// Nothing, unless something needs reading.
+    /// Nothing, unless a person must read it.
     Quiet,
-    /// Steps, and the output of migrations and hooks: they run once, and people want to read it.
+    /// Steps, and the output of migrations and hooks: these run once, and people read it.
     #[default]
     Normal,
-    /// Every line of output too.
+    /// Every line of output as well.
     Verbose,
 }
 
-/// A line and whose it is.
+/// A line of text, with the server and the step that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The server; `None`: the run itself.
     pub server: Option<String>,
-    /// The step, where it is about one.
+    /// The step; `None`: no single one.
     pub step: Option<String>,
-    /// What is said.
+    /// The text.
     pub text: String,
 }
 
@@ -40,69 +41,72 @@ impl Line {
     fn of_step(place: &Place, text: String) -> Self {
         Self { server: Some(clean(place.server.as_str())), step: Some(place.step.to_string()), text }
     }
+
+    fn of_undo(server: &ServerName, text: String) -> Self {
+        Self { server: Some(clean(server.as_str())), step: Some("undo".into()), text }
+    }
 }
 
-/// Says an event; `state` has taken it in already.
+/// Puts an event, which `state` holds already, into lines of text.
 pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -> Vec<Line> {
     if verbosity == Verbosity::Quiet {
         return Vec::new();
     }
     match event {
         Event::Planned(planned) => header(planned, paint),
-        Event::StageStarted { stage, batch, batches } => stage_line(state, *stage, *batch, *batches, paint),
+        Event::StageStarted { stage, batch, batches } => {
+            vec![stage_line(state, Stage { name: *stage, batch: *batch, batches: *batches }, paint)]
+        }
         Event::StepStarted { place } if verbosity == Verbosity::Verbose || is_long(place.step) => {
             vec![Line::of_step(place, paint.dim("…"))]
         }
-        // What a build on this machine prints was shown while it ran: there was no plan yet.
+        // The output of a build on this machine was shown while it ran, before there was a plan.
         Event::Output { place, .. } if place.step == StepName::Build && place.server.as_str() == HERE => Vec::new(),
         Event::Output { place, line, .. } if verbosity == Verbosity::Verbose || is_read(place.step) => {
             vec![Line::of_step(place, format!("| {}", clean(line)))]
         }
         Event::StepFinished { place, outcome, seconds, failure, sent } => {
             let took = duration(*seconds);
-            let said = match (outcome, failure) {
-                (StepOutcome::Ok, _) => {
-                    let sent = sent.map(|sent| format!(": {}", of_step::sent(sent))).unwrap_or_default();
+            let why = because(failure.as_deref());
+            let said = match outcome {
+                StepOutcome::Ok => {
+                    let sent = sent.map(|sent| format!(": {}", step::sent(sent))).unwrap_or_default();
                     format!("{} {took}{sent}", paint.good("ok"))
                 }
-                (StepOutcome::Skipped, None) => paint.dim("skipped"),
-                (StepOutcome::Skipped, Some(f)) => paint.dim(&format!("skipped: {}", cause::reason(&f.cause))),
-                (StepOutcome::Failed, None) => format!("{} {took}", paint.bad("FAILED")),
-                (StepOutcome::Failed, Some(f)) => {
-                    format!("{} {took}: {}", paint.bad("FAILED"), cause::reason(&f.cause))
-                }
+                StepOutcome::Skipped => paint.dim(&format!("skipped{why}")),
+                StepOutcome::Failed => format!("{} {took}{why}", paint.bad("FAILED")),
             };
             vec![Line::of_step(place, said)]
         }
-        Event::UndoStarted { server, step } if verbosity == Verbosity::Verbose => vec![Line {
-            server: Some(clean(server.as_str())),
-            step: Some("undo".into()),
-            text: paint.dim(&format!("{} …", of_step::undo(*step))),
-        }],
+        Event::UndoStarted { server, step } if verbosity == Verbosity::Verbose => {
+            vec![Line::of_undo(server, paint.dim(&format!("{} …", step::undo(*step))))]
+        }
         Event::UndoFinished { server, step, outcome, seconds, failure } => {
-            let what = of_step::undo(*step);
+            let what = step::undo(*step);
             let took = duration(*seconds);
-            let why = failure.as_ref().map(|f| format!(": {}", cause::reason(&f.cause))).unwrap_or_default();
-            vec![Line {
-                server: Some(clean(server.as_str())),
-                step: Some("undo".into()),
-                text: match outcome {
-                    StepOutcome::Ok => format!("{what}: {} {took}", paint.good("ok")),
-                    StepOutcome::Skipped => format!("{what}: {}{why}", paint.notice("not done")),
-                    StepOutcome::Failed => format!("{what}: {} {took}{why}", paint.bad("FAILED")),
-                },
-            }]
+            let why = because(failure.as_deref());
+            let said = match outcome {
+                StepOutcome::Ok => format!("{what}: {} {took}", paint.good("ok")),
+                StepOutcome::Skipped => format!("{what}: {}{why}", paint.notice("not done")),
+                StepOutcome::Failed => format!("{what}: {} {took}{why}", paint.bad("FAILED")),
+            };
+            vec![Line::of_undo(server, said)]
         }
         Event::Warning { server, warning } => vec![Line {
             server: server.as_ref().map(|s| clean(s.as_str())),
             step: None,
-            text: paint.notice(&format!("warning: {}", of_warning::sentence(warning))),
+            text: paint.notice(&format!("warning: {}", warning::sentence(warning))),
         }],
         _ => Vec::new(),
     }
 }
 
-/// What the run will do, before it does it.
+/// Says why something failed, as the end of a line.
+fn because(failure: Option<&Failure>) -> String {
+    failure.map(|f| format!(": {}", cause::reason(&f.cause))).unwrap_or_default()
+}
+
+/// Says what the run will do.
 fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
     if planned.verb == RECOVER {
         return vec![Line::of_run(paint.bold(&plan::planned(planned)))];
@@ -121,32 +125,34 @@ fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
         lines.push(Line::of_run(format!("migrations run on {}", clean(server.as_str()))));
     }
     lines.extend(
-        planned.notices.iter().map(|n| Line::of_run(paint.notice(&format!("notice: {}", of_warning::sentence(n))))),
+        planned.notices.iter().map(|n| Line::of_run(paint.notice(&format!("notice: {}", warning::sentence(n))))),
     );
     lines
 }
 
-fn stage_line(state: &State, stage: StageName, batch: usize, batches: usize, paint: Paint) -> Vec<Line> {
-    let mut said = stage.to_string();
+/// Says that a stage, or one batch of it, begins; a batch of the rollout with its servers.
+fn stage_line(state: &State, stage: Stage, paint: Paint) -> Line {
+    let Stage { name, batch, batches } = stage;
+    let mut said = name.to_string();
     if batches > 1 {
         said.push_str(&format!(", batch {} of {batches}", batch.saturating_add(1)));
     }
-    if stage == StageName::Rollout {
+    if name == StageName::Rollout {
         let servers: Vec<String> =
             state.rolled_out().filter(|s| s.batch == Some(batch)).map(|s| clean(s.name.as_str())).collect();
         if !servers.is_empty() {
             said.push_str(&format!(": {}", names(&servers, 8)));
         }
     }
-    vec![Line::of_run(paint.bold(&said))]
+    Line::of_run(paint.bold(&said))
 }
 
-/// Steps that may take minutes: that they began is worth a line.
+/// Tells whether a step may take minutes, so that its begin is worth a line.
 fn is_long(step: StepName) -> bool {
     matches!(step, StepName::Build | StepName::Migrate | StepName::Transfer | StepName::Drain | StepName::Hook)
 }
 
-/// Steps whose output people want to read even when all goes well.
+/// Tells whether people read a step's output even when all goes well.
 fn is_read(step: StepName) -> bool {
     matches!(step, StepName::Migrate | StepName::Hook)
 }

@@ -1,7 +1,7 @@
 //! The run's log on this machine: `events.jsonl` and one readable file per server.
 //!
-//! It owns the directory's layout, its permissions and how many runs are kept. It never stops a run: the first error
-//! is reported, and what can still be written is.
+//! It owns the directory's layout, its permissions and how many runs are kept. It never stops a run: it reports the
+//! first error and goes on with the files that it can still write.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,10 +18,10 @@ use crate::text::clean::clean;
 use crate::text::units::seconds as duration;
 use crate::wording::{cause, step, warning};
 
-/// Runs whose logs are kept.
+/// The number of runs whose logs are kept.
 const KEEP: usize = 50;
 
-/// Files kept open; more servers than that are opened for each line.
+/// The most files kept open; beyond that, all are closed and opened again as needed.
 const OPEN: usize = 128;
 
 /// Writes the log of one run.
@@ -33,9 +33,9 @@ pub struct RunLog {
     told: bool,
 }
 
-/// Says where an application's logs go: `$XDG_STATE_HOME/pitcrew/<app>`, or below `~/.local/state`.
+/// Returns where an application's logs go: `$XDG_STATE_HOME/pitcrew/<app>`, or below `~/.local/state`.
 ///
-/// `None` when neither variable names an absolute path (XDG base directory specification: relative ones are ignored).
+/// `None`: neither variable holds an absolute path (XDG Base Directory Specification: relative ones are ignored).
 pub fn directory(xdg_state_home: Option<&Path>, home: Option<&Path>, app: &str) -> Option<PathBuf> {
     let state = match xdg_state_home.filter(|p| p.is_absolute()) {
         Some(state) => state.to_owned(),
@@ -45,8 +45,10 @@ pub fn directory(xdg_state_home: Option<&Path>, home: Option<&Path>, app: &str) 
 }
 
 impl RunLog {
-    /// Makes `<app's directory>/<run id>/` (0700) with an empty `events.jsonl` (0600), points `latest` at it, and
-    /// removes the oldest runs' directories beyond the fiftieth.
+    /// Makes the log of a run below its application's directory.
+    ///
+    /// That is `<run id>/` (0700) with an empty `events.jsonl` (0600). `latest` is pointed at it, and the oldest runs'
+    /// directories beyond the fiftieth are removed.
     ///
     /// # Errors
     /// When the directory or the file cannot be made.
@@ -110,7 +112,7 @@ impl Reporter for RunLog {
     }
 }
 
-/// What a server's file says of an event: step, stream, line.
+/// Returns what a server's file says of an event, with the server.
 fn entry(event: &Event) -> Option<(&ServerName, String)> {
     Some(match event {
         Event::StepStarted { place } => (&place.server, format!("{} started", place.step)),
@@ -139,7 +141,7 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Makes a name safe as one file's: what could climb, hide or confuse a shell is spelled as `%XX`.
+/// Makes a name safe for a file: bytes that could climb, hide or confuse a shell become `%XX`.
 pub fn file_name(name: &str) -> String {
     let mut safe = String::new();
     for (i, byte) in name.bytes().enumerate() {
@@ -150,12 +152,12 @@ pub fn file_name(name: &str) -> String {
             safe.push_str(&format!("%{byte:02X}"));
         }
     }
-    // File systems take 255 bytes; the ending and a temporary name need some of them.
+    // File systems take 255 bytes; the extension and a temporary name need some of them.
     safe.truncate(200);
     if safe.is_empty() { "%".into() } else { safe }
 }
 
-/// Points `latest` at a run by rename, so that it always points somewhere.
+/// Points `latest` at a run, by a rename: it points at a run at every moment.
 fn point_latest(app: &Path, run: &str) -> io::Result<()> {
     let temporary = app.join(format!(".latest.{run}"));
     match fs::remove_file(&temporary) {
@@ -166,13 +168,13 @@ fn point_latest(app: &Path, run: &str) -> io::Result<()> {
     fs::rename(temporary, app.join("latest"))
 }
 
-/// Removes the oldest runs; only directories that hold a run's log are touched.
+/// Removes the oldest runs; directories without a run's log stay.
 fn prune(app: &Path, current: &str) -> io::Result<()> {
     let mut runs = Vec::new();
     for entry in fs::read_dir(app)? {
         let entry = entry?;
         let log = entry.path().join("events.jsonl");
-        // A file that is gone meanwhile was another run's to prune.
+        // Where the file is gone by now, another run pruned it.
         if let (true, Ok(metadata)) = (entry.file_type()?.is_dir(), fs::symlink_metadata(log)) {
             runs.push((metadata.modified()?, entry.file_name()));
         }

@@ -1,7 +1,9 @@
-//! Reporters: everything a person or a program reads of a run, as folds of its events.
+//! Reporters: they show the events of a run to people and programs.
 //!
 //! One file a reporter. What they share is the fold in [`crate::outcome`] and the words in [`crate::wording`].
 
+mod end;
+mod failures;
 pub mod frame;
 pub mod json;
 pub mod lines;
@@ -9,7 +11,10 @@ pub mod log;
 pub mod paint;
 pub mod plain;
 pub mod plan;
-pub mod summary;
+mod sentence;
+pub mod sink;
+mod summary;
+mod table;
 pub mod terminal;
 pub mod text;
 pub mod wanted;

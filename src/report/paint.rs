@@ -1,11 +1,13 @@
-//! Colours: whether there are any, and what they mean.
+//! Colours: whether a stream gets any, and what they mean.
+//!
+//! It owns the escape sequences that pitcrew prints.
 
 use std::ffi::OsStr;
 
-/// What `--color` says.
+/// The value of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
-    /// Where somebody can see them: on a terminal, without `NO_COLOR`.
+    /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
     /// Everywhere.
@@ -14,19 +16,21 @@ pub enum Color {
     Never,
 }
 
-/// Colours text, or leaves it alone.
+/// Colours text for a stream, or leaves it alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Paint {
     on: bool,
 }
 
 impl Paint {
-    /// Leaves everything alone.
+    /// The paint of a stream without colours.
     pub const PLAIN: Self = Self { on: false };
-    /// Colours.
+    /// The paint of a stream with colours.
     pub const COLORS: Self = Self { on: true };
 
-    /// Decides for a stream: the flag first, then `NO_COLOR` (any value but an empty one, no-color.org), then the stream.
+    /// Decides for a stream: by the flag, else by `NO_COLOR`, else by the stream.
+    ///
+    /// `NO_COLOR` counts with any value but an empty one (no-color.org).
     pub fn choose(color: Color, terminal: bool, no_color: Option<&OsStr>) -> Self {
         let on = match color {
             Color::Always => true,
@@ -36,27 +40,27 @@ impl Paint {
         Self { on }
     }
 
-    /// Good.
+    /// Colours what is good.
     pub fn good(self, text: &str) -> String {
         self.wrap("32", text)
     }
 
-    /// Bad.
+    /// Colours what is bad.
     pub fn bad(self, text: &str) -> String {
         self.wrap("31;1", text)
     }
 
-    /// To be read.
+    /// Colours what a person should read.
     pub fn notice(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
-    /// Less important.
+    /// Colours what is less important.
     pub fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
-    /// A heading.
+    /// Colours a heading.
     pub fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }

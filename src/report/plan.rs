@@ -1,6 +1,6 @@
-//! The plan as text, for `--dry-run`: the very value that would run, phase by phase, and what would take it back.
+//! The plan as text, for `--dry-run`: the value that would run, phase by phase, and what takes it back.
 //!
-//! Pure. It owns the layout; the words for the strategy, for notices and for undos are those of the other reporters.
+//! Pure. It owns the layout; the words for strategies, notices and undos are `wording`'s.
 
 use std::fmt::Write as _;
 
@@ -13,9 +13,9 @@ use crate::wording::plan::strategy;
 use crate::wording::step::undo as undone;
 use crate::wording::warning;
 
-/// Prints a plan: the header, each stage with its batches and phases, and what the plan wants read.
+/// Prints a plan: the header, each stage with its batches and phases, and its notices.
 ///
-/// Lanes of a phase that do the same are told once, for all their servers.
+/// Lanes of a phase that do the same share a line.
 pub fn text(plan: &Plan, app: &str, web_server: &str) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -90,11 +90,11 @@ fn print_phase<'a>(out: &mut String, phase: &'a Phase, forecast: &mut Forecast<'
     groups.iter().try_for_each(|(told, servers)| writeln!(out, "  {}: {told}", servers.join(", ")))
 }
 
-/// Says what a lane does and what takes its server back; where a switch comes from is told in the header.
+/// Says what a lane does and what takes its server back; the header tells what a switch leaves.
 fn print_lane(lane: &Lane, back: &[Takeback]) -> String {
     let steps: Vec<String> = lane.steps.iter().map(act).collect();
     let mut undos: Vec<&str> = back.iter().map(undo).collect();
-    // The lock is released when all servers have been taken back, whatever was done to this one.
+    // The lock is released once all servers are taken back, whatever the run did to this one.
     undos.extend(lane.steps.contains(&Act::Lock).then(|| undone(StepName::Lock)));
     match undos.as_slice() {
         [] => steps.join(", "),
@@ -110,7 +110,7 @@ fn act(act: &Act) -> String {
     }
 }
 
-/// The words of the screen for the step; a first deploy has nothing to return to, and is told more exactly here.
+/// Names a takeback as other reports do, but for a first deploy, which has nothing to return to.
 fn undo(takeback: &Takeback) -> &'static str {
     match takeback {
         Takeback::SwitchBack(None) => "remove `current`",

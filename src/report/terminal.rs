@@ -1,46 +1,44 @@
-//! The reporter for people at a terminal: live lines at the bottom, what is worth keeping above them, a summary.
+//! The reporter for people at a terminal: live lines at the bottom, kept lines above, then the end.
 //!
-//! It owns drawing, through indicatif; what the lines say is `frame`'s and `lines`'. Everything is drawn in ticks, at
-//! most ten times a second, however fast events come.
+//! It owns drawing, through indicatif; `frame` and `lines` own the words. It draws at most ten times a second, however
+//! fast events come.
 
 use console::measure_text_width;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::end::end;
 use super::frame::{Size, frame};
 use super::lines::{Line, Verbosity, lines};
-use super::plain::{Sink, end};
+use super::sink::Sinks;
 use crate::event::{Event, Stamped, StepOutcome};
 use crate::outcome::reporter::Reporter;
 use crate::outcome::state::State;
 
-/// Draws live lines.
+/// Draws live lines, and prints the lines that stay above them.
 pub struct Terminal {
     bar: ProgressBar,
     size: Box<dyn Fn() -> Size + Send>,
     verbosity: Verbosity,
-    progress: Sink,
-    results: Sink,
+    to: Sinks,
     pending: Vec<String>,
     width: usize,
     over: bool,
 }
 
 impl Terminal {
-    /// Draws live lines to `target`, of the size that `size` tells each time, and prints the end of the run to
-    /// `progress` (failures) and `results` (summary).
+    /// Draws live lines to `target`, asking `size` each time, and prints the end of the run to `to`.
     pub fn new(
         target: ProgressDrawTarget,
         size: Box<dyn Fn() -> Size + Send>,
         verbosity: Verbosity,
-        progress: Sink,
-        results: Sink,
+        to: Sinks,
     ) -> Self {
         let bar = ProgressBar::with_draw_target(None, target);
-        // One bar of many lines: they change together, in one write. The template is a constant, so it parses.
+        // One bar with many lines, so that they change together in one write. The template is a constant, so it parses.
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        Self { bar, size, verbosity, progress, results, pending: Vec::new(), width: 4, over: false }
+        Self { bar, size, verbosity, to, pending: Vec::new(), width: 4, over: false }
     }
 
     fn keep(&mut self, line: &Line) {
@@ -58,7 +56,7 @@ impl Terminal {
     }
 
     fn print_pending(&mut self) {
-        // indicatif divides lines by the width; a window of one column is about to be closed or opened.
+        // indicatif divides by the width. A window of one column is just opening or closing: the lines wait.
         if !self.pending.is_empty() && (self.size)().columns > 1 {
             self.bar.println(self.pending.join("\n"));
             self.pending.clear();
@@ -69,7 +67,7 @@ impl Terminal {
 impl Reporter for Terminal {
     fn event(&mut self, stamped: &Stamped, state: &State) {
         if is_kept(&stamped.event, self.verbosity) {
-            for line in lines(&stamped.event, state, self.verbosity, self.progress.paint) {
+            for line in lines(&stamped.event, state, self.verbosity, self.to.progress.paint) {
                 self.keep(&line);
             }
         }
@@ -77,7 +75,7 @@ impl Reporter for Terminal {
             self.print_pending();
             self.bar.finish_and_clear();
             self.over = true;
-            end(state, self.verbosity, &mut self.progress, &mut self.results);
+            end(state, self.verbosity, &mut self.to);
         }
     }
 
@@ -86,7 +84,7 @@ impl Reporter for Terminal {
             return;
         }
         self.print_pending();
-        self.bar.set_message(frame(state, t, (self.size)(), self.progress.paint).join("\n"));
+        self.bar.set_message(frame(state, t, (self.size)(), self.to.progress.paint).join("\n"));
     }
 
     fn close(&mut self) {
@@ -96,7 +94,7 @@ impl Reporter for Terminal {
     }
 }
 
-/// Tells which events outlive their live line: with `-v` all that is said, else what needs reading.
+/// Tells which events stay above the live lines: with `-v` all, else those that a person must read.
 fn is_kept(event: &Event, verbosity: Verbosity) -> bool {
     match event {
         Event::StepStarted { .. } => false,

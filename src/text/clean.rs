@@ -1,14 +1,14 @@
-//! Makes text from elsewhere fit for a terminal: no escapes, no control characters, one line, a bounded length.
+//! Makes text from elsewhere fit for a terminal: one line of bounded length, without escape sequences.
 //!
-//! It owns what a person may see of a server's output; masking secrets is `scrub`'s.
+//! It owns what a terminal may see of a server's output; masking secrets is `redact`'s.
 
-/// Longest line that [`clean`] returns, in bytes; what the SSH sessions cut at.
+/// The longest line that [`clean`] returns, in bytes; SSH sessions cut lines at the same length.
 pub const LIMIT: usize = 8 * 1024;
 
 /// Strips ANSI escape sequences and control characters from one line and cuts it to [`LIMIT`].
 ///
-/// A carriage return starts the line again, as on a terminal: of a progress bar the last segment that shows anything
-/// is kept. A backspace takes back a character, a tab becomes four spaces.
+/// A carriage return starts the line again, as on a terminal: of a progress bar, the last segment that shows anything
+/// stays. A backspace removes a character; a tab becomes four spaces.
 pub fn clean(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(LIMIT));
     let mut kept = String::new();
@@ -30,7 +30,7 @@ pub fn clean(text: &str) -> String {
     cut(if line.trim().is_empty() && !kept.is_empty() { &kept } else { &line }, LIMIT)
 }
 
-/// Cleans a text that belongs into a sentence: one line without blanks around it, at most `most` characters long.
+/// Cleans a text for use within a sentence: one line of at most `most` characters, trimmed.
 pub fn one_line(text: &str, most: usize) -> String {
     clean(text.trim()).trim().chars().take(most).collect()
 }
@@ -40,7 +40,7 @@ pub fn clean_lines(text: &str) -> Vec<String> {
     text.trim_end().split('\n').map(clean).collect()
 }
 
-/// Cuts at a character's boundary, with an ellipsis within the limit; `limit` is in bytes.
+/// Cuts a text to `limit` bytes at a character's boundary, with an ellipsis within the limit.
 pub fn cut(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
@@ -50,12 +50,13 @@ pub fn cut(text: &str, limit: usize) -> String {
     if limit < '…'.len_utf8() { String::new() } else { format!("{}…", &text[..end]) }
 }
 
-/// Characters that change how the rest of a line reads without being seen.
+/// Tells whether a character is invisible and changes how the rest of a line reads.
 fn is_invisible(c: char) -> bool {
-    // Bidirectional overrides and isolates: with them a line can claim the opposite of what it holds.
+    // Bidirectional marks, overrides and isolates (UAX #9): with them a line can show the opposite of what it holds.
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The characters of a line that are still to be read.
 struct Input {
     chars: Vec<char>,
     at: usize,
@@ -72,7 +73,7 @@ impl Input {
         self.chars.get(self.at).copied()
     }
 
-    /// Skips what follows an ESC (ECMA-48 §5.3 and §8.3).
+    /// Skips an escape sequence behind its ESC (ECMA-48 §5.3 and §8.3).
     fn skip_escape(&mut self) {
         match self.peek() {
             Some('[') => {
@@ -107,13 +108,15 @@ impl Input {
         }
     }
 
-    /// Skips a string to its terminator; one that never ends loses only its introducer, so that it hides nothing.
+    /// Skips a control string to its terminator.
+    ///
+    /// A string that never ends loses only its introducer, so that it hides nothing.
     fn skip_string(&mut self) {
         let rest = self.chars.get(self.at..).unwrap_or_default();
         let end = rest.iter().enumerate().find_map(|(i, c)| match c {
             '\x07' | '\u{9c}' => Some(i + 1),
             '\x1b' if rest.get(i + 1) == Some(&'\\') => Some(i + 2),
-            // A new line or escape within means that the string was broken off.
+            // A new line or an escape sequence within it: the string was broken off.
             '\x1b' | '\r' | '\n' => Some(i),
             _ => None,
         });

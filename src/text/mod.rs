@@ -1,4 +1,4 @@
-//! Text for people: made fit for a terminal, kept free of secrets, with its figures spelled.
+//! Text for people: safe on a terminal, free of secrets, with figures and lists spelled out.
 //!
 //! Pure: it knows strings and numbers, and no other room.
 

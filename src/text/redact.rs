@@ -1,20 +1,20 @@
-//! Keeps secrets out of everything that is reported.
+//! Replaces secrets in text.
 //!
-//! It owns how a secret is recognised in a text and where events hold text from elsewhere; where secrets come from is
-//! the caller's matter.
+//! It owns how a secret is recognised in a text. The caller knows where secrets come from; `outcome::mask` knows where
+//! events hold text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::clean::clean;
 
-/// Stands where a secret was.
+/// The text that replaces a secret.
 pub const MASK: &str = "[REDACTED]";
 
-/// Shorter ones would blank out half of every line; a secret that short is none.
+/// The fewest characters of a secret: masking shorter ones would blank out half of every line.
 const SHORTEST: usize = 4;
 
-/// Replaces secrets in text, in the spellings that commands are likely to print them in.
+/// Replaces secrets in text, in every spelling that a command is likely to print.
 #[derive(Clone, Default)]
 pub struct Redactor {
     patterns: Vec<String>,
@@ -27,9 +27,9 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Takes the secrets' values; values of three characters and less are not masked.
+    /// Makes a redactor of these secrets; values of three characters and less are not masked.
     ///
-    /// Of a value with several lines each line is masked as well, since output is reported by the line.
+    /// Of a value with several lines, each line is masked as well: output is reported line by line.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Self {
         let mut patterns = Vec::new();
         for secret in secrets {
@@ -45,7 +45,7 @@ impl Redactor {
         Self { patterns }
     }
 
-    /// Takes more secrets.
+    /// Returns a redactor that masks these secrets too.
     #[must_use]
     pub fn and<S: AsRef<str>>(&self, secrets: &[S]) -> Self {
         let mut all = Self::new(secrets.iter().map(AsRef::as_ref));
@@ -55,7 +55,7 @@ impl Redactor {
         all
     }
 
-    /// Masks every occurrence; overlapping ones become one mask.
+    /// Masks every secret in a text; overlapping ones become one mask.
     pub fn text(&self, text: &str) -> String {
         let mut hits: Vec<(usize, usize)> = Vec::new();
         for pattern in &self.patterns {
@@ -83,13 +83,13 @@ impl Redactor {
         out
     }
 
-    /// Cleans and masks one line of output: first as it came, then as it reads without escapes.
+    /// Cleans and masks one line of output: masked as it came, and again without its escape sequences.
     pub fn line(&self, raw: &str) -> String {
         self.text(&clean(&self.text(raw)))
     }
 }
 
-/// The ways in which a value is likely to be printed.
+/// Returns the ways in which a command is likely to print a value.
 fn spellings(value: &str) -> Vec<String> {
     let mut all = vec![value.to_owned(), value.replace('\'', "'\\''"), value.replace('\'', "'\"'\"'")];
     if let Ok(json) = serde_json::to_string(value) {
@@ -98,13 +98,13 @@ fn spellings(value: &str) -> Vec<String> {
     for upper in [true, false] {
         all.push(percent_encoded(value, upper));
     }
-    // Padding is left out: it may be cut off, and what stands before it says it all.
+    // Without padding, which may be cut off: the rest is enough to recognise the value.
     all.push(STANDARD_NO_PAD.encode(value));
     all.push(URL_SAFE_NO_PAD.encode(value));
     all
 }
 
-/// Encodes as URLs do (RFC 3986 §2.1), with hexadecimal digits of either case.
+/// Encodes a value as URLs do (RFC 3986 §2.1), with hexadecimal digits of either case.
 fn percent_encoded(value: &str, upper: bool) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();

@@ -1,8 +1,8 @@
 //! Durations, sizes, counts and lists, as people write them.
 //!
-//! It owns their spelling alone.
+//! It owns their spelling.
 
-/// Says how long something took: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
+/// Spells a duration: `0.02s`, `42s`, `3m 05s`, `1h 02m`.
 pub fn seconds(seconds: f64) -> String {
     let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
     if seconds < 9.995 {
@@ -17,18 +17,18 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Whole seconds below ten; from there as everywhere.
+/// Spells a duration in whole seconds: `7s`, and from ten seconds on as [`seconds`] does.
 #[expect(clippy::cast_precision_loss, reason = "shown to the minute")]
 pub fn long(whole: u64) -> String {
     if whole < 10 { format!("{whole}s") } else { seconds(whole as f64) }
 }
 
-/// Says an age: `5 days`, below two days as [`seconds`] does.
+/// Spells an age in seconds: `5 days`, and below two days as [`seconds`] does.
 pub fn days(age: u64) -> String {
     if age < 2 * 86_400 { seconds(as_seconds(age)) } else { count(usize::try_from(age / 86_400).unwrap_or(0), "day") }
 }
 
-/// Says how many bytes: `812 B`, `3.4 MB`.
+/// Spells a size: `812 B`, `3.4 MB`.
 pub fn bytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let exact = bytes as f64;

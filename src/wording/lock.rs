@@ -1,13 +1,13 @@
-//! What is said of a lock that somebody else holds: who, where, since when, how far, whether alive, and what to do.
+//! The words for a lock that another run holds: its holder, its state, and what to do about it.
 //!
-//! It owns the wording alone; how a lock stands is judged in [`crate::lease`].
+//! It owns the wording alone; [`crate::lease`] judges the state.
 
 use crate::event::Held;
 use crate::lease::Standing;
 use crate::text::clean::clean;
 pub use crate::text::units::long;
 
-/// Says who holds the lock, since when, for what, and how that stands.
+/// Says who holds the lock, since when and for what, and in which state it is.
 pub fn locked(held: &Held) -> String {
     let get = |key: &str| held.owner.get(key).map(|v| clean(v)).filter(|v| !v.trim().is_empty());
     let frozen = matches!(held.standing, Some(Standing::Frozen { .. } | Standing::Expired));
@@ -27,15 +27,15 @@ pub fn locked(held: &Held) -> String {
         text.extend(get("run").map(|run| format!(" (run {run})")));
         text.extend(held.phase.as_ref().map(|phase| format!(", in {}", clean(phase))));
     }
-    text.push_str(&stands(held));
+    text.push_str(&state(held));
     text
 }
 
-/// Says how a lock stands, as the end of a sentence.
-fn stands(held: &Held) -> String {
+/// Says in which state a lock is, as the end of a sentence.
+fn state(held: &Held) -> String {
     match &held.standing {
         Some(Standing::Frozen { reason, left }) => {
-            let until = left.map_or("until somebody unlocks".into(), |left| format!("for another {}", long(left)));
+            let until = left.map_or("until `pitcrew unlock`".into(), |left| format!("for another {}", long(left)));
             format!(", {until}{}", after(": ", reason))
         }
         Some(Standing::Expired) => "; its time is over".into(),
@@ -56,7 +56,7 @@ fn stands(held: &Held) -> String {
     }
 }
 
-/// Says what to do about it.
+/// Says what to do about a held lock.
 pub fn hint(held: &Held) -> String {
     const WAIT: &str = "wait for it, or run `pitcrew deploy --wait-lock 10m`";
     let get = |key: &str| held.owner.get(key).map(|v| clean(v)).filter(|v| !v.trim().is_empty());
@@ -65,10 +65,10 @@ pub fn hint(held: &Held) -> String {
         Some(Standing::Frozen { .. }) => "wait until then; `pitcrew unlock` ends it now".into(),
         Some(Standing::Expired) => "`pitcrew unlock` removes it, and so does the next deploy".into(),
         Some(Standing::Stuck { .. }) => {
-            "look at what it names; `pitcrew recover` takes back what it left; once all is mended by hand, `pitcrew unlock`"
+            "look at what it names; `pitcrew recover` takes back its changes; once they are mended by hand, run `pitcrew unlock`"
                 .into()
         }
-        Some(Standing::Dead { .. }) => "run `pitcrew recover`: it takes back what that run left, and releases its lock".into(),
+        Some(Standing::Dead { .. }) => "run `pitcrew recover`: it takes back that run's changes and releases its lock".into(),
         Some(Standing::Silent { .. }) => match (get("pid"), get("host")) {
             (Some(pid), Some(host)) => format!(
                 "that run is dead, or cut off from the server: if `ps -p {pid}` on {host} shows no pitcrew, run `pitcrew recover`"
@@ -76,20 +76,22 @@ pub fn hint(held: &Held) -> String {
             _ => "that run is dead, or cut off from the server: if it is dead, run `pitcrew recover`".into(),
         },
         Some(standing @ Standing::Unowned { .. }) if standing.is_left_behind() => {
-            "whoever began it did not finish: `pitcrew unlock` removes it".into()
+            "its holder ended before it wrote its name: `pitcrew unlock` removes it".into()
         }
         Some(Standing::Unknown) => {
-            "wait for it; if that run is dead, `pitcrew recover --force` takes back what it left".into()
+            "wait for it; if that run is dead, `pitcrew recover --force` takes back its changes".into()
         }
         _ => WAIT.into(),
     }
 }
 
+/// Returns a text behind a mark, or nothing for an empty text.
 fn after(mark: &str, text: &str) -> String {
     let text = clean(text.trim());
     if text.is_empty() { String::new() } else { format!("{mark}{text}") }
 }
 
+/// Says when a lock was last renewed, as the end of a sentence.
 fn sign(age: Option<u64>) -> String {
     age.map(|age| format!(", last sign of life {} ago", long(age))).unwrap_or_default()
 }

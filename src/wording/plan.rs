@@ -8,7 +8,7 @@ use crate::text::units::count;
 pub fn planned(planned: &Planned) -> String {
     let servers = planned.batches.iter().map(Vec::len).sum();
     let to = if planned.verb == "rollback" { "to" } else { "release" };
-    // Of a source that cannot be used nobody knows one.
+    // A source that cannot be used has no known revision.
     let revision = match planned.revision.short() {
         "" => String::new(),
         short => format!(" ({short})"),
@@ -16,7 +16,7 @@ pub fn planned(planned: &Planned) -> String {
     format!("{}: {} {to} {}{revision} on {}", planned.app, planned.verb, planned.release, count(servers, "server"))
 }
 
-/// Says which strategy, and who decided it: `parallel (unicorn's default)`, `serial (--serial)`, `serial (pitcrew.toml)`.
+/// Says which strategy a run has and where it comes from: `serial (pitcrew.toml)`.
 pub fn strategy(strategy: Strategy, by: DecidedBy, web_server: &str) -> String {
     match by {
         DecidedBy::Template => format!("{strategy} ({web_server}'s default)"),

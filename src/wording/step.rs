@@ -1,9 +1,9 @@
-//! The words for steps: taking one back, how far it is, what it sent.
+//! The words for single steps: their undos, their progress, what they sent.
 
 use crate::event::{Progress, Sent, StepName};
 use crate::text::units::{bytes, count};
 
-/// Says what taking a step back does; the events name the step.
+/// Says what the undo of a step does.
 pub fn undo(step: StepName) -> &'static str {
     match step {
         StepName::Lock => "unlock",
@@ -17,7 +17,7 @@ pub fn undo(step: StepName) -> &'static str {
     }
 }
 
-/// Names an undo that failed.
+/// Says that the undo of a step failed.
 pub fn undo_failed(step: StepName) -> String {
     format!("could not {}", undo(step))
 }

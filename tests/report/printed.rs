@@ -10,7 +10,8 @@ use pitcrew::name::ServerName;
 use pitcrew::report::json::Json;
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
-use pitcrew::report::plain::{Plain, Sink};
+use pitcrew::report::plain::Plain;
+use pitcrew::report::sink::{Sink, Sinks};
 use pitcrew::report::text::{self, cause};
 
 use crate::story::*;
@@ -19,7 +20,7 @@ use crate::story::*;
 fn print(story: &Story, verbosity: Verbosity) -> String {
     let (progress, results) = (Paper::default(), Paper::default());
     let sink = |paper: &Paper| Sink::new(Box::new(paper.clone()), Paint::PLAIN);
-    story.tell(&mut Plain::new(verbosity, TimeZone::UTC, sink(&progress), sink(&results)));
+    story.tell(&mut Plain::new(verbosity, TimeZone::UTC, Sinks { progress: sink(&progress), results: sink(&results) }));
     format!("--- stderr\n{}--- stdout\n{}", progress.text(), results.text())
 }
 
@@ -148,7 +149,7 @@ fn a_reader_that_goes_away_stops_nothing() {
         }
     }
     let sink = || Sink::new(Box::new(Gone), Paint::PLAIN);
-    stuck().tell(&mut Plain::new(Verbosity::Verbose, TimeZone::UTC, sink(), sink()));
+    stuck().tell(&mut Plain::new(Verbosity::Verbose, TimeZone::UTC, Sinks { progress: sink(), results: sink() }));
     stuck().tell(&mut Json::new(Box::new(Gone)));
 }
 

@@ -7,7 +7,7 @@ use pitcrew::report::Reporter;
 use pitcrew::report::frame::{Size, frame};
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
-use pitcrew::report::plain::Sink;
+use pitcrew::report::sink::{Sink, Sinks};
 use pitcrew::report::state::State;
 use pitcrew::report::terminal::Terminal;
 use proptest::prelude::*;
@@ -29,8 +29,7 @@ fn screen(rows: u16, columns: u16, verbosity: Verbosity) -> Screen {
         ProgressDrawTarget::term_like(Box::new(term.clone())),
         Box::new(move || Size { rows, columns }),
         verbosity,
-        sink(&progress),
-        sink(&results),
+        Sinks { progress: sink(&progress), results: sink(&results) },
     );
     Screen { term, progress, results, reporter }
 }

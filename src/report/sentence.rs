@@ -1,0 +1,96 @@
+//! The sentence that says how a run ended.
+//!
+//! It owns the words for outcomes; `outcome` judges them.
+
+use crate::event::{Cause, Finished, Outcome, Planned, ServerEnd, Stuck};
+use crate::outcome::server::Server;
+use crate::outcome::state::{Failed, HERE, State};
+use crate::text::clean::clean;
+use crate::text::units::{count, names, seconds};
+
+/// Says how a run ended, in one sentence.
+pub fn sentence(state: &State) -> String {
+    let Some(finished) = &state.finished else { return "the run has not ended".into() };
+    let app = state.planned.as_ref().map_or("pitcrew", |p| p.app.as_str());
+    let text = if state.recovers() { recovered(finished) } else { None };
+    format!("{}: {}", clean(app), text.unwrap_or_else(|| ended(state, finished)))
+}
+
+/// Says how the recovery of a dead run ended, where that differs from other runs.
+fn recovered(finished: &Finished) -> Option<String> {
+    let took = seconds(finished.seconds);
+    let end = match finished.outcome {
+        Outcome::Deployed => "every server serves the new release",
+        Outcome::Reverted if finished.exit_code == 0 => "every server is on its old release",
+        Outcome::Mixed => "what was in flight was taken back, and servers are on different releases",
+        Outcome::Unchanged => "nothing had been switched",
+        _ => return None,
+    };
+    Some(format!("recovered in {took}; {end}"))
+}
+
+fn ended(state: &State, finished: &Finished) -> String {
+    let took = seconds(finished.seconds);
+    let touched = state.rolled_out().any(Server::touched);
+    match finished.outcome {
+        Outcome::Deployed => {
+            state.planned.as_ref().map_or_else(|| format!("deployed in {took}"), |planned| deployed(planned, finished))
+        }
+        Outcome::Unchanged => "nothing to do".into(),
+        Outcome::Reverted if touched => format!("failed after {took}; every server is back on its old release"),
+        Outcome::Reverted => format!("failed after {took}; nothing was switched"),
+        Outcome::Mixed => format!("servers are on different releases, after {took}"),
+        Outcome::Stuck => stuck(finished),
+        Outcome::Locked if state.is_frozen() => "deploys are frozen; nothing was changed".into(),
+        Outcome::Locked => "locked by another run; nothing was changed".into(),
+        Outcome::Unreachable => {
+            let mut missed: Vec<String> =
+                state.failures.iter().filter(|f| !f.is_consequence()).map(unreached).collect();
+            missed.dedup();
+            format!("could not reach {}; nothing was changed", names(&missed, 8))
+        }
+        Outcome::Interrupted => {
+            let kept = state.rolled_out().filter(|s| s.is_new()).count();
+            let end = match kept {
+                0 if touched => "everything was taken back".to_owned(),
+                _ if touched => format!(
+                    "what was in flight was taken back, and {kept} of {} keep the new release",
+                    count(state.rolled_out().count(), "server")
+                ),
+                _ if state.rolled_out().all(|s| s.busy == 0.0) => "nothing was changed".to_owned(),
+                _ => "nothing was switched".to_owned(),
+            };
+            format!("interrupted after {took}; {end}")
+        }
+    }
+}
+
+fn deployed(planned: &Planned, finished: &Finished) -> String {
+    let done = if planned.verb == "rollback" { "rolled back to" } else { "deployed" };
+    let on = count(finished.servers.len(), "server");
+    format!("{done} {} ({}) on {on} in {}", planned.release, planned.revision.short(), seconds(finished.seconds))
+}
+
+fn stuck(finished: &Finished) -> String {
+    let took = seconds(finished.seconds);
+    let of = |locked: bool| {
+        let wanted = move |s: &&ServerEnd| s.stuck.as_ref().is_some_and(|w| (*w == Stuck::LockKept) == locked);
+        finished.servers.iter().filter(wanted).map(|s| s.server.as_str()).collect::<Vec<_>>()
+    };
+    // A lock that is kept because of another server is no trouble of its own.
+    let stuck = if of(false).is_empty() { of(true) } else { of(false) };
+    match stuck.as_slice() {
+        [] => format!("the release stands, but a step after it failed; {took}"),
+        [one] => format!("{one} needs a person, after {took}"),
+        many => format!("{} servers need a person, after {took}: {}", many.len(), names(many, 8)),
+    }
+}
+
+/// Names what could not be reached: a balancer, the source, or a server.
+fn unreached(failed: &Failed) -> String {
+    match &failed.failure.cause {
+        Cause::Balancer { at, .. } => format!("the balancer {}", clean(at)),
+        _ if failed.server.as_str() == HERE => "the source".to_owned(),
+        _ => failed.server.0.clone(),
+    }
+}
