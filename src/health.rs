@@ -160,12 +160,12 @@ pub fn through(
         Box::pin(async move {
             let session = match link.session().await {
                 Ok(session) => session,
-                Err(e) => return Attempt { error: Some(e.detail), ..Attempt::default() },
+                Err(e) => return Attempt { error: Some(e.to_string()), ..Attempt::default() },
             };
             let port = probe.port;
             let connect = |host| {
                 let session = session.clone();
-                async move { session.direct_tcpip(host, port).await }
+                async move { session.direct_tcpip(host, port).await.map_err(|e| e.to_string()) }
             };
             ask_loopback(connect, &probe, limit).await
         })

@@ -317,14 +317,14 @@ pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution
         {
             return Ok(hearing.answers);
         }
-        Ended::Lost(detail) => refusal.unwrap_or(Cause::Lost { detail }),
+        Ended::Lost(why) => refusal.unwrap_or_else(|| Cause::Lost { detail: why.to_string() }),
         // So ends a command whose connection is just being cut, or whose sshd is killed: the server knows more.
         Ended::NoStatus => {
             refusal.unwrap_or_else(|| Cause::Lost { detail: "its channel closed without an exit status".into() })
         }
         Ended::TimedOut(limit) => Cause::TimedOut { limit: limit.as_secs_f64() },
         Ended::Stopped => Cause::Interrupted,
-        Ended::Refused(detail) => Cause::Refused { code: "channel".into(), detail },
+        Ended::Refused(why) => Cause::Refused { code: "channel".into(), detail: why.to_string() },
     };
     Err(Failure { cause, command: execution.command.map(str::to_owned), tail: hearing.tail.into() })
 }
@@ -347,7 +347,7 @@ impl From<Pipe> for Stream {
 
 impl From<ConnectError> for Cause {
     fn from(error: ConnectError) -> Self {
-        Self::Connect { detail: error.detail, hint: error.hint }
+        Self::Connect { detail: error.to_string(), hint: error.hint() }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::script::calls::{self, Site};
 use crate::script::kept::{Kept, UNKEPT};
 use crate::script::standing::Feed;
 use crate::script::{Call, Script, Wired};
-use crate::ssh::{ConnectError, Ended, Exec, Heard, Left, Link, More, Pipe, Session};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Left, Link, Lost, More, Pipe, Session};
 use crate::sync::lock;
 
 /// Stands for no limit.
@@ -154,7 +154,7 @@ impl ReadyExec {
                     }
                     Some(Said::Ended(Ended::Stopped)) => return Over::Gone(told.take().unwrap_or(Ended::Stopped)),
                     Some(Said::Ended(ended)) => return Over::Gone(told.take().unwrap_or(ended)),
-                    None => return Over::Gone(Ended::Lost("the connection ended".into())),
+                    None => return Over::Gone(Ended::Lost(Lost::Ended)),
                 },
                 () = execution.stop.cancelled(), if told.is_none() => {
                     told = Some(Ended::Stopped);

@@ -1,16 +1,16 @@
-//! What is negotiated: our preference, and what ssh_config makes of it.
+//! The algorithms that are offered: pitcrew's preference, changed by ssh_config.
 
 use russh::keys::Algorithm;
 use russh::{Preferred, cipher, kex, mac};
 
-use super::ConnectError;
-use super::config::{Origin, wrong};
-use super::known_hosts::{Known, supported, wildcard};
+use super::config::{ConfigError, Mistake, Origin};
+use super::known_hosts::{Known, supported};
+use super::wildcard::wildcard;
 
 /// The end of a certificate algorithm's name.
 const CERTIFICATE: &str = "-cert-v01@openssh.com";
 
-/// What ssh_config says of one kind of algorithm.
+/// A list of ssh_config for one kind of algorithm.
 pub(super) struct Wish {
     pub(super) name: &'static str,
     pub(super) text: String,
@@ -26,18 +26,18 @@ pub struct Lists {
     host_keys: HostKeys,
 }
 
-/// Kinds of host keys.
+/// The algorithms of host keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct HostKeys {
     plain: Vec<Algorithm>,
     certified: Vec<Algorithm>,
-    /// Whether the order is the configuration's, and not that of the keys which are known.
+    /// Whether the configuration gives the order; otherwise the algorithms of known keys come first.
     fixed: bool,
 }
 
 impl Lists {
-    /// Decides what is offered.
-    pub(super) fn new([kex, ciphers, macs, keys]: [Option<Wish>; 4]) -> Result<Self, ConnectError> {
+    /// Decides which algorithms are offered.
+    pub(super) fn new([kex, ciphers, macs, keys]: [Option<Wish>; 4]) -> Result<Self, ConfigError> {
         Ok(Self {
             kex: chosen(kex.as_ref(), &exchanges(), |name| kex::Name::try_from(name).ok(), &["none"])?,
             ciphers: chosen(ciphers.as_ref(), &CIPHERS, |name| cipher::Name::try_from(name).ok(), &["none", "clear"])?,
@@ -46,12 +46,12 @@ impl Lists {
         })
     }
 
-    /// What is offered to a host of which so much is known.
+    /// Returns what is offered to a host.
     pub(super) fn preferred(&self, known: &Known) -> Preferred {
         let (mut plain, mut certified) = (known.algorithms(), known.certificate_algorithms());
         let keys = &self.host_keys;
         if keys.fixed {
-            // Certificates are of use only where an authority is known.
+            // A certificate helps only where its authority is known.
             certified = keys.certified.iter().filter(|a| certified.contains(a)).cloned().collect();
             plain.clone_from(&keys.plain);
         } else {
@@ -60,7 +60,7 @@ impl Lists {
             certified.retain(|a| keys.certified.contains(a));
         }
         let mut kex = self.kex.clone();
-        // The names that announce extensions and the strict exchange stand in the same list.
+        // The list also holds the names that announce extensions and the strict exchange.
         kex.extend(Preferred::DEFAULT.kex.iter().filter(|k| announces(k)).copied());
         Preferred {
             kex: kex.into(),
@@ -73,6 +73,7 @@ impl Lists {
     }
 }
 
+/// Ciphers, best first.
 const CIPHERS: [cipher::Name; 5] =
     [cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_128_CTR];
 
@@ -90,13 +91,13 @@ fn exchanges() -> Vec<kex::Name> {
     all
 }
 
-/// Applies a wish to what is usual, and keeps what is spoken here.
+/// Applies a wish to the usual list, and keeps what pitcrew speaks.
 fn chosen<T: AsRef<str> + Copy>(
     wish: Option<&Wish>,
     usual: &[T],
     known: impl Fn(&str) -> Option<T>,
     never: &[&str],
-) -> Result<Vec<T>, ConnectError> {
+) -> Result<Vec<T>, ConfigError> {
     let Some(wish) = wish else { return Ok(usual.to_vec()) };
     let names: Vec<&str> = usual.iter().map(AsRef::as_ref).collect();
     let wanted = apply(&wish.text, &names);
@@ -104,12 +105,11 @@ fn chosen<T: AsRef<str> + Copy>(
     if found.is_empty() { Err(nothing(wish, &names)) } else { Ok(found) }
 }
 
-fn nothing(wish: &Wish, names: &[&str]) -> ConnectError {
-    let what = format!("none of its {} is supported; supported are {}", wish.name, names.join(", "));
-    wrong(&wish.from, &what)
+fn nothing(wish: &Wish, names: &[&str]) -> ConfigError {
+    ConfigError::setting(&wish.from, Mistake::NoAlgorithm { name: wish.name, supported: names.join(", ") })
 }
 
-/// Applies a list to the usual one: `+` appends, `-` removes, `^` puts first, otherwise it replaces.
+/// Applies a list to the usual one: `+` appends, `-` removes, `^` puts first; any other list replaces it.
 fn apply(text: &str, usual: &[&str]) -> Vec<String> {
     let list = |text: &str| -> Vec<String> { text.split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect() };
     let usual = || usual.iter().map(|n| (*n).to_owned());
@@ -128,7 +128,7 @@ fn apply(text: &str, usual: &[&str]) -> Vec<String> {
 }
 
 impl HostKeys {
-    fn new(wish: Option<&Wish>) -> Result<Self, ConnectError> {
+    fn new(wish: Option<&Wish>) -> Result<Self, ConfigError> {
         let all = supported();
         let Some(wish) = wish else { return Ok(Self { certified: all.clone(), plain: all, fixed: false }) };
         let certified = all.iter().map(|a| format!("{a}{CERTIFICATE}"));
@@ -140,7 +140,7 @@ impl HostKeys {
                 Some(bare) => (&mut keys.certified, bare),
                 None => (&mut keys.plain, name.as_str()),
             };
-            // SHA-1 only where it is asked for by name.
+            // SHA-1 only if the list names it.
             let spoken = Algorithm::new(bare).ok().filter(|a| all.contains(a) || *a == Algorithm::Rsa { hash: None });
             list.extend(spoken);
         }
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(ciphers("^aes128-ctr").len(), 5);
         assert_eq!(ciphers("-aes*"), ["chacha20-poly1305@openssh.com"]);
         let e = Lists::new([None, wish("arcfour,none"), None, None]).unwrap_err();
-        assert!(e.detail.contains("config:3") && e.detail.contains("aes128-gcm"), "{e:?}");
+        assert!(e.to_string().contains("config:3") && e.to_string().contains("aes128-gcm"), "{e:?}");
     }
 
     #[test]

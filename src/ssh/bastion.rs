@@ -1,84 +1,92 @@
 //! A host on the way: few connections to it carry the streams to many servers.
 //!
-//! Connections to it are made one after another, so that its `MaxStartups` does not turn them away; its `MaxSessions` does
+//! Connections to it are made one after another, so that its `MaxStartups` does not turn them away. Its `MaxSessions` does
 //! not count streams.
 
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex as Locked, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::session::{Link, Session, Stream};
-use super::{ConnectError, Shared, Target, auth};
+use super::commons::Commons;
+use super::error::ConnectError;
+use super::link::Link;
+use super::refused::NotOpen;
+use super::session::Session;
+use super::stream::ByteStream;
+use super::sync::lock;
+use super::target::{Carrier, Passage, Target};
 
-/// Streams through one connection before the next is made: each connection is one task, which enciphers on one core.
+/// Streams through one connection before the next is made: a connection is one task, which enciphers on one core.
 const STREAMS: usize = 32;
 /// Most connections to one host.
 const MOST: usize = 8;
 
-/// A host on the way.
+/// A host on the way to others.
 pub struct Bastion {
     target: Target,
-    shared: Arc<Shared>,
-    lanes: Locked<Vec<Lane>>,
-    /// Held while a connection is made; the last failure, and when it was.
+    commons: Arc<Commons>,
+    lanes: std::sync::Mutex<Vec<Lane>>,
+    /// Held while a connection is made. It guards the last failure and its time.
     gate: Mutex<Option<(Instant, ConnectError)>>,
 }
 
-/// One connection, and one more count of its `load` for each stream.
+/// One connection; its `load` has one more reference for each stream.
 #[derive(Clone)]
 struct Lane {
     link: Arc<Link>,
     load: Arc<()>,
 }
 
-/// A place in a connection that is there.
-pub(super) struct Place {
+/// A place in a live connection.
+struct Berth {
     session: Arc<Session>,
-    load: Arc<()>,
+    /// Counts as load of the connection.
+    _load: Arc<()>,
 }
 
 impl fmt::Debug for Bastion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Bastion").field(&auth::place(&self.target)).finish()
+        f.debug_tuple("Bastion").field(&self.target.place()).finish()
     }
 }
 
 impl Bastion {
-    pub(super) fn new(target: Target, shared: Arc<Shared>) -> Self {
-        Self { target, shared, lanes: Locked::default(), gate: Mutex::default() }
+    pub(super) fn new(target: Target, commons: Arc<Commons>) -> Self {
+        Self { target, commons, lanes: std::sync::Mutex::default(), gate: Mutex::default() }
     }
 
-    /// Where it is.
+    /// Returns its destination.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// How many connections were made to it.
+    /// Returns the number of connections that were made to it.
     pub fn connections(&self) -> usize {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.lanes).len()
     }
 
-    /// Takes a place in a connection; makes one where there is none, or too little room.
-    pub(super) async fn place(&self) -> Result<Place, ConnectError> {
+    async fn berth(&self) -> Result<Berth, ConnectError> {
         let lane = self.lane();
         let began = Instant::now();
         let session = match lane.link.live() {
             Some(session) => session,
             None => {
                 let mut failed = self.gate.lock().await;
-                // It failed while this one waited for its turn: that is its answer too.
+                // An attempt that failed while this caller waited for its turn is the answer to this caller too.
                 if let Some((at, why)) = &*failed
                     && *at >= began
                 {
                     return Err(why.clone());
                 }
-                match Box::pin(lane.link.session()).await {
+                match lane.link.session().await {
                     Ok(session) => session,
                     Err(why) => {
                         *failed = Some((Instant::now(), why.clone()));
@@ -87,17 +95,17 @@ impl Bastion {
                 }
             }
         };
-        Ok(Place { session, load: lane.load })
+        Ok(Berth { session, _load: lane.load })
     }
 
     fn lane(&self) -> Lane {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = lock(&self.lanes);
         let load = |lane: &Lane| Arc::strong_count(&lane.load) - 1;
         let full = lanes.len();
         match lanes.iter().min_by_key(|lane| load(lane)) {
             Some(least) if load(least) < STREAMS || full >= MOST => least.clone(),
             _ => {
-                let link = Arc::new(Link::new(self.target.clone(), self.shared.clone()));
+                let link = Arc::new(Link::new(self.target.clone(), self.commons.clone()));
                 let lane = Lane { link, load: Arc::default() };
                 lanes.push(lane.clone());
                 lane
@@ -107,35 +115,47 @@ impl Bastion {
 
     /// Ends its connections cleanly, within a limit.
     pub async fn close(&self) {
-        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        let lanes = std::mem::take(&mut *lock(&self.lanes));
         futures::future::join_all(lanes.iter().map(|lane| lane.link.close())).await;
     }
 }
 
-impl Place {
-    /// Opens a stream to a server; the error is a fragment, and tells whether the connection was lost.
-    pub(super) async fn stream(self, host: &str, port: u16) -> Result<Through, (String, bool)> {
-        match self.session.direct_tcpip(host, port).await {
-            Ok(stream) => Ok(Through { stream, _session: self.session, _load: self.load }),
-            Err(why) => Err((why, self.session.ended().is_some())),
+impl Carrier for Bastion {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Box<dyn Passage>, ConnectError>> {
+        async { Ok(Box::new(self.berth().await?) as Box<dyn Passage>) }.boxed()
+    }
+}
+
+impl Passage for Berth {
+    fn stream<'a>(self: Box<Self>, host: &'a str, port: u16) -> BoxFuture<'a, Result<Box<dyn ByteStream>, NotOpen>> {
+        async move {
+            match self.session.direct_tcpip(host, port).await {
+                Ok(stream) => Ok(Box::new(Kept { stream, _berth: self }) as Box<dyn ByteStream>),
+                // A refusal of a connection that has just ended is no answer about the server.
+                Err(why) => Err(self.session.ended().map_or(why, NotOpen::Lost)),
+            }
         }
+        .boxed()
     }
 }
 
 /// A stream to a server; keeps its place and the connection it goes through.
-pub(super) struct Through {
-    stream: Box<dyn Stream>,
-    _session: Arc<Session>,
-    _load: Arc<()>,
+struct Kept {
+    stream: Box<dyn ByteStream>,
+    _berth: Box<Berth>,
 }
 
-impl AsyncRead for Through {
+impl AsyncRead for Kept {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Through {
+impl AsyncWrite for Kept {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

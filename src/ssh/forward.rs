@@ -1,4 +1,4 @@
-//! The agent that is lent to a server, where that was asked for: each of its channels speaks with the agent's socket.
+//! Lends the agent to a server, if the configuration asks for it: each channel speaks with the agent's socket.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::peer::End;
+use super::end::End;
 use super::tunnel::Tunnel;
 
 /// Conversations at once on one connection.
 const AT_ONCE: usize = 8;
-/// Limit on one conversation: a person may have to confirm.
+/// Limit on one conversation: a person may have to confirm it.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// The agent that is lent on one connection.
@@ -26,7 +26,7 @@ impl Lent {
         Self(agent.map(|path| (path.clone(), Arc::new(Semaphore::new(AT_ONCE)))))
     }
 
-    /// Finds the agent and room for one conversation more.
+    /// Returns the agent and a place for one more conversation.
     pub(super) fn place(&self) -> Option<(PathBuf, OwnedSemaphorePermit)> {
         let (path, places) = self.0.as_ref()?;
         Some((path.clone(), places.clone().try_acquire_owned().ok()?))
@@ -40,6 +40,6 @@ pub(super) async fn serve(channel: Channel<Msg>, agent: PathBuf, _place: OwnedSe
         let mut agent = UnixStream::connect(agent).await?;
         tokio::io::copy_bidirectional(&mut channel, &mut agent).await
     };
-    // Whatever goes wrong, the server sees its agent's end, and the command there says so.
+    // Whatever goes wrong, the command on the server sees the end of its agent, and reports it.
     let _ = timeout(LIMIT, conversation).await;
 }

@@ -1,20 +1,22 @@
 //! The jump hosts of a `ProxyJump`: their grammar. Pure.
 
-use super::address::Parts;
+use std::fmt;
 
-/// A host on the way.
+use super::address::{BadAddress, Parts};
+
+/// A host on the way to another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hop {
     /// The part before `@`.
     pub user: Option<String>,
-    /// Host, alias or address.
+    /// The host: a name, an alias or an address.
     pub host: String,
     /// The part after `:`.
     pub port: Option<u16>,
 }
 
-impl std::fmt::Display for Hop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
@@ -26,25 +28,60 @@ impl std::fmt::Display for Hop {
     }
 }
 
-/// Most hops of one way; more is a slip.
+/// Most hosts of one `ProxyJump`.
 const MOST: usize = 8;
 
-/// Reads `[user@]host[:port]`, or several with commas between them; `ssh://` may stand before each. The nearest is first.
+/// What is wrong with a `ProxyJump`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadHop {
+    /// One host is malformed.
+    Address {
+        /// The host as it is written.
+        text: String,
+        /// What is wrong with it.
+        source: BadAddress,
+    },
+    /// There are too many hosts.
+    TooMany,
+}
+
+impl fmt::Display for BadHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { text, source } => write!(f, "{text:?} {source}"),
+            Self::TooMany => write!(f, "has more than {MOST} hosts"),
+        }
+    }
+}
+
+impl std::error::Error for BadHop {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address { source, .. } => Some(source),
+            Self::TooMany => None,
+        }
+    }
+}
+
+/// Reads `[user@]host[:port]`, or several of them with commas between, the nearest first.
+///
+/// `ssh://` may stand before each.
 ///
 /// # Errors
-/// A fragment that says what is wrong.
-pub fn parse(text: &str) -> Result<Vec<Hop>, String> {
-    let hops: Result<Vec<Hop>, String> = text
+/// When one is malformed, or there are too many.
+pub fn parse(text: &str) -> Result<Vec<Hop>, BadHop> {
+    let hops: Result<Vec<Hop>, BadHop> = text
         .split(',')
         .map(|one| {
             let one = one.trim();
             let bare = one.strip_prefix("ssh://").map_or(one, |rest| rest.trim_end_matches('/'));
-            let Parts { user, host, port } = Parts::of_one(bare).map_err(|bad| format!("{one:?} {bad}"))?;
+            let Parts { user, host, port } =
+                Parts::of_one(bare).map_err(|source| BadHop::Address { text: one.to_owned(), source })?;
             Ok(Hop { user: user.map(str::to_owned), host: host.to_owned(), port })
         })
         .collect();
     let hops = hops?;
-    if hops.len() > MOST { Err(format!("has more than {MOST} hosts")) } else { Ok(hops) }
+    if hops.len() > MOST { Err(BadHop::TooMany) } else { Ok(hops) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Key files and certificates: read once a run, unlocked once, by asking.
+//! Key files and certificates: each is read once a run, and unlocked by one question.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -9,37 +9,42 @@ use std::sync::Arc;
 use russh::keys::{Certificate, PrivateKey, PublicKey};
 use tokio::sync::Mutex;
 
-use super::{Shared, short_scalar};
+use super::ask::Ask;
+use super::key_fault::{CertificateFault, KeyFault};
+use super::short_scalar;
 
-/// How often a passphrase may be typed wrongly.
+/// Attempts at a passphrase.
 const TRIES: usize = 3;
 
-/// Keys read so far.
+/// A certificate, or what is wrong with it; `None`: the file does not exist.
+type Read = Option<Result<Certificate, CertificateFault>>;
+
+/// The keys, certificates and answers of a run so far.
 #[derive(Default)]
 pub struct Keys {
     files: Mutex<HashMap<PathBuf, Stored>>,
-    certificates: Mutex<HashMap<PathBuf, Option<Result<Certificate, String>>>>,
-    /// What was typed and accepted, by the place that asked: it connects again without asking.
+    certificates: Mutex<HashMap<PathBuf, Read>>,
+    /// The answers that a server accepted, by its place: a later connection does not ask again.
     answers: Mutex<HashMap<String, String>>,
 }
 
-/// What is known of a key file.
+/// The state of a key file.
 #[derive(Clone)]
 pub(super) enum Stored {
     /// It can sign.
     Ready(Arc<PrivateKey>),
-    /// It is encrypted; its public half, where that can be read without the passphrase.
+    /// It is encrypted. The public half is here if it can be read without the passphrase.
     Locked(Option<PublicKey>),
     /// Only `FILE.pub` is there, or the file is a public key: an agent may hold the other half.
     PublicOnly(PublicKey),
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// It cannot be used, for this reason; its public half.
-    Unusable(String, Option<PublicKey>),
+    /// It cannot be used, for this reason. The public half is here if it can be read.
+    Unusable(KeyFault, Option<PublicKey>),
 }
 
 impl Stored {
-    /// The public half, as far as it is known.
+    /// Returns the public half, if it is known.
     pub(super) fn public(&self) -> Option<&PublicKey> {
         match self {
             Self::Ready(key) => Some(key.public_key()),
@@ -60,34 +65,36 @@ impl Keys {
         let owned = path.to_path_buf();
         let stored = tokio::task::spawn_blocking(move || read(&owned))
             .await
-            .unwrap_or_else(|e| Stored::Unusable(e.to_string(), None));
+            .unwrap_or_else(|e| Stored::Unusable(KeyFault::Io(e.into()), None));
         files.insert(path.to_path_buf(), stored.clone());
         stored
     }
 
-    /// Reads a certificate, or remembers it; `None`: there is no such file.
-    pub(super) async fn certificate(&self, path: &Path) -> Option<Result<Certificate, String>> {
+    /// Reads a certificate, or remembers it; `None`: the file does not exist.
+    pub(super) async fn certificate(&self, path: &Path) -> Read {
         let mut known = self.certificates.lock().await;
         if let Some(known) = known.get(path) {
             return known.clone();
         }
         let owned = path.to_path_buf();
         let read = tokio::task::spawn_blocking(move || match std::fs::read_to_string(&owned) {
-            Ok(text) => Some(Certificate::from_openssh(text.trim()).map_err(|e| format!("not a certificate: {e}"))),
+            Ok(text) => {
+                Some(Certificate::from_openssh(text.trim()).map_err(|e| CertificateFault::Malformed(e.to_string())))
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => Some(Err(e.to_string())),
+            Err(e) => Some(Err(CertificateFault::Io(e.into()))),
         });
-        let read = read.await.unwrap_or_else(|e| Some(Err(e.to_string())));
+        let read = read.await.unwrap_or_else(|e| Some(Err(CertificateFault::Io(e.into()))));
         known.insert(path.to_path_buf(), read.clone());
         read
     }
 
-    /// What was accepted at a place before.
+    /// Returns the answer that a place accepted before.
     pub(super) async fn answer(&self, place: &str) -> Option<String> {
         self.answers.lock().await.get(place).cloned()
     }
 
-    /// Remembers what was accepted at a place, or that it no longer is.
+    /// Remembers the answer that a place accepted; `None` forgets it.
     pub(super) async fn answered(&self, place: &str, answer: Option<String>) {
         let mut answers = self.answers.lock().await;
         match answer {
@@ -96,28 +103,30 @@ impl Keys {
         }
     }
 
-    /// Asks for the passphrase of a locked key. Nobody answers, or wrongly: the key is unusable for the rest of the run.
-    pub(super) async fn unlock(&self, path: &Path, shared: &Shared) {
-        let _one = shared.person.lock().await;
+    /// Asks for the passphrase of a locked key. Without the right answer the key is unusable for the rest of the run.
+    ///
+    /// `person` is held while the person is asked.
+    pub(super) async fn unlock(&self, path: &Path, ask: Arc<dyn Ask>, person: &Mutex<()>) {
+        let _one = person.lock().await;
         let Stored::Locked(public) = self.get(path).await else { return };
-        let (owned, ask) = (path.to_path_buf(), shared.ask.clone());
+        let owned = path.to_path_buf();
         let unlocked = tokio::task::spawn_blocking(move || {
             for _ in 0..TRIES {
                 let Some(passphrase) = ask.passphrase(&owned) else {
-                    return Err("encrypted, and no passphrase was given".to_owned());
+                    return Err(KeyFault::NoPassphrase);
                 };
                 match russh::keys::load_secret_key(&owned, Some(&passphrase)) {
                     Ok(key) => return Ok(Arc::new(key)),
-                    Err(russh::keys::Error::IO(e)) => return Err(e.to_string()),
+                    Err(russh::keys::Error::IO(e)) => return Err(KeyFault::Io(e.into())),
                     Err(_) => {}
                 }
             }
-            Err("encrypted, and the passphrase was wrong".to_owned())
+            Err(KeyFault::WrongPassphrase)
         });
         let stored = match unlocked.await {
             Ok(Ok(key)) => Stored::Ready(key),
             Ok(Err(why)) => Stored::Unusable(why, public),
-            Err(e) => Stored::Unusable(e.to_string(), public),
+            Err(e) => Stored::Unusable(KeyFault::Io(e.into()), public),
         };
         self.files.lock().await.insert(path.to_path_buf(), stored);
     }
@@ -132,19 +141,19 @@ fn read(path: &Path) -> Stored {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return beside().map_or(Stored::Missing, Stored::PublicOnly),
-        Err(e) => return Stored::Unusable(e.to_string(), beside()),
+        Err(e) => return Stored::Unusable(KeyFault::Io(e.into()), beside()),
     };
     if !text.contains("PRIVATE KEY")
         && let Ok(public) = russh::keys::load_public_key(path)
     {
         return Stored::PublicOnly(public);
     }
-    // As ssh does: a key that others can read is refused, where its owner could have prevented it.
+    // As ssh does, pitcrew refuses a key that others can read, where its owner could prevent that.
     if let Ok(meta) = std::fs::metadata(path)
         && meta.mode() & 0o077 != 0
         && meta.uid() == nix::unistd::geteuid().as_raw()
     {
-        let why = format!("others can read it (mode {:04o}): run chmod 600 {}", meta.mode() & 0o7777, path.display());
+        let why = KeyFault::Exposed { path: path.to_path_buf(), mode: meta.mode() & 0o7777 };
         return Stored::Unusable(why, beside());
     }
     match russh::keys::decode_secret_key(&text, None) {
@@ -154,11 +163,11 @@ fn read(path: &Path) -> Stored {
             let inside = PrivateKey::from_openssh(&text).ok().map(|key| key.public_key().clone());
             Stored::Locked(inside.or_else(beside))
         }
-        // PKCS#8 does not say that it is encrypted, it only fails.
+        // Encrypted PKCS#8 is reported as malformed, not as encrypted.
         Err(_) if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => Stored::Locked(beside()),
         Err(e) => match short_scalar::read(&text) {
             Some(key) => Stored::Ready(Arc::new(key)),
-            None => Stored::Unusable(format!("not a usable private key: {e}"), beside()),
+            None => Stored::Unusable(KeyFault::Malformed(e.to_string()), beside()),
         },
     }
 }

@@ -1,13 +1,13 @@
 //! Cuts a byte stream into lines with bounded memory. Pure.
 
-/// Longest line of output in bytes; the rest of a longer one is dropped.
+/// Longest line of output in bytes; the rest of a longer line is dropped.
 pub const OUTPUT_LIMIT: usize = 8 * 1024;
-/// Longest line at all: one in which an answer begins. What a drain took out stands in one answer, however many members.
+/// Longest line with an answer in bytes. One answer lists all members that a drain took out.
 pub const LINE_LIMIT: usize = 64 * 1024;
-/// What every answer begins with.
+/// The beginning of every answer.
 const MARK: &[u8] = b"@pitcrew:";
 
-/// Bytes of a line that is not complete yet.
+/// The bytes of an incomplete line.
 #[derive(Debug, Default)]
 pub struct Lines {
     partial: Vec<u8>,
@@ -16,7 +16,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes bytes in and gives every line that they complete, or fill, out.
+    /// Takes bytes, and calls `line` for every line that they complete or fill.
     pub fn push(&mut self, mut bytes: &[u8], line: &mut dyn FnMut(&str)) {
         while !bytes.is_empty() {
             let (part, rest, ends) = match bytes.iter().position(|b| *b == b'\n') {
@@ -49,7 +49,7 @@ impl Lines {
         }
     }
 
-    /// Gives out a last line that has no newline.
+    /// Calls `line` for a last line without a newline.
     pub fn finish(&mut self, line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {
             self.emit(false, line);
@@ -57,7 +57,7 @@ impl Lines {
         self.dropping = false;
     }
 
-    /// How much more may come of a line that has reached the limit of output.
+    /// Returns how many more bytes a line may have that has reached the limit of output.
     fn room(&self) -> usize {
         let beginning = self.partial.get(..OUTPUT_LIMIT).unwrap_or(&self.partial);
         let answers = beginning.windows(MARK.len()).any(|bytes| bytes == MARK);
@@ -66,7 +66,7 @@ impl Lines {
 
     fn emit(&mut self, is_cut: bool, line: &mut dyn FnMut(&str)) {
         let mut whole = self.partial.as_slice();
-        // A character that the cut halved is left out, not replaced.
+        // The cut may halve a character: drop it instead of replacing it.
         if is_cut
             && let Err(e) = std::str::from_utf8(whole)
             && let (valid, None) = (e.valid_up_to(), e.error_len())

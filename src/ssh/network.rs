@@ -1,29 +1,33 @@
-//! From addresses to links: settings decided, jump hosts shared, known hosts read once.
+//! From addresses to links: settings are decided, jump hosts are shared, and known hosts are read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::ask::Ask;
 use super::bastion::Bastion;
-use super::config::{Local, Question, Says, SshConfig};
+use super::commons::Commons;
+use super::config::{Local, Question, Says, SshConfig, tilde};
+use super::error::{ConnectError, Detour};
 use super::hop::Hop;
 use super::known_hosts::KnownHosts;
+use super::link::Link;
 use super::options::{ConfigFile, Ssh};
-use super::session::Link;
 use super::settings::{self, Part, Route, Settings, Sources};
-use super::{Ask, ConnectError, ConnectErrorKind, Shared, Target, Via, auth};
+use super::sync::lock;
+use super::target::{Target, Via};
 
-/// Most hops of one way, those of jump hosts' own settings included.
+/// Most hosts on one way, with those that the jump hosts' own settings name.
 const MOST_HOPS: usize = 8;
 
-/// Known hosts files, how many of them are the user's, and the list of revoked keys.
+/// The known hosts files, the number of them that are the user's, and the list of revoked keys.
 type Files = (Vec<PathBuf>, usize, Option<PathBuf>);
 
 /// All places that a run connects to.
 pub struct Network {
     /// What all its connections share.
-    pub shared: Arc<Shared>,
+    pub commons: Arc<Commons>,
     toml: Ssh,
     config: Option<SshConfig>,
     local: Local,
@@ -32,12 +36,8 @@ pub struct Network {
     links: Mutex<BTreeMap<Vec<String>, Arc<Link>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Network {
-    /// Reads ssh_config; connects to nothing. Paths of pitcrew.toml are absolute or begin with `~`.
+    /// Reads ssh_config, and connects to nothing. Paths of pitcrew.toml are absolute or begin with `~`.
     ///
     /// # Errors
     /// When ssh_config cannot be read or understood.
@@ -46,12 +46,12 @@ impl Network {
             ConfigFile::Off => None,
             ConfigFile::Usual => Some(SshConfig::load(None, &local.home)?),
             ConfigFile::Path(path) => {
-                let path = super::config::tilde(&path.to_string_lossy(), &local.home);
+                let path = tilde(&path.to_string_lossy(), &local.home);
                 Some(SshConfig::load(Some(&path), &local.home)?)
             }
         };
         Ok(Self {
-            shared: Arc::new(Shared::new(ask, (local.env)("SHELL"))),
+            commons: Arc::new(Commons::new(ask, (local.env)("SHELL"))),
             toml: toml.clone(),
             config,
             local,
@@ -61,47 +61,70 @@ impl Network {
         })
     }
 
-    /// Lowers the limit on opening a channel and starting a command. Before the first link is made.
+    /// Lowers the limit on opening a channel and starting a command. It must be called before the first link is made.
     pub fn limit_channels(&mut self, limit: Duration) {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.channel_timeout = shared.channel_timeout.min(limit);
+        if let Some(commons) = Arc::get_mut(&mut self.commons) {
+            commons.channel_timeout = commons.channel_timeout.min(limit);
         }
     }
 
-    /// What ssh_config this is about, if any.
+    /// Returns the ssh_config, if one is used.
     pub fn config(&self) -> Option<&SshConfig> {
         self.config.as_ref()
     }
 
-    /// Asks ssh about many addresses at once, where it must be asked. Blocks.
+    /// Asks ssh about addresses and the jump hosts on their ways, where only ssh can evaluate the configuration.
+    ///
+    /// [`Network::link`] then finds the answers.
     ///
     /// # Errors
     /// As [`SshConfig::prepare`].
-    pub fn prepare(&self, asked: &[Question]) -> Result<(), ConnectError> {
-        let Some(config) = &self.config else { return Ok(()) };
-        let questions: Vec<Question> = asked.iter().map(|q| settings::question(&self.toml, Part::Server, q)).collect();
-        config.prepare(&questions)
+    pub async fn prepare(&self, asked: &[Question]) -> Result<(), ConnectError> {
+        let Some(config) = self.config.as_ref().filter(|config| config.asks().is_some()) else { return Ok(()) };
+        let mut seen: BTreeSet<(Part, Question)> = BTreeSet::new();
+        let mut wave: BTreeSet<(Part, Question)> = asked.iter().map(|q| (Part::Server, q.clone())).collect();
+        // `link` reports a way that is longer.
+        for _ in 0..=MOST_HOPS + 1 {
+            if wave.is_empty() {
+                break;
+            }
+            let questions: Vec<Question> =
+                wave.iter().map(|(part, q)| settings::question(&self.toml, *part, q)).collect();
+            config.prepare(&questions).await?;
+            let next: BTreeSet<_> = wave.iter().flat_map(|(part, q)| self.hops(*part, q)).collect();
+            seen.append(&mut wave);
+            wave = next.difference(&seen).cloned().collect();
+        }
+        Ok(())
     }
 
-    /// Makes the link to an address, or finds the one that leads to the same place. Nothing is connected yet.
+    /// Lists the hosts on the way to an address; `link` reports what is wrong with it.
+    fn hops(&self, part: Part, asked: &Question) -> Vec<(Part, Question)> {
+        match self.settings(part, asked).map(|settings| settings.route) {
+            Ok(Route::Jump(hops)) => hops.iter().map(|hop| (Part::Hop, about(hop))).collect(),
+            Ok(Route::Direct | Route::Command(_)) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Makes the link to an address, or finds the one that leads to the same place. Connects to nothing.
     ///
     /// # Errors
-    /// When its settings cannot be used.
+    /// When its settings cannot be used, or ssh had to be asked about it and was not: see [`Network::prepare`].
     pub fn link(&self, name: &str, asked: &Question) -> Result<Arc<Link>, ConnectError> {
         let target = self.target(name, asked)?;
         let mut links = lock(&self.links);
-        let new = || Arc::new(Link::new(target.clone(), self.shared.clone()));
+        let new = || Arc::new(Link::new(target.clone(), self.commons.clone()));
         Ok(links.entry(target.way.clone()).or_insert_with(new).clone())
     }
 
     /// Decides everything about an address.
     ///
     /// # Errors
-    /// When its settings cannot be used.
+    /// As [`Network::link`].
     pub fn target(&self, name: &str, asked: &Question) -> Result<Target, ConnectError> {
-        let settings = self.settings(Part::Server, asked)?;
+        let settings = self.settings(Part::Server, asked).map_err(|e| e.of(name))?;
         let route = settings.route.clone();
-        self.reach(name, settings, &route, &mut Vec::new()).map_err(|e| named(name, e))
+        self.reach(name, settings, &route, &mut Vec::new()).map_err(|e| e.of(name))
     }
 
     fn settings(&self, part: Part, asked: &Question) -> Result<Settings, ConnectError> {
@@ -110,10 +133,10 @@ impl Network {
             None => Says::default(),
         };
         let sources = Sources { toml: &self.toml, says: &says, local: &self.local, part, asked };
-        Settings::decide(&sources)
+        Ok(Settings::decide(&sources)?)
     }
 
-    /// Finds the way: `trail` holds the hosts that wait for it.
+    /// Finds the way; `trail` holds the places that it leads to.
     fn reach(
         &self,
         name: &str,
@@ -122,27 +145,26 @@ impl Network {
         trail: &mut Vec<String>,
     ) -> Result<Target, ConnectError> {
         let place = format!("{}@{}:{}", settings.user, settings.host, settings.port);
-        let astray = |what: String| ConnectError {
-            kind: ConnectErrorKind::Local,
-            detail: format!("cannot find a way to {name}: {what}"),
-            hint: "Correct ProxyJump: `ProxyJump none` for the jump host itself ends its way.".into(),
-        };
+        let no_way = |why| ConnectError::NoWay { name: name.to_owned(), why };
         if trail.contains(&place) {
-            return Err(astray(format!("it leads through {place} again and again")));
+            return Err(no_way(Detour::Circle(place)));
         }
         if trail.len() > MOST_HOPS {
-            return Err(astray(format!("it leads through more than {MOST_HOPS} hosts")));
+            return Err(no_way(Detour::TooLong(MOST_HOPS)));
         }
         let (via, mut way) = match route {
             Route::Direct => (Via::Direct, Vec::new()),
             Route::Command(command) => (Via::Command(command.clone()), vec![command.clone()]),
-            Route::Jump(hops) => {
-                trail.push(place.clone());
-                let bastion = self.bastion(hops, trail)?;
-                trail.pop();
-                let way = bastion.target().way.clone();
-                (Via::Jump(bastion), way)
-            }
+            Route::Jump(hops) => match hops.split_last() {
+                Some((last, before)) => {
+                    trail.push(place.clone());
+                    let bastion = self.bastion(last, before, trail)?;
+                    trail.pop();
+                    let way = bastion.target().way.clone();
+                    (Via::Through(bastion), way)
+                }
+                None => (Via::Direct, Vec::new()),
+            },
         };
         way.push(place);
         let known_hosts = self.known_hosts(&settings)?;
@@ -158,24 +180,17 @@ impl Network {
         })
     }
 
-    fn bastion(&self, hops: &[Hop], trail: &mut Vec<String>) -> Result<Arc<Bastion>, ConnectError> {
-        let Some((last, before)) = hops.split_last() else {
-            return Err(ConnectError {
-                kind: ConnectErrorKind::Local,
-                detail: "a jump host is missing".into(),
-                hint: String::new(),
-            });
-        };
-        let asked = Question { host: last.host.clone(), user: last.user.clone(), port: last.port };
-        let settings = self.settings(Part::Hop, &asked)?;
-        // As `ssh -J` does: those before it are given, and only the first one's own settings say how to get there.
+    /// Makes the host on the way, or finds it; `before` are the hosts on the way to it.
+    fn bastion(&self, hop: &Hop, before: &[Hop], trail: &mut Vec<String>) -> Result<Arc<Bastion>, ConnectError> {
+        let settings = self.settings(Part::Hop, &about(hop))?;
+        // As for `ssh -J`, only the first host's own settings name a way to it.
         let route = if before.is_empty() { settings.route.clone() } else { Route::Jump(before.to_vec()) };
-        let target = self.reach(&last.to_string(), settings, &route, trail)?;
+        let target = self.reach(&hop.to_string(), settings, &route, trail)?;
         let mut bastions = lock(&self.bastions);
-        if let Some(known) = bastions.iter().find(|b| b.target().same(&target)) {
+        if let Some(known) = bastions.iter().find(|b| b.target().is_same(&target)) {
             return Ok(known.clone());
         }
-        let new = Arc::new(Bastion::new(target, self.shared.clone()));
+        let new = Arc::new(Bastion::new(target, self.commons.clone()));
         bastions.push(new.clone());
         Ok(new)
     }
@@ -198,12 +213,12 @@ impl Network {
         Ok(read)
     }
 
-    /// The hosts on the way to others.
+    /// Returns the hosts on the way to others.
     pub fn bastions(&self) -> Vec<Arc<Bastion>> {
         lock(&self.bastions).clone()
     }
 
-    /// Ends every connection: those through jump hosts before those to them.
+    /// Ends every connection: those through jump hosts before those to jump hosts.
     pub async fn close(&self) {
         let links: Vec<Arc<Link>> = lock(&self.links).values().cloned().collect();
         futures::future::join_all(links.iter().map(|l| l.close())).await;
@@ -216,23 +231,7 @@ impl Network {
     }
 }
 
-/// Says about which server an error is.
-fn named(name: &str, mut error: ConnectError) -> ConnectError {
-    if !error.detail.contains(name) {
-        error.detail = format!("{name}: {}", error.detail);
-    }
-    error
-}
-
-impl Target {
-    /// Tells whether it is reached by the same way, and in the same manner: another name may come with another key.
-    fn same(&self, other: &Self) -> bool {
-        let bare = |s: &Settings| Settings { explained: Vec::new(), ..s.clone() };
-        self.way == other.way && bare(&self.settings) == bare(&other.settings)
-    }
-
-    /// Tells the way as people read it: `ann@bastion:22 > deploy@web1:22`.
-    pub fn way_shown(&self) -> String {
-        if self.way.is_empty() { auth::place(self) } else { self.way.join(" > ") }
-    }
+/// Makes the question about a host on the way.
+fn about(hop: &Hop) -> Question {
+    Question { host: hop.host.clone(), user: hop.user.clone(), port: hop.port }
 }

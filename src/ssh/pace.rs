@@ -1,42 +1,44 @@
-//! How much input is on its way at once, before the server has taken any of it.
+//! Limits how much input is under way at once, before the server has taken any of it.
 //!
-//! sshd keeps what its command has not read yet in one buffer, and copies all of it anew for each packet that arrives: of the
-//! 2 MiB that it lets a client send ahead, a busy server spends more on that than on unpacking them. So no more is sent ahead
-//! than keeps the way there full; windows and limits stay what they are.
+//! sshd keeps the input that its command has not read in one buffer, and copies that buffer for each packet that arrives.
+//! With the 2 MiB that it lets a client send ahead, a busy server spends more on copying than on unpacking. So pitcrew sends
+//! ahead only what keeps the way full. Windows and limits stay as they are.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Bytes that may always be on their way; sshd tells what was taken every 96 KiB.
+use super::sync::lock;
+
+/// Bytes that may always be under way; sshd reports what was taken every 96 KiB.
 const LEAST: u64 = 256 * 1024;
-/// Bytes a second that a long way must be able to take.
+/// Bytes a second that a long way must carry.
 const RATE: u64 = 20 * 1024 * 1024;
-/// How long news of what was taken are waited for, beyond the way there and back. A server that sends none before half of its
-/// window is used gets more.
+/// Time to wait for a report of what was taken, beyond the round trip. A server that reports only after half of its window is
+/// used gets more.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// What one command may be sent.
+/// The room for the input of one command.
 pub(super) struct Pace {
-    /// There and back; `None`: not known, and nothing is held back.
+    /// The round trip; `None`: it is not known, and nothing is held back.
     round_trip: Option<Duration>,
     state: Mutex<State>,
     news: Notify,
 }
 
 struct State {
-    /// Bytes that may be on their way.
+    /// Bytes that may be under way.
     limit: u64,
     /// Bytes that may be sent now.
     room: u64,
-    /// The largest window the server has shown: so large it is when all has been taken.
+    /// The largest window that the server has shown: the window has this size when everything is taken.
     widest: u32,
 }
 
 impl Pace {
-    /// Begins anew: each command has a window of its own.
+    /// Begins for one command, which has a window of its own.
     pub(super) fn new(round_trip: Option<Duration>) -> Self {
         let limit = round_trip.map_or(u64::MAX, |time| {
             let ahead = u128::from(RATE) * time.as_micros() / 1_000_000;
@@ -45,9 +47,9 @@ impl Pace {
         Self { round_trip, state: Mutex::new(State { limit, room: limit, widest: 0 }), news: Notify::new() }
     }
 
-    /// Hears what the window is now.
+    /// Notes the current size of the window.
     pub(super) fn window(&self, size: u32) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.widest = state.widest.max(size);
         let under_way = u64::from(state.widest - size);
         state.room = state.limit.saturating_sub(under_way);
@@ -55,31 +57,27 @@ impl Pace {
         self.news.notify_one();
     }
 
-    /// Waits until so many bytes may be sent, or until the server has had its time to tell.
+    /// Waits until these bytes may be sent, or until the server has had its time to report.
     pub(super) async fn room(&self, bytes: usize) {
         let bytes = bytes as u64;
         while !self.take(bytes) {
             let patience = PATIENCE + self.round_trip.unwrap_or_default() * 2;
             if timeout(patience, self.news.notified()).await.is_err() {
-                let mut state = self.lock();
+                let mut state = lock(&self.state);
                 state.room = state.room.saturating_add(state.limit);
                 state.limit = state.limit.saturating_mul(2);
             }
         }
     }
 
-    /// Takes the room for bytes; more than the limit at once only while nothing else is under way.
+    /// Takes the room for bytes. More than the limit goes at once only while nothing else is under way.
     fn take(&self, bytes: u64) -> bool {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let fits = state.room >= bytes.min(state.limit);
         if fits {
             state.room = state.room.saturating_sub(bytes);
         }
         fits
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

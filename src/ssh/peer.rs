@@ -1,64 +1,36 @@
-//! What the library tells of the other side: its key, its refusals, its end.
+//! Hears what the library reports of the other side: its key, its refusals, its end.
 //!
-//! Refuses every channel that a server opens but the one thing that may be asked for: the lent agent.
+//! Refuses every channel that a server opens, except to the agent that is lent.
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::known_hosts::Shown;
-use super::{ConnectError, Target, forward};
-
-/// Longest text of a server that goes into a message.
-const SAID_LIMIT: usize = 200;
+use super::end::End;
+use super::forward;
+use super::known_hosts::{KnownHostsError, Shown};
+use super::lost::Lost;
+use super::target::Target;
+use super::text::said;
 
 /// The other side of one connection.
 pub(super) struct Peer {
     pub(super) target: Target,
     pub(super) end: End,
-    /// The agent that is lent, if it was asked for.
+    /// The agent that is lent, if the configuration asks for it.
     pub(super) lent: forward::Lent,
-    /// Descriptions of refused channels, one each, in order.
+    /// Takes the description of each refused channel, in order.
     pub(super) refusals: mpsc::UnboundedSender<String>,
 }
 
-/// Why the connection ended; the first reason stays.
-#[derive(Clone)]
-pub(super) struct End(watch::Sender<Option<String>>);
-
-impl End {
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::new(None))
-    }
-
-    pub(super) fn set(&self, reason: impl FnOnce() -> String) {
-        self.0.send_if_modified(|end| {
-            let first = end.is_none();
-            if first {
-                *end = Some(reason());
-            }
-            first
-        });
-    }
-
-    pub(super) fn get(&self) -> Option<String> {
-        self.0.borrow().clone()
-    }
-
-    pub(super) async fn wait(&self) -> String {
-        let mut end = self.0.subscribe();
-        // The sender lives in `self`, so this cannot fail.
-        let reason = end.wait_for(Option::is_some).await;
-        reason.ok().and_then(|r| r.clone()).unwrap_or_default()
-    }
-}
-
-/// An error of the connection, or of what was found on it.
+/// Why a connection broke.
 #[derive(Debug)]
 pub(super) enum Broken {
+    /// The library failed.
     Ssh(russh::Error),
-    HostKey(ConnectError),
+    /// The host key was refused.
+    HostKey(KnownHostsError),
 }
 
 impl From<russh::Error> for Broken {
@@ -67,38 +39,10 @@ impl From<russh::Error> for Broken {
     }
 }
 
-/// Says why a connection ended, as a fragment.
-pub(super) fn reason(e: &russh::Error) -> String {
-    use std::io::ErrorKind::{BrokenPipe, UnexpectedEof};
-    match e {
-        russh::Error::KeepaliveTimeout => "the server stopped answering".into(),
-        russh::Error::InactivityTimeout => "nothing could be sent or received any more".into(),
-        russh::Error::Disconnect | russh::Error::HUP | russh::Error::RecvError | russh::Error::SendError => {
-            "the server closed the connection".into()
-        }
-        russh::Error::IO(e) if matches!(e.kind(), UnexpectedEof | BrokenPipe) => {
-            "the server closed the connection".into()
-        }
-        russh::Error::IO(e) => e.to_string(),
-        russh::Error::Version => "it does not speak SSH 2".into(),
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => {
-            let kind = format!("{kind:?}").to_lowercase();
-            format!("no common {kind} algorithm; the server offers {}", said(&theirs.join(", ")))
-        }
-        e => said(&e.to_string()),
-    }
-}
-
-/// Makes a server's text fit for a message: one line, no control characters, not long.
-pub(super) fn said(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_LIMIT).collect();
-    clean.trim().to_owned()
-}
-
 impl Drop for Peer {
     fn drop(&mut self) {
-        // The library owns the peer as long as the session's task runs: whatever ended it, it is known now.
-        self.end.set(|| "the connection ended".into());
+        // The library owns the peer as long as the session's task runs: its end is known now.
+        self.end.set(|| Lost::Ended);
     }
 }
 
@@ -110,8 +54,9 @@ impl Handler for Peer {
             PublicKeyOrCertificate::PublicKey { key, .. } => Shown::Key(key),
             PublicKeyOrCertificate::Certificate(certificate) => Shown::Certificate(certificate),
         };
-        let (at, checking) = (self.target.settings.known_as(), self.target.settings.checking);
-        self.target.known_hosts.check(at, shown, checking).await.map_err(Broken::HostKey)?;
+        let (host, port) = self.target.settings.known_as();
+        let checking = self.target.settings.checking;
+        self.target.known_hosts.check(host, port, shown, checking).await.map_err(Broken::HostKey)?;
         Ok(true)
     }
 
@@ -123,7 +68,7 @@ impl Handler for Peer {
         _: &str,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        // Nobody listens any more when the session is being dropped.
+        // The receiver is gone while the session is being dropped.
         let _ = self.refusals.send(said(description));
         Ok(())
     }
@@ -131,21 +76,21 @@ impl Handler for Peer {
     async fn disconnected(&mut self, why: DisconnectReason<Broken>) -> Result<(), Broken> {
         match why {
             DisconnectReason::ReceivedDisconnect(info) => {
-                self.end.set(|| format!("the server ended the connection: {}", said(&info.message)));
+                self.end.set(|| Lost::Told(said(&info.message)));
                 Ok(())
             }
             DisconnectReason::Error(Broken::Ssh(e)) => {
-                self.end.set(|| reason(&e));
+                self.end.set(|| Lost::from(&e));
                 Err(Broken::Ssh(e))
             }
             DisconnectReason::Error(Broken::HostKey(e)) => {
-                self.end.set(|| e.detail.clone());
+                self.end.set(|| Lost::HostKey(Box::new(e.clone())));
                 Err(Broken::HostKey(e))
             }
         }
     }
 
-    // The library accepts these unless told otherwise.
+    // The library accepts these by default.
 
     async fn server_channel_open_session(
         &mut self,

@@ -1,9 +1,9 @@
-//! A `ProxyCommand`: a process whose standard input and output are the connection, ended with it.
+//! A `ProxyCommand`: a process whose standard input and output are the connection, and which ends with it.
 
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// How much of what it says is kept, from the end.
+use super::sync::lock;
+use super::text::said;
+
+/// Bytes of its standard error that are kept, from the end.
 const SAID: usize = 2 * 1024;
-/// How long a command whose connection has ended may take to end by itself, and to say why.
+/// Time that a command has to end by itself and to say why, once its connection has ended.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(300);
-/// Between the request to end and the end.
+/// Time between HUP and KILL.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A running command.
@@ -28,20 +31,20 @@ pub(super) struct Proxy {
     group: Option<Pid>,
 }
 
-/// What a command said on its standard error.
+/// The last words of a command on its standard error.
 #[derive(Clone, Default)]
 pub(super) struct Complaint(Arc<Mutex<Vec<u8>>>);
 
 impl Complaint {
-    /// Tells the last that was said, on one line.
+    /// Returns the last words on one line.
     pub(super) fn text(&self) -> Option<String> {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = super::peer::said(&String::from_utf8_lossy(&bytes));
+        let bytes = lock(&self.0);
+        let text = said(&String::from_utf8_lossy(&bytes));
         (!text.is_empty()).then_some(text)
     }
 
     fn add(&self, more: &[u8]) {
-        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = lock(&self.0);
         bytes.extend_from_slice(more);
         let over = bytes.len().saturating_sub(SAID);
         bytes.drain(..over);
@@ -51,8 +54,8 @@ impl Complaint {
 impl Proxy {
     /// Starts a command as ssh does: by the user's shell, which it replaces.
     ///
-    /// In a process group of its own: an interrupt at the terminal must not cut the connections that are needed to take
-    /// things back.
+    /// It gets a process group of its own: an interrupt at the terminal must not cut the connections that the run needs to
+    /// take things back.
     pub(super) fn start(command: &str, shell: Option<&str>) -> io::Result<(Self, Complaint)> {
         let mut child = Command::new(shell.filter(|s| !s.is_empty()).unwrap_or("/bin/sh"))
             .arg("-c")
@@ -70,7 +73,7 @@ impl Proxy {
         };
         let complaint = Complaint::default();
         let keep = complaint.clone();
-        // Ends with the process; until then it is always read, so that the process never waits.
+        // This task ends with the process. It always reads, so that the process never waits.
         tokio::spawn(async move {
             let mut buffer = [0; 1024];
             while let Ok(n @ 1..) = error.read(&mut buffer).await {
@@ -84,7 +87,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // First of all, so that a command that only copies ends by itself.
+        // Closed first, so that a command that only copies ends by itself.
         self.input = None;
         let (Some(mut child), Some(group)) = (self.child.take(), self.group) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -92,7 +95,7 @@ impl Drop for Proxy {
             return;
         };
         runtime.spawn(async move {
-            // One that failed may be about to say why.
+            // A command that failed may be about to say why.
             if timeout(LAST_WORDS, child.wait()).await.is_ok() {
                 return;
             }

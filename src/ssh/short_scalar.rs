@@ -1,5 +1,7 @@
-//! ECDSA keys whose number is short: one in 256 of `ecdsa-sha2-nistp256`. ssh-keygen writes it without leading zeros, which
-//! the library does not read. Only for keys that are not encrypted; an agent holds all of them.
+//! Reads ECDSA keys with a short private number: one in 256 of `ecdsa-sha2-nistp256`.
+//!
+//! ssh-keygen writes the number without leading zeros, which the library does not read. Encrypted keys are not covered: an
+//! agent holds all of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,12 +9,12 @@ use russh::keys::PrivateKey;
 
 /// `AUTH_MAGIC` of OpenSSH's PROTOCOL.key.
 const MAGIC: &[u8] = b"openssh-key-v1\0";
-/// Bytes of a number of that curve.
+/// Bytes of a private number of that curve.
 const SIZE: usize = 32;
-/// Padding of a section that is not encrypted.
+/// Block size of the padding of an unencrypted section.
 const BLOCK: usize = 8;
 
-/// Reads such a key; `None`: it is none.
+/// Reads such a key; `None`: the text is no such key.
 pub(super) fn read(text: &str) -> Option<PrivateKey> {
     let body = text.split_once("-----BEGIN OPENSSH PRIVATE KEY-----")?.1;
     let body: String = body.split_once("-----END")?.0.split_whitespace().collect();

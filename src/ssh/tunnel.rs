@@ -1,12 +1,12 @@
 //! A byte stream through a channel that never holds up its connection.
 //!
 //! The library stops reading the whole connection when one channel is not drained, and leaves a writer waiting for ever
-//! when the connection dies. So one task drains the channel from the start, and another writes; both end with it.
+//! when the connection dies. So one task drains the channel, and another writes to it. Both end with it.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,10 +17,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
-use super::peer::End;
+use super::end::End;
+use super::lost::Lost;
+use super::refused::NotOpen;
+use super::sync::lock;
 
-/// What may wait to be read. The answers read through tunnels are small; one that is not is an error, not a stall.
+/// Bytes that may wait to be read. Answers through tunnels are small: a larger one is an error, not a stall.
 const UNREAD_LIMIT: usize = 8 << 20;
+/// Limit on closing the channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Chunks that may wait to be written.
@@ -36,12 +40,21 @@ pub(super) struct Tunnel {
     _drop: DropGuard,
 }
 
+/// Why a tunnel broke.
+enum Broken {
+    /// Too much was not read.
+    Unread,
+    /// The connection ended.
+    Lost(Lost),
+}
+
+/// The bytes that wait to be read.
 #[derive(Default)]
 struct Inbox {
     chunks: VecDeque<Bytes>,
     unread: usize,
     eof: bool,
-    failure: Option<String>,
+    failure: Option<Broken>,
     reader: Option<Waker>,
 }
 
@@ -64,28 +77,24 @@ impl Tunnel {
     }
 }
 
-/// What ends a tunnel, and what its end ends.
+/// The signals at the end of a tunnel.
 struct Ends {
-    /// Nobody holds the stream any more.
+    /// The stream was dropped.
     dropped: CancellationToken,
     /// Ends the writing.
     over: DropGuard,
-    /// The connection's.
+    /// The end of the connection.
     end: End,
 }
 
-fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Writes in a task of its own: a write that its caller left half polled could hold a lock that the session's task needs.
+/// Writes in a task of its own: a half-polled write could hold a lock that the session's task needs.
 async fn send(write: Arc<ChannelWriteHalf<Msg>>, mut unwritten: mpsc::Receiver<Bytes>) {
     while let Some(chunk) = unwritten.recv().await {
         if write.data_bytes(chunk).await.is_err() {
             return;
         }
     }
-    // An error means that the session is gone, which the reading side tells.
+    // An error means that the session is gone; the reading side reports that.
     let _ = write.eof().await;
 }
 
@@ -102,7 +111,7 @@ async fn drain(mut read: ChannelReadHalf, write: Arc<ChannelWriteHalf<Msg>>, inb
                 state.unread += data.len();
                 state.chunks.push_back(data);
                 if state.unread > UNREAD_LIMIT {
-                    state.fail(format!("more than {} MiB were not read", UNREAD_LIMIT >> 20));
+                    state.fail(Broken::Unread);
                     break;
                 }
             }
@@ -112,18 +121,17 @@ async fn drain(mut read: ChannelReadHalf, write: Arc<ChannelWriteHalf<Msg>>, inb
                 state.end();
                 break;
             }
-            // Without a close the connection is gone: what was read is not all there was.
+            // Without a close the connection is gone, and the bytes that were read are not all.
             None => {
                 open = false;
-                let why = ends.end.get().unwrap_or_else(|| "the connection ended".into());
-                state.fail(format!("the connection was lost: {why}"));
+                state.fail(Broken::Lost(ends.end.reason()));
                 break;
             }
             Some(_) => {}
         }
         state.wake();
     }
-    // Closing waits for room in the connection's queue; the receiver is gone by then and holds nothing up.
+    // Closing waits for room in the connection's queue. The receiver must be gone by then, so that it blocks nothing.
     drop(read);
     drop(ends.over);
     if open {
@@ -137,7 +145,7 @@ impl Inbox {
         self.wake();
     }
 
-    fn fail(&mut self, why: String) {
+    fn fail(&mut self, why: Broken) {
         self.failure = Some(why);
         self.end();
     }
@@ -150,7 +158,11 @@ impl Inbox {
 
     fn broken(&self) -> io::Error {
         match &self.failure {
-            Some(why) => io::Error::new(io::ErrorKind::ConnectionReset, why.clone()),
+            Some(Broken::Unread) => {
+                let what = format!("more than {} MiB were not read", UNREAD_LIMIT >> 20);
+                io::Error::new(io::ErrorKind::ConnectionReset, what)
+            }
+            Some(Broken::Lost(why)) => io::Error::new(io::ErrorKind::ConnectionReset, NotOpen::Lost(why.clone())),
             None => io::Error::new(io::ErrorKind::BrokenPipe, "the other side closed the channel"),
         }
     }
@@ -195,7 +207,7 @@ impl AsyncWrite for Tunnel {
         Poll::Ready(sent.map(|()| chunk.len()).map_err(|_| lock(&self.shared).broken()))
     }
 
-    /// What was written leaves by itself; only its end can be waited for, by reading the answer.
+    /// Written bytes leave by themselves. A caller waits for them by reading the answer.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,5 +1,6 @@
-//! What lies below SSH: TCP read in large pieces and acknowledged at once while that matters, a stream through another
-//! host, or a command. Severed on demand.
+//! The stream below SSH: TCP, a stream through another host, or a command. It can be severed.
+//!
+//! TCP is read in large pieces, and acknowledged at once while that matters.
 
 use std::io;
 use std::pin::Pin;
@@ -9,42 +10,42 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::session::Stream;
+use super::stream::ByteStream;
 
-/// What carries the connection.
-pub(super) enum Carrier {
+/// The stream that SSH runs on.
+pub(super) enum Medium {
     /// TCP from here.
     Tcp(TcpStream),
-    /// A stream through another connection, or a command's.
-    Other(Box<dyn Stream>),
+    /// A stream through another connection, or the pipes of a command.
+    Other(Box<dyn ByteStream>),
 }
 
 /// A stream that fails all reading and writing once its token is cancelled.
 ///
-/// The library's session task has no other end while it exchanges keys or is blocked in a write.
+/// The library's session task can be ended in no other way while it exchanges keys or is blocked in a write.
 pub(super) struct Wire {
-    carrier: Carrier,
+    medium: Medium,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// What was read and not taken yet: the library takes each packet's length and body apart.
+    /// Bytes that were read and not taken yet: the library reads each packet's length and body apart.
     read: Box<[u8]>,
     from: usize,
     to: usize,
-    /// How many reads are still acknowledged at once.
+    /// The number of reads that are still acknowledged at once.
     quick: u32,
 }
 
-/// What is read from the kernel at once.
+/// Bytes that are read from the kernel at once.
 const READ: usize = 16 * 1024;
 /// More reads than key exchange and authentication take.
 const QUICK: u32 = 64;
 
 impl Wire {
-    pub(super) fn new(carrier: Carrier, cut: CancellationToken) -> io::Result<Self> {
-        if let Carrier::Tcp(tcp) = &carrier {
+    pub(super) fn new(medium: Medium, cut: CancellationToken) -> io::Result<Self> {
+        if let Medium::Tcp(tcp) = &medium {
             tcp.set_nodelay(true)?;
         }
         let cut = Box::pin(cut.cancelled_owned());
-        let mut wire = Self { carrier, cut, read: vec![0; READ].into(), from: 0, to: 0, quick: QUICK };
+        let mut wire = Self { medium, cut, read: vec![0; READ].into(), from: 0, to: 0, quick: QUICK };
         wire.quick_ack();
         Ok(wire)
     }
@@ -55,7 +56,7 @@ impl Wire {
         if self.quick > 0 {
             self.quick -= 1;
             #[cfg(target_os = "linux")]
-            if let Carrier::Tcp(tcp) = &self.carrier {
+            if let Medium::Tcp(tcp) = &self.medium {
                 // A hint only: without it everything works, slower.
                 let _ = tcp.set_quickack(true);
             }
@@ -76,9 +77,9 @@ impl AsyncRead for Wire {
         let wire = &mut *self;
         if wire.from == wire.to {
             let mut fresh = ReadBuf::new(&mut wire.read);
-            std::task::ready!(match &mut wire.carrier {
-                Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut fresh),
-                Carrier::Other(stream) => Pin::new(stream).poll_read(cx, &mut fresh),
+            std::task::ready!(match &mut wire.medium {
+                Medium::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut fresh),
+                Medium::Other(stream) => Pin::new(stream).poll_read(cx, &mut fresh),
             })?;
             (wire.from, wire.to) = (0, fresh.filled().len());
             wire.quick_ack();
@@ -93,9 +94,9 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Carrier::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.medium {
+            Medium::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Medium::Other(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -105,32 +106,32 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Carrier::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.medium {
+            Medium::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Medium::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.carrier {
-            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
-            Carrier::Other(stream) => stream.is_write_vectored(),
+        match &self.medium {
+            Medium::Tcp(tcp) => tcp.is_write_vectored(),
+            Medium::Other(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.severed(cx)?;
-        match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Carrier::Other(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.medium {
+            Medium::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Medium::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A failure here would hide the reason for which the connection ended: the library returns it instead.
-        let done = match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Carrier::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        // The library would return a failure here instead of the reason for which the connection ended.
+        let done = match &mut self.medium {
+            Medium::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Medium::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         };
         done.map(|_| Ok(()))
     }
@@ -143,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Two who answer each other in turn: then the kernel would rather acknowledge late, with what is sent next.
+    /// Two sides that answer in turn: the kernel then prefers to acknowledge late, with the next bytes that it sends.
     async fn in_turn(near: &mut (impl AsyncRead + AsyncWrite + Unpin), far: &mut TcpStream) -> io::Result<()> {
         let mut byte = [0];
         for _ in 0..20 {
@@ -164,11 +165,11 @@ mod tests {
         in_turn(&mut plain, &mut far).await.unwrap();
         assert!(!plain.quickack().unwrap(), "without asking for it, it is not so");
 
-        let carrier = Carrier::Tcp(TcpStream::connect(at).await.unwrap());
-        let mut wire = Wire::new(carrier, CancellationToken::new()).unwrap();
+        let medium = Medium::Tcp(TcpStream::connect(at).await.unwrap());
+        let mut wire = Wire::new(medium, CancellationToken::new()).unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         in_turn(&mut wire, &mut far).await.unwrap();
-        let Carrier::Tcp(tcp) = &wire.carrier else { panic!("another carrier") };
+        let Medium::Tcp(tcp) = &wire.medium else { panic!("another medium") };
         assert!(tcp.quickack().unwrap() && tcp.nodelay().unwrap());
     }
 }

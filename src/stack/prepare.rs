@@ -47,7 +47,7 @@ impl Stack {
     ///
     /// # Errors
     /// When keys, known hosts or secrets cannot be read.
-    pub fn prepare(mut config: Config, global: &Global) -> Result<Self, Error> {
+    pub async fn prepare(mut config: Config, global: &Global) -> Result<Self, Error> {
         ssh::raise_open_files();
         if let Some(LoadBalancer { kind: BalancerKind::Haproxy { access, .. }, .. }) = &mut config.balancer
             && let Some(file) = &mut access.ca_file
@@ -56,7 +56,11 @@ impl Stack {
         }
         let mut network = network(&config, global)?;
         network.limit_channels(config.timeouts.step);
-        let links = server_links(&config, &mut network)?;
+        let servers = config.servers.iter().map(|s| question(&s.host, &s.user, s.port));
+        let balancers = config.balancer.iter().flat_map(LoadBalancer::hosts);
+        let balancers = balancers.map(|host| question(&host.host, &host.user, host.port));
+        network.prepare(&servers.chain(balancers).collect::<Vec<_>>()).await.map_err(usage)?;
+        let links = server_links(&config, &network)?;
         let mut balancer_links: Vec<Arc<Link>> = Vec::new();
         let mut hosts = BTreeMap::new();
         for host in config.balancer.iter().flat_map(LoadBalancer::hosts) {
@@ -114,19 +118,18 @@ impl Stack {
 }
 
 fn usage(error: ConnectError) -> Error {
-    Error::usage(error.detail).hint(error.hint)
+    Error::usage(error.to_string()).hint(error.hint())
 }
 
 fn question(host: &str, user: &Option<String>, port: Option<u16>) -> Question {
     Question { host: host.to_owned(), user: user.clone(), port }
 }
 
-fn server_links(config: &Config, network: &mut Network) -> Result<Links, Error> {
-    let asked: Vec<Question> = config.servers.iter().map(|s| question(&s.host, &s.user, s.port)).collect();
-    network.prepare(&asked).map_err(usage)?;
+fn server_links(config: &Config, network: &Network) -> Result<Links, Error> {
     let mut links = Links::new();
-    for (server, asked) in config.servers.iter().zip(&asked) {
-        let link = network.link(&server.name.0, asked).map_err(usage)?;
+    for server in &config.servers {
+        let asked = question(&server.host, &server.user, server.port);
+        let link = network.link(&server.name.0, &asked).map_err(usage)?;
         if let Some((other, _)) = links.iter().find(|(_, l)| Arc::ptr_eq(l, &link)) {
             let what = format!("{other} and {} are one server: {}", server.name, link.target().way_shown());
             return Err(Error::usage(what).hint("remove one of the two, or correct HostName in ssh's configuration"));

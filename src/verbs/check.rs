@@ -25,7 +25,7 @@ use crate::stack::{self, Stack};
 /// # Errors
 /// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
 pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let request = request(Verb::Deploy, &Walk::default(), stack.select(select)?)?;
     let stop = Stop::default();
     let asked = Asked { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };

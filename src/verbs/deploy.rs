@@ -16,7 +16,7 @@ use crate::stack::waiting;
 /// # Errors
 /// Whatever ended it before there was a run.
 pub async fn run(global: &Global, flags: &Deploy) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let request = Request {
         migrate: match (flags.migrate, flags.no_migrate) {
             (true, _) => Some(true),
@@ -37,7 +37,7 @@ pub async fn run(global: &Global, flags: &Deploy) -> Result<u8, Error> {
 /// # Errors
 /// Whatever ended it before there was a run.
 pub async fn rollback(global: &Global, flags: &Rollback) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let release = match &flags.release {
         Some(text) => Some(ReleaseId::parse(text).ok_or_else(|| {
             Error::usage(format!("`{text}` is no release: a release is a timestamp like 20261123045900"))

@@ -32,7 +32,7 @@ use crate::{lease, machine};
 /// # Errors
 /// When there is none, when it cannot be reached, or when what is asked is refused.
 pub async fn run(global: &Global, what: &Lb) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let Some(balancer) = stack.balancer.clone() else {
         return Err(Error::usage("there is no [load_balancer] in the configuration"));
     };

@@ -28,7 +28,7 @@ pub async fn run(global: &Global, flags: &Lock) -> Result<u8, Error> {
         None => None,
     };
     let wait = waiting::read(flags.wait_lock.as_deref())?;
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
     let stop = Stop::default();
     // Nobody reports, but a signal must find somebody who gives back what is half taken.

@@ -24,7 +24,7 @@ use crate::stack::{self, Stack};
 /// # Errors
 /// When the run may be alive, or nothing could be reached.
 pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let stop = Stop::default();
     let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
     // Nothing is listened for before there is something to report: until then a signal may simply end it.

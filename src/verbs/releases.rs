@@ -19,7 +19,7 @@ use crate::stack::{self, Stack};
 /// # Errors
 /// When no server could be reached.
 pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let wanted = stack.select(select)?;
     let never = CancellationToken::new();
     let (mut facts, _) = stack.facts(Execs::Single, &never).await;

@@ -54,7 +54,7 @@ type Asked = (Option<String>, Option<Result<(), String>>);
 /// # Errors
 /// When no server could be reached.
 pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let wanted = stack.select(select)?;
     let never = CancellationToken::new();
     let (facts, refused) = stack.facts(Execs::Single, &never).await;

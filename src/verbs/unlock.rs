@@ -23,7 +23,7 @@ use crate::stack::{self, Stack};
 /// # Errors
 /// When a server cannot be reached or a lock is kept; then none is removed.
 pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str>) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global)?;
+    let stack = Stack::prepare(stack::read(global)?, global).await?;
     let never = CancellationToken::new();
     let wanted = stack.select(select)?;
     let facts = stack.servers(Execs::Single, &never).await;

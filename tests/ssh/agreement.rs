@@ -140,8 +140,8 @@ fn ours(says: &Says, keyword: &str) -> Option<Vec<String>> {
     (!lines.is_empty()).then_some(values)
 }
 
-#[test]
-fn ssh_config_means_what_it_means_to_ssh() {
+#[tokio::test]
+async fn ssh_config_means_what_it_means_to_ssh() {
     let cases = cases();
     assert!(cases.len() >= 60, "{}", cases.len());
     let client = home();
@@ -174,6 +174,7 @@ fn ssh_config_means_what_it_means_to_ssh() {
                 Err(_) => Question { host: address.into(), ..Question::default() },
             };
             let real = real(case, home, &question);
+            config.prepare(std::slice::from_ref(&question)).await.unwrap();
             let says = config.says(&question).unwrap();
             let mut compare = |keyword: &str, ours: Vec<String>, real: Vec<String>| {
                 if ours != real {
@@ -192,6 +193,7 @@ fn ssh_config_means_what_it_means_to_ssh() {
                 let ours = ours(&says, keyword).unwrap_or_else(|| values(&defaults));
                 compare(keyword, all(ours), all(values(&real)));
             }
+            network.prepare(std::slice::from_ref(&question)).await.unwrap();
             let target = network.target("server", &question).unwrap_or_else(|e| panic!("{}: {e:?}", case.display()));
             let one = |keyword: &str| real.get(keyword).cloned().unwrap_or_default();
             compare("hostname", vec![target.host.clone()], one("hostname"));

@@ -59,7 +59,7 @@ async fn certificates_of_every_kind_log_in() {
         let elsewhere = client.home.path().join("elsewhere.pub");
         std::fs::rename(&certificate, &elsewhere).unwrap();
         let e = client.link(sshd.port).session().await.err().unwrap();
-        assert_eq!(e.kind, ConnectErrorKind::Auth, "{kind}: {e:?}");
+        assert_eq!(e.kind(), ConnectErrorKind::Auth, "{kind}: {e:?}");
         let text = format!(
             "Host *\n  IdentityFile {}\n  CertificateFile {}\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n",
             key.display(),
@@ -111,7 +111,7 @@ async fn a_certificate_that_is_of_no_use_is_told() {
     std::fs::remove_file(client.home.path().join("other.pub")).unwrap();
     client.ssh.identity_files = vec![old.clone()];
     let e = client.link(sshd.port).session().await.err().unwrap();
-    assert!(e.detail.contains("old-cert.pub (it has expired"), "{}", e.detail);
+    assert!(e.to_string().contains("old-cert.pub (it has expired"), "{e}");
     let mut client = Client::configured(&format!(
         "CertificateFile {}\nCertificateFile /nowhere/cert\nIdentityFile {}\nStrictHostKeyChecking no\n",
         lonely.display(),
@@ -119,8 +119,8 @@ async fn a_certificate_that_is_of_no_use_is_told() {
     ));
     client.ssh.connect_timeout = Some(Duration::from_secs(20));
     let e = client.link(sshd.port).session().await.err().unwrap();
-    assert!(e.detail.contains("neither a key file nor the agent holds its key"), "{}", e.detail);
-    assert!(e.detail.contains("/nowhere/cert (there is no such file)"), "{}", e.detail);
+    assert!(e.to_string().contains("neither a key file nor the agent holds its key"), "{e}");
+    assert!(e.to_string().contains("/nowhere/cert (there is no such file)"), "{e}");
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -149,7 +149,7 @@ async fn the_named_key_of_a_full_agent_comes_first() {
     // Nothing else of the agent is offered.
     client.configure(&format!("IdentitiesOnly yes\nIdentityFile {}\n{usual}", keys[1].display()));
     let e = client.link(sshd.port).session().await.err().unwrap();
-    assert!(e.detail.contains("7 of the agent's (IdentitiesOnly)"), "{}", e.detail);
+    assert!(e.to_string().contains("7 of the agent's (IdentitiesOnly)"), "{e}");
     assert_eq!(sshd.log().matches("Failed publickey").count(), 1);
     // Another agent, and none.
     client.agent = Some("/nowhere/agent".into());
@@ -159,7 +159,7 @@ async fn the_named_key_of_a_full_agent_comes_first() {
     client.agent = Some(agent.socket.clone());
     client.configure(&format!("IdentityAgent none\n{key}"));
     let e = client.link(sshd.port).session().await.err().unwrap();
-    assert!(e.detail.contains("only its public half is there"), "{}", e.detail);
+    assert!(e.to_string().contains("only its public half is there"), "{e}");
 }
 
 #[tokio::test]
@@ -367,8 +367,8 @@ async fn a_person_is_asked_and_only_where_there_is_one() {
         let port = asking(server.clone()).await;
         let mut client = Client::new();
         let e = client.link(port).session().await.err().unwrap();
-        assert_eq!(e.kind, ConnectErrorKind::Auth);
-        assert!(e.detail.contains("there is no terminal to ask at"), "{name}: {}", e.detail);
+        assert_eq!(e.kind(), ConnectErrorKind::Auth);
+        assert!(e.to_string().contains("there is no terminal to ask at"), "{name}: {e}");
         assert_eq!(server.tries.load(SeqCst), 0);
 
         client.answers = Arc::new(Answers { password: Some("open".into()), ..Answers::default() });
@@ -387,12 +387,12 @@ async fn a_person_is_asked_and_only_where_there_is_one() {
         client.answers = Arc::new(Answers { password: Some("Sesame".into()), ..Answers::default() });
         let e = client.link(port).session().await.err().unwrap();
         assert_eq!(server.tries.load(SeqCst), 5, "{name}");
-        assert!(!e.detail.contains("Sesame") && e.kind == ConnectErrorKind::Auth, "{name}: {e:?}");
+        assert!(!e.to_string().contains("Sesame") && e.kind() == ConnectErrorKind::Auth, "{name}: {e:?}");
         // BatchMode asks nobody.
         let mut batch = Client::configured("BatchMode yes\nStrictHostKeyChecking no\n");
         batch.answers = client.answers.clone();
         let before = server.tries.load(SeqCst);
-        assert_eq!(batch.link(port).session().await.err().unwrap().kind, ConnectErrorKind::Auth);
+        assert_eq!(batch.link(port).session().await.err().unwrap().kind(), ConnectErrorKind::Auth);
         assert_eq!(server.tries.load(SeqCst), before);
     }
 }
@@ -411,5 +411,5 @@ async fn two_parts_can_be_demanded() {
     client.link(sshd.port).session().await.unwrap();
     client.ssh.identity_files.pop();
     let e = client.link(sshd.port).session().await.err().unwrap();
-    assert!(e.detail.contains("a part was accepted, but more is demanded"), "{}", e.detail);
+    assert!(e.to_string().contains("a part was accepted, but more is demanded"), "{e}");
 }

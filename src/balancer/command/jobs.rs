@@ -21,7 +21,7 @@ use crate::event::Stream;
 use crate::process::end::{Unended, signal_name};
 use crate::process::shell::Shell;
 use crate::script::quote;
-use crate::ssh::{ConnectError, Ended, Exec, Heard, Link};
+use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Lost, Refused};
 use crate::text::redact::Redactor;
 
 /// What a host's shell gets before the jobs.
@@ -101,9 +101,9 @@ pub enum NotRun {
     /// The host cannot be reached.
     Host(ConnectError),
     /// The connection to the host was lost.
-    Lost(String),
+    Lost(Lost),
     /// The host runs no command.
-    Refused(String),
+    Refused(Refused),
     /// A value holds a NUL, which no shell can be given.
     Nul,
     /// The caller ended the wait.
@@ -118,7 +118,7 @@ impl NotRun {
     /// Says what to do next; may be empty.
     pub fn hint(&self) -> String {
         match self {
-            Self::Host(error) => error.hint.clone(),
+            Self::Host(error) => error.hint(),
             _ => String::new(),
         }
     }
@@ -130,7 +130,7 @@ impl fmt::Display for NotRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLink => write!(f, "no SSH connection was set up for it"),
-            Self::Host(error) => write!(f, "{}", error.detail),
+            Self::Host(error) => error.fmt(f),
             Self::Lost(why) => write!(f, "the connection was lost: {why}"),
             Self::Refused(why) => write!(f, "it runs no command: {why}"),
             Self::Nul => write!(f, "a NUL in a value cannot be passed on to its commands"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::limits::ANSWER_LIMIT;
 use super::not_relayed::{NotRelayed, RUNNING_HINT, socket_hint};
-use crate::ssh::ConnectError;
+use crate::ssh::{ConnectError, Lost};
 
 /// Why a call came to nothing.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub enum Failed {
     /// Its host cannot be reached.
     Host(ConnectError),
     /// The SSH connection to its host was lost.
-    Lost(String),
+    Lost(Lost),
     /// The calls before this one took too long.
     Crowded,
     /// The socket did not answer within this time.
@@ -68,7 +68,7 @@ impl Failed {
     /// Says what to do next; may be empty.
     pub fn hint(&self) -> String {
         match self {
-            Self::Host(error) => error.hint.clone(),
+            Self::Host(error) => error.hint(),
             Self::Crowded => "use smaller batches".to_owned(),
             Self::Late(_) => {
                 "haproxy serves 10 connections to its socket at a time (`stats maxconn`); are others holding them?"
@@ -101,7 +101,7 @@ impl fmt::Display for Failed {
         match self {
             Self::NoWay => write!(f, "there is no socket to speak to"),
             Self::NoLink => write!(f, "no SSH connection was set up for it"),
-            Self::Host(error) => write!(f, "{}", error.detail),
+            Self::Host(error) => error.fmt(f),
             Self::Lost(why) => write!(f, "the connection was lost: {why}"),
             Self::Crowded => write!(f, "too many calls to it wait for each other"),
             Self::Late(limit) => write!(f, "it did not answer within {limit:?}"),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::limits::ANSWER_LIMIT;
+use crate::ssh::NotOpen;
 
 /// What the socket's host says when nothing is passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct NotRelayed {
     /// The program was to run with sudo.
     pub sudo: bool,
     /// Why sshd opened no channel to the socket, where that was tried first.
-    pub refused: Option<String>,
+    pub refused: Option<NotOpen>,
     /// What the host says.
     pub why: Why,
 }

@@ -101,7 +101,7 @@ impl RemoteSocket {
             Err(refused) => refused,
         };
         if let Some(ended) = session.ended() {
-            return Err(Failed::Lost(ended.to_string()));
+            return Err(Failed::Lost(ended));
         }
         // sshd does not tell whether it forbids such channels or may not open the socket; a program there does.
         let _turn = self.relay.turn(limit).await?;
@@ -110,7 +110,7 @@ impl RemoteSocket {
         Ok(answer)
     }
 
-    fn not_relayed(&self, why: Why, refused: Option<String>) -> Failed {
+    fn not_relayed(&self, why: Why, refused: Option<ssh::NotOpen>) -> Failed {
         let (user, host) = match &self.link {
             Some(link) => (link.target().user.clone(), link.target().host.clone()),
             None => Default::default(),

@@ -1,86 +1,83 @@
-//! The files of an ssh_config: read once, with all that they include. Touches files, asks nobody.
+//! Reads the files of an ssh_config, with the files that they include. Evaluates nothing.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::error::{ConfigError, FileFault};
 use super::line::{self, Line};
+use super::mistake::Mistake;
+use super::origin::Origin;
 use super::tokens::tilde;
-use super::{Origin, wrong};
-use crate::ssh::{ConnectError, ConnectErrorKind};
 
-/// As in ssh (`READCONF_MAX_DEPTH`).
+/// Deepest `Include`, as in ssh (`READCONF_MAX_DEPTH`).
 const DEPTH: usize = 16;
-/// Largest file in bytes; more is no configuration.
+/// Largest file in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// One file, or one that it includes.
+/// A file, or one that it includes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) items: Vec<(usize, Item)>,
 }
 
-/// What a line does.
+/// The meaning of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
-    /// What follows is for hosts that match.
+    /// The lines that follow are for hosts that match.
     Host(Vec<String>),
-    /// Here stand other files.
+    /// The lines of these files follow.
     Include(Vec<File>),
     /// A setting.
     Set(Line),
 }
 
-/// Where files come from, which decides where relative includes lie and whose they must be.
+/// The kind of a file, which decides where its relative includes lie and who must own it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// `~/.ssh/config`: nobody else may be able to write it.
+    /// `~/.ssh/config`, which only its user may be able to write.
     User,
-    /// A file that was named.
+    /// A file that pitcrew.toml names.
     Named,
     /// `/etc/ssh/ssh_config`.
     System,
 }
 
-/// Reads files and remembers whether ssh itself must be asked about them.
+/// The first line that only ssh can evaluate.
+#[derive(Debug)]
+pub(super) struct Because {
+    pub(super) at: Origin,
+    pub(super) keyword: String,
+}
+
+/// Reads files, and notes whether ssh must be asked about them.
 pub(super) struct Reader<'a> {
     pub(super) home: &'a Path,
-    /// The first line that only ssh can evaluate.
-    pub(super) ask: Option<(Origin, String)>,
+    pub(super) because: Option<Because>,
+}
+
+/// How a file is read.
+#[derive(Clone, Copy)]
+struct Manner {
+    place: Place,
+    /// Whether other users must not be able to write it.
+    guarded: bool,
+    /// The number of files that include each other down to it.
+    depth: usize,
 }
 
 impl Reader<'_> {
     /// Reads a file; `None`: it does not exist.
-    pub(super) fn read(&mut self, path: &Path, place: Place) -> Result<Option<File>, ConnectError> {
-        self.open(path, place, place == Place::User, 0)
+    pub(super) fn read(&mut self, path: &Path, place: Place) -> Result<Option<File>, ConfigError> {
+        self.open(path, Manner { place, guarded: place == Place::User, depth: 0 })
     }
 
-    fn open(&mut self, path: &Path, place: Place, guarded: bool, depth: usize) -> Result<Option<File>, ConnectError> {
-        let failed = |e: String, hint: String| ConnectError {
-            kind: ConnectErrorKind::Local,
-            detail: format!("cannot read {}: {e}", path.display()),
-            hint,
-        };
+    fn open(&mut self, path: &Path, manner: Manner) -> Result<Option<File>, ConfigError> {
         // The usual way to name no file.
         if path == Path::new("/dev/null") {
             return Ok(Some(File { path: path.to_path_buf(), items: Vec::new() }));
         }
-        let meta = match std::fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(failed(e.to_string(), "Make it readable, or set config_file in [ssh].".into())),
-        };
-        // A directory or a pipe would be an error or wait for ever.
-        if !meta.is_file() || meta.len() > LARGEST {
-            return Err(failed("it is no configuration file".into(), "Correct config_file or the Include.".into()));
-        }
-        let me = nix::unistd::geteuid().as_raw();
-        if guarded && (meta.mode() & 0o022 != 0 || (meta.uid() != 0 && meta.uid() != me)) {
-            let what = format!("others can write it (owner {}, mode {:04o})", meta.uid(), meta.mode() & 0o7777);
-            return Err(failed(what, format!("As ssh demands, it must be yours: run chmod 600 {}.", path.display())));
-        }
-        let bytes = std::fs::read(path)
-            .map_err(|e| failed(e.to_string(), "Make it readable, or set config_file in [ssh].".into()))?;
+        let Some(bytes) = content(path, manner.guarded)? else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
         let mut file = File { path: path.to_path_buf(), items: Vec::new() };
         for (i, text) in text.split('\n').enumerate() {
@@ -88,18 +85,18 @@ impl Reader<'_> {
             let line = match line::parse(text) {
                 Ok(None) => continue,
                 Ok(Some(line)) => line,
-                Err(what) => return Err(wrong(&at, &format!("the line {what}"))),
+                Err(what) => return Err(ConfigError::setting(&at, Mistake::Line(what))),
             };
             let item = match line.keyword.as_str() {
                 "host" if line.words.iter().any(|w| w.trim_start_matches('!').is_empty()) => {
-                    return Err(wrong(&at, "Host has an empty pattern"));
+                    return Err(ConfigError::setting(&at, Mistake::EmptyPattern));
                 }
                 "host" => Item::Host(line.words),
                 "match" => {
                     self.must_ask(&at, "Match");
                     continue;
                 }
-                "include" => Item::Include(self.include(&line.words, place, &at, depth)?),
+                "include" => Item::Include(self.include(&line.words, &at, manner)?),
                 "canonicalizehostname" if !no(&line.words) => {
                     self.must_ask(&at, "CanonicalizeHostname");
                     continue;
@@ -112,19 +109,14 @@ impl Reader<'_> {
     }
 
     fn must_ask(&mut self, at: &Origin, keyword: &str) {
-        self.ask.get_or_insert_with(|| (at.clone(), keyword.to_owned()));
+        self.because.get_or_insert_with(|| Because { at: at.clone(), keyword: keyword.to_owned() });
     }
 
-    fn include(
-        &mut self,
-        patterns: &[String],
-        place: Place,
-        at: &Origin,
-        depth: usize,
-    ) -> Result<Vec<File>, ConnectError> {
-        if depth >= DEPTH {
-            return Err(wrong(at, "Include goes too deep; does a file include itself?"));
+    fn include(&mut self, patterns: &[String], at: &Origin, from: Manner) -> Result<Vec<File>, ConfigError> {
+        if from.depth >= DEPTH {
+            return Err(ConfigError::setting(at, Mistake::TooDeep));
         }
+        let manner = Manner { guarded: true, depth: from.depth + 1, ..from };
         let mut files = Vec::new();
         for pattern in patterns {
             // Newer versions of ssh expand these, older ones do not.
@@ -132,7 +124,7 @@ impl Reader<'_> {
                 self.must_ask(at, "Include");
                 continue;
             }
-            let below = match place {
+            let below = match from.place {
                 Place::System => PathBuf::from("/etc/ssh"),
                 Place::User | Place::Named => self.home.join(".ssh"),
             };
@@ -140,14 +132,36 @@ impl Reader<'_> {
             let text = path.to_string_lossy();
             let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
             let found = glob::glob_with(&text, options)
-                .map_err(|e| wrong(at, &format!("Include has a bad pattern {pattern}: {e}")))?;
+                .map_err(|e| Mistake::BadPattern { pattern: pattern.clone(), why: e.to_string() })
+                .map_err(|mistake| ConfigError::setting(at, mistake))?;
             for path in found {
-                let path = path.map_err(|e| wrong(at, &format!("Include cannot look for {pattern}: {e}")))?;
-                files.extend(self.open(&path, place, true, depth + 1)?);
+                let path = path
+                    .map_err(|e| Mistake::Unlisted { pattern: pattern.clone(), why: e.to_string() })
+                    .map_err(|mistake| ConfigError::setting(at, mistake))?;
+                files.extend(self.open(&path, manner)?);
             }
         }
         Ok(files)
     }
+}
+
+/// Reads a file; `None`: it does not exist.
+fn content(path: &Path, guarded: bool) -> Result<Option<Vec<u8>>, ConfigError> {
+    let failed = |source| ConfigError::file(path, source);
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(FileFault::Io(e.into()))),
+    };
+    // Reading a directory fails, and reading a pipe may block.
+    if !meta.is_file() || meta.len() > LARGEST {
+        return Err(failed(FileFault::NotAFile));
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    if guarded && (meta.mode() & 0o022 != 0 || (meta.uid() != 0 && meta.uid() != me)) {
+        return Err(failed(FileFault::Writable { owner: meta.uid(), mode: meta.mode() & 0o7777 }));
+    }
+    std::fs::read(path).map(Some).map_err(|e| failed(FileFault::Io(e.into())))
 }
 
 fn no(words: &[String]) -> bool {

@@ -1,32 +1,54 @@
 //! One line of an ssh_config: its keyword and its words, quoted as ssh quotes. Pure.
 
-/// What stands between words.
+use std::fmt;
+
+/// The characters between words.
 const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// A line that says something.
+/// A line with a keyword.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     /// In lower case.
     pub(super) keyword: String,
     /// Without quotes and comments; at least one.
     pub(super) words: Vec<String>,
-    /// Everything behind the keyword as it is written: commands are taken so.
+    /// The text behind the keyword as it is written; a command is read from it.
     pub(super) rest: String,
 }
 
-/// Reads a line; `None`: it is empty or a comment. The error is a fragment.
-pub(super) fn parse(text: &str) -> Result<Option<Line>, &'static str> {
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadLine {
+    /// A keyword stands alone.
+    NoValue,
+    /// A quote is not closed.
+    OpenQuote,
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoValue => "has a keyword and nothing behind it",
+            Self::OpenQuote => "has a quote that is not closed",
+        })
+    }
+}
+
+impl std::error::Error for BadLine {}
+
+/// Reads a line; `None`: it is empty or a comment.
+pub(super) fn parse(text: &str) -> Result<Option<Line>, BadLine> {
     let text = text.trim_end_matches([' ', '\t', '\r', '\n', '\u{c}']).trim_start_matches(BLANK);
     if text.is_empty() || text.starts_with('#') {
         return Ok(None);
     }
     let (keyword, rest) = keyword(text);
     if rest.is_empty() {
-        return Err("has a keyword and nothing behind it");
+        return Err(BadLine::NoValue);
     }
-    let words = split(rest).ok_or("has a quote that is not closed")?;
+    let words = split(rest).ok_or(BadLine::OpenQuote)?;
     if words.is_empty() {
-        return Err("has a keyword and nothing behind it");
+        return Err(BadLine::NoValue);
     }
     // Commands may begin with one more sign of equality.
     let rest = rest.trim_start_matches(|c| BLANK.contains(&c) || c == '=');

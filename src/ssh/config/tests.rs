@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::*;
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, Origin, Question, SshConfig};
 
 struct Home(tempfile::TempDir);
 
@@ -22,7 +24,7 @@ impl Home {
         self.0.path().join(name)
     }
 
-    fn load(&self) -> Result<SshConfig, ConnectError> {
+    fn load(&self) -> Result<SshConfig, ConfigError> {
         SshConfig::load_from(None, self.0.path(), &self.path("system"))
     }
 
@@ -53,7 +55,7 @@ fn no_files_say_nothing() {
     assert_eq!(Home::new(&[]).user_of("web1"), None);
     assert!(SshConfig::load(Some(Path::new("/dev/null")), Path::new("/nowhere")).is_ok());
     let e = SshConfig::load(Some(Path::new("/nowhere/config")), Path::new("/nowhere")).unwrap_err();
-    assert!(e.detail.contains("/nowhere/config: there is no such file"), "{e:?}");
+    assert!(e.to_string().contains("/nowhere/config: there is no such file"), "{e:?}");
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn a_file_that_others_can_write_is_refused() {
     for name in [".ssh/more", ".ssh/config"] {
         std::fs::set_permissions(home.path(name), std::fs::Permissions::from_mode(0o622)).unwrap();
         let e = home.load().unwrap_err();
-        assert!(e.detail.contains(name) && e.hint.contains("chmod 600"), "{e:?}");
+        assert!(e.to_string().contains(name) && e.hint().contains("chmod 600"), "{e:?}");
         std::fs::set_permissions(home.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
@@ -72,18 +74,18 @@ fn a_file_that_others_can_write_is_refused() {
 fn a_file_that_includes_itself_ends() {
     let home = Home::new(&[(".ssh/config", "User ann\nInclude config\n")]);
     let e = home.load().unwrap_err();
-    assert!(e.detail.contains("config:2") && e.detail.contains("too deep"), "{e:?}");
+    assert!(e.to_string().contains("config:2") && e.to_string().contains("too deep"), "{e:?}");
 }
 
 #[test]
 fn a_line_that_cannot_be_read_is_named() {
     for (text, what) in [("\nUser", "nothing behind it"), ("\nUser \"ann", "not closed"), ("\nHost a !", "empty")] {
         let e = Home::new(&[(".ssh/config", text)]).load().unwrap_err();
-        assert!(e.detail.contains("config:2: ") && e.detail.contains(what), "{e:?}");
+        assert!(e.to_string().contains("config:2: ") && e.to_string().contains(what), "{e:?}");
     }
     let home = Home::new(&[]);
     std::fs::create_dir_all(home.path(".ssh/config")).unwrap();
-    assert!(home.load().unwrap_err().detail.contains("no configuration file"));
+    assert!(home.load().unwrap_err().to_string().contains("no configuration file"));
 }
 
 #[test]
@@ -102,10 +104,16 @@ fn what_ssh_alone_can_evaluate_is_noticed() {
     }
 }
 
-#[test]
-fn ssh_is_asked_about_the_file_that_was_read() {
-    // Its own idea of where the home directory is may be another.
+#[tokio::test]
+async fn ssh_is_asked_about_the_file_that_was_read() {
+    // ssh may look for the home directory elsewhere.
     let home = Home::new(&[(".ssh/config", "Match host web1\n User ann\n")]);
-    assert_eq!(home.user_of("web1").unwrap(), ("ann".into(), Origin::Asked));
-    assert_eq!(home.user_of("web2"), None);
+    let config = home.load().unwrap();
+    let questions = ["web1", "web2"].map(|host| Question { host: host.into(), ..Question::default() });
+    assert_eq!(config.says(&questions[0]), Err(ConfigError::Unanswered { host: "web1".into() }));
+    config.prepare(&questions).await.unwrap();
+    let [first, second] = questions.map(|question| config.says(&question).unwrap());
+    let user = first.first("user").unwrap();
+    assert_eq!((user.words.concat().as_str(), &user.from), ("ann", &Origin::Asked));
+    assert_eq!(second.first("user"), None);
 }

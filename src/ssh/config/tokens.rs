@@ -1,12 +1,12 @@
 //! Tokens (`%h`), environment variables (`${NAME}`) and `~` in the values of an ssh_config. Pure.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha1::Digest as _;
 
-/// Looks an environment variable up.
+/// Returns the value of an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The machine and the person that connect.
@@ -18,38 +18,64 @@ pub struct Local {
     pub user: String,
     /// The user's number.
     pub uid: u32,
-    /// The machine's name, with its domain where the system says so.
+    /// The machine's name, with its domain if the system knows it.
     pub host: String,
     /// The environment.
     pub env: Environment,
 }
 
-/// What the tokens stand for.
-#[derive(Clone)]
-pub(crate) struct Tokens<'a> {
-    pub(crate) local: &'a Local,
-    /// `%n`: the host as it was asked for.
-    pub(crate) asked: &'a str,
-    /// `%h`: the host that is connected to.
-    pub(crate) host: &'a str,
-    /// `%p`.
-    pub(crate) port: u16,
-    /// `%r`.
-    pub(crate) user: &'a str,
-    /// `%k`, where it is set.
-    pub(crate) alias: Option<&'a str>,
-    /// `%j`: the jump hosts, or nothing.
-    pub(crate) jump: &'a str,
+/// Why a value cannot be expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unexpanded {
+    /// The keyword does not take this token.
+    Token(char),
+    /// The value ends with `%`.
+    Percent,
+    /// A `${` is not closed.
+    Open,
+    /// This environment variable is not set.
+    Unset(String),
 }
 
-/// Which tokens a keyword takes (ssh_config(5), TOKENS).
+impl fmt::Display for Unexpanded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(letter) => write!(f, "%{letter} means nothing there"),
+            Self::Percent => f.write_str("ends with a %"),
+            Self::Open => f.write_str("has a `${` that is not closed"),
+            Self::Unset(name) => write!(f, "names the environment variable {name}, which is not set"),
+        }
+    }
+}
+
+impl std::error::Error for Unexpanded {}
+
+/// The values of the tokens.
+#[derive(Clone)]
+pub(in crate::ssh) struct Tokens<'a> {
+    pub(in crate::ssh) local: &'a Local,
+    /// `%n`: the host as it was asked for.
+    pub(in crate::ssh) asked: &'a str,
+    /// `%h`: the host that is connected to.
+    pub(in crate::ssh) host: &'a str,
+    /// `%p`.
+    pub(in crate::ssh) port: u16,
+    /// `%r`.
+    pub(in crate::ssh) user: &'a str,
+    /// `%k`, if it is set.
+    pub(in crate::ssh) alias: Option<&'a str>,
+    /// `%j`: the jump hosts, or an empty text.
+    pub(in crate::ssh) jump: &'a str,
+}
+
+/// The tokens that a keyword takes (ssh_config(5), TOKENS).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takes {
+pub(in crate::ssh) enum Takes {
     /// `HostName`: `%%`, `%h`.
     Host,
     /// `ProxyCommand`, `ProxyJump`: `%%`, `%h`, `%n`, `%p`, `%r`.
     Proxy,
-    /// Paths: all that are known before connecting.
+    /// Paths: all tokens that are known before the connection is made.
     Path,
 }
 
@@ -64,8 +90,8 @@ impl Takes {
 }
 
 impl Tokens<'_> {
-    /// Replaces the tokens of a value; the error is a fragment.
-    pub(crate) fn expand(&self, text: &str, takes: Takes) -> Result<String, String> {
+    /// Replaces the tokens of a value.
+    pub(in crate::ssh) fn expand(&self, text: &str, takes: Takes) -> Result<String, Unexpanded> {
         let mut out = String::new();
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -76,15 +102,15 @@ impl Tokens<'_> {
             match chars.next() {
                 Some('%') => out.push('%'),
                 Some(letter) if takes.letters().contains(letter) => out.push_str(&self.value(letter)),
-                Some(letter) => return Err(format!("%{letter} means nothing there")),
-                None => return Err("ends with a %".into()),
+                Some(letter) => return Err(Unexpanded::Token(letter)),
+                None => return Err(Unexpanded::Percent),
             }
         }
         Ok(out)
     }
 
     /// Expands a path: `~`, tokens and environment variables.
-    pub(crate) fn path(&self, text: &str) -> Result<PathBuf, String> {
+    pub(in crate::ssh) fn path(&self, text: &str) -> Result<PathBuf, Unexpanded> {
         let text = variables(text, &self.local.env)?;
         Ok(tilde(&self.expand(&text, Takes::Path)?, &self.local.home))
     }
@@ -120,13 +146,13 @@ fn hash(parts: &[&str]) -> String {
     })
 }
 
-/// Replaces `${NAME}`; one that is not set is an error, as it is for ssh.
-pub(crate) fn variables(text: &str, env: &Environment) -> Result<String, String> {
+/// Replaces `${NAME}`. An unset variable is an error, as for ssh.
+pub(in crate::ssh) fn variables(text: &str, env: &Environment) -> Result<String, Unexpanded> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, behind) = after.split_once('}').ok_or("has a `${` that is not closed")?;
-        let value = env(name).ok_or_else(|| format!("names the environment variable {name}, which is not set"))?;
+        let (name, behind) = after.split_once('}').ok_or(Unexpanded::Open)?;
+        let value = env(name).ok_or_else(|| Unexpanded::Unset(name.to_owned()))?;
         out.push_str(before);
         out.push_str(&value);
         rest = behind;
@@ -135,7 +161,7 @@ pub(crate) fn variables(text: &str, env: &Environment) -> Result<String, String>
 }
 
 /// Replaces a leading `~` or `~/` by the home directory.
-pub(crate) fn tilde(text: &str, home: &Path) -> PathBuf {
+pub(in crate::ssh) fn tilde(text: &str, home: &Path) -> PathBuf {
     match Path::new(text).strip_prefix("~") {
         Ok(rest) if rest.as_os_str().is_empty() => home.to_path_buf(),
         Ok(rest) => home.join(rest),
@@ -189,7 +215,7 @@ mod tests {
         assert_eq!(tokens.path("~").unwrap(), Path::new("/home/ann"));
         assert_eq!(tokens.path("${DIR}/k").unwrap(), Path::new("/keys/k"));
         assert_eq!(tokens.path("/a~/b").unwrap(), Path::new("/a~/b"));
-        assert!(tokens.path("${NONE}/k").unwrap_err().contains("NONE"));
+        assert!(tokens.path("${NONE}/k").unwrap_err().to_string().contains("NONE"));
         assert!(tokens.path("${DIR").is_err());
     }
 }

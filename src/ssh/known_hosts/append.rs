@@ -1,4 +1,4 @@
-//! Recording a host key: one line, one write, under a lock that ssh-keygen and other runs respect or survive.
+//! Records a host key: one line, one write, under a lock that other runs respect and ssh-keygen survives.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -9,24 +9,25 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use russh::keys::PublicKey;
 
-use crate::ssh::{ConnectError, ConnectErrorKind};
+use super::error::NotRecorded;
 
-/// How long another process may hold the file.
+/// Limit on waiting for another process that holds the file.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
+/// Pause between two attempts to lock it.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes a line for a host, without its newline.
-pub(super) fn line(name: &str, key: &PublicKey) -> Result<String, String> {
-    // A name goes into a file that is read by pattern: nothing of it may be taken for syntax.
+pub(super) fn line(name: &str, key: &PublicKey) -> Result<String, NotRecorded> {
+    // The file is read by pattern: no part of the name may be taken for syntax.
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || ",*?!|@#".contains(c)) {
-        return Err(format!("{name:?} cannot be written as a host name"));
+        return Err(NotRecorded::Name(name.to_owned()));
     }
     let bare = PublicKey::new(key.key_data().clone(), "");
-    let text = bare.to_openssh().map_err(|e| e.to_string())?;
+    let text = bare.to_openssh().map_err(|e| NotRecorded::Encoding(e.to_string()))?;
     Ok(format!("{name} {}", text.trim_end()))
 }
 
-/// Appends a line; the file (0600) and its directory (0700) are made when missing.
+/// Appends a line. Creates a missing file (0600) and its directory (0700).
 pub(super) async fn append(file: &Path, line: &str) -> io::Result<()> {
     let path = file.to_path_buf();
     let mut open = blocking(move || open(&path)).await?;
@@ -73,13 +74,4 @@ fn write(mut file: &std::fs::File, line: &str) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::WriteZero, "only a part of the line was written"));
     }
     file.sync_data()
-}
-
-/// Says that a key could not be recorded.
-pub(super) fn error(name: &str, file: &Path, why: &str) -> ConnectError {
-    ConnectError {
-        kind: ConnectErrorKind::Local,
-        detail: format!("cannot record the key of {name} in {}: {why}", file.display()),
-        hint: format!("Make {} writable, or record the key yourself and keep checking strict.", file.display()),
-    }
 }

@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{KeyInit as _, Mac as _};
 use russh::keys::PublicKey;
 
-/// A line that was understood.
+use crate::ssh::wildcard::wildcard;
+
+/// A well-formed line.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) marker: Option<Marker>,
@@ -13,7 +15,7 @@ pub(super) struct Line {
     pub(super) key: PublicKey,
 }
 
-/// What a line says of its key instead of "this is the host's".
+/// The marker of a line, which gives its key another meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker {
     CertAuthority,
@@ -32,7 +34,7 @@ struct Pattern {
     text: String,
 }
 
-/// Why a line was not understood.
+/// The malformed part of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bad {
     Marker,
@@ -41,7 +43,7 @@ pub(super) enum Bad {
 }
 
 impl Line {
-    /// Understands a line; comments and empty ones are `None`.
+    /// Reads a line; `None`: it is empty or a comment.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, Bad> {
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') {
@@ -68,14 +70,14 @@ impl Line {
         Ok(Some(Self { marker, hosts, key }))
     }
 
-    /// The names of the line, when it holds neither wildcard nor negation nor hash.
+    /// Lists the names of a line that holds neither wildcard nor negation nor hash.
     pub(super) fn plain_names(&self) -> Option<impl Iterator<Item = &str>> {
         let Hosts::Patterns(patterns) = &self.hosts else { return None };
         let plain = patterns.iter().all(|p| !p.negated && !p.text.contains(['*', '?']));
         plain.then(|| patterns.iter().map(|p| p.text.as_str()))
     }
 
-    /// Tells whether the line is about `name`, which is lower case.
+    /// Tells whether the line is about `name`, which is in lower case.
     pub(super) fn matches(&self, name: &str) -> bool {
         match &self.hosts {
             Hosts::Patterns(patterns) => {
@@ -123,31 +125,4 @@ impl Hosts {
             .collect();
         if patterns.is_empty() { Err(Bad::Hosts) } else { Ok(Self::Patterns(patterns)) }
     }
-}
-
-/// Matches `*` and `?`; linear in time but for one restart point, so no pattern can make it crawl.
-pub(in crate::ssh) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || Some(c) == text.get(t) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((sp, st)) => {
-                    star = Some((sp, st + 1));
-                    p = sp + 1;
-                    t = st + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
 }

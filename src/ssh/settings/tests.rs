@@ -2,9 +2,17 @@
 
 use std::sync::Arc;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::reading::seconds;
+use super::transport::{CONNECT_TIMEOUT, KEEPALIVE, MOST_KEEPALIVES};
 use super::*;
 use crate::ssh::config::SshConfig;
+use crate::ssh::config::{ConfigError, Local, Origin, Question};
+use crate::ssh::hop;
 use crate::ssh::options::ConfigFile;
+use crate::ssh::options::{HostKeyChecking, Ssh};
 
 fn local() -> Local {
     let env = |name: &str| match name {
@@ -33,7 +41,7 @@ fn of(host: &str) -> Question {
     Question { host: host.into(), ..Question::default() }
 }
 
-fn decide_as(part: Part, toml: &Ssh, config: &str, asked: &Question) -> Result<Settings, ConnectError> {
+fn decide_as(part: Part, toml: &Ssh, config: &str, asked: &Question) -> Result<Settings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config");
     std::fs::write(&file, config).unwrap();
@@ -199,7 +207,7 @@ fn a_bad_value_names_its_line() {
         "HostKeyAlgorithms ssh-dss",
     ] {
         let e = decide_as(Part::Server, &toml(), &format!("# 1\n{text}\n"), &of("web1")).unwrap_err();
-        assert!(e.detail.contains("config:2: "), "{text}: {e:?}");
+        assert!(e.to_string().contains("config:2: "), "{text}: {e:?}");
         // Where it is not meant it does not matter.
         decide(&toml(), &format!("Host other\n{text}\n"), "web1");
     }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::balancer::haproxy::not_relayed::NotRelayed;
+use crate::ssh::{ChannelRefusal, NotOpen, Refused};
 
 const USER: &str = "deploy";
 const PATH: &str = "/run/haproxy/admin.sock";
@@ -84,9 +85,15 @@ fn each_failure_says_what_to_do() {
         let failed = told(judged(&format!("@pitcrew:n {end}"), &[""], &[]).unwrap_err(), false);
         assert!(failed.to_string().contains(detail) && failed.hint().contains(hint), "{failed:?}");
     }
-    let refused = Said::default().judge(Ended::Refused("no room".into())).unwrap_err();
-    let failed = NotRelayed { refused: Some("it forbids it".into()), ..told(refused, false) };
-    assert!(failed.to_string().ends_with("on lb1: it forbids it; and it runs no command: no room"), "{failed:?}");
+    let forbidden = Refused::Channel { why: ChannelRefusal::Forbidden, words: "it forbids it".into() };
+    let refused = Said::default().judge(Ended::Refused(Refused::Command)).unwrap_err();
+    let failed = NotRelayed { refused: Some(NotOpen::Refused(forbidden)), ..told(refused, false) };
+    assert!(
+        failed
+            .to_string()
+            .ends_with("on lb1: it forbids it; and it runs no command: the server refused to run a command"),
+        "{failed:?}"
+    );
 }
 
 #[test]

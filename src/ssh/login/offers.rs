@@ -1,4 +1,4 @@
-//! Which keys and certificates are offered, and in which order: the ones that were named first.
+//! Chooses the keys and certificates to offer, and their order: the named ones come first.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +9,12 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
 
-use super::keys::{Keys, Stored};
-use super::peer::said;
-use super::settings::Settings;
-use super::{ConnectError, ConnectErrorKind, Identity};
+use crate::ssh::error::ConnectError;
+use crate::ssh::key_fault::CertificateFault;
+use crate::ssh::keys::{Keys, Stored};
+use crate::ssh::not_accepted::{Skip, Skipped};
+use crate::ssh::settings::{Identity, Settings};
+use crate::ssh::text::said;
 
 /// Something to offer.
 pub(super) enum Offer {
@@ -27,6 +29,7 @@ pub(super) enum Offer {
 /// What signs for a certificate.
 #[derive(Clone)]
 pub(super) enum Signs {
+    /// The key of a file.
     File(Arc<PrivateKey>),
     /// A key file whose passphrase is not known.
     Locked(PathBuf),
@@ -54,7 +57,7 @@ impl Offer {
         }
     }
 
-    /// Names the key for a person who is to touch it.
+    /// Names the key for the person who is to touch it.
     pub(super) fn name(&self) -> String {
         match self {
             Self::File { path, .. } | Self::Certificate { path, .. } => path.display().to_string(),
@@ -62,7 +65,7 @@ impl Offer {
         }
     }
 
-    /// The algorithm of its key, where that is known.
+    /// Returns the algorithm of its key, if it is known.
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         match self {
             Self::File { stored, .. } => stored.public().map(PublicKey::algorithm),
@@ -72,28 +75,34 @@ impl Offer {
     }
 }
 
-/// What is chosen from.
+/// What was chosen.
+pub(super) struct Chosen {
+    pub(super) offers: Vec<Offer>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// Chooses from the settings, the key files, and what the agent holds.
 pub(super) struct Choosing<'a> {
     settings: &'a Settings,
     keys: &'a Keys,
     held: Vec<Option<AgentIdentity>>,
     offers: Vec<Offer>,
-    /// What is not offered, and why.
-    pub(super) skipped: Vec<String>,
+    skipped: Vec<Skipped>,
 }
 
 impl<'a> Choosing<'a> {
-    pub(super) fn new(settings: &'a Settings, keys: &'a Keys, held: Vec<AgentIdentity>, skipped: Vec<String>) -> Self {
-        Self { settings, keys, held: held.into_iter().map(Some).collect(), offers: Vec::new(), skipped }
+    pub(super) fn new(settings: &'a Settings, keys: &'a Keys, held: Vec<AgentIdentity>) -> Self {
+        let held = held.into_iter().map(Some).collect();
+        Self { settings, keys, held, offers: Vec::new(), skipped: Vec::new() }
     }
 
-    /// Orders what can be offered: named certificates, named keys, other keys of the agent, the usual files; each key's
-    /// certificates before the key. A key that the agent holds is left to the agent, so that no passphrase is asked for.
-    pub(super) async fn choose(mut self) -> Result<(Vec<Offer>, Vec<String>), ConnectError> {
+    /// Orders the offers: named certificates, named keys, other keys of the agent, the usual files. A key's certificates come
+    /// before the key. A key that the agent holds is left to the agent, so that no passphrase is asked for.
+    pub(super) async fn choose(mut self) -> Result<Chosen, ConnectError> {
         for path in &self.settings.certificates {
             match self.keys.certificate(path).await {
                 Some(certificate) => self.certificate(path, certificate, None).await,
-                None => self.skipped.push(format!("{} (there is no such file)", path.display())),
+                None => self.skip(path, Skip::Missing),
             }
         }
         for identity in self.settings.identities.iter().filter(|i| i.configured) {
@@ -112,7 +121,7 @@ impl<'a> Choosing<'a> {
         if self.settings.identities_only {
             let left = others.len();
             if left > 0 {
-                self.skipped.push(format!("{left} of the agent's (IdentitiesOnly)"));
+                self.skipped.push(Skipped { what: format!("{left} of the agent's"), why: Skip::IdentitiesOnly });
             }
         } else {
             let is_certificate = |i: &AgentIdentity| matches!(i, AgentIdentity::Certificate { .. });
@@ -120,7 +129,11 @@ impl<'a> Choosing<'a> {
             self.offers.extend(certificates.into_iter().chain(plain).map(|i| Offer::Agent(Box::new(i))));
         }
         self.offers.extend(files);
-        Ok((self.offers, self.skipped))
+        Ok(Chosen { offers: self.offers, skipped: self.skipped })
+    }
+
+    fn skip(&mut self, path: &Path, why: Skip) {
+        self.skipped.push(Skipped { what: path.display().to_string(), why });
     }
 
     async fn key(&mut self, identity: &Identity) -> Result<(), ConnectError> {
@@ -139,29 +152,19 @@ impl<'a> Choosing<'a> {
         }
         match stored {
             Stored::Locked(_) if self.settings.batch => {
-                self.skipped.push(format!("{} (encrypted, and BatchMode forbids to ask)", path.display()));
+                self.skip(path, Skip::Encrypted);
             }
             Stored::Ready(_) | Stored::Locked(_) => self.offers.push(Offer::File { path: path.clone(), stored }),
-            Stored::Missing if identity.must => {
-                return Err(ConnectError {
-                    kind: ConnectErrorKind::Local,
-                    detail: format!("cannot read the key {}: there is no such file", path.display()),
-                    hint: "Correct identity_file, or leave it out to use the agent and the usual keys.".into(),
-                });
-            }
-            Stored::Missing if identity.configured => {
-                self.skipped.push(format!("{} (there is no such file)", path.display()));
-            }
+            Stored::Missing if identity.must => return Err(ConnectError::NoKey(path.clone())),
+            Stored::Missing if identity.configured => self.skip(path, Skip::Missing),
             Stored::Missing => {}
-            Stored::PublicOnly(_) => {
-                self.skipped.push(format!("{} (only its public half is there, and no agent holds it)", path.display()))
-            }
-            Stored::Unusable(why, _) => self.skipped.push(format!("{} ({why})", path.display())),
+            Stored::PublicOnly(_) => self.skip(path, Skip::PublicHalf),
+            Stored::Unusable(why, _) => self.skip(path, Skip::Key(why)),
         }
         Ok(())
     }
 
-    /// Takes what the agent holds of a key: its certificates first.
+    /// Takes the agent's certificates of a key, and then the key itself.
     fn take_held(&mut self, key: &KeyData) -> Vec<AgentIdentity> {
         let same = |i: &Option<AgentIdentity>| i.as_ref().is_some_and(|i| i.public_key().key_data() == key);
         let mut taken: Vec<_> = self.held.iter_mut().filter(|i| same(i)).filter_map(Option::take).collect();
@@ -169,16 +172,16 @@ impl<'a> Choosing<'a> {
         taken
     }
 
-    /// Offers a certificate, if there is a key for it and it is one for now.
+    /// Offers a certificate, if there is a key for it and it is valid now.
     async fn certificate(
         &mut self,
         path: &Path,
-        certificate: Result<Certificate, String>,
+        certificate: Result<Certificate, CertificateFault>,
         known: Option<(&Path, &Stored)>,
     ) {
         let certificate = match certificate.and_then(|c| usable(&c).map(|()| c)) {
             Ok(certificate) => certificate,
-            Err(why) => return self.skipped.push(format!("{} ({why})", path.display())),
+            Err(why) => return self.skip(path, Skip::Certificate(why)),
         };
         // The agent offers its own copy.
         let copy =
@@ -205,13 +208,13 @@ impl<'a> Choosing<'a> {
         };
         match signs {
             Some(Signs::Locked(_)) if self.settings.batch => {
-                self.skipped.push(format!("{} (its key is encrypted, and BatchMode forbids to ask)", path.display()));
+                self.skip(path, Skip::KeyEncrypted);
             }
             Some(signs) => {
                 let certificate = Box::new(certificate);
                 self.offers.push(Offer::Certificate { path: path.to_path_buf(), certificate, signs });
             }
-            None => self.skipped.push(format!("{} (neither a key file nor the agent holds its key)", path.display())),
+            None => self.skip(path, Skip::NoKey),
         }
     }
 
@@ -237,24 +240,24 @@ fn signs(path: &Path, stored: &Stored, key: &KeyData) -> Option<Signs> {
     }
 }
 
-/// Where the certificate of a key lies: `id_rsa-cert.pub`.
+/// Returns the file of a key's certificate: `id_rsa-cert.pub`.
 fn beside(key: &Path) -> PathBuf {
     let mut name = key.as_os_str().to_owned();
     name.push("-cert.pub");
     PathBuf::from(name)
 }
 
-/// Says why a certificate is of no use, where that can be told here.
-fn usable(certificate: &Certificate) -> Result<(), String> {
+/// Checks the kind and the time of a certificate.
+fn usable(certificate: &Certificate) -> Result<(), CertificateFault> {
     if certificate.cert_type() != CertType::User {
-        return Err("it is a certificate for hosts".into());
+        return Err(CertificateFault::ForHosts);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     if certificate.valid_after() > now {
-        return Err("its time has not come yet".into());
+        return Err(CertificateFault::NotYet);
     }
     if certificate.valid_before() <= now {
-        return Err("it has expired: have it signed again".into());
+        return Err(CertificateFault::Expired);
     }
     Ok(())
 }

@@ -1,0 +1,129 @@
+//! Evaluates ssh_config files for one host, or has ssh evaluate them.
+
+use std::path::{Path, PathBuf};
+
+use super::ask::{About, Answers};
+use super::error::{ConfigError, FileFault};
+use super::files::{Because, File, Item, Place, Reader};
+use super::keywords::{Reading, honoured};
+use super::origin::Origin;
+use super::question::Question;
+use super::says::Says;
+use crate::ssh::wildcard::wildcard;
+
+/// The files of an ssh_config.
+#[derive(Debug)]
+pub struct SshConfig {
+    files: Vec<File>,
+    /// The file for `ssh -F`.
+    named: Option<PathBuf>,
+    /// The user's home directory, for ssh.
+    home: PathBuf,
+    /// Set where only ssh can evaluate the files.
+    ask: Option<Asking>,
+}
+
+/// The questions to ssh.
+#[derive(Debug)]
+struct Asking {
+    because: Because,
+    answers: Answers,
+}
+
+impl SshConfig {
+    /// Reads the files that ssh would read: the user's and the system's, or the named one alone.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is malformed, when other users can write it, or when the named one is missing.
+    pub fn load(named: Option<&Path>, home: &Path) -> Result<Self, ConfigError> {
+        Self::load_from(named, home, Path::new("/etc/ssh/ssh_config"))
+    }
+
+    /// As [`SshConfig::load`], with another place of the system's file.
+    pub(super) fn load_from(named: Option<&Path>, home: &Path, system: &Path) -> Result<Self, ConfigError> {
+        let usual = home.join(".ssh/config");
+        // Naming the usual file changes nothing.
+        let named = named.filter(|path| **path != usual);
+        let mut reader = Reader { home, because: None };
+        let mut files = Vec::new();
+        match named {
+            Some(path) => {
+                let file = reader.read(path, Place::Named)?;
+                files.push(file.ok_or_else(|| ConfigError::file(path, FileFault::Missing))?);
+            }
+            None => {
+                files.extend(reader.read(&usual, Place::User)?);
+                files.extend(reader.read(system, Place::System)?);
+            }
+        }
+        // ssh looks in the home directory of the password database, whatever HOME says.
+        let of_record = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.dir);
+        let elsewhere = of_record.is_some_and(|dir| dir != home) && usual.exists();
+        let named = named.or_else(|| elsewhere.then_some(usual.as_path()));
+        let ask = reader.because.map(|because| Asking { because, answers: Answers::default() });
+        Ok(Self { files, named: named.map(Path::to_path_buf), home: home.to_path_buf(), ask })
+    }
+
+    /// Returns the line and keyword that only ssh can evaluate, if there is one.
+    pub fn asks(&self) -> Option<(&Origin, &str)> {
+        self.ask.as_ref().map(|a| (&a.because.at, a.because.keyword.as_str()))
+    }
+
+    /// Asks ssh about many hosts at once, where only ssh can evaluate the files; [`SshConfig::says`] returns the answers.
+    ///
+    /// # Errors
+    /// When ssh cannot be started, or does not answer.
+    pub async fn prepare(&self, questions: &[Question]) -> Result<(), ConfigError> {
+        let Some(ask) = &self.ask else { return Ok(()) };
+        let about = About { named: self.named.as_deref(), home: &self.home, because: &ask.because };
+        ask.answers.ask(questions, &about).await
+    }
+
+    /// Tells what the files say of a host.
+    ///
+    /// # Errors
+    /// When only ssh can evaluate the files, and it was not [asked](Self::prepare) about this host.
+    pub fn says(&self, question: &Question) -> Result<Says, ConfigError> {
+        let Some(ask) = &self.ask else {
+            let mut says = Says::default();
+            for file in &self.files {
+                evaluate(file, &question.host, &mut says);
+            }
+            return Ok(says);
+        };
+        ask.answers.get(question).ok_or_else(|| ConfigError::Unanswered { host: question.host.clone() })
+    }
+}
+
+fn evaluate(file: &File, host: &str, says: &mut Says) {
+    let mut active = true;
+    for (number, item) in &file.items {
+        match item {
+            Item::Host(patterns) => active = matches(patterns, host),
+            _ if !active => {}
+            Item::Include(files) => files.iter().for_each(|f| evaluate(f, host, says)),
+            Item::Set(line) => {
+                let Some(keyword) = honoured(&line.keyword) else { continue };
+                let words = match keyword.reading {
+                    Reading::Proxy => vec![line.rest.clone()],
+                    Reading::Words => line.words.clone(),
+                    Reading::Word | Reading::Every => line.words.first().cloned().into_iter().collect(),
+                };
+                says.add(keyword, words, Origin::File(file.path.clone(), *number));
+            }
+        }
+    }
+}
+
+/// Tells whether a host fits one of the patterns, and none behind a `!`.
+fn matches(patterns: &[String], host: &str) -> bool {
+    let mut found = false;
+    for pattern in patterns {
+        match pattern.strip_prefix('!') {
+            Some(not) if wildcard(not.as_bytes(), host.as_bytes()) => return false,
+            Some(_) => {}
+            None => found |= wildcard(pattern.as_bytes(), host.as_bytes()),
+        }
+    }
+    found
+}

@@ -1,0 +1,69 @@
+//! Decides which host keys are trusted.
+
+use std::path::PathBuf;
+
+use super::reading::{Deciding, Sources, bad, key, word};
+use crate::ssh::config::{ConfigError, Origin, Tokens, tilde};
+use crate::ssh::options::HostKeyChecking;
+
+/// The known hosts files, in order.
+pub(super) struct Files {
+    pub(super) all: Vec<PathBuf>,
+    /// The number of them that are the user's; they come first.
+    pub(super) own: usize,
+}
+
+/// Decides the known hosts files.
+pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Files, ConfigError> {
+    let Sources { toml, says, local, .. } = all.sources;
+    if !toml.known_hosts.is_empty() {
+        let files = toml.known_hosts.iter().map(|p| tilde(&p.to_string_lossy(), &local.home));
+        let files: Vec<PathBuf> = files.collect();
+        for file in &files {
+            all.note("UserKnownHostsFile", file.display().to_string(), Origin::Toml("known_hosts"));
+        }
+        let own = files.len();
+        return Ok(Files { all: files, own });
+    }
+    let mut files = if says.first("userknownhostsfile").is_some() {
+        all.paths(key("UserKnownHostsFile", "userknownhostsfile"), tokens)?
+    } else {
+        let usual = ["known_hosts", "known_hosts2"].map(|name| local.home.join(".ssh").join(name));
+        all.note("UserKnownHostsFile", joined(&usual), Origin::Default);
+        usual.to_vec()
+    };
+    let own = files.len();
+    if says.first("globalknownhostsfile").is_some() {
+        files.extend(all.paths(key("GlobalKnownHostsFile", "globalknownhostsfile"), tokens)?);
+    } else {
+        let usual = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from);
+        all.note("GlobalKnownHostsFile", joined(&usual), Origin::Default);
+        files.extend(usual);
+    }
+    Ok(Files { all: files, own })
+}
+
+/// Decides what happens when a key is unknown.
+pub(super) fn checking(all: &mut Deciding<'_>) -> Result<HostKeyChecking, ConfigError> {
+    const NAME: &str = "StrictHostKeyChecking";
+    if let Some(checking) = all.sources.toml.host_key_checking {
+        let word = if checking == HostKeyChecking::Strict { "yes" } else { "accept-new" };
+        all.note(NAME, word, Origin::Toml("host_key_checking"));
+        return Ok(checking);
+    }
+    let Some(written) = all.written(key(NAME, "stricthostkeychecking")) else {
+        all.note(NAME, "yes", Origin::Default);
+        return Ok(HostKeyChecking::Strict);
+    };
+    match word(written).as_str() {
+        // While many servers connect at once, pitcrew asks no question: it refuses an unknown key and says what to do.
+        "yes" | "true" | "ask" => Ok(HostKeyChecking::Strict),
+        // A changed key is refused all the same: the release and its secrets would go to the machine that holds it.
+        "accept-new" | "no" | "false" | "off" => Ok(HostKeyChecking::AcceptNew),
+        other => Err(bad(written, NAME, "yes, ask, accept-new or no", Some(other))),
+    }
+}
+
+fn joined(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ")
+}
