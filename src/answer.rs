@@ -15,13 +15,21 @@ pub struct Answer {
     pub value: String,
 }
 
-/// A script's own refusal: the `fail` answer.
+/// A script's own refusal: what follows the word `fail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Refused {
     /// `locked`, `lock_lost`, `no_space`, `not_proven`, …
     pub code: String,
     /// What the script saw.
     pub detail: String,
+}
+
+impl Refused {
+    /// Reads `CODE DETAIL…`.
+    pub fn read(value: &str) -> Self {
+        let (code, detail) = value.split_once(' ').unwrap_or((value, ""));
+        Self { code: code.to_owned(), detail: detail.to_owned() }
+    }
 }
 
 impl Nonce {
@@ -54,10 +62,8 @@ impl Nonce {
 
 impl Answer {
     /// Finds the refusal among a script's answers.
-    pub fn refusal(answers: &[Self]) -> Option<Refusal> {
-        let fail = answers.iter().find(|a| a.key == "fail")?;
-        let (code, detail) = fail.value.split_once(' ').unwrap_or((&fail.value, ""));
-        Some(Refusal { code: code.to_owned(), detail: detail.to_owned() })
+    pub fn refusal(answers: &[Self]) -> Option<Refused> {
+        answers.iter().find(|a| a.key == "fail").map(|fail| Refused::read(&fail.value))
     }
 
     /// Tells whether the script ran to its end: without this a good exit status proves nothing.

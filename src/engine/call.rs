@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
 use crate::answer::Answer;
-use crate::event::{Cause, Failure, Place};
+use crate::event::{Cause, Failure, Place, Refusal};
 use crate::name::ServerName;
 use crate::remote::execute::{Execution, execute, no_link};
 use crate::script::Call;
@@ -81,8 +81,8 @@ impl Running {
             let result = execute(link, execution.clone(), ear).await;
             match &result {
                 // A server that allows one session at a time: the exec that stands ready is it, or the lock's renewal.
-                Err(Failure { cause: Cause::Refused { code, .. }, .. })
-                    if code == "channel" && began.elapsed() < ONE_SESSION && !stop.is_cancelled() =>
+                Err(Failure { cause: Cause::Refused { code: Refusal::Channel, .. }, .. })
+                    if began.elapsed() < ONE_SESSION && !stop.is_cancelled() =>
                 {
                     if !self.world.standings.end(&place.server).await {
                         sleep(ONE_SESSION / 20).await;

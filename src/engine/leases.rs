@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::event::{Cause, Failure, Warning};
+use crate::event::{Cause, Failure, Refusal, Warning};
 use crate::name::ServerName;
 use crate::sync::lock;
 
@@ -83,7 +83,7 @@ impl Leases {
                 lease.worried = false;
                 None
             }
-            Err(Failure { cause: Cause::Refused { code, detail }, .. }) if code == "lock_lost" => {
+            Err(Failure { cause: Cause::Refused { code: Refusal::LockLost, detail }, .. }) => {
                 lease.lost = Some(detail.clone());
                 Some(Warning::LockLost { detail })
             }
@@ -107,8 +107,8 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(60);
 
-    fn failed(code: &str) -> Result<(), Failure> {
-        Err(Cause::Refused { code: code.into(), detail: "why".into() }.into())
+    fn failed(code: Refusal) -> Result<(), Failure> {
+        Err(Cause::Refused { code, detail: "why".into() }.into())
     }
 
     #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ mod tests {
             tokio::time::advance(LEASE / RENEWALS).await;
             assert_eq!(leases.due(), std::slice::from_ref(&server));
             assert!(leases.due().is_empty(), "one at a time");
-            told.extend(leases.ended(&server, Instant::now(), failed("channel"), LEASE));
+            told.extend(leases.ended(&server, Instant::now(), failed(Refusal::Channel), LEASE));
         }
         assert!(matches!(told.as_slice(), [Warning::NotRenewed { seconds: 30, lease: 60, .. }]), "{told:?}");
         assert_eq!(leases.due().len(), 1);
@@ -128,7 +128,7 @@ mod tests {
         // Once it has worked again, the next time is worth a word.
         tokio::time::advance(LEASE).await;
         leases.due();
-        assert!(leases.ended(&server, Instant::now(), failed("channel"), LEASE).is_some());
+        assert!(leases.ended(&server, Instant::now(), failed(Refusal::Channel), LEASE).is_some());
         assert_eq!(leases.lost(&server), None);
     }
 
@@ -137,7 +137,7 @@ mod tests {
         let (leases, server) = (Leases::default(), ServerName("web1".into()));
         leases.taken(&server);
         leases.due();
-        let told = leases.ended(&server, Instant::now(), failed("lock_lost"), LEASE);
+        let told = leases.ended(&server, Instant::now(), failed(Refusal::LockLost), LEASE);
         assert_eq!(told, Some(Warning::LockLost { detail: "why".into() }));
         assert_eq!(leases.lost(&server).as_deref(), Some("why"));
         assert!(leases.due().is_empty());
@@ -149,7 +149,7 @@ mod tests {
         leases.taken(&server);
         leases.due();
         leases.released(&server);
-        assert_eq!(leases.ended(&server, Instant::now(), failed("lock_lost"), LEASE), None);
+        assert_eq!(leases.ended(&server, Instant::now(), failed(Refusal::LockLost), LEASE), None);
         assert_eq!(leases.lost(&server), None);
     }
 }

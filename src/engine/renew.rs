@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::How;
 use super::running::Running;
 use crate::answer::Answer;
-use crate::event::{Cause, Event, Failure, Place};
+use crate::event::{Cause, Event, Failure, Place, Refusal};
 use crate::lease::RENEWALS;
 use crate::name::ServerName;
 use crate::remote::execute::{Execution, execute};
@@ -63,12 +63,12 @@ impl Running {
                 let phase = self.leases.said_phase();
                 let call = calls::renew(&self.site(), &self.world.run, &phase);
                 match self.call(place, call, How::default(), stop).await {
-                    Err(Failure { cause: Cause::Refused { code, detail }, .. }) if code == "lock_lost" => detail,
+                    Err(Failure { cause: Cause::Refused { code: Refusal::LockLost, detail }, .. }) => detail,
                     _ => return Ok(()),
                 }
             }
         };
-        if harmless(&detail) { Ok(()) } else { Err(Cause::Refused { code: "lock_lost".into(), detail }.into()) }
+        if harmless(&detail) { Ok(()) } else { Err(Cause::Refused { code: Refusal::LockLost, detail }.into()) }
     }
 
     /// In the exec that stands ready, where no step uses it this moment; else in one of its own, on a connection of its own
@@ -84,7 +84,7 @@ impl Running {
             None => execute(link, execution.clone(), None).await,
         };
         match result {
-            Err(Failure { cause: Cause::Refused { code, .. }, .. }) if code == "channel" => {
+            Err(Failure { cause: Cause::Refused { code: Refusal::Channel, .. }, .. }) => {
                 let beside = link.beside();
                 let result = execute(&beside, execution, None).await;
                 beside.close().await;

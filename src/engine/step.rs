@@ -8,7 +8,7 @@ use super::call::{How, Limit};
 use super::hooks;
 use super::running::Running;
 use crate::config::{Server, SourceKind};
-use crate::event::{Cause, Event, Failure, Place, StageName, Warning};
+use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, Warning};
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
@@ -38,7 +38,7 @@ impl Running {
         let release = &self.plan.release;
         if let Some(detail) = self.leases.lost(&server.name) {
             // Whatever is done here now may be done to another run's server.
-            return Err(Cause::Refused { code: "lock_lost".into(), detail }.into());
+            return Err(Cause::Refused { code: Refusal::LockLost, detail }.into());
         }
         match act {
             Act::Connect => self.connect(server).await,
@@ -88,7 +88,10 @@ impl Running {
                 self.ledger.note(&server.name, |r| r.begin(act));
                 let done = self.switch(place, from.as_ref(), Some(to), stop).await;
                 if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
-                    && ["current_changed", "current_odd", "no_release", "lock_lost"].contains(&code.as_str())
+                    && matches!(
+                        code,
+                        Refusal::CurrentChanged | Refusal::CurrentOdd | Refusal::NoRelease | Refusal::LockLost
+                    )
                 {
                     // Refused before anything was changed: there is nothing to switch back.
                     self.ledger.note(&server.name, |r| r.switched = None);
@@ -171,7 +174,7 @@ impl Running {
         // What cannot be removed is told after all has been recorded.
         let recorded = match &pruned {
             Ok(()) => true,
-            Err(failure) => matches!(&failure.cause, Cause::Refused { code, .. } if code == "not_removed"),
+            Err(failure) => matches!(failure.cause, Cause::Refused { code: Refusal::NotRemoved, .. }),
         };
         if recorded {
             self.ledger.note(&place.server, |r| r.marked = true);

@@ -16,7 +16,7 @@ use super::call::{How, Limit};
 use super::fetch::{Fetch, Fetched};
 use super::running::Running;
 use crate::answer::Answer;
-use crate::event::{Cause, Event, Failure, Place, Sent, Warning};
+use crate::event::{Cause, Event, Failure, Place, Refusal, Sent, Warning};
 use crate::facts::ServerFacts;
 use crate::plan::build::needed_kb;
 use crate::remote::execute::{Execution, execute};
@@ -46,7 +46,7 @@ impl Running {
                     package.remember().await;
                     return Ok(Sent { files: Some(delta.files), removed: Some(delta.removed), ..sent });
                 }
-                Err(Failure { cause: Cause::Refused { code, detail }, .. }) if code == "stale_base" => {
+                Err(Failure { cause: Cause::Refused { code: Refusal::StaleBase, detail }, .. }) => {
                     let text = format!("its cached tree cannot be used ({detail}): the whole release is sent");
                     let (server, warning) = (Some(place.server.clone()), Warning::Note { text });
                     self.world.emitter.emit(Event::Warning { server, warning });

@@ -12,7 +12,7 @@ use super::call::How;
 use super::hooks;
 use super::running::Running;
 use crate::config::OnFailure;
-use crate::event::{Cause, Event, Failure, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::event::{Cause, Event, Failure, Refusal, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::facts::DRAINED;
 use crate::facts::ReleaseState;
 use crate::name::{RunId, ServerName};
@@ -166,7 +166,7 @@ pub async fn unlock(running: &Arc<Running>) {
                 let result = async {
                     match running.call(&place, call, How::default(), &stop).await {
                         // It is another's by now: that this run lost it is told where it was noticed.
-                        Err(Failure { cause: Cause::Refused { code, .. }, .. }) if code == "not_ours" => Ok(()),
+                        Err(Failure { cause: Cause::Refused { code: Refusal::NotOurs, .. }, .. }) => Ok(()),
                         other => other.map(drop),
                     }
                 };
@@ -230,7 +230,7 @@ impl Running {
                     Takeback::Check(release) => self.check(server, &place, release, stop).await,
                     Takeback::StayOut => {
                         let detail = "there is no earlier release to go back to".into();
-                        Err(Cause::Refused { code: "nothing_to_serve".into(), detail }.into())
+                        Err(Cause::Refused { code: Refusal::NothingToServe, detail }.into())
                     }
                     Takeback::Restore => {
                         // One whose lock was only removed would stay out for nobody.

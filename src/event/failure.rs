@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::refusal::Refusal;
 pub use crate::lease::Held;
 
 /// Why a step failed, and what is needed to see it.
@@ -53,11 +54,11 @@ pub enum Cause {
         /// The limit, in seconds.
         limit: f64,
     },
-    /// One of pitcrew's own remote scripts refused, with a code of its own.
+    /// One of pitcrew's own remote scripts, or the plan itself, refused.
     Refused {
-        /// For example `no_space`, `current_changed`, `not_proven`.
-        code: String,
-        /// What it saw.
+        /// Why, as a word: `no_space`, `current_changed`, `not_proven`, …
+        code: Refusal,
+        /// What the script saw.
         detail: String,
     },
     /// Another run holds the lock, or a person froze deploys.

@@ -6,6 +6,7 @@
 mod end;
 mod failure;
 mod planned;
+mod refusal;
 mod stamped;
 mod step;
 mod warning;
@@ -14,6 +15,7 @@ mod word;
 pub use end::{Finished, ServerEnd, Stuck};
 pub use failure::{Cause, Failure, Held, Unhealthy};
 pub use planned::{Blocker, Place, Planned};
+pub use refusal::Refusal;
 pub use stamped::{Event, Stamped};
 pub use step::{Inherited, Progress, Sent};
 pub use warning::{Fate, TakenBy, Warning};

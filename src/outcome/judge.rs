@@ -5,7 +5,7 @@
 use super::server::Server;
 use super::state::{Failed, HERE, State};
 use crate::config::OnFailure;
-use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, ServerEnd, StepName, Stuck};
+use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, Refusal, ServerEnd, StepName, Stuck};
 
 impl State {
     /// Judges the run as if it ended now.
@@ -170,7 +170,7 @@ fn is_settled(server: &Server) -> bool {
 fn is_locked(failed: &Failed) -> bool {
     match &failed.failure.cause {
         Cause::Locked { .. } => true,
-        Cause::Refused { code, .. } => failed.step == StepName::Lock && code == "locked",
+        Cause::Refused { code: Refusal::Locked, .. } => failed.step == StepName::Lock,
         _ => false,
     }
 }

@@ -3,7 +3,7 @@
 //! It owns how a step's begin and end change a [`Server`]; undos are `undo`'s.
 
 use super::server::{Change, Server};
-use crate::event::{Cause, Place, Progress, StageName, StepName, StepOutcome};
+use crate::event::{Cause, Place, Progress, Refusal, StageName, StepName, StepOutcome};
 use crate::name::ReleaseId;
 
 impl Server {
@@ -146,24 +146,24 @@ fn changed_nothing(step: StepName, cause: &Cause) -> bool {
         (StepName::Lock, Cause::Locked { .. } | Cause::Refused { .. }) => true,
         // The balancer step refuses before it sends a balancer anything.
         (StepName::Drain, Cause::Refused { .. }) => true,
-        (StepName::Switch, Cause::Refused { code, .. }) => code == "not_switched" || refused_early(code),
+        (StepName::Switch, Cause::Refused { code, .. }) => *code == Refusal::NotSwitched || refused_early(code),
         (StepName::Restart, Cause::Refused { code, .. }) => refused_early(code),
         _ => false,
     }
 }
 
 /// Tells whether a remote script refuses with this code before it changes anything.
-fn refused_early(code: &str) -> bool {
+fn refused_early(code: &Refusal) -> bool {
     matches!(
         code,
-        "bad_root"
-            | "current_changed"
-            | "current_odd"
-            | "lock_lost"
-            | "no_input"
-            | "no_proc"
-            | "no_release"
-            | "no_space"
-            | "not_writable"
+        Refusal::BadRoot
+            | Refusal::CurrentChanged
+            | Refusal::CurrentOdd
+            | Refusal::LockLost
+            | Refusal::NoInput
+            | Refusal::NoProc
+            | Refusal::NoRelease
+            | Refusal::NoSpace
+            | Refusal::NotWritable
     )
 }

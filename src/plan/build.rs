@@ -7,7 +7,7 @@ use super::shape::{Plan, Verb};
 use super::{capacity, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
-use crate::event::{Blocker, Cause, DecidedBy, Failure, StepName, Warning};
+use crate::event::{Blocker, Cause, DecidedBy, Failure, Refusal, StepName, Warning};
 use crate::facts::{Facts, ReleaseState, ServerFacts};
 use crate::lease::Standing;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
@@ -221,7 +221,7 @@ fn migrate_on(
             "migrations run on {}, which is not part of this run; add it with --only, or say --no-migrate",
             migrate.server
         );
-        blockers.push(blocker(None, StepName::Migrate, Cause::Refused { code: "no_migration_server".into(), detail }));
+        blockers.push(blocker(None, StepName::Migrate, Cause::Refused { code: Refusal::NoMigrationServer, detail }));
         return None;
     }
     Some(migrate.server.clone())
@@ -265,12 +265,12 @@ fn rollback_target(
                 Some(r) => blockers.push(blocker(
                     Some(name),
                     StepName::Switch,
-                    Cause::Refused { code: "release_not_good".into(), detail: format!("{asked} is {}", r.state) },
+                    Cause::Refused { code: Refusal::ReleaseNotGood, detail: format!("{asked} is {}", r.state) },
                 )),
                 None => blockers.push(blocker(
                     Some(name),
                     StepName::Switch,
-                    Cause::Refused { code: "release_missing".into(), detail: format!("{asked} is not on the server") },
+                    Cause::Refused { code: Refusal::ReleaseMissing, detail: format!("{asked} is not on the server") },
                 )),
             }
         }
@@ -293,7 +293,7 @@ fn rollback_target(
                 blockers.push(blocker(
                     None,
                     StepName::Switch,
-                    Cause::Refused { code: "no_rollback_release".into(), detail },
+                    Cause::Refused { code: Refusal::NoRollbackRelease, detail },
                 ));
             }
             none
@@ -318,7 +318,7 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
         }
     }
     let mut push = |server: &ServerName, step, cause| blockers.push(blocker(Some(server), step, cause));
-    let refused = |code: &str, detail: String| Cause::Refused { code: code.into(), detail };
+    let refused = |code: Refusal, detail: String| Cause::Refused { code, detail };
     for server in &check.config.servers {
         let Some(f) = check.facts.servers.get(&server.name) else { continue };
         if let Some(lock) = f.lock.as_ref().filter(|l| check.request.holder.as_ref().is_none_or(|run| l.run() != run.0))
@@ -330,28 +330,28 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             }
         }
         if let Some(why) = &f.not_writable {
-            push(&server.name, StepName::Lock, refused("not_writable", why.clone()));
+            push(&server.name, StepName::Lock, refused(Refusal::NotWritable, why.clone()));
         }
     }
     for server in check.servers {
         let Some(f) = check.facts.servers.get(&server.name) else { continue };
         if let Some(odd) = &f.current_odd {
-            push(&server.name, StepName::Switch, refused("current_odd", odd.clone()));
+            push(&server.name, StepName::Switch, refused(Refusal::CurrentOdd, odd.clone()));
         }
         let of_source = check.config.source.tools();
         let (for_source, others): (Vec<&str>, Vec<&str>) =
             f.missing_tools.iter().map(String::as_str).partition(|tool| of_source.contains(tool));
         if !others.is_empty() {
-            push(&server.name, StepName::Restart, refused("missing_tools", others.join(", ")));
+            push(&server.name, StepName::Restart, refused(Refusal::MissingTools, others.join(", ")));
         }
         if !for_source.is_empty() && check.request.verb == Verb::Deploy {
-            push(&server.name, StepName::Transfer, refused("missing_tools", for_source.join(", ")));
+            push(&server.name, StepName::Transfer, refused(Refusal::MissingTools, for_source.join(", ")));
         }
         if check.request.verb != Verb::Deploy {
             continue;
         }
         if !f.missing_files.is_empty() {
-            push(&server.name, StepName::Link, refused("missing_files", f.missing_files.join(", ")));
+            push(&server.name, StepName::Link, refused(Refusal::MissingFiles, f.missing_files.join(", ")));
         }
         if let Some((bytes, entries)) = check.request.size {
             let need_kb = needed_kb(bytes);
@@ -359,11 +359,11 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             let cached = f.cache.as_ref().map_or(0, |cache| cache.kb);
             if let Some(free) = f.free_kb.filter(|free| free.saturating_add(cached) < need_kb) {
                 let detail = format!("{need_kb} KB are needed (twice the release), {free} KB are free in {}", f.root);
-                push(&server.name, StepName::Transfer, refused("no_space", detail));
+                push(&server.name, StepName::Transfer, refused(Refusal::NoSpace, detail));
             }
             if let Some(free) = f.free_inodes.filter(|free| *free < entries * 2) {
                 let detail = format!("{} inodes are needed, {free} are free in {}", entries * 2, f.root);
-                push(&server.name, StepName::Transfer, refused("no_space", detail));
+                push(&server.name, StepName::Transfer, refused(Refusal::NoSpace, detail));
             }
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Answer, Nonce};
-use crate::event::{Cause, Event, Failure, Fate, Place, Progress, StepName, Stream, Warning};
+use crate::answer::{Answer, Nonce, Refused};
+use crate::event::{Cause, Event, Failure, Fate, Place, Progress, Refusal, StepName, Stream, Warning};
 use crate::name::ServerName;
 use crate::report::Emitter;
 use crate::report::clean::clean;
@@ -206,8 +206,8 @@ pub(super) async fn after_loss(
             let again = once(link, execution, &Nonce::random(), ear, also).await;
             match again {
                 // Released the first time, and taken by somebody else since.
-                Err(Failure { cause: Cause::Refused { code, .. }, .. })
-                    if execution.call.script == Script::Unlock && code == "not_ours" =>
+                Err(Failure { cause: Cause::Refused { code: Refusal::NotOurs, .. }, .. })
+                    if execution.call.script == Script::Unlock =>
                 {
                     Ok(Vec::new())
                 }
@@ -249,8 +249,8 @@ async fn ask(link: &Link, lost: &Execution<'_>, nonce: &Nonce) -> Result<Found, 
         "done" => Found::Done,
         "never" => Found::Never,
         "fail" => {
-            let (code, detail) = rest.split_once(' ').unwrap_or((rest, ""));
-            Found::Failed(Cause::Refused { code: code.to_owned(), detail: clean(detail) })
+            let refused = Refused::read(rest);
+            Found::Failed(Cause::Refused { code: Refusal::read(&refused.code), detail: clean(&refused.detail) })
         }
         "exit" => match rest.trim().parse() {
             Ok(0) => Found::Done,
@@ -299,9 +299,9 @@ async fn once(
 
 /// A script's result, from how it ended and what was heard of it.
 pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution<'_>) -> Result<Vec<Answer>, Failure> {
-    let refusal = Answer::refusal(&hearing.answers).map(|r| match r.code.as_str() {
-        "locked" => locked(&hearing.answers),
-        _ => Cause::Refused { code: r.code, detail: r.detail },
+    let refusal = Answer::refusal(&hearing.answers).map(|refused| match Refusal::read(&refused.code) {
+        Refusal::Locked => locked(&hearing.answers),
+        code => Cause::Refused { code, detail: refused.detail },
     });
     let signal = hearing.answers.iter().find(|a| a.key == "signal").map(|a| Cause::Signal { signal: a.value.clone() });
     let done = Answer::is_done(&hearing.answers);
@@ -324,7 +324,7 @@ pub(super) fn conclude(ended: Ended, hearing: Hearing<'_>, execution: &Execution
         }
         Ended::TimedOut(limit) => Cause::TimedOut { limit: limit.as_secs_f64() },
         Ended::Stopped => Cause::Interrupted,
-        Ended::Refused(why) => Cause::Refused { code: "channel".into(), detail: why.to_string() },
+        Ended::Refused(why) => Cause::Refused { code: Refusal::Channel, detail: why.to_string() },
     };
     Err(Failure { cause, command: execution.command.map(str::to_owned), tail: hearing.tail.into() })
 }

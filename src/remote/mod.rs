@@ -3,6 +3,6 @@
 pub mod execute;
 pub mod ready;
 
-pub use crate::answer::{Answer, Nonce, Refusal};
+pub use crate::answer::{Answer, Nonce};
 pub use crate::script::wire::COMMAND_LIMIT;
 pub use crate::script::{AfterLoss, Call, Owner, Param, Script, Wired, calls, kept, quote, standing};

@@ -9,7 +9,7 @@ use super::prepare::Stack;
 use super::taken;
 use crate::balancer::{BalancerError, MemberFacts};
 use crate::engine::remote::{Execution, execute, no_link};
-use crate::event::{Cause, Failure};
+use crate::event::{Cause, Failure, Refusal};
 use crate::facts::{Facts, ServerFacts};
 use crate::machine;
 use crate::name::ServerName;
@@ -102,12 +102,12 @@ impl Stack {
             // The probe itself never ends so: it did not run, or not to its end.
             if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
                 let detail = cause::reason(&failure.cause);
-                failure.cause = Cause::Refused { code: "no_shell".into(), detail };
+                failure.cause = Cause::Refused { code: Refusal::NoShell, detail };
             }
             failure
         })?;
         let read = ServerFacts::read(&answers);
-        let mut found = read.map_err(|detail| Failure::from(Cause::Refused { code: "odd_answer".into(), detail }))?;
+        let mut found = read.map_err(|detail| Failure::from(Cause::Refused { code: Refusal::OddAnswer, detail }))?;
         found.ahead = Some(found.time.saturating_sub(jiff::Timestamp::now().as_second()));
         Ok(found)
     }

@@ -17,7 +17,7 @@ use super::prepare::Stack;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
-use crate::event::{Cause, Failure, Held};
+use crate::event::{Cause, Failure, Held, Refusal};
 use crate::facts::Facts;
 use crate::lease::{self, Standing};
 use crate::machine;
@@ -282,8 +282,7 @@ impl Waiting<'_> {
 async fn release(stack: &Stack, server: &ServerName, owner: &Owner, stop: &CancellationToken) -> bool {
     match stack.ask(server, calls::unlock(&stack.site(), &owner.run), stop).await {
         Ok(_) => true,
-        Err(Failure { cause: Cause::Refused { code, .. }, .. }) => code == "not_ours",
-        Err(_) => false,
+        Err(failure) => matches!(failure.cause, Cause::Refused { code: Refusal::NotOurs, .. }),
     }
 }
 

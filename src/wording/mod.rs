@@ -5,5 +5,6 @@
 pub mod cause;
 pub mod lock;
 pub mod plan;
+pub mod refusal;
 pub mod step;
 pub mod warning;

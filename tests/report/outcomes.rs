@@ -251,7 +251,7 @@ fn a_balancer_that_fails_to_take_back_gets_its_command() {
 
 #[test]
 fn a_refused_drain_changed_nothing_but_a_broken_one_may_have() {
-    let refused = because(Cause::Refused { code: "capacity".into(), detail: "web2 is down".into() });
+    let refused = because(Cause::Refused { code: Refusal::NotWritable, detail: "no space".into() });
     let broken = because(Cause::Balancer {
         at: "tcp://lb1:9999".into(),
         member: Some("shop/web1".into()),

@@ -231,7 +231,7 @@ fn every_cause() -> Vec<Cause> {
         ("command", "pitcrew deploy --serial"),
         ("run", "20261123044700-9f8e"),
     ]);
-    let refused = |code: &str, detail: &str| Cause::Refused { code: code.into(), detail: detail.into() };
+    let refused = |code: &str, detail: &str| Cause::Refused { code: Refusal::read(code), detail: detail.into() };
     vec![
         Cause::Exit { status: 1 },
         Cause::Exit { status: 127 },
