@@ -13,33 +13,33 @@ use crate::name::{ReleaseId, ServerName};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "warning", rename_all = "snake_case")]
 pub enum Warning {
-    /// Migrations in a parallel run: serial is advised.
+    /// A parallel run has migrations: serial is advised.
     SerialAdvised,
-    /// Serial or rolling without a balancer: servers stay in traffic while they restart.
+    /// A serial or rolling run has no balancer: servers stay in traffic while they restart.
     StaysInTraffic,
-    /// Nothing but the process list proves the new release: there is no `[health]`.
+    /// There is no `[health]`: nothing but the list of processes proves the new release.
     NoHealthCheck,
     /// A step has printed nothing for a while.
     Quiet {
         /// The step.
         step: StepName,
-        /// For so many seconds.
+        /// Seconds since it printed something, or began.
         seconds: u64,
         /// The last line it printed.
         last_line: String,
     },
-    /// Connections were left at the end of the drain.
+    /// Connections were still open at the end of a drain.
     DrainIncomplete {
-        /// How many.
+        /// Connections still open.
         open: u64,
-        /// In seconds.
+        /// Seconds that the drain took.
         waited: f64,
     },
-    /// What waiting for the balancer will cost, beside its connections and its checks.
+    /// The run will wait for the balancer, beside connections to end and checks to pass.
     WaitsForBalancer {
         /// Seconds for all batches together.
         seconds: u64,
-        /// Batches that are taken out.
+        /// Batches that are drained.
         batches: usize,
     },
     /// A member is not as it was before the run.
@@ -51,64 +51,64 @@ pub enum Warning {
         /// Its status after.
         now: String,
     },
-    /// A member was out already when the run began, and is left so.
+    /// A member was out of its balancer before the run, and stays so.
     FoundOut {
         /// The server.
         of: ServerName,
         /// `backend/server`.
         member: String,
-        /// Its state.
+        /// Its status.
         state: String,
-        /// Who took it out, where its server knows.
+        /// Who took it out by hand, where its server knows.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<TakenBy>,
     },
-    /// Somebody pointed `current` to something else after the server's turn.
+    /// Another user or program repointed `current` after the server's turn.
     CurrentMoved {
-        /// To what.
+        /// What it points to now.
         current: String,
     },
-    /// Somebody removed the release that `current` points to.
+    /// The release that `current` points to was deleted; pitcrew recreates the link.
     CurrentGone {
-        /// Where.
+        /// The server.
         on: ServerName,
         /// What it points to.
         target: String,
     },
     /// A server's clock differs from this machine's.
     ClockSkew {
-        /// Whose.
+        /// The server.
         of: ServerName,
-        /// Seconds, positive when the server is ahead.
+        /// The difference in seconds; positive where the server is ahead.
         seconds: i64,
     },
-    /// A hook that may fail did.
+    /// A hook failed that may fail.
     Hook {
         /// Its command.
         command: String,
         /// How it failed.
         failure: Box<Failure>,
     },
-    /// Pruning failed; the deploy stands.
+    /// Old releases could not be removed; the deploy stands.
     Prune {
-        /// Why.
+        /// Why it failed.
         failure: Box<Failure>,
     },
-    /// Output lines were left out since the reporter could not keep up.
+    /// Lines of output were left out, since the reporters could not keep up.
     OutputDropped {
-        /// How many.
+        /// The number of these lines.
         lines: u64,
     },
     /// The server needs a person.
     Stuck {
-        /// Why.
+        /// Why it does.
         stuck: Stuck,
     },
-    /// The run waited for another one's lock.
+    /// The run waited for another run's lock.
     Waited {
-        /// In seconds.
+        /// Seconds that it waited.
         seconds: u64,
-        /// Whose it was.
+        /// The lock as it was last seen.
         held: Box<Held>,
     },
     /// The lock could not be renewed: others may soon take this run for dead.
@@ -117,30 +117,30 @@ pub enum Warning {
         seconds: u64,
         /// The lease in seconds.
         lease: u64,
-        /// Why.
+        /// Why it failed.
         failure: Box<Failure>,
     },
-    /// Somebody removed the lock while the run was at work: nothing more is done there.
+    /// The lock was removed during the run, which changes nothing more on that server.
     LockLost {
         /// What the server said.
         detail: String,
     },
-    /// A signal asked the run to stop; it unwinds now.
+    /// A signal asked the run to stop.
     Interrupted {
         /// Its name without SIG.
         signal: String,
-        /// It is not the first: the run stops at once.
+        /// `false`: the run takes back what is in flight; `true`: a further signal stops it at once.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         again: bool,
     },
-    /// What a rollback returns to.
+    /// The release that a rollback returns to.
     ReturnsTo {
         /// The release.
         release: ReleaseId,
         /// Its age in seconds; `None`: its name is no date.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
-        /// Who deployed it, as far as `revisions.log` knows.
+        /// The user who deployed it, where `revisions.log` tells.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         who: Option<String>,
         /// Later releases whose deploys ran migrations: a rollback does not undo them.
@@ -151,33 +151,33 @@ pub enum Warning {
     Lost {
         /// The step.
         step: StepName,
-        /// How.
+        /// How it was lost.
         detail: String,
     },
-    /// The server was reached again and said what had become of the step.
+    /// The server, reached again, told what became of the step.
     Found {
         /// The step.
         step: StepName,
-        /// What.
+        /// What became of it.
         fate: Fate,
     },
-    /// Anything else, as data from elsewhere.
+    /// A sentence from elsewhere: from a server, or about the source.
     Note {
-        /// A sentence.
+        /// The sentence.
         text: String,
     },
 }
 
-/// Who took a server out of its balancer by hand, as it stands on that server.
+/// Who took a server out of its balancer by hand, as recorded on that server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TakenBy {
-    /// Local user's name.
+    /// The user's name on their machine.
     pub who: String,
-    /// Local host's name.
+    /// That machine's name.
     pub host: String,
-    /// RFC 3339, UTC.
+    /// When, as in RFC 3339, in UTC.
     pub since: String,
-    /// Why, where that was said.
+    /// Why, where the user said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -188,10 +188,10 @@ pub struct TakenBy {
 pub enum Fate {
     /// It ended well.
     Done,
-    /// It ended, and not well.
+    /// It failed.
     Failed,
-    /// It began, and ended without a word.
+    /// It began, and never ended.
     Unfinished,
-    /// It never began, or changes nothing, and is run again.
+    /// It never began, or changes nothing: it runs again.
     Again,
 }

@@ -1,6 +1,6 @@
-//! The words for warnings, and which of them break the silence of `-q`.
+//! The words for warnings, and which warnings break the silence of `-q`.
 
-use super::cause;
+use super::cause::reason;
 use super::lock::locked;
 use super::step::undo;
 use crate::event::{Fate, Stuck, TakenBy, Warning};
@@ -18,26 +18,17 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::NoHealthCheck => {
             "there is no [health]: nothing but the list of processes proves the new release".into()
         }
-        Warning::Quiet { step, seconds: silent, last_line } if last_line.trim().is_empty() => {
-            format!("{step} has printed nothing for {}", seconds(as_seconds(*silent)))
-        }
         Warning::Quiet { step, seconds: silent, last_line } => {
-            format!(
-                "{step} has printed nothing for {}; its last line: {}",
-                seconds(as_seconds(*silent)),
-                clean(last_line)
-            )
+            format!("{step} has printed nothing for {}{}", whole(*silent), last(last_line))
         }
-        Warning::DrainIncomplete { open, waited } => format!(
-            "{} still open after {} of draining",
-            count(usize::try_from(*open).unwrap_or(usize::MAX), "connection"),
-            seconds(*waited)
-        ),
-        Warning::WaitsForBalancer { seconds: all, batches } => format!(
-            "waiting for the balancer to follow takes {} in all, for {}",
-            seconds(as_seconds(*all)),
-            if *batches == 1 { "1 batch".to_owned() } else { format!("{batches} batches") }
-        ),
+        Warning::DrainIncomplete { open, waited } => {
+            let open = count(usize::try_from(*open).unwrap_or(usize::MAX), "connection");
+            format!("{open} still open after {} of draining", seconds(*waited))
+        }
+        Warning::WaitsForBalancer { seconds: all, batches } => {
+            let batches = if *batches == 1 { "1 batch".to_owned() } else { format!("{batches} batches") };
+            format!("waiting for the balancer to follow takes {} in all, for {batches}", whole(*all))
+        }
         Warning::BalancerDiffers { member, was, now } => {
             format!("{} was {} in its balancer before the run, and is now: {}", clean(member), clean(was), clean(now))
         }
@@ -46,66 +37,87 @@ pub fn sentence(warning: &Warning) -> String {
             format!("{} was {} before the run came to it, and is left so{by}", clean(member), clean(state))
         }
         Warning::CurrentMoved { current } => {
-            format!("somebody has moved `current` since its turn: it is {} now", clean(current))
+            format!("`current` was moved from outside the run after its server's turn: it is {} now", clean(current))
         }
         Warning::CurrentGone { on, target } => {
             format!("`current` on {on} points to {}, which is not there any more; it is made anew", clean(target))
         }
-        Warning::ClockSkew { of, seconds: skew } => format!(
-            "the clock of {of} is {} {} this machine's",
-            seconds(as_seconds(skew.unsigned_abs())),
-            if *skew >= 0 { "ahead of" } else { "behind" }
-        ),
-        Warning::Hook { command, failure } => {
-            format!("hook `{}` failed: {}", clean(command), cause::reason(&failure.cause))
+        Warning::ClockSkew { of, seconds: skew } => {
+            let side = if *skew >= 0 { "ahead of" } else { "behind" };
+            format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
         }
-        Warning::Prune { failure } => format!("old releases could not be removed: {}", cause::reason(&failure.cause)),
+        Warning::Hook { command, failure } => {
+            format!("hook `{}` failed: {}", clean(command), reason(&failure.cause))
+        }
+        Warning::Prune { failure } => format!("old releases could not be removed: {}", reason(&failure.cause)),
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
         Warning::Waited { seconds: waited, held } => {
             format!("waited {} for the lock: it was {}", long(*waited), locked(held))
         }
-        Warning::NotRenewed { seconds: silent, lease, failure } => format!(
-            "the lock could not be renewed for {}; after {} others take this run for dead: {}",
-            long(*silent),
-            long(*lease),
-            cause::reason(&failure.cause)
-        ),
+        Warning::NotRenewed { seconds: silent, lease, failure } => {
+            let (silent, lease, why) = (long(*silent), long(*lease), reason(&failure.cause));
+            format!("the lock could not be renewed for {silent}; after {lease} others take this run for dead: {why}")
+        }
         Warning::LockLost { detail } => {
             format!("the lock is gone, and nothing more is done here: {}", clean(detail))
         }
-        Warning::Interrupted { signal, again: true } => {
-            format!("{}, again: stopping at once; what is left is said at the end", signal_name(signal))
-        }
-        Warning::Interrupted { signal, again: false } => {
-            format!("{}: taking back what is in flight; once more stops at once", signal_name(signal))
+        Warning::Interrupted { signal, again } => {
+            let what = if *again {
+                ", again: stopping at once; the end says what was not taken back"
+            } else {
+                ": taking back what is in flight; once more stops at once"
+            };
+            format!("interrupted ({}){what}", clean(signal))
         }
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
-        Warning::ReturnsTo { release, seconds: age, who, migrated } => {
-            let age = age.map(|age| format!(", {} old", days(age))).unwrap_or_default();
-            let who = who.as_ref().map(|who| format!(", deployed by {}", clean(who))).unwrap_or_default();
-            let migrated: Vec<&str> = migrated.iter().map(ReleaseId::as_str).collect();
-            let since = match migrated.as_slice() {
-                [] => String::new(),
-                all => format!("; migrations have run since, with {}: they are not undone", names(all, 3)),
-            };
-            format!("release {release}{age}{who}{since}")
+        Warning::ReturnsTo { release, seconds, who, migrated } => {
+            format!("release {release}{}{}{}", age(*seconds), deployed_by(who.as_deref()), migrations(migrated))
         }
         Warning::Lost { step, detail } => {
             format!("the connection was lost during {step} ({}); asking the server what became of it", clean(detail))
         }
-        Warning::Found { step, fate } => match fate {
-            Fate::Done => format!("{step} had ended well: going on"),
-            Fate::Failed => format!("{step} had ended, and failed"),
-            Fate::Unfinished => format!("{step} had begun and never ended"),
-            Fate::Again => format!("{step} is run again"),
-        },
+        Warning::Found { step, fate } => format!("{step} {}", became(*fate)),
         Warning::Note { text } => clean(text),
     }
 }
 
-/// Tells whether a warning is worth breaking the silence of `-q`: what is so on every run is not.
+fn last(line: &str) -> String {
+    if line.trim().is_empty() { String::new() } else { format!("; its last line: {}", clean(line)) }
+}
+
+fn age(seconds: Option<u64>) -> String {
+    seconds.map(|age| format!(", {} old", days(age))).unwrap_or_default()
+}
+
+fn deployed_by(who: Option<&str>) -> String {
+    who.map(|who| format!(", deployed by {}", clean(who))).unwrap_or_default()
+}
+
+fn migrations(migrated: &[ReleaseId]) -> String {
+    let releases: Vec<&str> = migrated.iter().map(ReleaseId::as_str).collect();
+    if releases.is_empty() {
+        return String::new();
+    }
+    format!("; migrations have run since, with {}: they are not undone", names(&releases, 3))
+}
+
+fn became(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Done => "had ended well: going on",
+        Fate::Failed => "had ended, and failed",
+        Fate::Unfinished => "had begun and never ended",
+        Fate::Again => "is run again",
+    }
+}
+
+/// Spells a duration of whole seconds as other durations are.
+fn whole(duration: u64) -> String {
+    seconds(as_seconds(duration))
+}
+
+/// Tells whether `-q` shows a warning; it hides those that come with every run.
 pub fn needs_reading(warning: &Warning) -> bool {
     match warning {
         Warning::FoundOut { .. }
@@ -134,16 +146,16 @@ pub fn needs_reading(warning: &Warning) -> bool {
     }
 }
 
-/// Says who took a server out by hand, as the end of "taken out …".
+/// Says who took a server out by hand, as the end of "taken out".
 pub fn taken_by(by: &TakenBy) -> String {
-    let whose = match (by.who.trim(), by.host.trim()) {
-        ("", "") => "somebody".to_owned(),
-        (one, "") | ("", one) => clean(one),
-        (who, host) => format!("{}@{}", clean(who), clean(host)),
+    let who = match (by.who.trim(), by.host.trim()) {
+        ("", "") => String::new(),
+        (one, "") | ("", one) => format!(" by {}", clean(one)),
+        (who, host) => format!(" by {}@{}", clean(who), clean(host)),
     };
     let since = Some(clean(by.since.trim())).filter(|s| !s.is_empty()).map(|s| format!(" at {s}")).unwrap_or_default();
     let reason = by.reason.as_deref().map(|r| clean(r.trim())).filter(|r| !r.is_empty());
-    format!("by hand by {whose}{since}{}", reason.map(|r| format!(": {r}")).unwrap_or_default())
+    format!("by hand{who}{since}{}", reason.map(|r| format!(": {r}")).unwrap_or_default())
 }
 
 /// Says why a server needs a person.
@@ -153,13 +165,9 @@ pub fn stuck(stuck: &Stuck) -> String {
         Stuck::UndoFailed { step } => format!("could not {}", undo(*step)),
         Stuck::OutOfBalancer => "out of its balancer".into(),
         Stuck::BalancerDiffers => "not in its balancer as before".into(),
-        Stuck::CurrentMoved => "`current` was moved by somebody else".into(),
+        Stuck::CurrentMoved => "`current` was moved from outside the run".into(),
         Stuck::LockKept => "its lock is kept".into(),
         Stuck::Unreachable => "could not be reached".into(),
         Stuck::CutShort => "cut short".into(),
     }
-}
-
-fn signal_name(signal: &str) -> String {
-    if signal == "INT" { "interrupted (INT)".into() } else { format!("interrupted ({})", clean(signal)) }
 }

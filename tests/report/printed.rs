@@ -301,7 +301,7 @@ fn who_took_a_server_out_by_hand_is_told_as_far_as_it_is_known() {
     assert_eq!(told, "by hand by ann@laptop at 2026-11-26T18:00:00Z: a new disk");
     let told = text::taken_by(&taken_by(None));
     assert_eq!(told, "by hand by ann@laptop at 2026-11-26T18:00:00Z");
-    assert_eq!(text::taken_by(&TakenBy::default()), "by hand by somebody");
+    assert_eq!(text::taken_by(&TakenBy::default()), "by hand");
     let told = text::warning(&found_out(Some(taken_by(None))));
     assert_eq!(
         told,
