@@ -1,6 +1,6 @@
 //! What goes wrong with a balancer: where, of which kind, and why.
 //!
-//! A [`Fault`] is an adapter's own type and keeps its source; text is made of it where it is shown. Callers go by the kind.
+//! A [`BalancerFault`] is an adapter's own type and keeps its source; text is made of it where it is shown. Callers go by the kind.
 
 use std::error::Error;
 use std::fmt;
@@ -26,7 +26,7 @@ pub enum BalancerErrorKind {
 }
 
 /// Why a call failed. `Display` is a fragment, the error's source lies below it.
-pub trait Fault: Error + Send + Sync + 'static {
+pub trait BalancerFault: Error + Send + Sync + 'static {
     /// Tells what the failure means for the caller.
     fn kind(&self) -> BalancerErrorKind;
 
@@ -43,7 +43,7 @@ pub struct BalancerError {
     pub at: String,
     /// `backend/server`, where the failure is about one member.
     pub member: Option<String>,
-    fault: Arc<dyn Fault>,
+    fault: Arc<dyn BalancerFault>,
     also: Vec<Also>,
 }
 
@@ -60,7 +60,7 @@ enum Also {
 
 impl BalancerError {
     /// Makes an error about a balancer, or about a `member` of it.
-    pub fn new(at: &str, member: Option<String>, fault: impl Fault) -> Self {
+    pub fn new(at: &str, member: Option<String>, fault: impl BalancerFault) -> Self {
         Self { at: at.to_owned(), member, fault: Arc::new(fault), also: Vec::new() }
     }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use super::error::{BalancerError, BalancerErrorKind as Kind, Fault};
+use super::error::{BalancerError, BalancerErrorKind as Kind, BalancerFault};
 use crate::config::Least;
 
 /// What stops a server from going out, or from staying out.
@@ -67,7 +67,7 @@ impl fmt::Display for DrainFault {
     }
 }
 
-impl Fault for DrainFault {
+impl BalancerFault for DrainFault {
     fn kind(&self) -> Kind {
         match self {
             Self::Stopped => Kind::Stopped,
@@ -106,13 +106,13 @@ pub enum RestoreFault {
         /// What is to be done about it.
         hint: &'static str,
         /// Where it is now.
-        kept: Kept,
+        kept: Whereabouts,
     },
 }
 
 /// Where a member is that did not come back.
 #[derive(Debug, Clone)]
-pub enum Kept {
+pub enum Whereabouts {
     /// Out, in these words.
     Out(&'static str),
     /// Not known: it could not be set to this, and why.
@@ -122,7 +122,7 @@ pub enum Kept {
 impl Error for RestoreFault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::NotBack { kept: Kept::NotSet(_, error), .. } => Some(error.as_ref()),
+            Self::NotBack { kept: Whereabouts::NotSet(_, error), .. } => Some(error.as_ref()),
             _ => None,
         }
     }
@@ -140,15 +140,15 @@ impl fmt::Display for RestoreFault {
             Self::NotBack { why, last, kept, .. } => {
                 write!(f, "{why} ({last}), and ")?;
                 match kept {
-                    Kept::Out(words) => f.write_str(words),
-                    Kept::NotSet(what, error) => write!(f, "could not be {what}: {error}"),
+                    Whereabouts::Out(words) => f.write_str(words),
+                    Whereabouts::NotSet(what, error) => write!(f, "could not be {what}: {error}"),
                 }
             }
         }
     }
 }
 
-impl Fault for RestoreFault {
+impl BalancerFault for RestoreFault {
     fn kind(&self) -> Kind {
         match self {
             Self::NotConfigured => Kind::Refused,
@@ -186,7 +186,7 @@ impl fmt::Display for AskFault {
     }
 }
 
-impl Fault for AskFault {
+impl BalancerFault for AskFault {
     fn kind(&self) -> Kind {
         match self {
             Self::Late(_) => Kind::Unreachable,

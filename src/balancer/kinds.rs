@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::adapter::{Adapter, OnDrain, OnRestore};
 use super::around::Around;
-use super::command::Command;
+use super::command::Commands;
 use super::error::BalancerError;
 use super::facts::{Admin, Drained, MemberFacts, Snapshot};
 use super::haproxy::{Haproxy, Instances};
-use super::walk::Walk;
+use super::walk::Walked;
 #[cfg(feature = "elb")]
 use super::{aws, elb, elb_classic};
 use crate::config::{BalancerKind, LoadBalancer};
@@ -33,16 +33,16 @@ fn adapter(config: &LoadBalancer, around: Around) -> Result<Box<dyn Adapter>, St
         BalancerKind::Haproxy { at, backends, access } => {
             Box::new(Haproxy::new(config, &Instances { at, backends, access }, &around)?)
         }
-        BalancerKind::Command(commands) => Box::new(Walk::new(Command::new(commands, around), config, names)),
+        BalancerKind::Command(commands) => Box::new(Walked::new(Commands::new(commands, around), config, names)),
         #[cfg(feature = "elb")]
         BalancerKind::Elb { target_groups, aws } => {
             let steer = elb::Elb::new(target_groups, aws, aws::Access::new(aws), &around);
-            Box::new(Walk::new(steer, config, names))
+            Box::new(Walked::new(steer, config, names))
         }
         #[cfg(feature = "elb")]
         BalancerKind::ElbClassic { names: balancers, aws } => {
             let steer = elb_classic::ElbClassic::new(balancers, aws, aws::Access::new(aws), &around);
-            Box::new(Walk::new(steer, config, names))
+            Box::new(Walked::new(steer, config, names))
         }
         #[cfg(not(feature = "elb"))]
         BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => {

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// The last reading of something that the lanes themselves change.
-pub struct Shared<T> {
+pub struct SharedReading<T> {
     /// How many changes were made; a reading that began before the last one is stale.
     changes: AtomicU64,
     last: Mutex<Option<Last<T>>>,
@@ -23,13 +23,13 @@ struct Last<T> {
     value: Arc<T>,
 }
 
-impl<T> Default for Shared<T> {
+impl<T> Default for SharedReading<T> {
     fn default() -> Self {
         Self { changes: AtomicU64::new(0), last: Mutex::new(None) }
     }
 }
 
-impl<T> Shared<T> {
+impl<T> SharedReading<T> {
     /// Makes all readings that have begun until now stale: a change was made, or may have been.
     pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reading_is_used_while_it_is_young_and_nothing_has_changed() {
-        let shared = Shared::default();
+        let shared = SharedReading::default();
         let get = async |age, value: u8| *shared.get(age, async { Ok::<_, Infallible>(value) }).await.unwrap();
         assert_eq!(get(SECOND, 1).await, 1);
         assert_eq!(get(SECOND, 2).await, 1);
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lanes_that_ask_at_once_read_once() {
-        let shared = Shared::default();
+        let shared = SharedReading::default();
         let read = |value: u8| async move {
             tokio::time::sleep(SECOND).await;
             Ok::<_, Infallible>(value)
@@ -90,7 +90,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_during_a_reading_makes_it_stale_and_a_failed_one_is_not_kept() {
-        let shared = Shared::default();
+        let shared = SharedReading::default();
         let during = async {
             shared.changed();
             Ok::<_, &str>(1)

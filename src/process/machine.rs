@@ -36,6 +36,11 @@ pub fn local_user() -> String {
         .unwrap_or_else(|| "unknown".into())
 }
 
+/// Returns the first of these environment variables that is set and not empty.
+pub fn variable(names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
 /// Expands `~/` and makes a path absolute from the directory `base`.
 ///
 /// # Errors

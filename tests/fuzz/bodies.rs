@@ -105,7 +105,7 @@ pub fn haproxy(data: &[u8]) {
     }
     let sections: Vec<&str> = text.split("\n\n").take(8).collect();
     for section in &sections {
-        if let Some(refusal) = protocol::Refusal::read(section) {
+        if let Some(refusal) = protocol::ChangeRefusal::read(section) {
             let detail = refusal.to_string();
             assert_harmless(&detail, false);
             assert!(detail.len() < 2000 && refusal.hint().len() < 500);

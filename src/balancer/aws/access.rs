@@ -18,6 +18,7 @@ use super::refusal::AwsFault;
 use super::times::{ATTEMPT, ATTEMPTS, CALL, CONNECT, LONGEST_PAUSE};
 use crate::balancer::error::BalancerError;
 use crate::config::Aws;
+use crate::process::machine::variable;
 
 /// Where calls go and in whose name.
 #[derive(Debug, Clone)]
@@ -115,11 +116,10 @@ impl ProvideCredentials for OfProfile {
 
 /// Makes a client of the same cryptography as SSH's; only what leaves the network goes through a proxy.
 fn http_client() -> Result<SharedHttpClient, AwsFault> {
-    let set = |names: &[&str]| names.iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
-    let proxy = match set(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]) {
+    let proxy = match variable(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]) {
         Some(address) => {
             let proxy = ProxyConfig::https(address.as_str()).map_err(|_| AwsFault::Proxy)?;
-            proxy.no_proxy(set(&["NO_PROXY", "no_proxy"]).unwrap_or_default())
+            proxy.no_proxy(variable(&["NO_PROXY", "no_proxy"]).unwrap_or_default())
         }
         None => ProxyConfig::disabled(),
     };

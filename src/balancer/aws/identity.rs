@@ -13,11 +13,11 @@ use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-pub use super::written::Written;
+pub use super::written::LbId;
 use super::written::is_instance;
 use crate::answer::Answer;
 use crate::balancer::around::Around;
-use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, Fault};
+use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, BalancerFault};
 use crate::event::Cause;
 use crate::remote::execute::{Execution, execute};
 use crate::script::calls;
@@ -72,7 +72,7 @@ impl fmt::Display for IdentityFault {
     }
 }
 
-impl Fault for IdentityFault {
+impl BalancerFault for IdentityFault {
     fn kind(&self) -> Kind {
         match self {
             Self::NotAsked(Cause::Connect { .. } | Cause::Lost { .. }) => Kind::Unreachable,
@@ -126,7 +126,7 @@ pub struct Identities {
 }
 
 struct Known {
-    written: Written,
+    written: LbId,
     link: Option<Arc<ssh::Link>>,
     told: OnceCell<Claims>,
 }
@@ -136,14 +136,14 @@ impl Identities {
     pub fn new(at: &str, around: &Around) -> Self {
         let known = around.servers.iter().map(|server| {
             let link = around.links.get(&server.name).cloned();
-            (server.lb.clone(), Known { written: Written::read(&server.lb), link, told: OnceCell::new() })
+            (server.lb.clone(), Known { written: LbId::read(&server.lb), link, told: OnceCell::new() })
         });
         Self { at: at.to_owned(), servers: known.collect() }
     }
 
     /// What `lb` says.
-    pub fn written(&self, lb_name: &str) -> Written {
-        self.servers.get(lb_name).map_or(Written::Name, |known| known.written.clone())
+    pub fn written(&self, lb_name: &str) -> LbId {
+        self.servers.get(lb_name).map_or(LbId::Name, |known| known.written.clone())
     }
 
     /// Asks all of these servers who they are, at once; a server that has answered is not asked again.

@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 
 use super::times::ATTEMPTS;
-use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, Fault};
+use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, BalancerFault};
 
 /// Returns the code of AWS's refusal, where the error is one.
 pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
@@ -16,7 +16,7 @@ pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
 
 /// A call to AWS, as errors name it.
 #[derive(Debug, Clone)]
-pub struct Asked<'a> {
+pub struct AwsCall<'a> {
     /// The balancer.
     pub at: &'a str,
     /// `group/server`, or the group.
@@ -63,7 +63,7 @@ pub enum AwsFault {
     },
 }
 
-impl Asked<'_> {
+impl AwsCall<'_> {
     /// Makes an error of a failure.
     pub fn failed<E>(&self, failure: SdkError<E>) -> BalancerError
     where
@@ -120,7 +120,7 @@ impl fmt::Display for AwsFault {
     }
 }
 
-impl Fault for AwsFault {
+impl BalancerFault for AwsFault {
     fn kind(&self) -> Kind {
         match self {
             Self::NoAnswer { sent: true, .. } => Kind::Unreachable,

@@ -11,7 +11,7 @@ use crate::name::ServerName;
 pub mod responder;
 
 use super::access::Access;
-use super::refusal::Asked;
+use super::refusal::AwsCall;
 
 /// Refuses any endpoint that is not on this machine.
 pub fn must_be_loopback(endpoint: &str) {
@@ -58,7 +58,7 @@ async fn an_endpoint_without_a_listener_is_unreachable() {
     let config = Access::Responder("http://127.0.0.1:1".into()).load("elb", None).await.unwrap();
     let client = aws_sdk_elasticloadbalancingv2::Client::new(&config);
     let failed = client.describe_target_groups().names("web").send().await.unwrap_err();
-    let error = Asked { at: "elb", member: Some("web".into()), action: "DescribeTargetGroups" }.failed(failed);
+    let error = AwsCall { at: "elb", member: Some("web".into()), action: "DescribeTargetGroups" }.failed(failed);
     assert!(error.is_unreachable() && error.detail().contains("DescribeTargetGroups got no answer"), "{error:?}");
     assert_eq!((error.at.as_str(), error.member.as_deref()), ("elb", Some("web")));
 }

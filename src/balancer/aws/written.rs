@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What `lb` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub enum LbId {
     /// `i-…`, or `i-…:8080`.
     Instance(String, Option<u16>),
     /// `10.0.0.4`, `10.0.0.4:8080`, `[::1]:8080`.
@@ -13,7 +13,7 @@ pub enum Written {
     Name,
 }
 
-impl Written {
+impl LbId {
     /// Reads it.
     pub fn read(text: &str) -> Self {
         if let Ok(address) = text.parse::<SocketAddr>() {

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-use super::jobs::{End, NotRun};
-use crate::balancer::error::{BalancerErrorKind as Kind, Fault};
+use super::jobs::{JobEnd, NotRun};
+use crate::balancer::error::{BalancerErrorKind as Kind, BalancerFault};
 
 /// What a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum CommandFault {
         /// What it was to do.
         action: SteeringAction,
         /// How it ended.
-        end: End,
+        end: JobEnd,
         /// Its last lines.
         said: String,
     },
@@ -46,7 +46,7 @@ pub enum CommandFault {
 impl CommandFault {
     /// Tells whether the shell did not find the program, or could not run it.
     fn is_missing(&self) -> bool {
-        matches!(self, Self::Failed { end: End::Exit(126 | 127), .. })
+        matches!(self, Self::Failed { end: JobEnd::Exit(126 | 127), .. })
     }
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for CommandFault {
     }
 }
 
-impl Fault for CommandFault {
+impl BalancerFault for CommandFault {
     fn kind(&self) -> Kind {
         match self {
             Self::NotRun(_) => Kind::Unreachable,

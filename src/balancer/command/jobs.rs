@@ -38,7 +38,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Where commands run.
-pub enum Place {
+pub enum CommandPlace {
     /// On this machine, in this directory.
     Here(PathBuf),
     /// On a host, in the login's home.
@@ -48,7 +48,7 @@ pub enum Place {
 /// Runs commands at one place.
 pub struct Runner {
     /// Where.
-    pub place: Place,
+    pub place: CommandPlace,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
     /// Masks those values in what is printed.
@@ -56,7 +56,7 @@ pub struct Runner {
 }
 
 /// One command for one server.
-pub struct Job {
+pub struct SteeringJob {
     /// For `sh -c`.
     pub command: String,
     /// In its environment.
@@ -67,14 +67,14 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
     /// How it ended.
-    pub end: End,
+    pub end: JobEnd,
     /// The last lines that it printed on either output, as they came.
     pub output: String,
 }
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum JobEnd {
     /// With this status; a shell on a host tells of a signal as 128 and more.
     Exit(i32),
     /// By this signal, without SIG.
@@ -83,7 +83,7 @@ pub enum End {
     Cut(String),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for JobEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(code) => write!(f, "ended with exit status {code}"),
@@ -146,19 +146,19 @@ impl Runner {
     ///
     /// # Errors
     /// When no job could be run.
-    pub async fn run(self: &Arc<Self>, jobs: Vec<Job>) -> Result<Vec<Ran>, NotRun> {
+    pub async fn run(self: &Arc<Self>, jobs: Vec<SteeringJob>) -> Result<Vec<Ran>, NotRun> {
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
         let runner = self.clone();
         // A task of its own: ending a command in order takes longer than being dropped.
         let running = tokio::spawn(async move {
             match &runner.place {
-                Place::Here(dir) => {
+                CommandPlace::Here(dir) => {
                     let jobs = jobs.into_iter().map(|job| runner.here(dir.clone(), job, stop.clone()));
                     Ok(futures::stream::iter(jobs).buffered(AT_ONCE).collect().await)
                 }
-                Place::Host(Some(link)) => runner.there(link, &jobs, &stop).await,
-                Place::Host(None) => Err(NotRun::NoLink),
+                CommandPlace::Host(Some(link)) => runner.there(link, &jobs, &stop).await,
+                CommandPlace::Host(None) => Err(NotRun::NoLink),
             }
         });
         let gone = |e: JoinError| Err(NotRun::Gone(e.to_string()));
@@ -167,9 +167,9 @@ impl Runner {
         Ok(ran)
     }
 
-    async fn here(&self, dir: PathBuf, job: Job, stop: CancellationToken) -> Ran {
+    async fn here(&self, dir: PathBuf, job: SteeringJob, stop: CancellationToken) -> Ran {
         if stop.is_cancelled() {
-            return Ran { end: End::Cut("was not run any more".to_owned()), output: String::new() };
+            return Ran { end: JobEnd::Cut("was not run any more".to_owned()), output: String::new() };
         }
         let (mut heard, mut complaints) = (Vec::new(), Vec::new());
         let shell = Shell {
@@ -191,7 +191,7 @@ impl Runner {
         Ran { end: end_of(ended), output: output.trim().to_owned() }
     }
 
-    async fn there(&self, link: &Link, jobs: &[Job], stop: &CancellationToken) -> Result<Vec<Ran>, NotRun> {
+    async fn there(&self, link: &Link, jobs: &[SteeringJob], stop: &CancellationToken) -> Result<Vec<Ran>, NotRun> {
         let nonce = Nonce::random();
         let text = script(&nonce, &self.env, jobs).ok_or(NotRun::Nul)?;
         let session = tokio::select! {
@@ -220,7 +220,7 @@ impl Runner {
                     };
                     if let Ok(code) = answer.key.parse() {
                         let output = lines.drain(..).collect::<Vec<_>>().join("\n").trim().to_owned();
-                        ran.push(Ran { end: End::Exit(code), output });
+                        ran.push(Ran { end: JobEnd::Exit(code), output });
                     }
                 },
                 stop,
@@ -238,13 +238,13 @@ impl Runner {
         };
         let output = lines.into_iter().collect::<Vec<_>>().join("\n").trim().to_owned();
         ran.truncate(jobs.len());
-        ran.resize(jobs.len(), Ran { end: End::Cut(why), output });
+        ran.resize(jobs.len(), Ran { end: JobEnd::Cut(why), output });
         Ok(ran)
     }
 }
 
 /// Writes what a host's shell reads; `None` when something in it cannot be said to a shell.
-fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[Job]) -> Option<String> {
+fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[SteeringJob]) -> Option<String> {
     let mut text = format!("nonce={}\n", quote::word(&nonce.0)?);
     for (name, value) in env.iter().filter(|(name, _)| quote::is_name(name)) {
         text.push_str(&format!("export {name}={}\n", quote::word(value)?));
@@ -259,17 +259,17 @@ fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[Job]) -> Option<Strin
 }
 
 /// Tells how a command of this machine ended.
-fn end_of(ended: Result<ExitStatus, Unended>) -> End {
+fn end_of(ended: Result<ExitStatus, Unended>) -> JobEnd {
     match ended {
         Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => End::Exit(code),
-            (None, Some(signal)) => End::Signal(signal_name(signal)),
-            (None, None) => End::Cut("ended without a status".to_owned()),
+            (Some(code), _) => JobEnd::Exit(code),
+            (None, Some(signal)) => JobEnd::Signal(signal_name(signal)),
+            (None, None) => JobEnd::Cut("ended without a status".to_owned()),
         },
-        Err(Unended::Failed(e)) => End::Cut(format!("cannot be run: {e}")),
-        Err(Unended::Stopped) => End::Cut("was ended".to_owned()),
+        Err(Unended::Failed(e)) => JobEnd::Cut(format!("cannot be run: {e}")),
+        Err(Unended::Stopped) => JobEnd::Cut("was ended".to_owned()),
         Err(Unended::Silent(limit) | Unended::TimedOut(limit)) => {
-            End::Cut(format!("did not end within {} s", limit.as_secs()))
+            JobEnd::Cut(format!("did not end within {} s", limit.as_secs()))
         }
     }
 }

@@ -6,4 +6,4 @@ pub mod fault;
 mod jobs;
 mod steer;
 
-pub use steer::Command;
+pub use steer::Commands;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::{CommandFault, SteeringAction};
-use super::jobs::{End, Job, NotRun, Place, Ran, Runner};
+use super::jobs::{CommandPlace, JobEnd, NotRun, Ran, Runner, SteeringJob};
 use crate::balancer::around::Around;
 use crate::balancer::error::BalancerError;
 use crate::balancer::facts::{Admin, MemberFacts};
-use crate::balancer::walk::{Pace, Reading, Steer};
+use crate::balancer::walk::{Reading, Steer, SteerPace};
 use crate::config::{Server, SteeringCommands};
 use crate::ssh;
 use crate::text::one_line;
@@ -34,7 +34,7 @@ const CALL: Duration = Duration::from_secs(30);
 const SHOWN: usize = 300;
 
 /// The commands of one stack.
-pub struct Command {
+pub struct Commands {
     commands: SteeringCommands,
     servers: Vec<Server>,
     app: String,
@@ -42,14 +42,14 @@ pub struct Command {
     runner: Arc<Runner>,
 }
 
-impl Command {
+impl Commands {
     /// Makes the adapter; runs nothing.
     pub fn new(commands: &SteeringCommands, around: Around) -> Self {
         let (at, place) = match &commands.run_on {
-            None => ("here".to_owned(), Place::Here(around.base)),
+            None => ("here".to_owned(), CommandPlace::Here(around.base)),
             Some(host) => {
                 let link: Option<Arc<ssh::Link>> = around.hosts.get(host).cloned();
-                (shown(host), Place::Host(link))
+                (shown(host), CommandPlace::Host(link))
             }
         };
         let runner = Arc::new(Runner { place, env: around.env, redactor: around.redactor });
@@ -57,7 +57,7 @@ impl Command {
     }
 
     /// Makes the job of one command for one server.
-    fn job(&self, action: SteeringAction, lb_name: &str) -> Job {
+    fn job(&self, action: SteeringAction, lb_name: &str) -> SteeringJob {
         let command = match action {
             SteeringAction::Status => &self.commands.status,
             SteeringAction::Drain => &self.commands.drain,
@@ -73,14 +73,14 @@ impl Command {
             ("PITCREW_HOST", host),
             ("PITCREW_LB", lb_name.to_owned()),
         ];
-        Job { command: command.clone(), facts: facts.map(|(k, v)| (k.to_owned(), v)).into() }
+        SteeringJob { command: command.clone(), facts: facts.map(|(k, v)| (k.to_owned(), v)).into() }
     }
 
     /// Runs a command that changes something.
     async fn change(&self, action: SteeringAction, lb_name: &str) -> Result<(), BalancerError> {
         let ran = self.runner.run(vec![self.job(action, lb_name)]).await.map_err(|e| self.not_run(e))?;
         match ran.into_iter().next() {
-            Some(Ran { end: End::Exit(0), .. }) => Ok(()),
+            Some(Ran { end: JobEnd::Exit(0), .. }) => Ok(()),
             Some(ran) => Err(self.failed(action, lb_name, &ran)),
             None => Err(self.not_run(NotRun::Silent(action.to_string()))),
         }
@@ -89,10 +89,10 @@ impl Command {
     /// Reads what a `status` command says of a server.
     fn read(&self, lb_name: &str, ran: &Ran) -> Result<MemberFacts, BalancerError> {
         let (admin, in_service, words) = match ran.end {
-            End::Exit(status::IN) => (Admin::Ready, true, "in service"),
-            End::Exit(status::COMING) => (Admin::Ready, false, "not healthy yet"),
-            End::Exit(status::DRAINING) => (Admin::Drain, false, "draining"),
-            End::Exit(status::OUT) => (Admin::Maint, false, "out"),
+            JobEnd::Exit(status::IN) => (Admin::Ready, true, "in service"),
+            JobEnd::Exit(status::COMING) => (Admin::Ready, false, "not healthy yet"),
+            JobEnd::Exit(status::DRAINING) => (Admin::Drain, false, "draining"),
+            JobEnd::Exit(status::OUT) => (Admin::Maint, false, "out"),
             _ => return Err(self.failed(SteeringAction::Status, lb_name, ran)),
         };
         let last = ran.output.lines().rev().map(clean).find(|l| !l.is_empty()).unwrap_or_default();
@@ -121,13 +121,13 @@ impl Command {
     }
 }
 
-impl Steer for Command {
+impl Steer for Commands {
     fn at(&self) -> String {
         self.at.clone()
     }
 
-    fn pace(&self) -> Pace {
-        Pace { call: CALL, ..Pace::default() }
+    fn pace(&self) -> SteerPace {
+        SteerPace { call: CALL, ..SteerPace::default() }
     }
 
     async fn look(&self, lb_names: &[String]) -> Reading {

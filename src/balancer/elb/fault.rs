@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::balancer::error::{BalancerErrorKind as Kind, Fault};
+use crate::balancer::error::{BalancerErrorKind as Kind, BalancerFault};
 
 /// How errors and records name this kind of balancer.
 pub const AT: &str = "elb";
@@ -76,7 +76,7 @@ impl fmt::Display for ElbFault {
     }
 }
 
-impl Fault for ElbFault {
+impl BalancerFault for ElbFault {
     fn kind(&self) -> Kind {
         match self {
             Self::Unregistered { unreachable: true, .. } => Kind::Unreachable,

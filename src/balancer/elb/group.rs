@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{ProtocolEnum, TargetTypeEnum};
 
 use super::fault::{AT, ElbFault};
-use crate::balancer::aws::refusal::Asked;
+use crate::balancer::aws::refusal::AwsCall;
 use crate::balancer::aws::times::{self, BACK, LAG};
 use crate::balancer::error::BalancerError;
 
@@ -47,7 +47,7 @@ impl TargetGroup {
 /// When AWS refuses, does not know the group, or its targets cannot be servers.
 pub async fn describe(client: &Client, configured: &str) -> Result<TargetGroup, BalancerError> {
     let member = Some(configured.to_owned());
-    let asked = |action| Asked { at: AT, member: member.clone(), action };
+    let asked = |action| AwsCall { at: AT, member: member.clone(), action };
     let call = client.describe_target_groups();
     let call = if configured.starts_with("arn:") { call.target_group_arns(configured) } else { call.names(configured) };
     let answer = call.send().await.map_err(|refusal| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::target::{Own, Spot, Stands, Target};
+use super::target::{ListedTarget, Own, Spot, Stands};
 
 /// The places that are known, each with what AWS will not tell again.
 #[derive(Default)]
@@ -51,7 +51,12 @@ impl KnownSpots {
     }
 
     /// Decides how a place stands by what AWS lists and what it said of the place by name; also returns its zone.
-    pub fn learn(&self, spot: &Spot, listed: Option<&Target>, proof: Option<&Stands>) -> (Stands, Option<String>) {
+    pub fn learn(
+        &self,
+        spot: &Spot,
+        listed: Option<&ListedTarget>,
+        proof: Option<&Stands>,
+    ) -> (Stands, Option<String>) {
         let mut spots = self.spots();
         let entry = spots.entry(spot.clone()).or_default();
         let stands = match (listed, proof) {

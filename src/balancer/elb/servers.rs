@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fault::{AT, ElbFault};
 use super::group::TargetGroup;
 use super::known::KnownSpots;
-use super::target::{Spot, Target};
+use super::target::{ListedTarget, Spot};
 use crate::balancer::around::Around;
-use crate::balancer::aws::identity::{Claims, Identities, IdentityFault, Written};
+use crate::balancer::aws::identity::{Claims, Identities, IdentityFault, LbId};
 use crate::balancer::error::BalancerError;
 
 /// A group, and the targets that AWS lists in it.
@@ -16,12 +16,12 @@ pub struct Listed<'a> {
     /// The group.
     pub group: &'a TargetGroup,
     /// Its targets.
-    pub targets: &'a [Target],
+    pub targets: &'a [ListedTarget],
 }
 
 /// What the servers asked say of themselves.
 #[derive(Default)]
-pub struct Answers {
+pub struct Confirmed {
     /// By the server's name in the balancer; a server that was not asked is not here.
     pub claims: BTreeMap<String, Claims>,
     /// What is wrong with a server's answer.
@@ -42,16 +42,16 @@ impl TargetServers {
     }
 
     /// Asks those servers which instance they are whose targets cannot be found otherwise.
-    pub async fn ask(&self, listed: &[Listed<'_>], lb_names: &[String]) -> Answers {
+    pub async fn ask(&self, listed: &[Listed<'_>], lb_names: &[String]) -> Confirmed {
         let (addresses, instances) =
             (listed.iter().any(|l| l.group.addresses), listed.iter().any(|l| !l.group.addresses));
         let asked = lb_names.iter().filter(|name| match self.identities.written(name) {
-            Written::Instance(id, _) => addresses || !self.has_seen(listed, &id),
-            Written::Address(address, _) => instances || !self.has_seen(listed, &address.to_string()),
-            Written::Name => true,
+            LbId::Instance(id, _) => addresses || !self.has_seen(listed, &id),
+            LbId::Address(address, _) => instances || !self.has_seen(listed, &address.to_string()),
+            LbId::Name => true,
         });
         let asked: Vec<&str> = asked.map(String::as_str).collect();
-        let mut answers = Answers::default();
+        let mut answers = Confirmed::default();
         for (name, answer) in self.identities.ask(&asked).await {
             match self.confirmed(listed, &name, answer) {
                 Ok(claims) => drop(answers.claims.insert(name, claims)),
@@ -76,14 +76,14 @@ impl TargetServers {
         let error = |fault: ElbFault| Err(BalancerError::new(AT, Some(name.to_owned()), fault));
         match (self.identities.written(name), answer) {
             // A slip in the file would deploy to a server in full traffic, and report it as drained.
-            (Written::Instance(id, _), Ok(Claims { instance: Some(own), .. })) if own != id => {
+            (LbId::Instance(id, _), Ok(Claims { instance: Some(own), .. })) if own != id => {
                 Err(BalancerError::new(AT, Some(name.to_owned()), IdentityFault::Mistaken { written: id, own }))
             }
-            (Written::Instance(id, _), Ok(claims)) if claims.instance.is_none() && !self.has_seen(listed, &id) => {
+            (LbId::Instance(id, _), Ok(claims)) if claims.instance.is_none() && !self.has_seen(listed, &id) => {
                 let why = format!("it does not confirm the id: {}", claims.why);
                 error(ElbFault::Unregistered { id, why, unreachable: false })
             }
-            (Written::Address(ip, _), Ok(claims))
+            (LbId::Address(ip, _), Ok(claims))
                 if listed.iter().any(|l| l.group.addresses)
                     && !claims.addresses.contains(&ip)
                     && !self.has_seen(listed, &ip.to_string()) =>
@@ -91,7 +91,7 @@ impl TargetServers {
                 let why = "it is no address of the server".to_owned();
                 error(ElbFault::Unregistered { id: ip.to_string(), why, unreachable: false })
             }
-            (Written::Instance(id, _), Err(failed)) if !self.has_seen(listed, &id) => {
+            (LbId::Instance(id, _), Err(failed)) if !self.has_seen(listed, &id) => {
                 error(ElbFault::Unregistered { id, why: failed.detail(), unreachable: failed.is_unreachable() })
             }
             (_, answer) => answer,
@@ -131,9 +131,9 @@ impl TargetServers {
         claims: Option<&Claims>,
     ) -> Result<(Vec<String>, Option<i32>), BalancerError> {
         let (written, port) = match self.identities.written(name) {
-            Written::Instance(id, port) => (Some(id).filter(|_| !group.addresses), port),
-            Written::Address(ip, port) => (Some(ip.to_string()).filter(|_| group.addresses), port),
-            Written::Name => (None, None),
+            LbId::Instance(id, port) => (Some(id).filter(|_| !group.addresses), port),
+            LbId::Address(ip, port) => (Some(ip.to_string()).filter(|_| group.addresses), port),
+            LbId::Name => (None, None),
         };
         let ids = match (written, claims) {
             (Some(id), _) => vec![id],

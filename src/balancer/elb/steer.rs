@@ -13,11 +13,11 @@ use super::survey::Survey;
 use super::target::Own;
 use crate::balancer::around::Around;
 use crate::balancer::aws::Access;
-use crate::balancer::aws::refusal::{Asked, code};
+use crate::balancer::aws::refusal::{AwsCall, code};
 use crate::balancer::aws::times::CALL;
 use crate::balancer::error::BalancerError;
 use crate::balancer::facts::MemberFacts;
-use crate::balancer::walk::{Pace, Reading, Steer};
+use crate::balancer::walk::{Reading, Steer, SteerPace};
 use crate::config::Aws;
 
 /// Steers target groups.
@@ -51,8 +51,8 @@ impl Elb {
         &self,
         place: &'a MemberFacts,
         action: &'static str,
-    ) -> Result<(&DescribedGroups, Own, Asked<'a>), BalancerError> {
-        let asked = Asked { at: AT, member: Some(place.label()), action };
+    ) -> Result<(&DescribedGroups, Own, AwsCall<'a>), BalancerError> {
+        let asked = AwsCall { at: AT, member: Some(place.label()), action };
         let own = serde_json::from_str(&place.own)
             .map_err(|e| BalancerError::new(AT, asked.member.clone(), ElbFault::Record(Arc::new(e))))?;
         Ok((self.described().await?, own, asked))
@@ -64,18 +64,18 @@ impl Steer for Elb {
         AT.to_owned()
     }
 
-    fn pace(&self) -> Pace {
+    fn pace(&self) -> SteerPace {
         let groups = self.described.get().map(|d| d.groups.as_slice()).unwrap_or_default();
         let lag = groups.iter().map(|g| self.aws.min_drain.unwrap_or(g.lag())).max();
         let delay = groups.iter().map(|g| Duration::from_secs(g.delay)).max();
-        Pace {
+        SteerPace {
             tick: self.aws.poll,
             jitter: self.aws.poll / 5,
             call: CALL,
             patience: CALL,
             lag: lag.or(self.aws.min_drain).unwrap_or(NETWORK_LAG),
             drains_within: delay,
-            ..Pace::default()
+            ..SteerPace::default()
         }
     }
 

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::fault::{AT, ElbFault};
 use super::ready::DescribedGroups;
 use super::servers::{Listed, TargetServers};
-use super::target::{Own, Spot, Stands, Target, list};
+use super::target::{ListedTarget, Own, Spot, Stands, list};
 use crate::balancer::error::BalancerError;
 use crate::balancer::facts::MemberFacts;
 use crate::balancer::walk::Reading;
@@ -31,7 +31,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn target(&self) -> Option<&Target> {
+    fn target(&self) -> Option<&ListedTarget> {
         self.listed.targets.iter().find(|t| t.id == self.spot.id && t.port == self.spot.port)
     }
 }
@@ -45,7 +45,7 @@ impl Survey<'_> {
     async fn try_read(&self, lb_names: &[String]) -> Result<Reading, BalancerError> {
         let DescribedGroups { client, groups } = self.described;
         let targets = join_all(groups.iter().map(|group| list(client, group, &[]))).await;
-        let targets: Vec<Vec<Target>> = targets.into_iter().collect::<Result<_, _>>()?;
+        let targets: Vec<Vec<ListedTarget>> = targets.into_iter().collect::<Result<_, _>>()?;
         let listed: Vec<Listed<'_>> =
             groups.iter().zip(&targets).map(|(group, targets)| Listed { group, targets }).collect();
         let answers = self.servers.ask(&listed, lb_names).await;

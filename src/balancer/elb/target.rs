@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::AT;
 use super::group::TargetGroup;
-use crate::balancer::aws::refusal::{Asked, code};
+use crate::balancer::aws::refusal::{AwsCall, code};
 use crate::balancer::error::BalancerError;
 use crate::balancer::facts::Admin;
 
@@ -37,7 +37,7 @@ pub struct Own {
 
 /// A target as AWS lists it.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct ListedTarget {
     /// An instance's id, or an address.
     pub id: String,
     /// Its port.
@@ -71,7 +71,7 @@ impl Own {
     }
 }
 
-impl Target {
+impl ListedTarget {
     /// Its place.
     pub fn spot(&self, group: &TargetGroup) -> Spot {
         Spot { group: group.arn.clone(), id: self.id.clone(), port: self.port }
@@ -127,7 +127,7 @@ impl Stands {
 }
 
 /// Asks how all targets of a group stand, or these.
-pub async fn list(client: &Client, group: &TargetGroup, spots: &[&Spot]) -> Result<Vec<Target>, BalancerError> {
+pub async fn list(client: &Client, group: &TargetGroup, spots: &[&Spot]) -> Result<Vec<ListedTarget>, BalancerError> {
     let named = spots.iter().map(|s| TargetDescription::builder().id(&s.id).port(s.port).build()).collect();
     let named = Some(named).filter(|n: &Vec<_>| !n.is_empty());
     let call = client.describe_target_health().target_group_arn(&group.arn).set_targets(named);
@@ -135,17 +135,17 @@ pub async fn list(client: &Client, group: &TargetGroup, spots: &[&Spot]) -> Resu
         Ok(answer) => answer,
         // AWS knows none of these as a target.
         Err(refusal) if !spots.is_empty() && code(&refusal) == "InvalidTarget" => {
-            let gone = |s: &&Spot| Target { id: s.id.clone(), port: s.port, zone: None, stands: Stands::gone() };
+            let gone = |s: &&Spot| ListedTarget { id: s.id.clone(), port: s.port, zone: None, stands: Stands::gone() };
             return Ok(spots.iter().map(gone).collect());
         }
         Err(refusal) => {
-            let asked = Asked { at: AT, member: Some(group.name.clone()), action: "DescribeTargetHealth" };
+            let asked = AwsCall { at: AT, member: Some(group.name.clone()), action: "DescribeTargetHealth" };
             return Err(asked.failed(refusal));
         }
     };
     let read = |described: &TargetHealthDescription| {
         let target = described.target()?;
-        Some(Target {
+        Some(ListedTarget {
             id: target.id()?.to_owned(),
             port: target.port().unwrap_or(group.port),
             // Only an address may be registered with one.

@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use super::fault::{AT, ClassicFault};
 use crate::balancer::aws::Access;
-use crate::balancer::aws::refusal::{Asked, code};
+use crate::balancer::aws::refusal::{AwsCall, code};
 use crate::balancer::aws::times::{self, BACK};
 use crate::balancer::error::{BalancerError, together};
 
@@ -56,7 +56,7 @@ pub fn is_unknown(code: &str) -> bool {
 }
 
 async fn describe(client: &Client, name: &str) -> Result<Described, BalancerError> {
-    let asked = |action| Asked { at: AT, member: Some(name.to_owned()), action };
+    let asked = |action| AwsCall { at: AT, member: Some(name.to_owned()), action };
     let answer = client.describe_load_balancers().load_balancer_names(name).send().await.map_err(|refusal| {
         let hint = "compare `names` with `aws elb describe-load-balancers`; is it this region and account?";
         let advice = [("LoadBalancerNotFound", hint), ("AccessPointNotFound", hint)];
@@ -100,7 +100,7 @@ pub async fn list(
         }
         Err(refusal) if !ids.is_empty() && is_unknown(code(&refusal)) => return Ok(BTreeMap::new()),
         Err(refusal) => {
-            let asked = Asked { at: AT, member: Some(balancer.name.clone()), action: "DescribeInstanceHealth" };
+            let asked = AwsCall { at: AT, member: Some(balancer.name.clone()), action: "DescribeInstanceHealth" };
             return Err(asked.failed(refusal));
         }
     };

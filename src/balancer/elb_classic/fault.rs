@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::balancer::error::{BalancerErrorKind as Kind, Fault};
+use crate::balancer::error::{BalancerErrorKind as Kind, BalancerFault};
 
 /// How errors and records name this kind of balancer.
 pub const AT: &str = "elb-classic";
@@ -43,7 +43,7 @@ impl fmt::Display for ClassicFault {
     }
 }
 
-impl Fault for ClassicFault {
+impl BalancerFault for ClassicFault {
     fn kind(&self) -> Kind {
         match self {
             Self::Unregistered { unreachable: true, .. } => Kind::Unreachable,

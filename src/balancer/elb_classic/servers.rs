@@ -7,7 +7,7 @@ use aws_sdk_elasticloadbalancing::types::InstanceState;
 
 use super::fault::{AT, ClassicFault};
 use crate::balancer::around::Around;
-use crate::balancer::aws::identity::{Claims, Identities, IdentityFault, Written};
+use crate::balancer::aws::identity::{Claims, Identities, IdentityFault, LbId};
 use crate::balancer::error::BalancerError;
 
 /// The servers behind the balancers.
@@ -45,10 +45,10 @@ impl ClassicServers {
         let mut asked: Vec<&str> = Vec::new();
         for name in lb_names {
             match self.identities.written(name) {
-                Written::Instance(id, None) if registered(&id) => drop(ids.insert(name.clone(), id)),
+                LbId::Instance(id, None) if registered(&id) => drop(ids.insert(name.clone(), id)),
                 // A host that stands in the file by its address has that for a name.
-                Written::Instance(_, None) | Written::Address(_, None) | Written::Name => asked.push(name),
-                Written::Instance(_, Some(_)) | Written::Address(_, Some(_)) => {
+                LbId::Instance(_, None) | LbId::Address(_, None) | LbId::Name => asked.push(name),
+                LbId::Instance(_, Some(_)) | LbId::Address(_, Some(_)) => {
                     errors.push((name.clone(), BalancerError::new(AT, Some(name.clone()), ClassicFault::Port)));
                 }
             }
@@ -70,7 +70,7 @@ impl ClassicServers {
             BalancerError::new(AT, Some(name.to_owned()), fault)
         };
         match (self.identities.written(name), answer) {
-            (Written::Instance(id, _), Ok(claims)) => match claims.instance {
+            (LbId::Instance(id, _), Ok(claims)) => match claims.instance {
                 Some(own) if own == id => Ok(own),
                 // A slip in the file would deploy to a server in full traffic, and report it as drained.
                 Some(own) => {
@@ -78,7 +78,7 @@ impl ClassicServers {
                 }
                 None => Err(unregistered(id, claims.why, false)),
             },
-            (Written::Instance(id, _), Err(failed)) => Err(unregistered(id, failed.detail(), failed.is_unreachable())),
+            (LbId::Instance(id, _), Err(failed)) => Err(unregistered(id, failed.detail(), failed.is_unreachable())),
             (_, Ok(claims)) => self.identities.instance(name, &claims),
             (_, Err(failed)) => Err(failed),
         }

@@ -11,12 +11,12 @@ use super::servers::ClassicServers;
 use super::survey::ClassicSurvey;
 use crate::balancer::around::Around;
 use crate::balancer::aws::Access;
-use crate::balancer::aws::refusal::{Asked, code};
+use crate::balancer::aws::refusal::{AwsCall, code};
 use crate::balancer::aws::times::{CALL, LAG};
 use crate::balancer::aws::written::is_instance;
 use crate::balancer::error::BalancerError;
 use crate::balancer::facts::MemberFacts;
-use crate::balancer::walk::{Pace, Reading, Steer};
+use crate::balancer::walk::{Reading, Steer, SteerPace};
 use crate::config::Aws;
 
 /// Steers classic load balancers.
@@ -54,8 +54,8 @@ impl ElbClassic {
         &self,
         place: &'a MemberFacts,
         action: &'static str,
-    ) -> Result<(&DescribedBalancers, Instance, Asked<'a>), BalancerError> {
-        let asked = Asked { at: AT, member: Some(place.label()), action };
+    ) -> Result<(&DescribedBalancers, Instance, AwsCall<'a>), BalancerError> {
+        let asked = AwsCall { at: AT, member: Some(place.label()), action };
         if !is_instance(&place.own) {
             return Err(BalancerError::new(AT, asked.member, ClassicFault::Record));
         }
@@ -68,17 +68,17 @@ impl Steer for ElbClassic {
         AT.to_owned()
     }
 
-    fn pace(&self) -> Pace {
+    fn pace(&self) -> SteerPace {
         let balancers = self.described.get().map(|d| d.balancers.as_slice()).unwrap_or_default();
         let own = balancers.iter().map(|b| Duration::from_secs(b.draining.unwrap_or_default())).max();
-        Pace {
+        SteerPace {
             tick: self.aws.poll,
             jitter: self.aws.poll / 5,
             call: CALL,
             patience: CALL,
             lag: self.lag(),
             drains_within: own,
-            ..Pace::default()
+            ..SteerPace::default()
         }
     }
 

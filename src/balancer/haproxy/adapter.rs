@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, ApiAccess};
 use super::client::Client;
-use super::drain::Out;
+use super::drain::HaproxyOut;
 use super::node::{Node, Way};
 use super::nodes::Nodes;
-use super::protocol::Change;
-use super::restore::restore;
+use super::protocol::ServerChange;
+use super::restore::HaproxyBack;
 use super::socket::Socket;
 use crate::balancer::adapter::{Adapter, OnDrain, OnRestore};
 use crate::balancer::around::Around;
@@ -101,7 +101,7 @@ impl Adapter for Haproxy {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Drained, BalancerError>> {
         async move {
-            let mut out = Out::new(&self.all, lb_name, on, stop);
+            let mut out = HaproxyOut::new(&self.all, lb_name, on, stop);
             let failed = match out.take(found).await {
                 Ok(drained) => return Ok(drained),
                 Err(failed) => failed,
@@ -125,7 +125,7 @@ impl Adapter for Haproxy {
             if unless(stop, self.all.still_out(lb_name)).await?? {
                 return Ok(None);
             }
-            Out::new(&self.all, lb_name, on, stop).take(found).await.map(Some)
+            HaproxyOut::new(&self.all, lb_name, on, stop).take(found).await.map(Some)
         }
         .boxed()
     }
@@ -141,17 +141,17 @@ impl Adapter for Haproxy {
         on: OnRestore<'a>,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), BalancerError>> {
-        restore(&self.all, lb_name, found, on, stop).boxed()
+        async move { HaproxyBack { all: &self.all, server: lb_name, stop }.walk(found, on).await }.boxed()
     }
 
     fn set<'a>(&'a self, lb_name: &'a str, to: Admin) -> BoxFuture<'a, Result<(), BalancerError>> {
         async move {
             let change = match to {
-                Admin::Ready => Change::Ready,
-                Admin::Drain => Change::Drain,
-                Admin::Maint => Change::Maint,
+                Admin::Ready => ServerChange::Ready,
+                Admin::Drain => ServerChange::Drain,
+                Admin::Maint => ServerChange::Maint,
             };
-            let changes: Vec<(Change, &str)> = self.all.backends.iter().map(|b| (change, b.as_str())).collect();
+            let changes: Vec<(ServerChange, &str)> = self.all.backends.iter().map(|b| (change, b.as_str())).collect();
             let results = join_all(self.all.nodes.iter().map(|n| n.change(lb_name, &changes))).await;
             together(results.into_iter().filter_map(Result::err))
         }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::failed::Failed;
+use super::failed::CallFailed;
 use super::fault::HaproxyFault;
-use super::limits::{CALL_LIMIT, Patience, RETRY_FOR, RETRY_PAUSE};
+use super::limits::{CALL_LIMIT, RETRY_FOR, RETRY_PAUSE, Tries};
 use super::protocol::{self, Listener};
-use super::route::Route;
+use super::route::SocketRoute;
 use crate::balancer::error::BalancerError;
 use crate::config::{BalancerAddress, Via};
 use crate::ssh;
@@ -24,7 +24,7 @@ const LINE_LIMIT: usize = 4000;
 /// A way to one HAProxy's Runtime API.
 pub struct Client {
     at: String,
-    route: Route,
+    route: SocketRoute,
     limit: Duration,
     /// Its socket turned out to be a master's.
     master: AtomicBool,
@@ -33,7 +33,12 @@ pub struct Client {
 impl Client {
     /// Makes a client; connects to nothing. An `ssh://` address needs a `link`.
     pub fn new(at: &BalancerAddress, via: Via, link: Option<Arc<ssh::Link>>) -> Self {
-        Self { at: at.to_string(), route: Route::new(at, via, link), limit: CALL_LIMIT, master: AtomicBool::new(false) }
+        Self {
+            at: at.to_string(),
+            route: SocketRoute::new(at, via, link),
+            limit: CALL_LIMIT,
+            master: AtomicBool::new(false),
+        }
     }
 
     /// Shortens the limit on one call.
@@ -47,7 +52,7 @@ impl Client {
     }
 
     /// Runs commands in order and returns what each answered.
-    pub async fn ask(&self, commands: &[String], patience: Patience) -> Result<Vec<String>, BalancerError> {
+    pub async fn ask(&self, commands: &[String], patience: Tries) -> Result<Vec<String>, BalancerError> {
         let mut answers = Vec::with_capacity(commands.len());
         for line in lines(commands) {
             answers.extend(self.ask_line(line, patience).await?);
@@ -56,7 +61,7 @@ impl Client {
     }
 
     /// The workers that a master has replaced and that still have connections; none where no master listens.
-    pub async fn old_workers(&self, patience: Patience) -> Result<Vec<u32>, BalancerError> {
+    pub async fn old_workers(&self, patience: Tries) -> Result<Vec<u32>, BalancerError> {
         if !self.master.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
@@ -69,7 +74,7 @@ impl Client {
     pub async fn ask_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, BalancerError> {
         let mut answers = Vec::with_capacity(commands.len());
         for line in lines(commands) {
-            match self.until(Patience::Retry, || self.call_old(worker, line)).await? {
+            match self.until(Tries::Retry, || self.call_old(worker, line)).await? {
                 Some(more) => answers.extend(more),
                 None => return Ok(None),
             }
@@ -77,23 +82,23 @@ impl Client {
         Ok(Some(answers))
     }
 
-    async fn call_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, Failed> {
+    async fn call_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, CallFailed> {
         let answer = self.route.call(&protocol::line(commands, Listener::Old(worker)), self.limit).await?;
         if protocol::worker_is_gone(&answer) {
             return Ok(None);
         }
-        let sections = protocol::sections(&answer, commands.len()).map_err(Failed::Senseless)?;
+        let sections = protocol::sections(&answer, commands.len()).map_err(CallFailed::Senseless)?;
         Ok(Some(sections.into_iter().map(str::to_owned).collect()))
     }
 
-    async fn ask_line(&self, commands: &[String], patience: Patience) -> Result<Vec<String>, BalancerError> {
+    async fn ask_line(&self, commands: &[String], patience: Tries) -> Result<Vec<String>, BalancerError> {
         self.until(patience, || self.say(commands)).await
     }
 
     /// Tries once, or for a while.
-    async fn until<T, F>(&self, patience: Patience, mut say: impl FnMut() -> F) -> Result<T, BalancerError>
+    async fn until<T, F>(&self, patience: Tries, mut say: impl FnMut() -> F) -> Result<T, BalancerError>
     where
-        F: Future<Output = Result<T, Failed>>,
+        F: Future<Output = Result<T, CallFailed>>,
     {
         let began = Instant::now();
         loop {
@@ -101,7 +106,7 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            if patience == Patience::Once || failed.lasts() || began.elapsed() >= RETRY_FOR {
+            if patience == Tries::Once || failed.lasts() || began.elapsed() >= RETRY_FOR {
                 return Err(self.error(None, HaproxyFault::Call(failed)));
             }
             sleep(RETRY_PAUSE).await;
@@ -109,7 +114,7 @@ impl Client {
     }
 
     /// Says a line once; a master is found out by what it does not know.
-    async fn say(&self, commands: &[String]) -> Result<Vec<String>, Failed> {
+    async fn say(&self, commands: &[String]) -> Result<Vec<String>, CallFailed> {
         let listener = if self.master.load(Ordering::Relaxed) { Listener::Master } else { Listener::Worker };
         let answers = self.call(commands, listener).await?;
         if listener == Listener::Master || !answers.iter().any(|a| protocol::is_unknown(a)) {
@@ -124,10 +129,10 @@ impl Client {
         self.call(commands, Listener::Master).await
     }
 
-    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, Failed> {
+    async fn call(&self, commands: &[String], listener: Listener) -> Result<Vec<String>, CallFailed> {
         let line = protocol::line(commands, listener);
         let answer = self.route.call(&line, self.limit).await?;
-        let sections = protocol::sections(&answer, commands.len()).map_err(Failed::Senseless)?;
+        let sections = protocol::sections(&answer, commands.len()).map_err(CallFailed::Senseless)?;
         Ok(sections.into_iter().map(str::to_owned).collect())
     }
 

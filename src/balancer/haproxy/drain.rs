@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::{AGE, TICK};
 use super::node::Node;
 use super::nodes::Nodes;
-use super::protocol::Change;
+use super::protocol::ServerChange;
 use super::table::{Table, of_backend, others_in_service};
 use crate::balancer::adapter::OnDrain;
 use crate::balancer::error::{BalancerError, together};
@@ -53,7 +53,7 @@ struct Left {
 }
 
 /// One server's way out.
-pub struct Out<'a> {
+pub struct HaproxyOut<'a> {
     all: &'a Nodes,
     server: &'a str,
     taken: Vec<Taken<'a>>,
@@ -61,7 +61,7 @@ pub struct Out<'a> {
     stop: &'a CancellationToken,
 }
 
-impl<'a> Out<'a> {
+impl<'a> HaproxyOut<'a> {
     /// Makes the way out of a server that is still in.
     pub fn new(all: &'a Nodes, server: &'a str, on: OnDrain<'a>, stop: &'a CancellationToken) -> Self {
         Self { all, server, taken: Vec::new(), on, stop }
@@ -73,14 +73,14 @@ impl<'a> Out<'a> {
         let tables = self.pass_gate().await?;
         let began = Instant::now();
         let config = &self.all.config;
-        self.wait(Change::Drain, began + config.drain_timeout, Some(tables)).await?;
+        self.wait(ServerChange::Drain, began + config.drain_timeout, Some(tables)).await?;
         // Clients pinned to the server (cookie, stick table) reach it in drain; in maint they do not.
-        self.change_all(Change::Maint).await?;
-        let mut left = self.wait(Change::Maint, Instant::now() + SETTLE, None).await?;
+        self.change_all(ServerChange::Maint).await?;
+        let mut left = self.wait(ServerChange::Maint, Instant::now() + SETTLE, None).await?;
         if left.open > 0 && config.on_drain_timeout == OnDrainTimeout::Kill {
             // Only now: before maint they would come straight back.
-            self.change_all(Change::KillSessions).await?;
-            left = self.wait(Change::Maint, Instant::now() + SETTLE, None).await?;
+            self.change_all(ServerChange::KillSessions).await?;
+            left = self.wait(ServerChange::Maint, Instant::now() + SETTLE, None).await?;
         }
         if left.open > 0 && config.on_drain_timeout == OnDrainTimeout::Fail {
             let instead = "\"proceed\" or \"kill\"";
@@ -133,10 +133,10 @@ impl<'a> Out<'a> {
             let mut changes = Vec::new();
             if taken.agent {
                 // It would end the drain with its next `ready`.
-                changes.push((Change::DisableAgent, taken.backend));
+                changes.push((ServerChange::DisableAgent, taken.backend));
             }
             if !taken.was_drained {
-                changes.push((Change::Drain, taken.backend));
+                changes.push((ServerChange::Drain, taken.backend));
             }
             let node = taken.node;
             // Noted before it is sent: half of it may arrive.
@@ -158,7 +158,7 @@ impl<'a> Out<'a> {
     /// Waits until no connection is left on any instance; returns what is at the deadline. `read` is a reading to begin with.
     async fn wait(
         &mut self,
-        state: Change,
+        state: ServerChange,
         deadline: Instant,
         mut read: Option<Vec<Arc<Table>>>,
     ) -> Result<Left, BalancerError> {
@@ -220,9 +220,9 @@ impl<'a> Out<'a> {
         Ok(Count::Enough(planned))
     }
 
-    async fn change_all(&mut self, change: Change) -> Result<(), BalancerError> {
+    async fn change_all(&mut self, change: ServerChange) -> Result<(), BalancerError> {
         for taken in &mut self.taken {
-            taken.maint |= change == Change::Maint;
+            taken.maint |= change == ServerChange::Maint;
             taken.node.change(self.server, &[(change, taken.backend)]).await?;
         }
         Ok(())
@@ -234,16 +234,16 @@ impl<'a> Out<'a> {
         let results = join_all(self.taken.iter().map(|taken| {
             let mut changes = Vec::new();
             match taken {
-                Taken { was_drained: true, maint: true, .. } => changes.push(Change::Drain),
+                Taken { was_drained: true, maint: true, .. } => changes.push(ServerChange::Drain),
                 Taken { was_drained: true, .. } => {}
                 // Straight from maint it would count as up until its next checks.
                 Taken { was_down: true, maint: true, .. } => {
-                    changes.extend([Change::Drain, Change::HealthDown, Change::Ready]);
+                    changes.extend([ServerChange::Drain, ServerChange::HealthDown, ServerChange::Ready]);
                 }
-                _ => changes.push(Change::Ready),
+                _ => changes.push(ServerChange::Ready),
             }
             if taken.agent {
-                changes.push(Change::EnableAgent);
+                changes.push(ServerChange::EnableAgent);
             }
             let changes: Vec<_> = changes.into_iter().map(|c| (c, taken.backend)).collect();
             async move { taken.node.change(server, &changes).await }

@@ -13,7 +13,7 @@ use crate::ssh::{ConnectError, Lost};
 
 /// Why a call came to nothing.
 #[derive(Debug, Clone)]
-pub enum Failed {
+pub enum CallFailed {
     /// No way leads to a socket.
     NoWay,
     /// No SSH connection was set up for its host.
@@ -59,7 +59,7 @@ pub enum Failed {
     NotRelayed(Box<NotRelayed>),
 }
 
-impl Failed {
+impl CallFailed {
     /// Tells whether the failure stays until a person changes something.
     pub fn lasts(&self) -> bool {
         matches!(self, Self::NotRelayed(not) if not.lasts())
@@ -85,7 +85,7 @@ impl Failed {
     }
 }
 
-impl Error for Failed {
+impl Error for CallFailed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Open { source, .. } | Self::Connect { source, .. } | Self::Broken { source, .. } => {
@@ -96,7 +96,7 @@ impl Error for Failed {
     }
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for CallFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWay => write!(f, "there is no socket to speak to"),

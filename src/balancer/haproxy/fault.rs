@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::fmt;
 
-use super::failed::Failed;
-use super::protocol::{LEVEL_HINT, Refusal};
+use super::failed::CallFailed;
+use super::protocol::{ChangeRefusal, LEVEL_HINT};
 use super::table::nearest;
-use crate::balancer::error::{BalancerErrorKind as Kind, Fault};
+use crate::balancer::error::{BalancerErrorKind as Kind, BalancerFault};
 
 /// A failure of one HAProxy instance.
 #[derive(Debug, Clone)]
 pub enum HaproxyFault {
     /// The call came to nothing.
-    Call(Failed),
+    Call(CallFailed),
     /// A name that HAProxy cannot have, as the text says.
     BadName(String),
     /// The socket grants only this level.
@@ -34,7 +34,7 @@ pub enum HaproxyFault {
         names: Vec<String>,
     },
     /// HAProxy refused a change.
-    Refused(Refusal),
+    Refused(ChangeRefusal),
     /// The answer cannot be read, as the text says.
     Senseless(String),
     /// Something other than its administrative state holds the server out; its status.
@@ -68,7 +68,7 @@ impl fmt::Display for HaproxyFault {
     }
 }
 
-impl Fault for HaproxyFault {
+impl BalancerFault for HaproxyFault {
     fn kind(&self) -> Kind {
         match self {
             Self::Call(_) => Kind::Unreachable,

@@ -18,7 +18,7 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
 /// Whether a balancer that cannot be reached is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum Tries {
     /// No: the answer is wanted now.
     Once,
     /// For a few seconds. Everything may be said twice, since all changes are idempotent.

@@ -23,7 +23,7 @@ pub mod bits {
 
 /// A server of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Member {
+pub struct BackendMember {
     /// Its name.
     pub name: String,
     /// `srv_admin_state`.
@@ -58,7 +58,7 @@ pub struct Member {
     pub health: Option<u64>,
 }
 
-impl Member {
+impl BackendMember {
     /// Tells its administrative state from its bits; its `status` would not do, since a drained server that fails its
     /// checks is shown as `DOWN`.
     pub fn admin(&self) -> Admin {
@@ -141,7 +141,7 @@ impl Member {
 
 /// What to put a member back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum FoundAs {
     /// It took traffic, or would have once healthy.
     Ready,
     /// Somebody had set it to drain.
@@ -153,13 +153,13 @@ pub enum Origin {
 }
 
 /// Tells what a member was found as.
-pub fn origin(found: &MemberFacts) -> Origin {
+pub fn origin(found: &MemberFacts) -> FoundAs {
     match found.admin {
-        Admin::Ready => Origin::Ready,
+        Admin::Ready => FoundAs::Ready,
         // Without bits it comes from something that does not know them: it was set.
-        Admin::Drain if found.bits == 0 || found.bits & bits::FDRAIN != 0 => Origin::Drain,
-        Admin::Maint if found.bits == 0 || found.bits & bits::FMAINT != 0 => Origin::Maint,
-        Admin::Drain | Admin::Maint => Origin::Held,
+        Admin::Drain if found.bits == 0 || found.bits & bits::FDRAIN != 0 => FoundAs::Drain,
+        Admin::Maint if found.bits == 0 || found.bits & bits::FMAINT != 0 => FoundAs::Maint,
+        Admin::Drain | Admin::Maint => FoundAs::Held,
     }
 }
 
@@ -167,8 +167,8 @@ pub fn origin(found: &MemberFacts) -> Origin {
 mod tests {
     use super::*;
 
-    fn member(bits: u32, status: &str) -> Member {
-        Member { bits, status: status.into(), op_state: 2, weight: 1, ..Member::default() }
+    fn member(bits: u32, status: &str) -> BackendMember {
+        BackendMember { bits, status: status.into(), op_state: 2, weight: 1, ..BackendMember::default() }
     }
 
     #[test]
@@ -193,26 +193,31 @@ mod tests {
     #[test]
     fn only_running_weighted_ready_servers_are_in_service() {
         assert!(member(0, "UP").in_service());
-        assert!(Member { op_state: 1, ..member(0, "UP") }.in_service(), "slowstart");
-        assert!(!Member { op_state: 0, ..member(0, "DOWN") }.in_service());
-        assert!(!Member { op_state: 3, ..member(0, "NOLB") }.in_service());
-        assert!(!Member { weight: 0, ..member(0, "DRAIN") }.in_service());
+        assert!(BackendMember { op_state: 1, ..member(0, "UP") }.in_service(), "slowstart");
+        assert!(!BackendMember { op_state: 0, ..member(0, "DOWN") }.in_service());
+        assert!(!BackendMember { op_state: 3, ..member(0, "NOLB") }.in_service());
+        assert!(!BackendMember { weight: 0, ..member(0, "DRAIN") }.in_service());
         assert!(!member(8, "DRAIN").in_service());
     }
 
     #[test]
     fn full_health_needs_a_check_after_maint() {
-        let fresh =
-            Member { check_status: "L7OK".into(), rise: Some(2), fall: Some(3), health: Some(4), ..member(8, "DRAIN") };
+        let fresh = BackendMember {
+            check_status: "L7OK".into(),
+            rise: Some(2),
+            fall: Some(3),
+            health: Some(4),
+            ..member(8, "DRAIN")
+        };
         assert!(fresh.full_health());
-        assert!(Member { check_status: "* L7OK".into(), ..fresh.clone() }.full_health());
+        assert!(BackendMember { check_status: "* L7OK".into(), ..fresh.clone() }.full_health());
         for stale in [
-            Member { health: Some(2), ..fresh.clone() },
-            Member { status: "DRAIN 1/3".into(), ..fresh.clone() },
-            Member { status: "DOWN 1/2".into(), ..fresh.clone() },
-            Member { check_status: "L7STS".into(), ..fresh.clone() },
-            Member { check_status: "L7OKC".into(), ..fresh.clone() },
-            Member { health: None, ..fresh.clone() },
+            BackendMember { health: Some(2), ..fresh.clone() },
+            BackendMember { status: "DRAIN 1/3".into(), ..fresh.clone() },
+            BackendMember { status: "DOWN 1/2".into(), ..fresh.clone() },
+            BackendMember { check_status: "L7STS".into(), ..fresh.clone() },
+            BackendMember { check_status: "L7OKC".into(), ..fresh.clone() },
+            BackendMember { health: None, ..fresh.clone() },
         ] {
             assert!(!stale.full_health(), "{stale:?}");
         }
@@ -225,7 +230,7 @@ mod tests {
         for status in ["UP 1/3", "DOWN", "DOWN 1/2", "NOLB", "MAINT", "DRAIN", "DOWN (agent)"] {
             assert!(!member(0, status).is_back(), "{status}");
         }
-        let weightless = Member {
+        let weightless = BackendMember {
             weight: 0,
             check_status: "L7OK".into(),
             rise: Some(2),
@@ -233,7 +238,7 @@ mod tests {
             health: Some(4),
             ..member(0, "DRAIN")
         };
-        assert!(weightless.is_back() && !Member { health: Some(2), ..weightless }.is_back());
+        assert!(weightless.is_back() && !BackendMember { health: Some(2), ..weightless }.is_back());
         assert!(!member(8, "no check").is_back(), "an unchecked server is shown so in drain too");
     }
 }

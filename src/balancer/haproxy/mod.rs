@@ -8,6 +8,7 @@
 
 mod adapter;
 pub mod api;
+mod back;
 pub mod client;
 mod drain;
 pub mod failed;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::api::{self, Api};
 use super::fault::HaproxyFault;
-use super::limits::Patience;
-use super::member::Member;
-use super::protocol::{self, Change};
+use super::limits::Tries;
+use super::member::BackendMember;
+use super::protocol::{self, ServerChange};
 use super::socket::Socket;
 use super::table::{Table, of_backend, others_in_service};
-use crate::balancer::error::{BalancerError, Fault};
+use crate::balancer::error::{BalancerError, BalancerFault};
 use crate::balancer::facts::MemberFacts;
-use crate::balancer::reading::Shared;
+use crate::balancer::reading::SharedReading;
 
 /// The ways into one instance: each reads the backends and makes changes. Which of the two it is, nobody else asks.
 pub enum Way {
@@ -28,13 +28,13 @@ pub enum Way {
 pub struct Node {
     way: Way,
     backends: Vec<String>,
-    tables: Shared<Table>,
+    tables: SharedReading<Table>,
 }
 
 impl Node {
     /// Makes one for these backends.
     pub fn new(way: Way, backends: Vec<String>) -> Self {
-        Self { way, backends, tables: Shared::default() }
+        Self { way, backends, tables: SharedReading::default() }
     }
 
     /// Shortens the limit on one call.
@@ -79,13 +79,13 @@ impl Node {
     async fn read(&self) -> Result<Table, BalancerError> {
         self.each_valid()?;
         match &self.way {
-            Way::Socket(socket) => socket.read(&self.backends, Patience::Retry).await,
-            Way::Api(api) => api.read(&self.backends, Patience::Retry).await,
+            Way::Socket(socket) => socket.read(&self.backends, Tries::Retry).await,
+            Way::Api(api) => api.read(&self.backends, Tries::Retry).await,
         }
     }
 
     /// Makes changes to `server`, in order. All are sent; the first refusal is the error.
-    pub async fn change(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
+    pub async fn change(&self, server: &str, changes: &[(ServerChange, &str)]) -> Result<(), BalancerError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -99,7 +99,12 @@ impl Node {
     }
 
     /// Finds a server in a reading.
-    pub fn member<'t>(&self, table: &'t Table, backend: &str, server: &str) -> Result<&'t Member, BalancerError> {
+    pub fn member<'t>(
+        &self,
+        table: &'t Table,
+        backend: &str,
+        server: &str,
+    ) -> Result<&'t BackendMember, BalancerError> {
         let members = table.iter().find(|(b, _)| b == backend).map(|(_, m)| m.as_slice()).unwrap_or_default();
         members.iter().find(|m| m.name == server).ok_or_else(|| {
             let names = members.iter().map(|m| m.name.clone()).collect();
@@ -143,7 +148,7 @@ impl Node {
     }
 
     /// Makes an error about a server here.
-    pub fn error(&self, backend: &str, server: &str, fault: impl Fault) -> BalancerError {
+    pub fn error(&self, backend: &str, server: &str, fault: impl BalancerFault) -> BalancerError {
         BalancerError::new(self.at(), Some(format!("{backend}/{server}")), fault)
     }
 }

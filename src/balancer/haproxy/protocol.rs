@@ -13,7 +13,7 @@ const NAME_LIMIT: usize = 256;
 
 /// A change to one server's state. All are idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum ServerChange {
     /// No new traffic but from clients that are pinned to it; checks go on.
     Drain,
     /// No traffic at all; checks pause.
@@ -30,7 +30,7 @@ pub enum Change {
     EnableAgent,
 }
 
-impl Change {
+impl ServerChange {
     /// Writes the command for one server; names must have passed [`name`].
     pub fn command(self, backend: &str, server: &str) -> String {
         match self {
@@ -171,7 +171,7 @@ pub fn sections(answer: &str, commands: usize) -> Result<Vec<&str>, String> {
 
 /// HAProxy's refusal of a change, with its first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ChangeRefusal {
     /// The backend has no such server.
     NoServer(String),
     /// There is no such backend.
@@ -182,7 +182,7 @@ pub enum Refusal {
     Other(String),
 }
 
-impl Refusal {
+impl ChangeRefusal {
     /// Reads the answer to a change: any text in it is a refusal.
     pub fn read(section: &str) -> Option<Self> {
         let text = section.trim();
@@ -211,7 +211,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ChangeRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoServer(quoted) | Self::NoBackend(quoted) | Self::Denied(quoted) | Self::Other(quoted) => {

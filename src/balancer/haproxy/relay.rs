@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::failed::Failed;
+use super::failed::CallFailed;
 use super::limits::{ANSWER_LIMIT, CALL_LIMIT};
 use super::not_relayed::Why;
 use crate::answer::Nonce;
@@ -40,10 +40,10 @@ impl Relay {
     }
 
     /// Waits for its turn, which is long only where many lanes ask at once; each call before it has this limit.
-    pub async fn turn(&self, limit: Duration) -> Result<SemaphorePermit<'_>, Failed> {
+    pub async fn turn(&self, limit: Duration) -> Result<SemaphorePermit<'_>, CallFailed> {
         match timeout(limit.saturating_mul(TURNS), self.room.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
-            _ => Err(Failed::Crowded),
+            _ => Err(CallFailed::Crowded),
         }
     }
 

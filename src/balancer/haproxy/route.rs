@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
-use super::failed::Failed;
+use super::failed::CallFailed;
 use super::not_relayed::{NotRelayed, Why};
 use super::relay::Relay;
 use super::wire::{exchange, tcp, unix};
@@ -16,7 +16,7 @@ use crate::config::{BalancerAddress, Via};
 use crate::ssh;
 
 /// A way to one socket.
-pub enum Route {
+pub enum SocketRoute {
     /// A socket on another host.
     Ssh(Box<RemoteSocket>),
     /// A socket on this machine.
@@ -41,7 +41,7 @@ pub struct RemoteSocket {
     relayed: AtomicBool,
 }
 
-impl Route {
+impl SocketRoute {
     /// Makes a route; connects to nothing. An `ssh://` address needs a `link`.
     pub fn new(at: &BalancerAddress, via: Via, link: Option<Arc<ssh::Link>>) -> Self {
         match at {
@@ -61,7 +61,7 @@ impl Route {
     ///
     /// # Errors
     /// When the socket cannot be reached, or no whole answer came.
-    pub async fn call(&self, line: &str, limit: Duration) -> Result<String, Failed> {
+    pub async fn call(&self, line: &str, limit: Duration) -> Result<String, CallFailed> {
         // The connection to the host, and the wait for other calls on it, have limits of their own.
         let (session, _turn) = match self {
             Self::Ssh(socket) => (Some(socket.session().await?), socket.turn(limit).await?),
@@ -72,24 +72,24 @@ impl Route {
                 (Self::Ssh(socket), Some(session)) => socket.call(&session, line, limit).await,
                 (Self::Unix(path), _) => exchange(unix(path).await?, line).await,
                 (Self::Tcp { host, port }, _) => exchange(tcp(host, *port).await?, line).await,
-                (Self::Ssh(_) | Self::None, _) => Err(Failed::NoWay),
+                (Self::Ssh(_) | Self::None, _) => Err(CallFailed::NoWay),
             }
         };
-        timeout(limit, call).await.unwrap_or(Err(Failed::Late(limit)))
+        timeout(limit, call).await.unwrap_or(Err(CallFailed::Late(limit)))
     }
 }
 
 impl RemoteSocket {
-    async fn session(&self) -> Result<Arc<ssh::Session>, Failed> {
-        let link = self.link.as_ref().ok_or(Failed::NoLink)?;
-        link.session().await.map_err(Failed::Host)
+    async fn session(&self) -> Result<Arc<ssh::Session>, CallFailed> {
+        let link = self.link.as_ref().ok_or(CallFailed::NoLink)?;
+        link.session().await.map_err(CallFailed::Host)
     }
 
-    async fn turn(&self, limit: Duration) -> Result<Option<SemaphorePermit<'_>>, Failed> {
+    async fn turn(&self, limit: Duration) -> Result<Option<SemaphorePermit<'_>>, CallFailed> {
         if self.relayed.load(Ordering::Relaxed) { self.relay.turn(limit).await.map(Some) } else { Ok(None) }
     }
 
-    async fn call(&self, session: &Arc<ssh::Session>, line: &str, limit: Duration) -> Result<String, Failed> {
+    async fn call(&self, session: &Arc<ssh::Session>, line: &str, limit: Duration) -> Result<String, CallFailed> {
         if self.relayed.load(Ordering::Relaxed) {
             return self.relay.call(session, line).await.map_err(|why| self.not_relayed(why, None));
         }
@@ -101,7 +101,7 @@ impl RemoteSocket {
             Err(refused) => refused,
         };
         if let Some(ended) = session.ended() {
-            return Err(Failed::Lost(ended));
+            return Err(CallFailed::Lost(ended));
         }
         // sshd does not tell whether it forbids such channels or may not open the socket; a program there does.
         let _turn = self.relay.turn(limit).await?;
@@ -110,12 +110,12 @@ impl RemoteSocket {
         Ok(answer)
     }
 
-    fn not_relayed(&self, why: Why, refused: Option<ssh::NotOpen>) -> Failed {
+    fn not_relayed(&self, why: Why, refused: Option<ssh::NotOpen>) -> CallFailed {
         let (user, host) = match &self.link {
             Some(link) => (link.target().user.clone(), link.target().host.clone()),
             None => Default::default(),
         };
-        Failed::NotRelayed(Box::new(NotRelayed {
+        CallFailed::NotRelayed(Box::new(NotRelayed {
             path: self.path.clone(),
             user,
             host,

@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 
-use super::member::Member;
+use super::member::BackendMember;
 use super::quoted::{cut, quote};
 
 /// Reads the servers of one backend from `show servers state` and `show stat`, by the names in their headers.
 ///
 /// A server that only one of the two knows came or went between them, and is left out.
-pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<Member>, String> {
+pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<BackendMember>, String> {
     let counters = counters(backend, stat)?;
     let mut lines = state.lines();
     if lines.next().map(str::trim) != Some("1") {
@@ -36,7 +36,7 @@ pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<Member>, St
             continue;
         }
         let Some(counters) = counters.get(text(srv)) else { continue };
-        members.push(Member {
+        members.push(BackendMember {
             name: text(srv).to_owned(),
             bits: number(admin)?,
             op_state: number(op)?,
@@ -55,7 +55,7 @@ pub fn sessions(backend: &str, stat: &str) -> Result<HashMap<String, u64>, Strin
 }
 
 /// Reads `show stat`: the servers of one backend by name, with what that table knows of them.
-fn counters(backend: &str, stat: &str) -> Result<HashMap<String, Member>, String> {
+fn counters(backend: &str, stat: &str) -> Result<HashMap<String, BackendMember>, String> {
     let mut records = Csv { rest: stat.strip_prefix("# ").unwrap_or(stat) };
     let header = records.next().unwrap_or_default();
     let column = |name: &str| {
@@ -83,7 +83,7 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, Member>, String
             continue;
         }
         let sessions = number(scur)?.unwrap_or(0).saturating_add(number(qcur)?.unwrap_or(0));
-        let member = Member {
+        let member = BackendMember {
             status: cut(text(status)),
             sessions,
             since: changed.and_then(|at| record.get(at)?.parse().ok()),
@@ -93,7 +93,7 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, Member>, String
             rise: number(rise)?,
             fall: number(fall)?,
             health: number(health)?,
-            ..Member::default()
+            ..BackendMember::default()
         };
         found.insert(text(sv).to_owned(), member);
     }

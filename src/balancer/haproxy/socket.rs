@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::fault::HaproxyFault;
-use super::limits::Patience;
-use super::protocol::{self, Change, Refusal};
+use super::limits::Tries;
+use super::protocol::{self, ChangeRefusal, ServerChange};
 use super::table::Table;
 use crate::balancer::error::BalancerError;
 
@@ -31,13 +31,13 @@ impl Socket {
     }
 
     /// Reads backends.
-    pub async fn read(&self, backends: &[String], patience: Patience) -> Result<Table, BalancerError> {
+    pub async fn read(&self, backends: &[String], patience: Tries) -> Result<Table, BalancerError> {
         let answers = self.client.ask(&questions(backends), patience).await?;
         self.table(backends, &answers, patience).await
     }
 
     /// Makes a reading of the answers to [`questions`].
-    async fn table(&self, backends: &[String], answers: &[String], patience: Patience) -> Result<Table, BalancerError> {
+    async fn table(&self, backends: &[String], answers: &[String], patience: Tries) -> Result<Table, BalancerError> {
         let mut table = Vec::new();
         for (backend, answer) in backends.iter().zip(answers.chunks_exact(2)) {
             let [state, stat] = answer else { continue };
@@ -52,7 +52,7 @@ impl Socket {
     }
 
     /// Adds the sessions that workers before a reload still have: those end with nobody's drain but are just as open.
-    async fn add_old(&self, table: &mut Table, patience: Patience) -> Result<(), BalancerError> {
+    async fn add_old(&self, table: &mut Table, patience: Tries) -> Result<(), BalancerError> {
         for worker in self.client.old_workers(patience).await? {
             let commands: Vec<String> = table.iter().map(|(backend, _)| protocol::show_stat(backend)).collect();
             let Some(answers) = self.client.ask_old(worker, &commands).await? else { continue };
@@ -75,22 +75,22 @@ impl Socket {
     pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
         let mut commands = vec![protocol::SHOW_LEVEL.to_owned()];
         commands.extend(questions(backends));
-        let answers = self.client.ask(&commands, Patience::Once).await?;
+        let answers = self.client.ask(&commands, Tries::Once).await?;
         let (level, answers) = answers.split_first().map(|(level, rest)| (level.trim(), rest)).unwrap_or_default();
         // Any other text comes from an HAProxy that does not know the question.
         if matches!(level, "user" | "operator") {
             return Err(self.client.error(None, HaproxyFault::Level(level.to_owned())));
         }
-        self.table(backends, answers, Patience::Once).await
+        self.table(backends, answers, Tries::Once).await
     }
 
     /// Makes changes to `server`, in order. All are sent; the first refusal is the error.
-    pub async fn change(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
+    pub async fn change(&self, server: &str, changes: &[(ServerChange, &str)]) -> Result<(), BalancerError> {
         let commands: Vec<String> = changes.iter().map(|(change, backend)| change.command(backend, server)).collect();
-        let answers = self.client.ask(&commands, Patience::Retry).await?;
+        let answers = self.client.ask(&commands, Tries::Retry).await?;
         self.kill_old(server, changes).await?;
         for ((_, backend), answer) in changes.iter().zip(answers) {
-            if let Some(refusal) = Refusal::read(&answer) {
+            if let Some(refusal) = ChangeRefusal::read(&answer) {
                 let member = Some(format!("{backend}/{server}"));
                 return Err(self.client.error(member, HaproxyFault::Refused(refusal)));
             }
@@ -99,12 +99,12 @@ impl Socket {
     }
 
     /// Ends the sessions that workers before a reload have, where sessions are ended.
-    async fn kill_old(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
+    async fn kill_old(&self, server: &str, changes: &[(ServerChange, &str)]) -> Result<(), BalancerError> {
         let backends = killed(changes);
         if backends.is_empty() {
             return Ok(());
         }
-        for worker in self.client.old_workers(Patience::Retry).await? {
+        for worker in self.client.old_workers(Tries::Retry).await? {
             let listed = self.client.ask_old(worker, &[protocol::SHOW_SESSIONS.to_owned()]).await?.unwrap_or_default();
             let mut kills = Vec::new();
             for (listed, backend) in listed.iter().flat_map(|l| backends.iter().map(move |b| (l, b))) {
@@ -117,7 +117,7 @@ impl Socket {
     }
 
     async fn no_backend(&self, backend: &str) -> BalancerError {
-        let listed = self.client.ask(&[protocol::SHOW_BACKENDS.to_owned()], Patience::Once).await;
+        let listed = self.client.ask(&[protocol::SHOW_BACKENDS.to_owned()], Tries::Once).await;
         let names = listed.ok().and_then(|a| a.first().map(|s| protocol::backends(s))).unwrap_or_default();
         let fault = HaproxyFault::NoBackend { backend: backend.to_owned(), names };
         self.client.error(Some(backend.to_owned()), fault)
@@ -134,7 +134,7 @@ fn questions(backends: &[String]) -> Vec<String> {
 }
 
 /// The backends in which sessions are to be ended.
-fn killed(changes: &[(Change, &str)]) -> Vec<String> {
-    let kills = changes.iter().filter(|(change, _)| *change == Change::KillSessions);
+fn killed(changes: &[(ServerChange, &str)]) -> Vec<String> {
+    let kills = changes.iter().filter(|(change, _)| *change == ServerChange::KillSessions);
     kills.map(|(_, backend)| (*backend).to_owned()).collect()
 }

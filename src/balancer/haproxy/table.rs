@@ -1,9 +1,9 @@
 //! What one instance reports: each backend of the stack with its members. Pure.
 
-use super::member::Member;
+use super::member::BackendMember;
 
 /// What one instance reports: each backend of the stack with its members.
-pub type Table = Vec<(String, Vec<Member>)>;
+pub type Table = Vec<(String, Vec<BackendMember>)>;
 
 /// Counts the other members of a backend that serve in normal operation: backup servers do not.
 pub fn others_in_service(table: &Table, backend: &str, server: &str) -> usize {
@@ -32,8 +32,8 @@ pub fn nearest(name: &str, names: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn member(name: &str, bits: u32, backup: bool) -> Member {
-        Member { name: name.into(), bits, backup, op_state: 2, weight: 1, ..Member::default() }
+    fn member(name: &str, bits: u32, backup: bool) -> BackendMember {
+        BackendMember { name: name.into(), bits, backup, op_state: 2, weight: 1, ..BackendMember::default() }
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::failed::Failed;
+use super::failed::CallFailed;
 use super::limits::ANSWER_LIMIT;
 
 /// Opens a socket on this machine.
-pub async fn unix(path: &Path) -> Result<UnixStream, Failed> {
-    UnixStream::connect(path).await.map_err(|e| Failed::Open {
+pub async fn unix(path: &Path) -> Result<UnixStream, CallFailed> {
+    UnixStream::connect(path).await.map_err(|e| CallFailed::Open {
         path: path.to_owned(),
         user: local_user(),
         source: Arc::new(e),
@@ -20,8 +20,8 @@ pub async fn unix(path: &Path) -> Result<UnixStream, Failed> {
 }
 
 /// Connects to a port.
-pub async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failed> {
-    TcpStream::connect((host, port)).await.map_err(|e| Failed::Connect {
+pub async fn tcp(host: &str, port: u16) -> Result<TcpStream, CallFailed> {
+    TcpStream::connect((host, port)).await.map_err(|e| CallFailed::Connect {
         host: host.to_owned(),
         port,
         source: Arc::new(e),
@@ -34,15 +34,15 @@ fn local_user() -> String {
 }
 
 /// Sends a line and reads the answer to its end.
-pub async fn exchange(mut wire: impl AsyncRead + AsyncWrite + Unpin, line: &str) -> Result<String, Failed> {
-    let cannot = |what, e: io::Error| Failed::Broken { what, source: Arc::new(e) };
+pub async fn exchange(mut wire: impl AsyncRead + AsyncWrite + Unpin, line: &str) -> Result<String, CallFailed> {
+    let cannot = |what, e: io::Error| CallFailed::Broken { what, source: Arc::new(e) };
     // HAProxy answers whole lines only. The sending side stays open: some relays end both ways when one ends.
     wire.write_all(line.as_bytes()).await.map_err(|e| cannot("send to it", e))?;
     wire.flush().await.map_err(|e| cannot("send to it", e))?;
     let mut answer = Vec::new();
     wire.take(ANSWER_LIMIT + 1).read_to_end(&mut answer).await.map_err(|e| cannot("read its answer", e))?;
     if answer.len() as u64 > ANSWER_LIMIT {
-        return Err(Failed::TooLarge);
+        return Err(CallFailed::TooLarge);
     }
     Ok(String::from_utf8(answer).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }

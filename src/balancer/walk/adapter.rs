@@ -6,23 +6,23 @@ use futures::future::{BoxFuture, FutureExt as _, join_all};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::back::Back;
-use super::out::Out;
+use super::back::WayBack;
+use super::out::WayOut;
 use super::steer::Steer;
 use super::steered::Steered;
 use crate::balancer::adapter::{Adapter, OnDrain, OnRestore};
 use crate::balancer::error::{BalancerError, together};
 use crate::balancer::facts::{Admin, Drained, MemberFacts, Snapshot};
-use crate::balancer::reading::Shared;
+use crate::balancer::reading::SharedReading;
 use crate::balancer::waiting::{pause, unless};
 use crate::config::LoadBalancer;
 
 /// A balancer of few calls, with everything that has to be waited for.
-pub struct Walk<A> {
+pub struct Walked<A> {
     all: Steered<A>,
 }
 
-impl<A: Steer> Walk<A> {
+impl<A: Steer> Walked<A> {
     /// Makes the adapter of a stack whose servers have these names in the balancer.
     pub fn new(steer: A, config: &LoadBalancer, names: Vec<String>) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl<A: Steer> Walk<A> {
                 names,
                 limit: Duration::MAX,
                 gate: Mutex::new(()),
-                looks: Shared::default(),
+                looks: SharedReading::default(),
             },
         }
     }
@@ -45,7 +45,7 @@ impl<A: Steer> Walk<A> {
     }
 }
 
-impl<A: Steer> Adapter for Walk<A> {
+impl<A: Steer> Adapter for Walked<A> {
     fn limit(&mut self, limit: Duration) {
         self.all.limit = limit;
     }
@@ -79,7 +79,7 @@ impl<A: Steer> Adapter for Walk<A> {
     ) -> BoxFuture<'a, Result<Drained, BalancerError>> {
         async move {
             self.recall(&found.members);
-            let mut out = Out::new(&self.all, lb_name, on, stop);
+            let mut out = WayOut::new(&self.all, lb_name, on, stop);
             let failed = match out.take(found).await {
                 Ok(drained) => return Ok(drained),
                 Err(failed) => failed,
@@ -105,7 +105,7 @@ impl<A: Steer> Adapter for Walk<A> {
             if unless(stop, self.still_out(lb_name)).await?? {
                 return Ok(None);
             }
-            Out::new(&self.all, lb_name, on, stop).take(found).await.map(Some)
+            WayOut::new(&self.all, lb_name, on, stop).take(found).await.map(Some)
         }
         .boxed()
     }
@@ -125,7 +125,7 @@ impl<A: Steer> Adapter for Walk<A> {
         async move {
             self.recall(&found.members);
             let found: Vec<&MemberFacts> = found.members.iter().filter(|m| m.member == lb_name).collect();
-            together(Back::new(&self.all, lb_name, on, stop).walk(&found).await)?;
+            together(WayBack::new(&self.all, lb_name, on, stop).walk(&found).await)?;
             // The server is back: an end of the wait changes nothing.
             let _ = pause(stop, self.all.config.wait_after_restore).await;
             Ok(())

@@ -10,7 +10,7 @@ use super::steered::{Steered, error};
 use crate::balancer::adapter::OnRestore;
 use crate::balancer::error::BalancerError;
 use crate::balancer::facts::{Admin, MemberFacts};
-use crate::balancer::fault::{Kept, RestoreFault};
+use crate::balancer::fault::{RestoreFault, Whereabouts};
 use crate::balancer::waiting::{pause, unless};
 
 const NOT_BACK: &str = "the balancer checks in its own way: compare its health check with what the server answers, or \
@@ -46,7 +46,7 @@ enum Why {
 }
 
 /// One server's way back.
-pub struct Back<'a, A> {
+pub struct WayBack<'a, A> {
     all: &'a Steered<A>,
     server: &'a str,
     cases: Vec<Case<'a>>,
@@ -55,7 +55,7 @@ pub struct Back<'a, A> {
     stop: &'a CancellationToken,
 }
 
-impl<'a, A: Steer> Back<'a, A> {
+impl<'a, A: Steer> WayBack<'a, A> {
     /// Makes the way back of a server; nothing is asked yet.
     pub fn new(all: &'a Steered<A>, server: &'a str, on: OnRestore<'a>, stop: &'a CancellationToken) -> Self {
         Self { all, server, cases: Vec::new(), errors: Vec::new(), on, stop }
@@ -160,8 +160,8 @@ impl<'a, A: Steer> Back<'a, A> {
             let kept = match self.all.take_out(case.found).await {
                 // The reason is an error already.
                 Ok(()) if why == Why::CutOff => continue,
-                Ok(()) => Kept::Out("is out again"),
-                Err(error) => Kept::NotSet("taken out again", Box::new(error)),
+                Ok(()) => Whereabouts::Out("is out again"),
+                Err(error) => Whereabouts::NotSet("taken out again", Box::new(error)),
             };
             let why = match why {
                 Why::Late => "it was not reported up in time",

@@ -9,5 +9,5 @@ mod out;
 pub mod steer;
 mod steered;
 
-pub use adapter::Walk;
-pub use steer::{Pace, Reading, Steer};
+pub use adapter::Walked;
+pub use steer::{Reading, Steer, SteerPace};

@@ -29,7 +29,7 @@ fn is_empty(place: &MemberFacts) -> bool {
 }
 
 /// One server's way out.
-pub struct Out<'a, A> {
+pub struct WayOut<'a, A> {
     all: &'a Steered<A>,
     server: &'a str,
     /// The places that were taken out, as they were just before.
@@ -38,7 +38,7 @@ pub struct Out<'a, A> {
     stop: &'a CancellationToken,
 }
 
-impl<'a, A: Steer> Out<'a, A> {
+impl<'a, A: Steer> WayOut<'a, A> {
     /// Makes the way out of a server; nothing is asked yet.
     pub fn new(all: &'a Steered<A>, server: &'a str, on: OnDrain<'a>, stop: &'a CancellationToken) -> Self {
         Self { all, server, taken: Vec::new(), on, stop }

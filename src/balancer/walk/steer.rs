@@ -22,7 +22,7 @@ pub trait Steer: Send + Sync {
     fn at(&self) -> String;
 
     /// Tells how slow the balancer is. Asked again for every wait, since a look may have taught it.
-    fn pace(&self) -> Pace;
+    fn pace(&self) -> SteerPace;
 
     /// Learns what a record says of places that the balancer may have forgotten, before it is asked about them.
     fn recall(&self, found: &[MemberFacts]) {
@@ -50,7 +50,7 @@ pub trait Steer: Send + Sync {
 
 /// How slow a balancer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct SteerPace {
     /// The pause between two looks of one wait; lanes that wait side by side share their looks.
     pub tick: Duration,
     /// The most that is added to the pause at random, so that many runs do not ask in step.
@@ -67,7 +67,7 @@ pub struct Pace {
     pub drains_within: Option<Duration>,
 }
 
-impl Default for Pace {
+impl Default for SteerPace {
     fn default() -> Self {
         Self {
             tick: Duration::from_secs(1),

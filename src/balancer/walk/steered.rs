@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::steer::{Reading, Steer};
-use crate::balancer::error::{BalancerError, Fault};
+use crate::balancer::error::{BalancerError, BalancerFault};
 use crate::balancer::facts::MemberFacts;
 use crate::balancer::fault::AskFault;
-use crate::balancer::reading::Shared;
+use crate::balancer::reading::SharedReading;
 use crate::config::LoadBalancer;
 
 /// A balancer of few calls.
@@ -31,7 +31,7 @@ pub struct Steered<A> {
     /// Held from the count of the others until one server is out, so that two lanes cannot both count on each other.
     pub gate: Mutex<()>,
     /// The last look.
-    pub looks: Shared<Reading>,
+    pub looks: SharedReading<Reading>,
 }
 
 impl<A: Steer> Steered<A> {
@@ -95,6 +95,6 @@ impl<A: Steer> Steered<A> {
 }
 
 /// Makes an error about one place.
-pub fn error(place: &MemberFacts, fault: impl Fault) -> BalancerError {
+pub fn error(place: &MemberFacts, fault: impl BalancerFault) -> BalancerError {
     BalancerError::new(&place.at, Some(place.label()), fault)
 }

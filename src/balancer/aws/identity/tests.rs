@@ -6,19 +6,19 @@ use super::*;
 fn an_lb_is_read() {
     let ip = |s: &str| s.parse::<IpAddr>().unwrap();
     for (text, expected) in [
-        ("i-0abc123", Written::Instance("i-0abc123".into(), None)),
-        ("i-0abc123:8080", Written::Instance("i-0abc123".into(), Some(8080))),
-        ("10.0.0.4", Written::Address(ip("10.0.0.4"), None)),
-        ("10.0.0.4:80", Written::Address(ip("10.0.0.4"), Some(80))),
-        ("fd00::4", Written::Address(ip("fd00::4"), None)),
-        ("[fd00::4]:80", Written::Address(ip("fd00::4"), Some(80))),
-        ("web1", Written::Name),
-        ("i-", Written::Name),
-        ("i-xyz", Written::Name),
-        ("i-0abc:99999", Written::Name),
-        ("i-0abc:", Written::Name),
+        ("i-0abc123", LbId::Instance("i-0abc123".into(), None)),
+        ("i-0abc123:8080", LbId::Instance("i-0abc123".into(), Some(8080))),
+        ("10.0.0.4", LbId::Address(ip("10.0.0.4"), None)),
+        ("10.0.0.4:80", LbId::Address(ip("10.0.0.4"), Some(80))),
+        ("fd00::4", LbId::Address(ip("fd00::4"), None)),
+        ("[fd00::4]:80", LbId::Address(ip("fd00::4"), Some(80))),
+        ("web1", LbId::Name),
+        ("i-", LbId::Name),
+        ("i-xyz", LbId::Name),
+        ("i-0abc:99999", LbId::Name),
+        ("i-0abc:", LbId::Name),
     ] {
-        assert_eq!(Written::read(text), expected, "{text}");
+        assert_eq!(LbId::read(text), expected, "{text}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test]
 async fn what_a_hosts_shell_reads_runs_every_job() {
     let nonce = Nonce("n".into());
-    let job = |command: &str, lb: &str| Job { command: command.into(), facts: vec![("LB".into(), lb.into())] };
+    let job = |command: &str, lb: &str| SteeringJob { command: command.into(), facts: vec![("LB".into(), lb.into())] };
     let env = [("TOKEN".to_owned(), "a'b\nc\\".to_owned()), ("no name".to_owned(), "x".to_owned())];
     let jobs =
         [job("printf '%s|%s' \"$LB\" \"$TOKEN\"; exit 193", "it's $(1)"), job("read x; echo \"read $?\"; exit 4", "2")];

@@ -26,7 +26,7 @@ fn server(name: &str) -> Server {
 fn balancer(dir: &Path, status: &str) -> Balancer {
     let commands = SteeringCommands {
         drain:
-            "env | grep -E '^(PITCREW_[A-Z]*|TOKEN)=' | sort >>env; touch out.$PITCREW_LB; echo $PITCREW_ACTION >>log"
+            "env | grep -E '^(PITCREW_[A-Z]*|TOKEN)=' | grep -v ^PITCREW_COMMAND= | sort >>env; touch out.$PITCREW_LB; echo $PITCREW_ACTION >>log"
                 .into(),
         status: status.into(),
         restore: "rm -f out.$PITCREW_LB; echo $PITCREW_ACTION >>log".into(),

@@ -11,7 +11,7 @@ use crate::balancer::aws::tests::responder::{Group, Responder, State, Target};
 use crate::balancer::aws::tests::{around, keys};
 use crate::balancer::facts::{Admin, Drained, Draining, Snapshot};
 use crate::balancer::testing;
-use crate::balancer::walk::Walk;
+use crate::balancer::walk::Walked;
 use crate::config::{BalancerKind, LoadBalancer, OnDrainTimeout};
 
 const A: &str = "i-0a";
@@ -32,26 +32,26 @@ fn elb(responder: &Responder, groups: &[&str], servers: &[&str], keys: &Aws) -> 
     Elb::new(&groups, keys, Access::Responder(responder.endpoint.clone()), &around(servers))
 }
 
-fn walking(steer: Elb, servers: &[&str], change: impl Fn(&mut LoadBalancer)) -> Walk<Elb> {
+fn walking(steer: Elb, servers: &[&str], change: impl Fn(&mut LoadBalancer)) -> Walked<Elb> {
     let kind = BalancerKind::Elb { target_groups: steer.groups.clone(), aws: steer.aws.clone() };
     let mut config = LoadBalancer { drain_timeout: Duration::from_secs(10), ..testing::config(kind) };
     change(&mut config);
-    Walk::new(steer, &config, servers.iter().map(|s| (*s).to_owned()).collect())
+    Walked::new(steer, &config, servers.iter().map(|s| (*s).to_owned()).collect())
 }
 
-fn walk_of(responder: &Responder, groups: &[&str], servers: &[&str]) -> Walk<Elb> {
+fn walk_of(responder: &Responder, groups: &[&str], servers: &[&str]) -> Walked<Elb> {
     walking(elb(responder, groups, servers, &keys()), servers, |_| {})
 }
 
-async fn found(walk: &Walk<Elb>, name: &str) -> Snapshot {
+async fn found(walk: &Walked<Elb>, name: &str) -> Snapshot {
     Snapshot { members: walk.facts(&[name.to_owned()]).await.unwrap() }
 }
 
-async fn drain(walk: &Walk<Elb>, name: &str, found: &Snapshot) -> Result<Drained, BalancerError> {
+async fn drain(walk: &Walked<Elb>, name: &str, found: &Snapshot) -> Result<Drained, BalancerError> {
     walk.drain(name, found, &mut |_| {}, &CancellationToken::new()).await
 }
 
-async fn restore(walk: &Walk<Elb>, name: &str, found: &Snapshot) -> Result<(), BalancerError> {
+async fn restore(walk: &Walked<Elb>, name: &str, found: &Snapshot) -> Result<(), BalancerError> {
     walk.restore(name, found, &mut |_| {}, &CancellationToken::new()).await
 }
 
@@ -349,7 +349,7 @@ async fn only_other_servers_that_are_healthy_count() {
     }
     let responder = Responder::start(state(vec![("web", group)])).await;
     let walk = walking(elb(&responder, &["web"], &[A, B, C], &keys()), &[A, B, C], |config| {
-        config.capacity_timeout = Duration::from_millis(50);
+        config.capacity_timeout = Duration::from_millis(500);
     });
     let before = found(&walk, A).await;
     assert!(before.members.iter().all(|m| (m.others_in_service, m.size) == (0, 3)), "{before:?}");

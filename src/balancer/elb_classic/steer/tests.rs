@@ -11,7 +11,7 @@ use crate::balancer::aws::tests::responder::{Classic, Responder, State};
 use crate::balancer::aws::tests::{around, keys};
 use crate::balancer::facts::{Admin, Drained, Snapshot};
 use crate::balancer::testing;
-use crate::balancer::walk::Walk;
+use crate::balancer::walk::Walked;
 use crate::config::{BalancerKind, LoadBalancer, OnDrainTimeout};
 
 const A: &str = "i-0a";
@@ -30,20 +30,20 @@ fn classic(change: impl Fn(&mut Classic)) -> State {
     State { classic: [("shop-elb".to_owned(), classic)].into(), ..State::default() }
 }
 
-fn walking(responder: &Responder, servers: &[&str], change: impl Fn(&mut LoadBalancer)) -> Walk<ElbClassic> {
+fn walking(responder: &Responder, servers: &[&str], change: impl Fn(&mut LoadBalancer)) -> Walked<ElbClassic> {
     let names = ["shop-elb".to_owned()];
     let steer = ElbClassic::new(&names, &keys(), Access::Responder(responder.endpoint.clone()), &around(servers));
     let kind = BalancerKind::ElbClassic { names: names.to_vec(), aws: keys() };
     let mut config = LoadBalancer { drain_timeout: Duration::from_secs(10), ..testing::config(kind) };
     change(&mut config);
-    Walk::new(steer, &config, servers.iter().map(|s| (*s).to_owned()).collect())
+    Walked::new(steer, &config, servers.iter().map(|s| (*s).to_owned()).collect())
 }
 
-async fn found(walk: &Walk<ElbClassic>, name: &str) -> Snapshot {
+async fn found(walk: &Walked<ElbClassic>, name: &str) -> Snapshot {
     Snapshot { members: walk.facts(&[name.to_owned()]).await.unwrap() }
 }
 
-async fn drain(walk: &Walk<ElbClassic>, name: &str, found: &Snapshot) -> Result<Drained, BalancerError> {
+async fn drain(walk: &Walked<ElbClassic>, name: &str, found: &Snapshot) -> Result<Drained, BalancerError> {
     walk.drain(name, found, &mut |_| {}, &CancellationToken::new()).await
 }
 

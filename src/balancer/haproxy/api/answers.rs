@@ -9,8 +9,8 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::json::{Counters, NativeStat, NativeStats, OneOrMany, RuntimeServer};
-use crate::balancer::haproxy::member::{Member, bits};
-use crate::balancer::haproxy::protocol::{self, Change};
+use crate::balancer::haproxy::member::{BackendMember, bits};
+use crate::balancer::haproxy::protocol::{self, ServerChange};
 use crate::config::ApiVersion;
 use crate::text::one_line;
 
@@ -19,14 +19,14 @@ const SHOWN: usize = 200;
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct ApiQuestion {
     /// After the address: `/v3/…`.
     pub path: String,
     /// What is put there; `None`: it is only read.
     pub body: Option<&'static str>,
 }
 
-impl Question {
+impl ApiQuestion {
     /// Asks what it is; every version has it.
     pub fn info(version: ApiVersion) -> Self {
         Self { path: format!("/{version}/info"), body: None }
@@ -52,17 +52,17 @@ impl Question {
     }
 
     /// Changes a server; `None`: there are no words for it. A field that is not named is left alone.
-    pub fn change(version: ApiVersion, backend: &str, server: &str, change: Change) -> Option<Self> {
+    pub fn change(version: ApiVersion, backend: &str, server: &str, change: ServerChange) -> Option<Self> {
         let path = match version {
             ApiVersion::V2 => format!("/v2/services/haproxy/runtime/servers/{server}?backend={backend}"),
             ApiVersion::V3 => format!("/v3/services/haproxy/runtime/backends/{backend}/servers/{server}"),
         };
         let body = match change {
-            Change::Drain => r#"{"admin_state":"drain"}"#,
-            Change::Maint => r#"{"admin_state":"maint"}"#,
-            Change::Ready => r#"{"admin_state":"ready"}"#,
-            Change::HealthDown => r#"{"operational_state":"down"}"#,
-            Change::KillSessions | Change::DisableAgent | Change::EnableAgent => return None,
+            ServerChange::Drain => r#"{"admin_state":"drain"}"#,
+            ServerChange::Maint => r#"{"admin_state":"maint"}"#,
+            ServerChange::Ready => r#"{"admin_state":"ready"}"#,
+            ServerChange::HealthDown => r#"{"operational_state":"down"}"#,
+            ServerChange::KillSessions | ServerChange::DisableAgent | ServerChange::EnableAgent => return None,
         };
         Some(Self { path, body: Some(body) })
     }
@@ -143,7 +143,7 @@ impl fmt::Display for Deaf {
 ///
 /// # Errors
 /// When they make no sense, or the statistics leave a server out: nothing could be told of its sessions.
-pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<Member>, String> {
+pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<BackendMember>, String> {
     let servers: Vec<Option<RuntimeServer>> =
         serde_json::from_str(servers).map_err(|e| senseless("the servers", servers, &e))?;
     let mut counters: HashMap<String, Counters> = HashMap::new();
@@ -185,7 +185,7 @@ fn all_stats(text: &str) -> Result<Vec<Vec<NativeStat>>, String> {
     }
 }
 
-fn member(server: RuntimeServer, counters: Counters) -> Result<Member, String> {
+fn member(server: RuntimeServer, counters: Counters) -> Result<BackendMember, String> {
     let status = cut(&counters.status.unwrap_or_default());
     let op_state = match server.operational_state.as_str() {
         "up" => 2,
@@ -222,7 +222,7 @@ fn member(server: RuntimeServer, counters: Counters) -> Result<Member, String> {
     let agent = !misread && counters.agent_status.is_some_and(|a| !a.is_empty());
     let told = |column: Option<u64>| column.filter(|_| !misread);
     let code = counters.check_code.map(|c| c.to_string()).unwrap_or_default();
-    Ok(Member {
+    Ok(BackendMember {
         name: server.name,
         bits,
         op_state,

@@ -14,20 +14,20 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
-use super::answers::{self, Deaf, Question};
+use super::answers::{self, ApiQuestion, Deaf};
 use super::fault::ApiFault;
 use super::http::{Answer, ApiAccess, Caller};
-use crate::balancer::error::{BalancerError, Fault};
+use crate::balancer::error::{BalancerError, BalancerFault};
 use crate::balancer::facts::Admin;
 use crate::balancer::haproxy::fault::HaproxyFault;
-use crate::balancer::haproxy::limits::{CALL_LIMIT, Patience, RETRY_FOR, RETRY_PAUSE};
-use crate::balancer::haproxy::member::Member;
-use crate::balancer::haproxy::protocol::Change;
+use crate::balancer::haproxy::limits::{CALL_LIMIT, RETRY_FOR, RETRY_PAUSE, Tries};
+use crate::balancer::haproxy::member::BackendMember;
+use crate::balancer::haproxy::protocol::ServerChange;
 use crate::balancer::haproxy::table::Table;
 use crate::config::{ApiUrl, ApiVersion};
 
 /// Says why a member cannot be taken out and put back this way, if it cannot.
-pub fn hindrance(member: &Member) -> Option<ApiFault> {
+pub fn hindrance(member: &BackendMember) -> Option<ApiFault> {
     if member.misread {
         return Some(ApiFault::Misread(member.check_detail.clone()));
     }
@@ -61,17 +61,17 @@ impl Api {
     }
 
     /// Reads backends.
-    pub async fn read(&self, backends: &[String], patience: Patience) -> Result<Table, BalancerError> {
+    pub async fn read(&self, backends: &[String], patience: Tries) -> Result<Table, BalancerError> {
         let version = self.version(patience).await?;
-        let questions: Vec<Question> =
-            backends.iter().flat_map(|b| [Question::stats(version, b), Question::servers(version, b)]).collect();
+        let questions: Vec<ApiQuestion> =
+            backends.iter().flat_map(|b| [ApiQuestion::stats(version, b), ApiQuestion::servers(version, b)]).collect();
         let began = Instant::now();
         loop {
             let error = match self.look(version, backends, &questions, patience).await? {
                 Ok(table) => return Ok(table),
                 Err(error) => error,
             };
-            if patience == Patience::Once || began.elapsed() >= RETRY_FOR {
+            if patience == Tries::Once || began.elapsed() >= RETRY_FOR {
                 return Err(error);
             }
             sleep(RETRY_PAUSE).await;
@@ -83,8 +83,8 @@ impl Api {
         &self,
         version: ApiVersion,
         backends: &[String],
-        questions: &[Question],
-        patience: Patience,
+        questions: &[ApiQuestion],
+        patience: Tries,
     ) -> Result<Result<Table, BalancerError>, BalancerError> {
         let answers = self.ask(questions, patience, None).await?;
         let mut table = Vec::new();
@@ -107,27 +107,28 @@ impl Api {
 
     /// Reads backends once, without patience.
     pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
-        self.read(backends, Patience::Once).await
+        self.read(backends, Tries::Once).await
     }
 
     /// Makes changes to `server`, in order. All are tried; the first refusal is the error. At one that there are no words
     /// for nothing more is sent.
-    pub async fn change(&self, server: &str, changes: &[(Change, &str)]) -> Result<(), BalancerError> {
-        let version = self.version(Patience::Retry).await?;
+    pub async fn change(&self, server: &str, changes: &[(ServerChange, &str)]) -> Result<(), BalancerError> {
+        let version = self.version(Tries::Retry).await?;
         let mut first = Ok(());
         for (change, backend) in changes {
             let member = Some(format!("{backend}/{server}"));
-            let done = match Question::change(version, backend, server, *change) {
-                Some(question) => self.one(question, Patience::Retry, member).await.map(drop),
+            let done = match ApiQuestion::change(version, backend, server, *change) {
+                Some(question) => self.one(question, Tries::Retry, member).await.map(drop),
                 // It never lost its say this way.
-                None if *change == Change::EnableAgent => Ok(()),
+                None if *change == ServerChange::EnableAgent => Ok(()),
                 None => {
-                    let cannot = if *change == Change::KillSessions { ApiFault::Sessions } else { ApiFault::Agent };
+                    let cannot =
+                        if *change == ServerChange::KillSessions { ApiFault::Sessions } else { ApiFault::Agent };
                     return Err(self.error(member, cannot));
                 }
             };
             let done = match done {
-                Ok(()) if *change == Change::Maint => self.is_in_maint(backend, server).await,
+                Ok(()) if *change == ServerChange::Maint => self.is_in_maint(backend, server).await,
                 done => done,
             };
             if first.is_ok() {
@@ -139,21 +140,21 @@ impl Api {
 
     /// Makes sure that a server is in maint: what the API takes for maint already it does not set.
     async fn is_in_maint(&self, backend: &str, server: &str) -> Result<(), BalancerError> {
-        let table = self.read(&[backend.to_owned()], Patience::Retry).await?;
+        let table = self.read(&[backend.to_owned()], Tries::Retry).await?;
         let found = table.iter().flat_map(|(_, members)| members).find(|m| m.name == server);
         match found.filter(|m| m.admin() != Admin::Maint) {
             None => Ok(()),
-            Some(Member { status, .. }) => {
+            Some(BackendMember { status, .. }) => {
                 Err(self.error(Some(format!("{backend}/{server}")), ApiFault::NotInMaint(status.clone())))
             }
         }
     }
 
     /// The version, as written or else as the API answers to it.
-    async fn version(&self, patience: Patience) -> Result<ApiVersion, BalancerError> {
+    async fn version(&self, patience: Tries) -> Result<ApiVersion, BalancerError> {
         let found = self.version.get_or_try_init(|| async {
             for version in [ApiVersion::V3, ApiVersion::V2] {
-                let answers = self.ask(&[Question::info(version)], patience, None).await?;
+                let answers = self.ask(&[ApiQuestion::info(version)], patience, None).await?;
                 match answers.first() {
                     Some(Err(deaf)) if deaf.status == 404 => {}
                     Some(Err(deaf)) => return Err(self.deaf(None, deaf)),
@@ -170,8 +171,8 @@ impl Api {
     /// An error is about `member`.
     async fn ask(
         &self,
-        questions: &[Question],
-        patience: Patience,
+        questions: &[ApiQuestion],
+        patience: Tries,
         member: Option<String>,
     ) -> Result<Vec<Answer>, BalancerError> {
         let began = Instant::now();
@@ -181,7 +182,7 @@ impl Api {
                 Ok(answers) => !answers.iter().any(|a| a.as_ref().is_err_and(Deaf::may_pass)),
                 Err(_) => false,
             };
-            if over || patience == Patience::Once || began.elapsed() >= RETRY_FOR {
+            if over || patience == Tries::Once || began.elapsed() >= RETRY_FOR {
                 return asked.map_err(|failed| self.error(member, ApiFault::Call(failed)));
             }
             sleep(RETRY_PAUSE).await;
@@ -191,8 +192,8 @@ impl Api {
     /// Asks one thing, which must be answered with success.
     async fn one(
         &self,
-        question: Question,
-        patience: Patience,
+        question: ApiQuestion,
+        patience: Tries,
         member: Option<String>,
     ) -> Result<String, BalancerError> {
         let answers = self.ask(&[question], patience, member.clone()).await?;
@@ -205,7 +206,7 @@ impl Api {
 
     /// Finds out why a backend has no servers; `Ok`: that may pass.
     async fn no_servers(&self, version: ApiVersion, backend: &str) -> Result<BalancerError, BalancerError> {
-        let listed = self.one(Question::backends(version), Patience::Once, None).await?;
+        let listed = self.one(ApiQuestion::backends(version), Tries::Once, None).await?;
         let names = answers::backends(&listed).map_err(|e| self.senseless(e))?;
         let member = Some(backend.to_owned());
         if names.iter().any(|name| name == backend) {
@@ -214,7 +215,7 @@ impl Api {
         Err(self.error(member, HaproxyFault::NoBackend { backend: backend.to_owned(), names }))
     }
 
-    fn error(&self, member: Option<String>, fault: impl Fault) -> BalancerError {
+    fn error(&self, member: Option<String>, fault: impl BalancerFault) -> BalancerError {
         BalancerError::new(&self.at, member, fault)
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::answers::Deaf;
 use super::http::Unanswered;
-use crate::balancer::error::{BalancerErrorKind as Kind, Fault};
+use crate::balancer::error::{BalancerErrorKind as Kind, BalancerFault};
 
 /// A failure of one Data Plane API.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl fmt::Display for ApiFault {
     }
 }
 
-impl Fault for ApiFault {
+impl BalancerFault for ApiFault {
     fn kind(&self) -> Kind {
         match self {
             Self::Call(_) | Self::NoServers(_) => Kind::Unreachable,

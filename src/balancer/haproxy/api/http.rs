@@ -26,7 +26,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::answers::{Deaf, Question};
+use super::answers::{ApiQuestion, Deaf};
 use crate::config::{ApiUrl, HaproxyAccess, Scheme};
 use crate::http::{driven, failure};
 
@@ -143,7 +143,7 @@ impl Caller {
     }
 
     /// Asks one after another, and returns what was answered to each; all of it within the limit.
-    pub async fn call(&self, questions: &[Question], limit: Duration) -> Result<Vec<Answer>, Unanswered> {
+    pub async fn call(&self, questions: &[ApiQuestion], limit: Duration) -> Result<Vec<Answer>, Unanswered> {
         let mut answers = Vec::with_capacity(questions.len());
         let asking = async {
             // One connection serves for all, unless the other side ends it between two of them.
@@ -156,7 +156,7 @@ impl Caller {
     }
 
     /// Asks over a connection of its own until it ends; at least one answer is added.
-    async fn converse(&self, questions: &[Question], answers: &mut Vec<Answer>) -> Result<(), Unanswered> {
+    async fn converse(&self, questions: &[ApiQuestion], answers: &mut Vec<Answer>) -> Result<(), Unanswered> {
         let (host, port) = (self.url.host.as_str(), self.url.port());
         let stream = TcpStream::connect((host, port)).await.map_err(|e| Unanswered::Connect {
             host: host.to_owned(),
@@ -178,7 +178,7 @@ impl Caller {
     async fn over(
         &self,
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        questions: &[Question],
+        questions: &[ApiQuestion],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Unanswered> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| cut_off(failure(&e)))?;
@@ -188,7 +188,7 @@ impl Caller {
     async fn all(
         &self,
         mut sender: SendRequest<Full<Bytes>>,
-        questions: &[Question],
+        questions: &[ApiQuestion],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Unanswered> {
         for (at, question) in questions.iter().enumerate() {
@@ -216,7 +216,7 @@ impl Caller {
         Ok(())
     }
 
-    fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, Unanswered> {
+    fn request(&self, question: &ApiQuestion) -> Result<Request<Full<Bytes>>, Unanswered> {
         let method = if question.body.is_some() { "PUT" } else { "GET" };
         Request::builder()
             .method(method)

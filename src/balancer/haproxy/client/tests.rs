@@ -61,14 +61,14 @@ async fn a_unix_socket_is_read_to_its_end() {
         wire.write_all(b"\n\n").await.unwrap();
     });
     let client = Client::new(&BalancerAddress::Unix(path), Via::Auto, None);
-    let answers = client.ask(&["a".into(), "b".into()], Patience::Once).await.unwrap();
+    let answers = client.ask(&["a".into(), "b".into()], Tries::Once).await.unwrap();
     assert_eq!(answers, ["one\n", ""]);
 }
 
 #[tokio::test]
 async fn a_missing_socket_is_unreachable_and_named() {
     let client = Client::new(&BalancerAddress::Unix("/nonexistent/haproxy.sock".into()), Via::Auto, None);
-    let error = client.ask(&["a".into()], Patience::Once).await.unwrap_err();
+    let error = client.ask(&["a".into()], Tries::Once).await.unwrap_err();
     assert!(error.is_unreachable() && error.detail().contains("/nonexistent/haproxy.sock"), "{error}");
     assert!(error.hint().contains("stats socket"));
 }
@@ -76,22 +76,22 @@ async fn a_missing_socket_is_unreachable_and_named() {
 #[tokio::test]
 async fn an_address_without_its_connection_is_an_error() {
     let at = BalancerAddress::Ssh { user: None, host: "lb".into(), port: None, path: "/s".into() };
-    let error = Client::new(&at, Via::Auto, None).ask(&["a".into()], Patience::Once).await.unwrap_err();
+    let error = Client::new(&at, Via::Auto, None).ask(&["a".into()], Tries::Once).await.unwrap_err();
     assert!(error.is_unreachable() && error.at == "ssh://lb/s", "{error:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_asked_for_again() {
     let client = scripted(vec![Some(b"adm".to_vec()), Some(Vec::new()), Some(b"admin\n\n".to_vec())]).await;
-    assert_eq!(client.ask(&["a".into()], Patience::Retry).await.unwrap(), ["admin\n"]);
+    assert_eq!(client.ask(&["a".into()], Tries::Retry).await.unwrap(), ["admin\n"]);
     let client = scripted(vec![Some(b"adm".to_vec())]).await;
-    assert!(client.ask(&["a".into()], Patience::Once).await.unwrap_err().detail().contains("broke off"));
+    assert!(client.ask(&["a".into()], Tries::Once).await.unwrap_err().detail().contains("broke off"));
 }
 
 #[tokio::test]
 async fn an_endless_answer_is_cut_off() {
     let client = scripted(vec![Some(vec![b'x'; ANSWER_LIMIT as usize + 10])]).await;
-    let error = client.ask(&["a".into()], Patience::Once).await.unwrap_err();
+    let error = client.ask(&["a".into()], Tries::Once).await.unwrap_err();
     assert!(error.detail().contains("larger than 4 MiB"), "{error}");
 }
 
@@ -99,7 +99,7 @@ async fn an_endless_answer_is_cut_off() {
 async fn a_silent_balancer_is_given_up() {
     let client = scripted(vec![None]).await;
     tokio::time::pause();
-    let error = client.ask(&["a".into()], Patience::Once).await.unwrap_err();
+    let error = client.ask(&["a".into()], Tries::Once).await.unwrap_err();
     assert!(error.is_unreachable() && error.detail().contains("within 10s"), "{error}");
 }
 
@@ -114,9 +114,9 @@ async fn a_master_is_found_out_and_spoken_to_as_one() {
         b"rows\n\n".to_vec(),
     ];
     let client = listening(answers.into_iter().map(Some).collect(), heard).await;
-    let asked = client.ask(&["show cli level".into(), "show backend".into()], Patience::Once).await.unwrap();
+    let asked = client.ask(&["show cli level".into(), "show backend".into()], Tries::Once).await.unwrap();
     assert_eq!(asked, ["admin\n", "rows\n"]);
-    assert_eq!(client.ask(&["show backend".into()], Patience::Once).await.unwrap(), ["rows\n"]);
+    assert_eq!(client.ask(&["show backend".into()], Tries::Once).await.unwrap(), ["rows\n"]);
     assert_eq!(
         all(lines),
         [
@@ -133,8 +133,8 @@ async fn a_command_that_an_old_haproxy_does_not_know_makes_no_master_of_it() {
     let unknown = b"Unknown command.\n\n".to_vec();
     let (heard, lines) = tokio::sync::mpsc::unbounded_channel();
     let client = listening(vec![Some(unknown.clone()), Some(unknown.clone()), Some(b"x\n\n".to_vec())], heard).await;
-    assert_eq!(client.ask(&["show cli level".into()], Patience::Once).await.unwrap(), ["Unknown command.\n"]);
-    assert_eq!(client.ask(&["show backend".into()], Patience::Once).await.unwrap(), ["x\n"]);
+    assert_eq!(client.ask(&["show cli level".into()], Tries::Once).await.unwrap(), ["Unknown command.\n"]);
+    assert_eq!(client.ask(&["show backend".into()], Tries::Once).await.unwrap(), ["x\n"]);
     assert_eq!(all(lines), ["show cli level;quit\n", "show proc;quit\n", "show backend;quit\n"]);
 }
 

@@ -14,17 +14,17 @@ fn an_answer_has_one_section_per_command() {
 
 #[test]
 fn any_text_after_a_change_is_a_refusal() {
-    assert_eq!(Refusal::read(""), None);
-    assert_eq!(Refusal::read("\n"), None);
+    assert_eq!(ChangeRefusal::read(""), None);
+    assert_eq!(ChangeRefusal::read("\n"), None);
     for (text, hint) in [
         ("No such server.\n", "`lb`"),
         ("[3]:No such backend.\n", "`backends`"),
         ("Permission denied\n", "level admin"),
     ] {
-        let refusal = Refusal::read(text).unwrap();
+        let refusal = ChangeRefusal::read(text).unwrap();
         assert!(refusal.to_string().contains(text.trim()) && refusal.hint().contains(hint), "{refusal:?}");
     }
-    let other = Refusal::read("Unknown command, but\nmany more").unwrap();
+    let other = ChangeRefusal::read("Unknown command, but\nmany more").unwrap();
     assert_eq!(other.to_string(), "it refused: `Unknown command, but`");
 }
 
@@ -36,8 +36,8 @@ fn only_names_that_haproxy_can_have_are_sent() {
     for bad in ["", "a b", "a;b", "a/b", "a\nb", "a\0b", "é", "#1", "a\\b", "<<", &"x".repeat(257)] {
         assert!(name(bad).is_err(), "{bad}");
     }
-    assert_eq!(Change::Maint.command("shop", "web1"), "set server shop/web1 state maint");
-    assert_eq!(Change::KillSessions.command("shop", "web1"), "shutdown sessions server shop/web1");
+    assert_eq!(ServerChange::Maint.command("shop", "web1"), "set server shop/web1 state maint");
+    assert_eq!(ServerChange::KillSessions.command("shop", "web1"), "shutdown sessions server shop/web1");
 }
 
 #[test]

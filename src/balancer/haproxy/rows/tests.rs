@@ -53,7 +53,7 @@ proptest! {
     #[test]
     fn hostile_text_never_panics(state in ".{0,400}", stat in ".{0,400}", count in 0usize..5) {
         let _ = protocol::sections(&state, count);
-        let _ = protocol::Refusal::read(&state);
+        let _ = protocol::ChangeRefusal::read(&state);
         let _ = members("web", &state, &stat);
         let _ = members("web", &format!("{STATE}{state}"), &format!("{HEADER}{stat}"));
         let _ = protocol::name(&state);

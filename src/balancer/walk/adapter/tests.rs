@@ -5,7 +5,7 @@ use std::sync::Mutex as Plain;
 
 use tokio::time::Instant;
 
-use super::super::steer::{Pace, Reading};
+use super::super::steer::{Reading, SteerPace};
 use super::*;
 use crate::balancer::facts::Draining;
 use crate::balancer::fault::AskFault;
@@ -17,7 +17,7 @@ use crate::config::{BalancerKind, Least, OnDrainTimeout};
 struct Toy {
     state: Plain<BTreeMap<(String, String), MemberFacts>>,
     calls: Plain<Vec<String>>,
-    pace: Pace,
+    pace: SteerPace,
     /// Looks after which connections have ended; `None`: never.
     ends_after: Option<usize>,
     /// Looks after which a server that was put back is in service; `None`: never.
@@ -71,7 +71,7 @@ impl Steer for Toy {
         "toy".into()
     }
 
-    fn pace(&self) -> Pace {
+    fn pace(&self) -> SteerPace {
         self.pace
     }
 
@@ -122,20 +122,20 @@ impl Steer for Toy {
     }
 }
 
-fn walk(toy: Toy, change: impl Fn(&mut LoadBalancer)) -> Walk<Toy> {
+fn walk(toy: Toy, change: impl Fn(&mut LoadBalancer)) -> Walked<Toy> {
     let mut config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new(), access: Default::default() });
     change(&mut config);
     let mut names: Vec<String> = toy.state.lock().unwrap().keys().map(|(_, name)| name.clone()).collect();
     names.dedup();
-    Walk::new(toy, &config, names)
+    Walked::new(toy, &config, names)
 }
 
-async fn found(walk: &Walk<Toy>, name: &str) -> Snapshot {
+async fn found(walk: &Walked<Toy>, name: &str) -> Snapshot {
     Snapshot { members: walk.facts(&[name.to_owned()]).await.unwrap() }
 }
 
 /// Changes something behind the walk's back, as time passes by.
-fn behind(walk: &Walk<Toy>, backend: &str, name: &str, change: impl Fn(&mut MemberFacts)) {
+fn behind(walk: &Walked<Toy>, backend: &str, name: &str, change: impl Fn(&mut MemberFacts)) {
     walk.all.steer.set(backend, name, change);
     walk.all.looks.changed();
 }
@@ -267,7 +267,7 @@ async fn connections_that_stay_are_let_be_ended_or_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn traffic_that_goes_on_after_a_drain_is_waited_for() {
     for (ends_after, least) in [(Some(1), 40), (None, 40)] {
-        let pace = Pace { lag: Duration::from_secs(40), ..Pace::default() };
+        let pace = SteerPace { lag: Duration::from_secs(40), ..SteerPace::default() };
         let walk = walk(Toy { ends_after, pace, ..Toy::new(&["w1", "w2"]) }, |_| {});
         let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
         let began = Instant::now();
@@ -275,7 +275,7 @@ async fn traffic_that_goes_on_after_a_drain_is_waited_for() {
         assert!(began.elapsed() >= Duration::from_secs(least) && began.elapsed() < Duration::from_secs(50));
     }
     // No longer than the balancer itself lets a drain take.
-    let pace = Pace { drains_within: Some(Duration::from_secs(10)), ..Pace::default() };
+    let pace = SteerPace { drains_within: Some(Duration::from_secs(10)), ..SteerPace::default() };
     let walk = walk(Toy { ends_after: None, pace, ..Toy::new(&["w1", "w2"]) }, |c| {
         c.drain_timeout = Duration::from_secs(3600);
     });
@@ -417,8 +417,8 @@ async fn a_call_that_hangs_is_given_up() {
         fn at(&self) -> String {
             "hangs".into()
         }
-        fn pace(&self) -> Pace {
-            Pace::default()
+        fn pace(&self) -> SteerPace {
+            SteerPace::default()
         }
         async fn look(&self, _: &[String]) -> Reading {
             std::future::pending().await
@@ -434,7 +434,7 @@ async fn a_call_that_hangs_is_given_up() {
         }
     }
     let config = config(BalancerKind::Haproxy { at: Vec::new(), backends: Vec::new(), access: Default::default() });
-    let mut walk = Walk::new(Hangs, &config, vec!["w1".into()]);
+    let mut walk = Walked::new(Hangs, &config, vec!["w1".into()]);
     walk.limit(Duration::from_secs(7));
     let errors = walk.facts(&["w1".into()]).await.unwrap_err();
     assert!(errors[0].is_unreachable() && errors[0].detail().contains("within 7s"), "{errors:?}");

@@ -13,7 +13,7 @@ const STATS: &str = r#"{"runtimeAPI":"/run/h.sock","stats":[
     {"backend_name":"shop","name":"web2","type":"server","stats":{"status":"DOWN","scur":0,"weight":1,"bck":1,"agent_status":"L4CON"}},
     {"backend_name":"other","name":"web1","type":"server","stats":{"status":"MAINT","scur":9}}]}"#;
 
-fn one(admin: &str, more: &str, stats: &str) -> Member {
+fn one(admin: &str, more: &str, stats: &str) -> BackendMember {
     let servers = format!(r#"[{{"name":"a","admin_state":"{admin}","operational_state":"up"{more}}}]"#);
     let stats = format!(r#"{{"stats":[{{"backend_name":"b","name":"a","type":"server","stats":{{{stats}}}}}]}}"#);
     members("b", &servers, &stats).unwrap().remove(0)
@@ -97,11 +97,11 @@ fn refusals_say_what_to_do() {
 
 #[test]
 fn paths_are_those_of_each_version() {
-    let path = |version| Question::change(version, "shop", "web1", Change::Drain).unwrap().path;
+    let path = |version| ApiQuestion::change(version, "shop", "web1", ServerChange::Drain).unwrap().path;
     assert_eq!(path(ApiVersion::V2), "/v2/services/haproxy/runtime/servers/web1?backend=shop");
     assert_eq!(path(ApiVersion::V3), "/v3/services/haproxy/runtime/backends/shop/servers/web1");
-    for change in [Change::KillSessions, Change::DisableAgent, Change::EnableAgent] {
-        assert_eq!(Question::change(ApiVersion::V3, "shop", "web1", change), None);
+    for change in [ServerChange::KillSessions, ServerChange::DisableAgent, ServerChange::EnableAgent] {
+        assert_eq!(ApiQuestion::change(ApiVersion::V3, "shop", "web1", change), None);
     }
 }
 
