@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pitcrew::cli::Cli;
-use pitcrew::verbs;
+use pitcrew::verbs::{self, Cli};
 
 fn main() -> ExitCode {
     // The demo's application is this program, under another name.
@@ -12,5 +11,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "demo-app") {
         return pitcrew::demo::app::main(std::env::args_os().skip(1));
     }
-    ExitCode::from(verbs::start(Cli::parse()))
+    ExitCode::from(verbs::start(&Cli::parse()))
 }

@@ -1,5 +1,7 @@
 //! `pitcrew check`: everything that would make a deploy fail, all at once.
 
+use clap::Args;
+
 use super::out;
 use crate::balancer::MemberFacts;
 use crate::cli::{Global, Select, Walk};
@@ -20,30 +22,40 @@ use crate::stack::request::request;
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
-/// Connects everywhere, asks everything, changes nothing.
-///
-/// # Errors
-/// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
-pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let request = request(Verb::Deploy, &Walk::default(), stack.select(select)?)?;
-    let stop = Stop::default();
-    let asked = Asked { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
-    let Some(found) = gather(&stack, asked).await else { return Err(Error::failed("interrupted")) };
-    let source = found.source.map(|source| source.map(|(resolved, _)| resolved)).map_err(Error::from);
-    let mut plan = build(&stack.config, &found.facts, &found.request, jiff::Timestamp::now());
-    // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
-    plan.blockers.extend(found.refused.into_iter().map(replan::refused));
-    plan.notices.extend(found.notices);
-    let facts = found.facts;
-    let report = Report { stack: &stack, facts: &facts, plan: &plan };
-    out::result(&if global.json { report.json(&source) } else { report.text(&source, global) });
-    stack.close().await;
-    Ok(match (&source, plan.blockers.is_empty()) {
-        (Err(e), true) => e.exit_code(),
-        (Ok(_), true) => 0,
-        _ => outcome::refused(&plan.blockers),
-    })
+/// Connects everywhere and reports everything that would make a deploy fail, all at once.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// Which servers.
+    #[command(flatten)]
+    select: Select,
+}
+
+impl Check {
+    /// Connects everywhere, asks everything, changes nothing.
+    ///
+    /// # Errors
+    /// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let request = request(Verb::Deploy, &Walk::default(), stack.select(&self.select)?)?;
+        let stop = Stop::default();
+        let asked = Asked { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
+        let Some(found) = gather(&stack, asked).await else { return Err(Error::failed("interrupted")) };
+        let source = found.source.map(|source| source.map(|(resolved, _)| resolved)).map_err(Error::from);
+        let mut plan = build(&stack.config, &found.facts, &found.request, jiff::Timestamp::now());
+        // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
+        plan.blockers.extend(found.refused.into_iter().map(replan::refused));
+        plan.notices.extend(found.notices);
+        let facts = found.facts;
+        let report = Report { stack: &stack, facts: &facts, plan: &plan };
+        out::result(&if global.json { report.json(&source) } else { report.text(&source, global) });
+        stack.close().await;
+        Ok(match (&source, plan.blockers.is_empty()) {
+            (Err(e), true) => e.exit_code(),
+            (Ok(_), true) => 0,
+            _ => outcome::refused(&plan.blockers),
+        })
+    }
 }
 
 struct Report<'a> {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use clap::Args;
+
 use super::out;
-use crate::cli::{Demo, Global};
+use crate::cli::Global;
 use crate::demo::load::{self, Connections, LoadOptions};
 use crate::demo::{Fleet, FleetError, FleetOptions, Sample, WebKind};
 use crate::error::{Error, Kind};
@@ -26,27 +28,37 @@ struct Act {
     expected: i32,
 }
 
-/// Shows the main job on a machine with nothing installed; the exit code is 0 when every act ended as it should.
-///
-/// # Errors
-/// When the fleet cannot be started.
-pub async fn run(global: &Global, flags: &Demo) -> Result<u8, Error> {
-    let program = std::env::current_exe().map_err(|e| Error::failed(format!("cannot find this program: {e}")))?;
-    let mut options = FleetOptions::new(&program);
-    options.servers = usize::from(flags.servers);
-    options.boot = BOOT;
-    let fleet = Fleet::start(options).await.map_err(|e| cannot("start the demo's fleet", &e))?;
-    let stage = Stage { fleet: &fleet, program: &program, global };
-    let shown = tokio::select! {
-        shown = stage.play() => shown,
-        // The deploy in the foreground gets the signal too and takes back what it does; here only the fleet is left.
-        _ = tokio::signal::ctrl_c() => {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            Err(Error { kind: Kind::Interrupted, ..Error::failed("interrupted; the demo's fleet is gone") })
-        }
-    };
-    fleet.stop().await.map_err(|e| cannot("end the demo's fleet", &e))?;
-    shown
+/// Shows a whole fleet on this machine, deployed to under traffic.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// How many servers.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=20))]
+    servers: u8,
+}
+
+impl Demo {
+    /// Shows the main job on a machine with nothing installed; the exit code is 0 when every act ended as it should.
+    ///
+    /// # Errors
+    /// When the fleet cannot be started.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let program = std::env::current_exe().map_err(|e| Error::failed(format!("cannot find this program: {e}")))?;
+        let mut options = FleetOptions::new(&program);
+        options.servers = usize::from(self.servers);
+        options.boot = BOOT;
+        let fleet = Fleet::start(options).await.map_err(|e| cannot("start the demo's fleet", &e))?;
+        let stage = Stage { fleet: &fleet, program: &program, global };
+        let shown = tokio::select! {
+            shown = stage.play() => shown,
+            // The deploy in the foreground gets the signal too and takes back what it does; here only the fleet is left.
+            _ = tokio::signal::ctrl_c() => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Err(Error { kind: Kind::Interrupted, ..Error::failed("interrupted; the demo's fleet is gone") })
+            }
+        };
+        fleet.stop().await.map_err(|e| cannot("end the demo's fleet", &e))?;
+        shown
+    }
 }
 
 fn cannot(what: &str, error: &FleetError) -> Error {

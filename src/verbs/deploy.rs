@@ -1,51 +1,60 @@
-//! `pitcrew deploy` and `pitcrew rollback`: flags to a request.
+//! `pitcrew deploy`: flags to a request.
 
-use crate::cli::{Deploy, Global, Rollback};
+use clap::Args;
+
+use super::rollout::{self, Asked};
+use crate::cli::{Global, Select, Walk};
 use crate::error::Error;
-use crate::name::ReleaseId;
 use crate::plan::Verb;
 use crate::plan::build::Request;
 use crate::stack::request::request;
-use crate::stack::{self, Stack};
-
-use super::rollout::{self, Asked};
-use crate::stack::waiting;
+use crate::stack::{self, Stack, waiting};
 
 /// Deploys a release.
-///
-/// # Errors
-/// Whatever ended it before there was a run.
-pub async fn run(global: &Global, flags: &Deploy) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let request = Request {
-        migrate: match (flags.migrate, flags.no_migrate) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        },
-        prepare_ahead: flags.prepare_ahead,
-        if_changed: flags.if_changed,
-        ..request(Verb::Deploy, &flags.walk, stack.select(&flags.select)?)?
-    };
-    let wait = waiting::read(flags.walk.wait_lock.as_deref())?;
-    let asked = Asked { request, reference: flags.reference.clone(), dry_run: flags.walk.dry_run, wait };
-    rollout::run(global, &stack, asked).await
+#[derive(Debug, Clone, Args)]
+pub struct Deploy {
+    /// Branch, tag or SHA to deploy instead of the file's `ref`.
+    #[arg(value_name = "REF")]
+    reference: Option<String>,
+    /// How to walk.
+    #[command(flatten)]
+    walk: Walk,
+    /// Which servers.
+    #[command(flatten)]
+    select: Select,
+    /// Runs the migrations even where the file says `when = "asked"`.
+    #[arg(long, conflicts_with = "no_migrate")]
+    migrate: bool,
+    /// Runs no migrations.
+    #[arg(long)]
+    no_migrate: bool,
+    /// Transfers and builds on all servers before the first is drained.
+    #[arg(long)]
+    prepare_ahead: bool,
+    /// Does nothing when all servers are on that revision already.
+    #[arg(long)]
+    if_changed: bool,
 }
 
-/// Returns to an earlier release.
-///
-/// # Errors
-/// Whatever ended it before there was a run.
-pub async fn rollback(global: &Global, flags: &Rollback) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let release = match &flags.release {
-        Some(text) => Some(ReleaseId::parse(text).ok_or_else(|| {
-            Error::usage(format!("`{text}` is no release: a release is a timestamp like 20261123045900"))
-                .hint("`pitcrew releases` lists them")
-        })?),
-        None => None,
-    };
-    let request = Request { release, ..request(Verb::Rollback, &flags.walk, stack.select(&flags.select)?)? };
-    let wait = waiting::read(flags.walk.wait_lock.as_deref())?;
-    rollout::run(global, &stack, Asked { request, reference: None, dry_run: flags.walk.dry_run, wait }).await
+impl Deploy {
+    /// Deploys a release.
+    ///
+    /// # Errors
+    /// When something ended it before there was a run.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let request = Request {
+            migrate: match (self.migrate, self.no_migrate) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
+            prepare_ahead: self.prepare_ahead,
+            if_changed: self.if_changed,
+            ..request(Verb::Deploy, &self.walk, stack.select(&self.select)?)?
+        };
+        let wait = waiting::read(self.walk.wait_lock.as_deref())?;
+        let asked = Asked { request, reference: self.reference.clone(), dry_run: self.walk.dry_run, wait };
+        rollout::run(global, &stack, asked).await
+    }
 }

@@ -6,8 +6,10 @@ use futures::future::join_all;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime, Time};
 
+use clap::Args;
+
 use super::out;
-use crate::cli::{Global, Lock};
+use crate::cli::Global;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
@@ -18,33 +20,52 @@ use crate::report::{Reporting, cause, held};
 use crate::stack::waiting::{self, Take, Waited, Waiting};
 use crate::stack::{self, Stack};
 
-/// Locks every server of the stack without a run, and leaves.
-///
-/// # Errors
-/// When a run holds a lock, when deploys are frozen already, or when a server cannot be reached: nothing is frozen then.
-pub async fn run(global: &Global, flags: &Lock) -> Result<u8, Error> {
-    let time = match &flags.until {
-        Some(text) => Some(until(text, &Zoned::now())?),
-        None => None,
-    };
-    let wait = waiting::read(flags.wait_lock.as_deref())?;
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
-    let stop = Stop::default();
-    // Nobody reports, but a signal must find somebody who gives back what is half taken.
-    let reporting = Reporting::start(owner.run.clone(), Vec::new());
-    stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
-    let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
-    let end = freeze(&waiting, flags, time).await;
-    stack.close().await;
-    let (frozen, missing) = end?;
-    tell(global, flags, time, &frozen);
-    if missing.is_empty() {
-        return Ok(0);
+/// Freezes deploys, with a reason and perhaps an end.
+#[derive(Debug, Clone, Args)]
+pub struct Lock {
+    /// Why; whoever deploys meanwhile reads it.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// For how long or until when: 2h, 18:00, 2026-12-24, "2026-12-24 18:00"; without it until `pitcrew unlock`.
+    #[arg(long, value_name = "TIME|DURATION")]
+    until: Option<String>,
+    /// Waits so long for a run that is at work, e.g. 10m.
+    #[arg(long, value_name = "DURATION")]
+    wait_lock: Option<String>,
+    /// Goes on without servers that cannot be reached, lists them, and exits with 3.
+    #[arg(long)]
+    skip_unreachable: bool,
+}
+
+impl Lock {
+    /// Locks every server of the stack without a run, and leaves.
+    ///
+    /// # Errors
+    /// When a run holds a lock, when deploys are frozen already, or when a server cannot be reached: nothing is frozen then.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let time = match &self.until {
+            Some(text) => Some(until(text, &Zoned::now())?),
+            None => None,
+        };
+        let wait = waiting::read(self.wait_lock.as_deref())?;
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
+        let stop = Stop::default();
+        // Nobody reports, but a signal must find somebody who gives back what is half taken.
+        let reporting = Reporting::start(owner.run.clone(), Vec::new());
+        stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
+        let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
+        let end = freeze(&waiting, self, time).await;
+        stack.close().await;
+        let (frozen, missing) = end?;
+        tell(global, self, time, &frozen);
+        if missing.is_empty() {
+            return Ok(0);
+        }
+        let names: Vec<&str> = missing.iter().map(ServerName::as_str).collect();
+        out::notice(&format!("not frozen, since they could not be reached: {}", names.join(", ")));
+        Ok(3)
     }
-    let names: Vec<&str> = missing.iter().map(ServerName::as_str).collect();
-    out::notice(&format!("not frozen, since they could not be reached: {}", names.join(", ")));
-    Ok(3)
 }
 
 /// Takes the locks; returns where, and which servers could not be reached.

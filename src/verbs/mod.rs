@@ -1,57 +1,88 @@
-//! One verb a file, wiring only: flags to a request, a request to a plan, a plan to a run, its end to an exit code.
+//! One verb a file: its flags, which are its help, and the way from them to an exit code.
+//!
+//! Wiring only: `stack` asks and waits, `plan` decides, `engine` acts, `report` tells.
 
-pub mod check;
+mod check;
 #[cfg(feature = "demo")]
-pub mod demo;
-pub mod deploy;
-pub mod init;
-pub mod lb;
-pub mod lock;
+mod demo;
+mod deploy;
+mod init;
+mod lb;
+mod lock;
 pub mod out;
-pub mod recover;
-pub mod releases;
-pub mod rollout;
-pub mod status;
-pub mod unlock;
+mod recover;
+mod releases;
+mod rollback;
+mod rollout;
+mod status;
+mod unlock;
 
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::Global;
 use crate::error::Error;
 use crate::stack;
+
+/// Deploys an application over SSH to servers that carry no agent:
+/// to all of them at once, or one at a time out of the load balancer.
+#[derive(Debug, Parser)]
+#[command(name = "pitcrew", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::Init),
+    Check(check::Check),
+    Deploy(deploy::Deploy),
+    Rollback(rollback::Rollback),
+    Status(status::Status),
+    Releases(releases::Releases),
+    Recover(recover::Recover),
+    Lock(lock::Lock),
+    Unlock(unlock::Unlock),
+    Lb(lb::Lb),
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
+}
+
+impl Cli {
+    async fn run(&self) -> Result<u8, Error> {
+        let global = &self.global;
+        match &self.verb {
+            Verb::Init(flags) => flags.run(global),
+            Verb::Check(flags) => flags.run(global).await,
+            Verb::Deploy(flags) => flags.run(global).await,
+            Verb::Rollback(flags) => flags.run(global).await,
+            Verb::Status(flags) => flags.run(global).await,
+            Verb::Releases(flags) => flags.run(global).await,
+            Verb::Recover(flags) => flags.run(global).await,
+            Verb::Lock(flags) => flags.run(global).await,
+            Verb::Unlock(flags) => flags.run(global).await,
+            Verb::Lb(flags) => flags.run(global).await,
+            #[cfg(feature = "demo")]
+            Verb::Demo(flags) => flags.run(global).await,
+        }
+    }
+}
 
 /// Servers that one thread serves; more may keep every processor busy.
 const ONE_THREAD: usize = 64;
 
-/// Carries out what the command line asks for; returns the exit code.
-///
-/// # Errors
-/// Whatever ended it before there was a run.
-pub async fn run(cli: Cli) -> Result<u8, Error> {
-    let global = &cli.global;
-    match cli.verb {
-        Verb::Init { web_server } => init::run(global, &web_server),
-        Verb::Check { select } => check::run(global, &select).await,
-        Verb::Deploy(flags) => deploy::run(global, &flags).await,
-        Verb::Rollback(flags) => deploy::rollback(global, &flags).await,
-        Verb::Status { select } => status::run(global, &select).await,
-        Verb::Releases { select } => releases::run(global, &select).await,
-        Verb::Recover { force } => recover::run(global, force).await,
-        Verb::Lock(flags) => lock::run(global, &flags).await,
-        Verb::Unlock { force, run, select } => unlock::run(global, &select, force, run.as_deref()).await,
-        Verb::Lb(what) => lb::run(global, &what).await,
-        #[cfg(feature = "demo")]
-        Verb::Demo(flags) => demo::run(global, &flags).await,
-    }
-}
-
 /// Runs the program to its exit code; what ended it before there was a run is printed.
-pub fn start(cli: Cli) -> u8 {
+pub fn start(cli: &Cli) -> u8 {
     // A run waits far more than it works: threads that hand a few connections to each other cost more than they share.
     let many = || stack::read(&cli.global).is_ok_and(|config| config.servers.len() > ONE_THREAD);
     // The demo plays the servers as well.
     let mut runtime = match cli.verb {
-        Verb::Init { .. } => Builder::new_current_thread(),
+        Verb::Init(_) => Builder::new_current_thread(),
         #[cfg(feature = "demo")]
         Verb::Demo(_) => Builder::new_multi_thread(),
         _ if many() => Builder::new_multi_thread(),
@@ -59,9 +90,9 @@ pub fn start(cli: Cli) -> u8 {
     };
     let result = match runtime.enable_all().build() {
         Ok(runtime) => {
-            let result = runtime.block_on(run(cli));
+            let result = runtime.block_on(cli.run());
             // Threads that wait for a name server or a disk must not keep the process.
-            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            runtime.shutdown_timeout(Duration::from_millis(200));
             result
         }
         Err(e) => Err(Error::failed(format!("cannot start: {e}"))),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use clap::Args;
+
 use super::out;
 use crate::cli::Global;
 use crate::engine::{self, Running, Stop, World, recover};
@@ -19,92 +21,102 @@ use crate::stack::reporters::{self, Reporters};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
-/// Takes back what a dead run had in flight, and releases its lock.
-///
-/// # Errors
-/// When the run may be alive, or nothing could be reached.
-pub async fn run(global: &Global, force: bool) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let stop = Stop::default();
-    let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
-    // Nothing is listened for before there is something to report: until then a signal may simply end it.
-    let (facts, _) = stack.facts(Execs::Single, &stop.soft).await;
-    let Some(dead) = dead_run(&stack, &facts, force)? else {
-        stack.close().await;
-        return nothing(global, &facts);
-    };
-    let held = held_for(&stack, &facts, &dead);
-    let names = |held: &[(ServerName, RunId)]| held.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>();
+/// Takes back what a dead run had in flight, puts back what is proven good, and releases its lock.
+#[derive(Debug, Clone, Args)]
+pub struct Recover {
+    /// Takes the lock over even when its holder may be alive.
+    #[arg(long)]
+    force: bool,
+}
 
-    let Reporters { all, trouble } = reporters::of_run(global, &stack, &owner.run);
-    let reporting = Reporting::start(owner.run.clone(), all);
-    let emitter = reporting.emitter();
-    emitter.redact(stack.redactor.clone());
-    emitter.flags(&reporters::flags(global));
-    stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
+impl Recover {
+    /// Takes back what a dead run had in flight, and releases its lock.
+    ///
+    /// # Errors
+    /// When the run may be alive, or nothing could be reached.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let stop = Stop::default();
+        let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
+        // Nothing is listened for before there is something to report: until then a signal may simply end it.
+        let (facts, _) = stack.facts(Execs::Single, &stop.soft).await;
+        let Some(dead) = dead_run(&stack, &facts, self.force)? else {
+            stack.close().await;
+            return nothing(global, &facts);
+        };
+        let held = held_for(&stack, &facts, &dead);
+        let names = |held: &[(ServerName, RunId)]| held.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>();
 
-    let world = |facts: Facts, owner: Owner| World {
-        config: stack.config.clone(),
-        facts,
-        links: stack.links.clone(),
-        standings: stack.standings.clone(),
-        balancer: stack.balancer.clone(),
-        package: None,
-        fetch: None,
-        run: owner.run.clone(),
-        owner,
-        held: Vec::new(),
-        env: stack.env.clone(),
-        emitter: emitter.clone(),
-        stop: stop.clone(),
-    };
-    let read = |facts: &Facts, token: &RunId| {
-        Wreck::read(&stack.config, facts, token).unwrap_or_else(|| Wreck::of_nothing(&names(&held)))
-    };
-    let wreck = read(&facts, &dead);
-    let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
-    let mut planned = engine::run::planned(&taking.world, &taking.plan);
-    planned.verb = RECOVER.into();
-    emitter.emit(Event::Planned(planned));
-    if let Some(trouble) = trouble {
-        taking.say(trouble);
-    }
-    for (server, failure) in &facts.unreachable {
-        taking.cannot_reach(server, failure.clone());
-    }
-    let mut late = held.clone();
-    let mut found = None;
-    while !late.is_empty() && recover::take_over(&taking, &late, &dead).await {
-        // Asked again: what the dead run had left running may have changed something until it was ended, or only now have
-        // come round to taking a lock.
-        let (again, _) = stack.facts(Execs::Single, &stop.hard).await;
-        late = held_for(&stack, &again, &dead);
-        late.retain(|(_, holder)| *holder != owner.run);
-        if late.is_empty() {
-            found = Some(again);
+        let Reporters { all, trouble } = reporters::of_run(global, &stack, &owner.run);
+        let reporting = Reporting::start(owner.run.clone(), all);
+        let emitter = reporting.emitter();
+        emitter.redact(stack.redactor.clone());
+        emitter.flags(&reporters::flags(global));
+        stop.listen(&emitter).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
+
+        let world = |facts: Facts, owner: Owner| World {
+            config: stack.config.clone(),
+            facts,
+            links: stack.links.clone(),
+            standings: stack.standings.clone(),
+            balancer: stack.balancer.clone(),
+            package: None,
+            fetch: None,
+            run: owner.run.clone(),
+            owner,
+            held: Vec::new(),
+            env: stack.env.clone(),
+            emitter: emitter.clone(),
+            stop: stop.clone(),
+        };
+        let read = |facts: &Facts, token: &RunId| {
+            Wreck::read(&stack.config, facts, token).unwrap_or_else(|| Wreck::of_nothing(&names(&held)))
+        };
+        let wreck = read(&facts, &dead);
+        let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
+        let mut planned = engine::run::planned(&taking.world, &taking.plan);
+        planned.verb = RECOVER.into();
+        emitter.emit(Event::Planned(planned));
+        if let Some(trouble) = trouble {
+            taking.say(trouble);
         }
-    }
-    if found.is_none() {
-        // Whoever got how far: each is locked still, and the next recovery begins there.
-        for (server, _) in &held {
-            taking.stuck(server, Stuck::LockKept);
-        }
-    }
-    if let Some(mut again) = found {
-        again.unreachable.retain(|s, _| held.iter().any(|(h, _)| h == s));
-        for (server, failure) in &again.unreachable {
+        for (server, failure) in &facts.unreachable {
             taking.cannot_reach(server, failure.clone());
         }
-        let wreck = read(&again, &owner.run);
-        let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
-        // What becomes of the release is the work of who began it.
-        let owner = Owner { who: wreck.who.clone().unwrap_or(owner.who), ..owner };
-        let running = Arc::new(Running::inheriting(world(again, owner), wreck));
-        recover::run(&running, failing, &unreadable).await;
+        let mut late = held.clone();
+        let mut found = None;
+        while !late.is_empty() && recover::take_over(&taking, &late, &dead).await {
+            // Asked again: what the dead run had left running may have changed something until it was ended, or only now have
+            // come round to taking a lock.
+            let (again, _) = stack.facts(Execs::Single, &stop.hard).await;
+            late = held_for(&stack, &again, &dead);
+            late.retain(|(_, holder)| *holder != owner.run);
+            if late.is_empty() {
+                found = Some(again);
+            }
+        }
+        if found.is_none() {
+            // Whoever got how far: each is locked still, and the next recovery begins there.
+            for (server, _) in &held {
+                taking.stuck(server, Stuck::LockKept);
+            }
+        }
+        if let Some(mut again) = found {
+            again.unreachable.retain(|s, _| held.iter().any(|(h, _)| h == s));
+            for (server, failure) in &again.unreachable {
+                taking.cannot_reach(server, failure.clone());
+            }
+            let wreck = read(&again, &owner.run);
+            let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
+            // What becomes of the release is the work of who began it.
+            let owner = Owner { who: wreck.who.clone().unwrap_or(owner.who), ..owner };
+            let running = Arc::new(Running::inheriting(world(again, owner), wreck));
+            recover::run(&running, failing, &unreadable).await;
+        }
+        stack.close().await;
+        let finished = spawn_blocking(move || reporting.finish()).await;
+        finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the recovery ended: {e}")))
     }
-    stack.close().await;
-    let finished = spawn_blocking(move || reporting.finish()).await;
-    finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the recovery ended: {e}")))
 }
 
 /// The run that left a lock behind; the first one, in the order of the file.

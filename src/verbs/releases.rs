@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use clap::Args;
+
 use super::out;
 use crate::cli::{Global, Select};
 use crate::error::Error;
@@ -14,41 +16,52 @@ use crate::report::{cause, clean};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
-/// Lists the releases that the servers hold, newest first.
-///
-/// # Errors
-/// When no server could be reached.
-pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let wanted = stack.select(select)?;
-    let never = CancellationToken::new();
-    let (mut facts, _) = stack.facts(Execs::Single, &never).await;
-    let logs = join_all(facts.servers.keys().map(|s| stack.history(s, &never))).await;
-    let lines: Vec<String> = logs.into_iter().filter_map(Result::ok).flatten().collect();
-    stack.close().await;
-    facts.servers.retain(|s, _| wanted.contains(s));
-    facts.unreachable.retain(|s, _| wanted.contains(s));
-    let table = table(&facts);
-    if global.json {
-        for (id, row) in table.iter().rev() {
-            let held: BTreeMap<&ServerName, String> = row.iter().map(|(s, r)| (*s, r.state.to_string())).collect();
-            let current: Vec<&ServerName> = current(&facts, id);
-            let revision = row.iter().find_map(|(_, r)| r.revision.as_ref());
-            let value = serde_json::json!({"release": id, "revision": revision, "servers": held, "current": current});
-            out::result(&format!("{value}\n"));
+/// Lists who deployed what when, from the servers themselves.
+#[derive(Debug, Clone, Args)]
+pub struct Releases {
+    /// Which servers.
+    #[command(flatten)]
+    select: Select,
+}
+
+impl Releases {
+    /// Lists the releases that the servers hold, newest first.
+    ///
+    /// # Errors
+    /// When no server could be reached.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let wanted = stack.select(&self.select)?;
+        let never = CancellationToken::new();
+        let (mut facts, _) = stack.facts(Execs::Single, &never).await;
+        let logs = join_all(facts.servers.keys().map(|s| stack.history(s, &never))).await;
+        let lines: Vec<String> = logs.into_iter().filter_map(Result::ok).flatten().collect();
+        stack.close().await;
+        facts.servers.retain(|s, _| wanted.contains(s));
+        facts.unreachable.retain(|s, _| wanted.contains(s));
+        let table = table(&facts);
+        if global.json {
+            for (id, row) in table.iter().rev() {
+                let held: BTreeMap<&ServerName, String> = row.iter().map(|(s, r)| (*s, r.state.to_string())).collect();
+                let current: Vec<&ServerName> = current(&facts, id);
+                let revision = row.iter().find_map(|(_, r)| r.revision.as_ref());
+                let value =
+                    serde_json::json!({"release": id, "revision": revision, "servers": held, "current": current});
+                out::result(&format!("{value}\n"));
+            }
+        } else {
+            for (id, row) in table.iter().rev() {
+                out::result(&line(&facts, id, row, &lines));
+            }
         }
-    } else {
-        for (id, row) in table.iter().rev() {
-            out::result(&line(&facts, id, row, &lines));
+        for (server, failure) in &facts.unreachable {
+            out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));
         }
+        if facts.unreachable.is_empty() {
+            return Ok(0);
+        }
+        Err(Error::unreachable(format!("{} of {} servers could not be reached", facts.unreachable.len(), wanted.len())))
     }
-    for (server, failure) in &facts.unreachable {
-        out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));
-    }
-    if facts.unreachable.is_empty() {
-        return Ok(0);
-    }
-    Err(Error::unreachable(format!("{} of {} servers could not be reached", facts.unreachable.len(), wanted.len())))
 }
 
 type Row<'a> = Vec<(&'a ServerName, &'a ReleaseFacts)>;

@@ -7,6 +7,8 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use clap::Args;
+
 use super::out;
 use crate::balancer::{Admin, MemberFacts};
 use crate::cli::{Global, Select};
@@ -49,50 +51,60 @@ struct Row {
 /// The last line of a server's `revisions.log`, and how its health check ended.
 type Asked = (Option<String>, Option<Result<(), String>>);
 
-/// Shows every server; changes nothing.
-///
-/// # Errors
-/// When no server could be reached.
-pub async fn run(global: &Global, select: &Select) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let wanted = stack.select(select)?;
-    let never = CancellationToken::new();
-    let (facts, refused) = stack.facts(Execs::Single, &never).await;
-    let reached: Vec<&Server> = stack
-        .config
-        .servers
-        .iter()
-        .filter(|s| wanted.contains(&s.name) && facts.servers.contains_key(&s.name))
-        .collect();
-    let (logs, checks) = tokio::join!(
-        join_all(reached.iter().map(|s| stack.history(&s.name, &never))),
-        join_all(reached.iter().map(|s| once(&stack, s, &never))),
-    );
-    let mut seen: BTreeMap<&ServerName, Asked> = BTreeMap::new();
-    for ((server, log), check) in reached.iter().zip(logs).zip(checks) {
-        seen.insert(&server.name, (log.ok().and_then(|lines| lines.last().cloned()), check));
+/// Shows where every server stands: release, processes, health, balancer, lock, disk. Exit code 3 on drift.
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// Which servers.
+    #[command(flatten)]
+    select: Select,
+}
+
+impl Status {
+    /// Shows every server; changes nothing.
+    ///
+    /// # Errors
+    /// When no server could be reached.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let wanted = stack.select(&self.select)?;
+        let never = CancellationToken::new();
+        let (facts, refused) = stack.facts(Execs::Single, &never).await;
+        let reached: Vec<&Server> = stack
+            .config
+            .servers
+            .iter()
+            .filter(|s| wanted.contains(&s.name) && facts.servers.contains_key(&s.name))
+            .collect();
+        let (logs, checks) = tokio::join!(
+            join_all(reached.iter().map(|s| stack.history(&s.name, &never))),
+            join_all(reached.iter().map(|s| once(&stack, s, &never))),
+        );
+        let mut seen: BTreeMap<&ServerName, Asked> = BTreeMap::new();
+        for ((server, log), check) in reached.iter().zip(logs).zip(checks) {
+            seen.insert(&server.name, (log.ok().and_then(|lines| lines.last().cloned()), check));
+        }
+        stack.close().await;
+        let servers = stack.config.servers.iter().filter(|s| wanted.contains(&s.name));
+        let mut rows: Vec<Row> = servers
+            .map(|server| {
+                let (last, health) = seen.remove(&server.name).unwrap_or_default();
+                row(&stack.config, &facts, server, last, health)
+            })
+            .collect();
+        differ(&mut rows);
+        let balancers: Vec<String> = refused.iter().map(|e| clean(&e.to_string())).collect();
+        let drifts = !balancers.is_empty() || rows.iter().any(|r| !r.drift.is_empty());
+        if global.json {
+            let value = serde_json::json!({"ok": !drifts, "servers": rows, "balancers": balancers});
+            out::result(&format!("{value}\n"));
+        } else if drifts || !global.quiet {
+            out::result(&text(&rows, &balancers));
+        }
+        if !rows.is_empty() && rows.iter().all(|r| r.unreachable.is_some()) {
+            return Err(Error::unreachable("no server could be reached"));
+        }
+        Ok(if drifts { 3 } else { 0 })
     }
-    stack.close().await;
-    let servers = stack.config.servers.iter().filter(|s| wanted.contains(&s.name));
-    let mut rows: Vec<Row> = servers
-        .map(|server| {
-            let (last, health) = seen.remove(&server.name).unwrap_or_default();
-            row(&stack.config, &facts, server, last, health)
-        })
-        .collect();
-    differ(&mut rows);
-    let balancers: Vec<String> = refused.iter().map(|e| clean(&e.to_string())).collect();
-    let drifts = !balancers.is_empty() || rows.iter().any(|r| !r.drift.is_empty());
-    if global.json {
-        let value = serde_json::json!({"ok": !drifts, "servers": rows, "balancers": balancers});
-        out::result(&format!("{value}\n"));
-    } else if drifts || !global.quiet {
-        out::result(&text(&rows, &balancers));
-    }
-    if !rows.is_empty() && rows.iter().all(|r| r.unreachable.is_some()) {
-        return Err(Error::unreachable("no server could be reached"));
-    }
-    Ok(if drifts { 3 } else { 0 })
 }
 
 /// Asks a server for its health, once.

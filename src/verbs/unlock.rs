@@ -3,6 +3,8 @@
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use clap::Args;
+
 use super::out;
 use crate::cli::{Global, Select};
 use crate::error::{Error, Kind};
@@ -15,21 +17,38 @@ use crate::report::{cause, held};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 
-/// Removes the stack's lock from every server, and says whose it was.
-///
-/// A run that may be at work keeps it, and so does a dead one that has changed something, unless `force`. With `run`, only
-/// that run's lock is removed.
-///
-/// # Errors
-/// When a server cannot be reached or a lock is kept; then none is removed.
-pub async fn run(global: &Global, select: &Select, force: bool, run: Option<&str>) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let never = CancellationToken::new();
-    let wanted = stack.select(select)?;
-    let facts = stack.servers(Execs::Single, &never).await;
-    let end = unlock(&stack, &Asked { global, wanted: &wanted, force, run }, &facts).await;
-    stack.close().await;
-    end
+/// Ends a freeze, or removes the lock that a dead or stuck run left behind.
+#[derive(Debug, Clone, Args)]
+pub struct Unlock {
+    /// Removes it even when its holder may be at work, or has changed something that `recover` would take back.
+    #[arg(long)]
+    force: bool,
+    /// The run that holds the lock, as the refusal showed it.
+    run: Option<String>,
+    /// Which servers.
+    #[command(flatten)]
+    select: Select,
+}
+
+impl Unlock {
+    /// Removes the stack's lock from every server, and says whose it was.
+    ///
+    /// A run that may be at work keeps it, and so does a dead one that has changed something, unless `force`. With `run`, only
+    /// that run's lock is removed.
+    ///
+    /// # Errors
+    /// When a server cannot be reached or a lock is kept; then none is removed.
+    pub async fn run(&self, global: &Global) -> Result<u8, Error> {
+        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let never = CancellationToken::new();
+        let wanted = stack.select(&self.select)?;
+        let facts = stack.servers(Execs::Single, &never).await;
+        let end =
+            unlock(&stack, &Asked { global, wanted: &wanted, force: self.force, run: self.run.as_deref() }, &facts)
+                .await;
+        stack.close().await;
+        end
+    }
 }
 
 struct Asked<'a> {

@@ -1,6 +1,6 @@
 //! `pitcrew lb drain`: servers out of every balancer, and on each a note of who did it.
 
-use super::{ByHand, Ended, all_told, at_work, failed, told};
+use super::by_hand::{ByHand, Ended, all_told, at_work, failed, told};
 use crate::balancer::{Admin, BalancerError, Draining, Snapshot};
 use crate::config::Server;
 use crate::error::Error;

@@ -1,6 +1,6 @@
 //! `pitcrew lb restore`: servers back in their balancers as they were found, once they pass their own health check.
 
-use super::{ByHand, Ended, all_told, at_work, failed};
+use super::by_hand::{ByHand, Ended, all_told, at_work, failed};
 use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::error::Error;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use serde::Serialize;
 
-use super::{ByHand, failed, told};
+use super::by_hand::{ByHand, failed, told};
 use crate::balancer::{Admin, MemberFacts};
 use crate::cli::Select;
 use crate::config::Server;

@@ -1,19 +1,11 @@
-//! `pitcrew lb status|drain|restore`: the balancer by hand, for what no deploy is about.
-//!
-//! Nothing here touches a server's releases or processes. A run's lock is respected, not taken: what is done here is done
-//! in the balancer, and a run that begins meanwhile finds it there. Who takes a server out is noted on that server.
-
-mod drain;
-mod restore;
-mod status;
+//! What the three verbs of the balancer share: who is meant, who may be at work, signals, and what became of each server.
 
 use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::out;
 use crate::balancer::{Balancer, BalancerError};
-use crate::cli::{Global, Lb};
+use crate::cli::Global;
 use crate::config::{self, Problem, Server};
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
@@ -21,56 +13,17 @@ use crate::event::{Cause, Failure};
 use crate::facts::{Facts, LockFacts, TakenOut};
 use crate::name::ServerName;
 use crate::remote::{Owner, calls};
-use crate::report::{Reporting, cause, clean::clean, held};
+use crate::report::{cause, clean::clean, held};
+use crate::stack::Stack;
 use crate::stack::reporters;
 use crate::stack::survey::Execs;
-use crate::stack::{self, Stack};
+use crate::sync::lock;
+use crate::verbs::out;
 use crate::{lease, machine};
-
-/// Carries out what is asked of the balancer.
-///
-/// # Errors
-/// When there is none, when it cannot be reached, or when what is asked is refused.
-pub async fn run(global: &Global, what: &Lb) -> Result<u8, Error> {
-    let stack = Stack::prepare(stack::read(global)?, global).await?;
-    let Some(balancer) = stack.balancer.clone() else {
-        return Err(Error::usage("there is no [load_balancer] in the configuration"));
-    };
-    let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
-    let stop = Stop::default();
-    // Nobody reports, but a signal must find somebody who takes back what is half done.
-    let reporting = Reporting::start(owner.run.clone(), Vec::new());
-    stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
-    let by_hand = ByHand {
-        global,
-        stack: &stack,
-        balancer: &balancer,
-        owner: &owner,
-        stop: &stop,
-        done: Mutex::default(),
-        at: Mutex::default(),
-    };
-    let work = async {
-        match what {
-            Lb::Status { select } => by_hand.status(select).await,
-            Lb::Drain { servers, reason } => by_hand.drain(servers, reason.as_deref()).await,
-            Lb::Restore { servers, force } => by_hand.restore(servers, *force).await,
-        }
-    };
-    let end = tokio::select! {
-        end = work => end,
-        () = by_hand.second_signal() => Ok(by_hand.cut_short()),
-    };
-    tokio::select! {
-        () = stack.close() => {}
-        () = stop.hard.cancelled() => {}
-    }
-    end
-}
 
 /// What became of a server.
 #[derive(Debug, Clone, Serialize)]
-struct Done {
+pub(super) struct Done {
     server: ServerName,
     ok: bool,
     /// What there is to say of it.
@@ -80,26 +33,26 @@ struct Done {
     left: bool,
 }
 
-struct ByHand<'a> {
-    global: &'a Global,
-    stack: &'a Stack,
-    balancer: &'a Balancer,
-    owner: &'a Owner,
-    stop: &'a Stop,
+pub(super) struct ByHand<'a> {
+    pub(super) global: &'a Global,
+    pub(super) stack: &'a Stack,
+    pub(super) balancer: &'a Balancer,
+    pub(super) owner: &'a Owner,
+    pub(super) stop: &'a Stop,
     /// Servers that were dealt with.
-    done: Mutex<Vec<Done>>,
+    pub(super) done: Mutex<Vec<Done>>,
     /// The one that is being dealt with.
-    at: Mutex<Option<ServerName>>,
+    pub(super) at: Mutex<Option<ServerName>>,
 }
 
 impl ByHand<'_> {
     /// The stack's servers that are behind the balancer, of those wanted.
-    fn behind(&self, wanted: &[ServerName]) -> Vec<&Server> {
+    pub(super) fn behind(&self, wanted: &[ServerName]) -> Vec<&Server> {
         self.stack.config.servers.iter().filter(|s| s.is_web() && wanted.contains(&s.name)).collect()
     }
 
     /// The servers that were named, and what all say; nobody else may be at work on the stack.
-    async fn named(&self, names: &[String]) -> Result<(Vec<&Server>, Facts), Error> {
+    pub(super) async fn named(&self, names: &[String]) -> Result<(Vec<&Server>, Facts), Error> {
         let wanted = config::select::select(&self.stack.config.servers, names, &[]).map_err(unknown)?;
         let servers = self.behind(&wanted);
         if let Some(other) = wanted.iter().find(|w| !servers.iter().any(|s| s.name == **w)) {
@@ -116,7 +69,7 @@ impl ByHand<'_> {
         Ok((servers, facts))
     }
 
-    async fn note(&self, server: &Server, record: Option<&TakenOut>) -> Result<Option<LockFacts>, Failure> {
+    pub(super) async fn note(&self, server: &Server, record: Option<&TakenOut>) -> Result<Option<LockFacts>, Failure> {
         let call = calls::aside(&self.stack.site(), &record.map(TakenOut::line).unwrap_or_default());
         let answers = self.stack.ask(&server.name, call, &self.stop.hard).await?;
         if !answers.iter().any(|a| a.key == "lock") {
@@ -126,14 +79,14 @@ impl ByHand<'_> {
     }
 
     /// Waits for something that changes nothing, or for a signal.
-    async fn unless_asked<T>(&self, what: impl Future<Output = T>) -> Result<T, Error> {
+    pub(super) async fn unless_asked<T>(&self, what: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
             done = what => if self.stop.asked() { Err(interrupted()) } else { Ok(done) },
             () = self.stop.soft.cancelled() => Err(interrupted()),
         }
     }
 
-    async fn second_signal(&self) {
+    pub(super) async fn second_signal(&self) {
         self.stop.soft.cancelled().await;
         if let (Some(server), Some(signal)) = (lock(&self.at).clone(), self.stop.signal()) {
             let text =
@@ -144,7 +97,7 @@ impl ByHand<'_> {
     }
 
     /// Says what a second signal left.
-    fn cut_short(&self) -> u8 {
+    pub(super) fn cut_short(&self) -> u8 {
         if let Some(server) = lock(&self.at).clone() {
             let (status, restore) = (self.command("status", None), self.command("restore", Some(&server)));
             let detail = format!(
@@ -157,24 +110,24 @@ impl ByHand<'_> {
     }
 
     /// A command to be run next, with the flags that pick this stack again.
-    fn command(&self, what: &str, server: Option<&ServerName>) -> String {
+    pub(super) fn command(&self, what: &str, server: Option<&ServerName>) -> String {
         let flags = Some(reporters::flags(self.global)).filter(|f| !f.is_empty()).map(|f| format!("{f} "));
         let server = server.map(|s| format!(" {s}")).unwrap_or_default();
         format!("`pitcrew {}lb {what}{server}`", flags.unwrap_or_default())
     }
 
-    fn begin(&self, server: &Server) {
+    pub(super) fn begin(&self, server: &Server) {
         *lock(&self.at) = Some(server.name.clone());
     }
 
-    fn hear(&self, server: &Server, text: &str) {
+    pub(super) fn hear(&self, server: &Server, text: &str) {
         if !self.global.quiet && !self.global.json {
             out::notice(&format!("{}: {}", server.name, clean(&self.stack.redactor.text(text))));
         }
     }
 
     /// Says what became of a server. True: all went well.
-    fn said(&self, server: &Server, ended: Ended, detail: &str) -> bool {
+    pub(super) fn said(&self, server: &Server, ended: Ended, detail: &str) -> bool {
         let ok = ended == Ended::Well;
         let detail = clean(&self.stack.redactor.text(detail));
         if !self.global.json && (!ok || !self.global.quiet) {
@@ -186,7 +139,7 @@ impl ByHand<'_> {
     }
 
     /// Ends the verb: `asked` servers were named, and one that is as it was is exit code `bad`.
-    fn end(&self, asked: usize, bad: u8) -> u8 {
+    pub(super) fn end(&self, asked: usize, bad: u8) -> u8 {
         let done = lock(&self.done);
         let good = done.iter().all(|d| d.ok);
         if self.global.json {
@@ -206,7 +159,7 @@ impl ByHand<'_> {
 
 /// How it ended for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     /// As was asked.
     Well,
     /// It is as it was.
@@ -216,7 +169,7 @@ enum Ended {
 }
 
 /// Refuses where a run is at work.
-fn at_work(server: &ServerName, lock: &LockFacts) -> Result<(), Error> {
+pub(super) fn at_work(server: &ServerName, lock: &LockFacts) -> Result<(), Error> {
     if !lease::judge(lock).may_be_at_work() {
         return Ok(());
     }
@@ -237,12 +190,7 @@ fn interrupted() -> Error {
     Error { kind: Kind::Interrupted, ..Error::failed("interrupted; nothing was changed") }
 }
 
-/// A lock held by a thread that panicked still guards whole values here.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn told(error: &BalancerError) -> String {
+pub(super) fn told(error: &BalancerError) -> String {
     if error.is_stopped() {
         return "interrupted".to_owned();
     }
@@ -250,12 +198,12 @@ fn told(error: &BalancerError) -> String {
     if hint.is_empty() { error.to_string() } else { format!("{error}; {hint}") }
 }
 
-fn all_told(errors: &[BalancerError]) -> String {
+pub(super) fn all_told(errors: &[BalancerError]) -> String {
     errors.iter().map(told).collect::<Vec<_>>().join("; also ")
 }
 
 /// All that is wrong with the balancers, as what ends the verb; unreachable where nothing else is.
-fn failed(errors: Vec<BalancerError>) -> Option<Error> {
+pub(super) fn failed(errors: Vec<BalancerError>) -> Option<Error> {
     let unreachable = errors.iter().all(|e| e.is_unreachable());
     let mut hints: Vec<String> = Vec::new();
     let mut lines: Vec<String> = Vec::new();
