@@ -38,7 +38,7 @@ pub use settings::Config;
 pub use share::{BatchSize, Least, parse_batch};
 pub use tables::app::App;
 pub use tables::build::BuildPlace;
-pub use tables::health::{Health, HttpProbe, Probe};
+pub use tables::health::{Health, HttpProbe, Named, Probe};
 pub use tables::hooks::{Hook, HookPlace, HookPoint, HookStep, parse_hook_point};
 pub use tables::load_balancer::{
     Aws, BalancerKind, HaproxyAccess, LoadBalancer, Login, OnDrainTimeout, SteeringCommands, Via,

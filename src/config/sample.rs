@@ -247,7 +247,7 @@ mod tests {
                 ],
             ),
             ("timeouts", &[]),
-            ("health", &["command"]),
+            ("health", &["paths", "release", "command"]),
             (
                 "load_balancer",
                 &[

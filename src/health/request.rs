@@ -19,7 +19,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 
 use super::{seconds, split_port};
-use crate::config::{HttpProbe, Scheme};
+use crate::config::{HttpProbe, Named, Scheme};
 use crate::http::{driven, failure};
 
 /// How much of a body is read, and kept.
@@ -34,6 +34,8 @@ pub struct HttpAnswer {
     pub location: Option<String>,
     /// At most 2 KiB of its body; no control characters but newlines.
     pub body: String,
+    /// The header in which it names its release.
+    pub release: Option<String>,
     /// Why there is no answer, or no end of it.
     pub error: Option<String>,
 }
@@ -45,13 +47,14 @@ pub struct HttpAnswer {
 pub async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     probe: &HttpProbe,
+    path: &str,
     limit: Duration,
 ) -> HttpAnswer {
     let mut answer = HttpAnswer::default();
     let asking = async {
         match probe.scheme {
-            Scheme::Http => request(stream, probe, &mut answer).await,
-            Scheme::Https => request(encrypt(stream, probe).await?, probe, &mut answer).await,
+            Scheme::Http => request(stream, probe, path, &mut answer).await,
+            Scheme::Https => request(encrypt(stream, probe).await?, probe, path, &mut answer).await,
         }
     };
     answer.error = match timeout(limit, asking).await {
@@ -64,19 +67,23 @@ pub async fn http(
 async fn request(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     probe: &HttpProbe,
+    path: &str,
     answer: &mut HttpAnswer,
 ) -> Result<(), String> {
-    let request = Request::get(probe.path.as_str())
+    let request = Request::get(path)
         .header(HOST, host_header(&probe.host))
         .header(USER_AGENT, concat!("pitcrew/", env!("CARGO_PKG_VERSION")))
         .header("accept", "*/*")
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|e| format!("cannot ask for {:?} with Host {:?}: {e}", probe.path, probe.host))?;
+        .map_err(|e| format!("cannot ask for {:?} with Host {:?}: {e}", path, probe.host))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failure(&e))?;
     let asking = async {
         let response = sender.send_request(request).await.map_err(|e| failure(&e))?;
         answer.status = Some(response.status().as_u16());
+        if let Some(Named::Header(name)) = &probe.release {
+            answer.release = response.headers().get(name.as_str()).map(|v| clean(v.as_bytes()));
+        }
         answer.location = response.headers().get(LOCATION).map(|l| clean(l.as_bytes()));
         let (head, error) = head(response.into_body()).await;
         answer.body = clean(&head);

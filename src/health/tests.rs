@@ -8,11 +8,12 @@ use super::*;
 
 fn probe() -> HttpProbe {
     HttpProbe {
-        path: "/up?full=1".into(),
+        paths: vec!["/up?full=1".into()],
         port: 8080,
         host: "shop.example.com".into(),
         scheme: Scheme::Http,
         accept: vec![(200, 200), (300, 399)],
+        release: None,
     }
 }
 
@@ -51,7 +52,7 @@ fn server(answer: &[u8], hold: bool) -> DuplexStream {
 }
 
 async fn ask(answer: &[u8]) -> HttpAnswer {
-    http(server(answer, false), &probe(), Duration::from_secs(5)).await
+    http(server(answer, false), &probe(), "/up?full=1", Duration::from_secs(5)).await
 }
 
 #[tokio::test]
@@ -62,7 +63,7 @@ async fn a_request_is_what_curl_would_send() {
         theirs.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
         head
     });
-    let answer = http(ours, &probe(), Duration::from_secs(5)).await;
+    let answer = http(ours, &probe(), "/up?full=1", Duration::from_secs(5)).await;
     assert_eq!(answer, HttpAnswer { status: Some(200), body: "ok".into(), ..HttpAnswer::default() });
     let head = server.await.unwrap().to_lowercase();
     assert!(head.starts_with("get /up?full=1 http/1.1\r\n"), "{head}");
@@ -84,7 +85,7 @@ async fn status_location_and_body_are_read() {
 async fn a_large_body_is_cut_and_an_endless_one_is_no_failure() {
     let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     endless.extend(std::iter::repeat_n(b'x', 5000));
-    let answer = http(server(&endless, true), &probe(), Duration::from_secs(5)).await;
+    let answer = http(server(&endless, true), &probe(), "/up?full=1", Duration::from_secs(5)).await;
     assert_eq!((answer.status, answer.body.len(), answer.error), (Some(200), 2048, None));
 }
 
@@ -99,27 +100,34 @@ async fn broken_answers_are_errors() {
         let answer = ask(bytes).await;
         let error = answer.error.clone().unwrap_or_default();
         assert!(answer.error.is_some() && error.contains(what), "{bytes:?}: {answer:?}");
-        assert!(!judge(&probe(), answer).ok);
+        assert!(!judge(&probe().into(), answer).ok);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_runs_into_the_limit() {
-    let answer = http(server(b"", true), &probe(), Duration::from_millis(1500)).await;
+    let answer = http(server(b"", true), &probe(), "/up?full=1", Duration::from_millis(1500)).await;
     assert_eq!(answer.error.as_deref(), Some("no whole answer within 1.5s"));
-    let answer =
-        http(server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", true), &probe(), Duration::from_secs(2)).await;
+    let answer = http(
+        server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", true),
+        &probe(),
+        "/up?full=1",
+        Duration::from_secs(2),
+    )
+    .await;
     assert_eq!(answer.status, Some(200));
-    assert!(answer.error.is_some() && !judge(&probe(), answer).ok, "half an answer is not a good one");
+    assert!(answer.error.is_some() && !judge(&probe().into(), answer).ok, "half an answer is not a good one");
 }
 
 #[tokio::test]
 async fn a_path_that_cannot_be_asked_for_is_an_error() {
-    let bad = HttpProbe { path: "/a b\r\nX: y".into(), ..probe() };
-    let answer = http(duplex(64).0, &bad, Duration::from_secs(5)).await;
+    let bad = probe();
+    let answer = http(duplex(64).0, &bad, "/a b\r\nX: y", Duration::from_secs(5)).await;
     assert!(answer.error.unwrap().contains("cannot ask for"));
     let bad = HttpProbe { host: "a\r\nX: y".into(), ..probe() };
-    assert!(http(duplex(64).0, &bad, Duration::from_secs(5)).await.error.unwrap().contains("cannot ask for"));
+    assert!(
+        http(duplex(64).0, &bad, "/up?full=1", Duration::from_secs(5)).await.error.unwrap().contains("cannot ask for")
+    );
 }
 
 /// A self-signed certificate for `health-test`, and its key: good for nothing but this test.
@@ -156,7 +164,7 @@ async fn tls_is_spoken_with_any_certificate() {
             (name, head)
         });
         let tls = HttpProbe { scheme: Scheme::Https, host: host.into(), ..probe() };
-        let answer = http(ours, &tls, Duration::from_secs(5)).await;
+        let answer = http(ours, &tls, "/up?full=1", Duration::from_secs(5)).await;
         assert_eq!((answer.status, answer.error), (Some(200), None), "{host}");
         let (name, head) = server.await.unwrap();
         assert_eq!(name.as_deref(), sni);
@@ -170,14 +178,15 @@ async fn tls_is_spoken_with_any_certificate() {
 #[tokio::test]
 async fn plain_text_where_tls_is_expected_is_an_error() {
     let tls = HttpProbe { scheme: Scheme::Https, ..probe() };
-    let answer = http(server(b"HTTP/1.1 400 Bad Request\r\n\r\n", false), &tls, Duration::from_millis(500)).await;
+    let answer =
+        http(server(b"HTTP/1.1 400 Bad Request\r\n\r\n", false), &tls, "/up?full=1", Duration::from_millis(500)).await;
     assert!(answer.error.is_some() && answer.status.is_none(), "{answer:?}");
 }
 
 #[test]
 fn a_url_is_shown_as_typed() {
-    assert_eq!(url(&probe()), "http://shop.example.com:8080/up?full=1");
-    let with = |host: &str| url(&HttpProbe { host: host.into(), scheme: Scheme::Https, path: "/".into(), ..probe() });
+    assert_eq!(url(&probe(), "/up?full=1"), "http://shop.example.com:8080/up?full=1");
+    let with = |host: &str| url(&HttpProbe { host: host.into(), scheme: Scheme::Https, ..probe() }, "/");
     assert_eq!(with("localhost:3000"), "https://localhost:3000/");
     assert_eq!(with("::1"), "https://[::1]:8080/");
     assert_eq!(with("[::1]:3000"), "https://[::1]:3000/");
@@ -185,10 +194,10 @@ fn a_url_is_shown_as_typed() {
 
 #[test]
 fn statuses_are_judged_by_ranges() {
-    let ok = |status| judge(&probe(), HttpAnswer { status: Some(status), ..HttpAnswer::default() }).ok;
+    let ok = |status| judge(&probe().into(), HttpAnswer { status: Some(status), ..HttpAnswer::default() }).ok;
     assert!(ok(200) && ok(300) && ok(399));
     assert!(!ok(201) && !ok(400) && !ok(503));
-    assert!(!judge(&probe(), HttpAnswer::default()).ok);
+    assert!(!judge(&probe().into(), HttpAnswer::default()).ok);
 }
 
 #[tokio::test]
@@ -197,9 +206,9 @@ async fn loopback_is_tried_in_both_families() {
     let six = |host| async move {
         if host == "::1" { Ok(server(answer, false)) } else { Err("connection refused".to_owned()) }
     };
-    assert!(ask_loopback(six, &probe(), Duration::from_secs(5)).await.ok);
+    assert!(ask_loopback(six, &probe().into(), "/up", Duration::from_secs(5)).await.ok);
     let none = |host| async move { Err::<DuplexStream, _>(format!("{host} refused")) };
-    let attempt = ask_loopback(none, &probe(), Duration::from_secs(5)).await;
+    let attempt = ask_loopback(none, &probe().into(), "/up", Duration::from_secs(5)).await;
     assert_eq!(attempt.error.as_deref(), Some("cannot connect to port 8080: 127.0.0.1 refused"));
 }
 
@@ -295,6 +304,82 @@ fn futures_are_send() {
     let mut on = |_| {};
     sendable(check(&health, || async { Attempt::default() }, &mut on, &stop));
     let probe = probe();
-    sendable(http(duplex(64).0, &probe, Duration::from_secs(1)));
+    sendable(http(duplex(64).0, &probe, "/up", Duration::from_secs(1)));
     sendable(|link| through(link, HttpProbe { ..probe }, Duration::from_secs(1)));
+}
+
+fn expected() -> Expected {
+    let release = ReleaseId::parse("20261129120000").unwrap();
+    Expected { release, revision: Some(Revision("4f5e6d7c8b9a0f1e2d3c4b5a69788796a5b4c3d2".into())) }
+}
+
+#[test]
+fn an_answer_names_its_release_by_id_or_revision() {
+    for (named, said, ok) in [
+        ("header", "20261129120000", true),
+        ("header", "4f5e6d7", true),
+        ("header", "W/\"4F5E6D7C8B9A\"", true),
+        ("header", "release 20261129120000 of shop", true),
+        ("header", "4f5e6d", false),
+        ("header", "20261129115959", false),
+        ("header", "4f5e6d7c8b9a0f1e2d3c4b5a69788796a5b4c3d2ff", false),
+        ("header", "", false),
+        ("body", "<p>shop-4f5e6d7c</p>", true),
+        ("body", "<p>all is well</p>", false),
+    ] {
+        let release = if named == "body" { Named::Body } else { Named::Header("x-release".into()) };
+        let question = Question {
+            probe: HttpProbe { release: Some(release), ..probe() },
+            expected: Some(expected()),
+            proven: true,
+        };
+        let mut answer = HttpAnswer { status: Some(200), ..HttpAnswer::default() };
+        match named {
+            "body" => answer.body = said.into(),
+            _ => answer.release = Some(said.into()),
+        }
+        let attempt = judge(&question, answer);
+        assert_eq!(attempt.ok, ok, "{named} {said:?}: {attempt:?}");
+        // Another release may be on its way out: waiting may help.
+        assert!(!attempt.definite);
+        assert_eq!(attempt.error.is_none(), ok);
+    }
+    let question = Question {
+        probe: HttpProbe { release: Some(Named::Header("x-release".into())), ..probe() },
+        expected: Some(expected()),
+        proven: true,
+    };
+    let error = judge(&question, HttpAnswer { status: Some(200), ..HttpAnswer::default() }).error.unwrap();
+    let said = "the answer must name release 20261129120000 or revision 4f5e6d7, and the header x-release is missing";
+    assert_eq!(error, said);
+}
+
+/// How long a check takes whose attempts are answered by these statuses, the last one for ever.
+async fn lasts(statuses: &[u16], proven: bool) -> (Duration, u32) {
+    let asked = AtomicU32::new(0);
+    let question = Question { proven, ..probe().into() };
+    let ask = || {
+        let at = usize::try_from(asked.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let status = statuses.get(at).or(statuses.last()).copied();
+        let answer = match status {
+            Some(0) => HttpAnswer { error: Some("connection refused".into()), ..HttpAnswer::default() },
+            status => HttpAnswer { status, ..HttpAnswer::default() },
+        };
+        let attempt = judge(&question, answer);
+        async move { attempt }
+    };
+    let began = Instant::now();
+    let failed = check(&health(2), ask, &mut |_| {}, &CancellationToken::new()).await;
+    assert!(failed.is_err());
+    (began.elapsed(), asked.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_error_of_proven_processes_ends_a_check_early() {
+    assert_eq!(lasts(&[500], true).await, (Duration::from_secs(4), 5));
+    assert_eq!(lasts(&[0, 0, 503, 500, 404, 500], true).await, (Duration::from_secs(9), 10));
+    // Waiting may help: the application is starting, refuses connections, or is not proven.
+    for (statuses, proven) in [(&[503][..], true), (&[0], true), (&[500], false), (&[500, 502], false)] {
+        assert!(lasts(statuses, proven).await.0 >= Duration::from_secs(59), "{statuses:?}");
+    }
 }

@@ -74,7 +74,10 @@ fn unhealthy_line(u: &Unhealthy) -> String {
     let asked = clean(&u.asked);
     let times = if u.attempts == 1 { "once".to_owned() } else { format!("{} times", u.attempts) };
     match (&u.error, u.status) {
-        (Some(error), _) => format!("not healthy: asked {asked} {times}, no answer: {}", clean(error)),
+        (Some(error), Some(status)) => {
+            format!("not healthy: asked {asked} {times}, last answer {status}: {}", clean(error))
+        }
+        (Some(error), None) => format!("not healthy: asked {asked} {times}, no answer: {}", clean(error)),
         (None, Some(status)) => format!("not healthy: asked {asked} {times}, last answer {status}"),
         (None, None) => format!("not healthy: asked {asked} {times}"),
     }
@@ -83,7 +86,7 @@ fn unhealthy_line(u: &Unhealthy) -> String {
 fn unhealthy_hint(u: &Unhealthy) -> Option<&'static str> {
     match u.status? {
         300..=399 => Some(
-            "a redirect: set `host` or `scheme` in [health] to what the application expects, or add 300-399 to `accept`",
+            "a redirect: set `path`, `host` or `scheme` in [health] to what the application answers by itself, or add 300-399 to `accept`",
         ),
         400 | 403 | 421 => Some("the application may refuse the Host header: set `host` in [health]"),
         404 => Some("set `path` in [health] to one that the application answers"),
@@ -94,9 +97,6 @@ fn unhealthy_hint(u: &Unhealthy) -> Option<&'static str> {
 /// What the last answer held.
 fn dossier(u: &Unhealthy) -> Vec<String> {
     let mut lines = Vec::new();
-    if let (Some(_), Some(status)) = (&u.error, u.status) {
-        lines.push(format!("status before that: {status}"));
-    }
     lines.extend(u.location.as_ref().map(|to| format!("location: {}", clean(to))));
     if !u.body.trim().is_empty() {
         lines.push("body:".into());

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pitcrew::balancer::haproxy::protocol;
 use pitcrew::config::{
-    self, BatchSize, HostKeyChecking, HttpProbe, Input, Problem, Scheme, Source, SourceKind, hosts, values,
+    self, BatchSize, HostKeyChecking, HttpProbe, Input, Named, Problem, Scheme, Source, SourceKind, hosts, values,
 };
 use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
 use pitcrew::lease;
@@ -312,11 +312,12 @@ pub fn clean_text(data: &[u8]) {
 /// An application's answer to the health check.
 pub fn health(data: &[u8]) {
     let probe = HttpProbe {
-        path: "/up".into(),
+        paths: vec!["/up".into()],
         port: 80,
         host: "localhost".into(),
         scheme: Scheme::Http,
         accept: vec![(200, 200)],
+        release: Some(Named::Body),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer = runtime.block_on(async {
@@ -327,10 +328,10 @@ pub fn health(data: &[u8]) {
             let _ = far.write_all(&sent).await;
             let _ = far.shutdown().await;
         });
-        pitcrew::health::http(near, &probe, Duration::from_secs(5)).await
+        pitcrew::health::http(near, &probe, "/up", Duration::from_secs(5)).await
     });
     assert_ne!(answer.error.as_deref(), Some("no whole answer within 5s"));
-    let attempt = pitcrew::health::judge(&probe, answer);
+    let attempt = pitcrew::health::judge(&probe.into(), answer);
     assert_harmless(&attempt.body, true);
     assert!(attempt.body.len() <= 3 * 2048);
     for text in [&attempt.location, &attempt.error].into_iter().flatten() {

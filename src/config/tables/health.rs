@@ -11,7 +11,7 @@ use crate::config::url::Scheme;
 use crate::config::values;
 
 /// The keys of a request, which `command` stands instead of.
-pub(crate) const REQUEST: [&str; 5] = ["path", "port", "host", "scheme", "accept"];
+pub(crate) const REQUEST: [&str; 7] = ["path", "paths", "port", "host", "scheme", "accept", "release"];
 
 const SCHEMES: [(&str, Scheme); 2] = [("http", Scheme::Http), ("https", Scheme::Https)];
 
@@ -20,10 +20,12 @@ pub const TABLE: Table = Table {
     name: "health",
     form: Form::One(&[
         key("path", Kind::Text(values::url_path)),
+        key("paths", Kind::Texts(values::url_path)),
         key("port", PORT),
         key("host", Kind::Text(values::host_header)),
         key("scheme", Kind::Choice(&words(&SCHEMES))),
         key("accept", Kind::Statuses),
+        key("release", Kind::Text(values::header)),
         key("timeout", SOME_DURATION),
         key("within", SOME_DURATION),
         key("interval", SOME_DURATION),
@@ -59,8 +61,8 @@ pub enum Probe {
 /// An HTTP request through the SSH connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpProbe {
-    /// `path`, with its query.
-    pub path: String,
+    /// `paths`, or the one `path`, with their queries; all of them must answer well.
+    pub paths: Vec<String>,
     /// `port` on the server's loopback.
     pub port: u16,
     /// `host`: the Host header.
@@ -69,6 +71,36 @@ pub struct HttpProbe {
     pub scheme: Scheme,
     /// `accept`: inclusive ranges of statuses.
     pub accept: Vec<(u16, u16)>,
+    /// `release`: where an answer must name its release.
+    pub release: Option<Named>,
+}
+
+/// Where an answer names its release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// In this header.
+    Header(String),
+    /// In the beginning of its body.
+    Body,
+}
+
+/// Reads `path` or `paths`.
+fn paths(section: &Section<'_>, problems: &mut Problems<'_>) -> Vec<String> {
+    let one = section.text("path");
+    let Some(at) = section.wrote("paths") else { return vec![one.map_or("/", |p| p.value).to_owned()] };
+    if let Some(one) = one {
+        let what = format!("`path` in {} has no meaning beside `paths`", section.title);
+        problems.at(one.at, what, "keep one of the two");
+    }
+    let all = section.texts("paths").unwrap_or_default();
+    if section.texts("paths").is_some_and(|p| p.is_empty()) {
+        problems.at(
+            at,
+            format!("`paths` in {} is empty", section.title),
+            "write what is asked, as in [\"/up\", \"/\"]",
+        );
+    }
+    all.into_iter().map(|p| p.value.to_owned()).collect()
 }
 
 /// Resolves the health check.
@@ -88,11 +120,15 @@ pub fn health(merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Healt
         None => {
             let scheme = section.word("scheme", &SCHEMES).map_or(Scheme::Http, |s| s.value);
             Probe::Http(HttpProbe {
-                path: section.text("path").map_or("/", |p| p.value).to_owned(),
+                paths: paths(&section, problems),
                 port: section.whole("port").and_then(|p| p.value.try_into().ok()).unwrap_or(80),
                 host: section.text("host").map_or("localhost", |h| h.value).to_owned(),
                 scheme,
-                accept: section.statuses("accept").unwrap_or_else(|| vec![(200, 200), (300, 399)]),
+                accept: section.statuses("accept").unwrap_or_else(|| vec![(200, 299)]),
+                release: section.text("release").map(|r| match r.value {
+                    "body" => Named::Body,
+                    header => Named::Header(header.to_ascii_lowercase()),
+                }),
             })
         }
     };

@@ -8,4 +8,4 @@ mod text;
 pub use duration::parse_duration;
 pub use path::{deploy_to, shared_path, url_path};
 pub use status::parse_statuses;
-pub use text::{command, haproxy_name, host_header, line, name, role, user, variable};
+pub use text::{command, haproxy_name, header, host_header, line, name, role, user, variable};

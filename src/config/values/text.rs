@@ -52,6 +52,14 @@ pub fn host_header(text: &str) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Accepts a header's name (RFC 9110 section 5.6.2: a token).
+pub fn header(text: &str) -> Result<(), Bad> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)) {
+        return Err(refused(text, "write a header's name, as in \"X-Release\", or \"body\""));
+    }
+    Ok(())
+}
+
 /// Accepts a login name.
 pub fn user(text: &str) -> Result<(), Bad> {
     if is_user(text) { Ok(()) } else { Err(refused(text, "write a login name, as in \"deploy\"")) }
