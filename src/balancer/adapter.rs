@@ -1,4 +1,4 @@
-//! What an adapter can do: the calls that take a server out of a balancer and put it back, each with proof.
+//! The calls of an adapter: they take a server out of a balancer and put it back, each with proof.
 //!
 //! Every call is idempotent and has a deadline. An adapter of few calls implements [`super::walk::Steer`] instead, and
 //! `walk` makes an adapter of it.

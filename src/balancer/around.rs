@@ -1,4 +1,4 @@
-//! What adapters may need of the stack around them.
+//! What an adapter may need of the stack around it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::name::ServerName;
 use crate::ssh;
 use crate::text::redact::Redactor;
 
-/// What adapters may need of the stack around them.
+/// What an adapter may need of the stack around it.
 #[derive(Default)]
 pub struct Around {
     /// `[app] name`.

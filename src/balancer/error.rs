@@ -112,7 +112,9 @@ impl BalancerError {
     }
 }
 
-/// Makes one error of several: the first, with the others in it. Stopped ones count only as the first.
+/// Makes one error of several: the first, with the others in it.
+///
+/// An ended wait counts only where it is the first.
 ///
 /// # Errors
 /// When there is any.

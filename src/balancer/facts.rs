@@ -1,60 +1,62 @@
-//! What a balancer reports of a server's places, and of a drain. Pure: `facts` and `plan` import this file.
+//! What a balancer reports of a server's places, and of a drain.
 //!
-//! How the facts are read and what is done about them is the adapters'.
+//! Pure: `facts` and `plan` import this file. //! How the facts are read and what is done about them is the adapters'.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// One place in one balancer where a server receives traffic: `at`, `backend` and `member` together name it.
+/// One place in one balancer where a server receives traffic.
+///
+/// `at`, `backend` and `member` together name it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemberFacts {
     /// The balancer, as configured.
     pub at: String,
-    /// Backend.
+    /// The backend; empty where the balancer has none.
     pub backend: String,
     /// The server's name there.
     pub member: String,
     /// Its administrative state.
     pub admin: Admin,
-    /// The balancer sends it traffic: running, and administratively ready.
+    /// The balancer sends the member traffic: it is running, and administratively ready.
     pub in_service: bool,
     /// Its status as the balancer prints it.
     pub status: String,
-    /// Sessions and queued requests now; `None`: the balancer does not tell.
+    /// Its sessions and queued requests; `None`: the balancer does not tell.
     #[serde(default)]
     pub sessions: Option<u64>,
     /// Seconds since its state changed last, where the balancer tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
-    /// Other non-backup members of the backend that are in service.
+    /// How many other members of the backend are in service, without backups.
     pub others_in_service: usize,
-    /// Members of the backend.
+    /// How many members the backend has.
     pub size: usize,
-    /// What the adapter itself needs to tell one kind of out from another; HAProxy: `srv_admin_state`. 0: not known.
+    /// The adapter's own kind of out; HAProxy: `srv_admin_state`. 0: not known.
     #[serde(default)]
     pub bits: u32,
-    /// An agent on the server may change its state: it is silenced while drained, and restored with it.
+    /// An agent on the server may change its state: the agent is disabled during a drain.
     #[serde(default)]
     pub agent: bool,
-    /// What the adapter itself must know to put it back exactly; empty where the other fields are enough.
+    /// The adapter's own record for an exact restore; empty where the other fields are enough.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub own: String,
-    /// Seconds that taking it out is expected to take at least, whatever its connections do; 0: no longer than they do.
+    /// Seconds that a drain takes at least, beside its connections; 0: no longer than they do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub out_takes: u64,
-    /// Seconds that putting it back is expected to take, from its being healthy; 0: a few.
+    /// Seconds that a restore takes beyond the server's own health; 0: a few.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub back_takes: u64,
 }
 
 impl MemberFacts {
-    /// Names it for people; not every balancer has backends.
+    /// Names the place for people, with its backend where there is one.
     pub fn label(&self) -> String {
         if self.backend.is_empty() { self.member.clone() } else { format!("{}/{}", self.backend, self.member) }
     }
 
-    /// Tells whether it is of the same place: a member of a backend of a balancer.
+    /// Tells whether both are of the same place.
     pub fn is_there(&self, other: &Self) -> bool {
         (&self.at, &self.backend, &self.member) == (&other.at, &other.backend, &other.member)
     }
@@ -78,7 +80,7 @@ pub enum Admin {
     Maint,
 }
 
-/// What was found before a member was touched: restore puts back exactly this.
+/// What was found before a drain: a restore puts back exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// One for each balancer and backend.
@@ -95,18 +97,18 @@ impl Snapshot {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections left when the limit ran out; 0: none; `None`: there may be, and the balancer does not tell.
+    /// Connections left at the limit; `None`: there may be some, and the balancer does not tell.
     pub left: Option<u64>,
-    /// How long was waited for them.
+    /// How long the drain waited for them.
     pub waited: Duration,
 }
 
-/// What is heard of a drain while it goes on.
+/// How a drain goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Draining {
-    /// So many connections are open, over all balancers.
+    /// The connections that are open, over all balancers.
     Open(u64),
-    /// It cannot begin yet: others are not in service, as the text says.
+    /// The drain cannot begin yet: too few others are in service, as the text says.
     Waiting(String),
 }
 

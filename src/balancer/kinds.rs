@@ -16,7 +16,7 @@ use super::walk::Walked;
 use super::{aws, elb, elb_classic};
 use crate::config::{BalancerKind, LoadBalancer};
 
-/// A reload takes no longer.
+/// How long a reload takes at most.
 const RELOAD: Duration = Duration::from_secs(3);
 
 /// A stack's load balancer: one instance, or several that serve alike and are all drained.
@@ -70,13 +70,18 @@ impl Balancer {
         self
     }
 
-    /// Asks every balancer about these servers and changes nothing; reports everything that would make a drain fail.
+    /// Asks every balancer about these servers, and changes nothing.
+    ///
+    /// # Errors
+    /// Everything that would make a drain fail.
     pub async fn facts(&self, lb_names: &[String]) -> Result<Vec<MemberFacts>, Vec<BalancerError>> {
         let (members, errors) = self.survey(lb_names).await;
         if errors.is_empty() { Ok(members) } else { Err(errors) }
     }
 
-    /// The same, asked again for a moment where nobody answers: a reload takes a balancer's socket away.
+    /// Returns the facts, and asks again for a moment where no answer comes.
+    ///
+    /// A reload takes a balancer's socket away for that long.
     pub async fn facts_soon(
         &self,
         lb_names: &[String],
@@ -95,12 +100,12 @@ impl Balancer {
         }
     }
 
-    /// Like [`Self::facts`], with what could be told of the others where something is wrong with some.
+    /// Like [`Self::facts`], with the facts of the other servers where something is wrong with some.
     pub async fn survey(&self, lb_names: &[String]) -> (Vec<MemberFacts>, Vec<BalancerError>) {
         self.adapter.survey(lb_names).await
     }
 
-    /// Learns what was recorded of places that a balancer may have forgotten, before it is asked about them.
+    /// Learns what was recorded of places that a balancer may have forgotten.
     pub fn recall(&self, found: &[MemberFacts]) {
         self.adapter.recall(found);
     }
@@ -119,12 +124,12 @@ impl Balancer {
         self.adapter.drain(lb_name, found, on, stop).await
     }
 
-    /// Tells whether no balancer sends the server traffic; a reload of a balancer silently puts it back.
+    /// Tells whether no balancer sends the server traffic; a reload silently puts it back.
     pub async fn still_out(&self, lb_name: &str) -> Result<bool, BalancerError> {
         self.adapter.still_out(lb_name).await
     }
 
-    /// Takes a server out again where it is not; tells what that took, or `None` when it was still out.
+    /// Takes a server out again where it is not; returns `None` where it was still out.
     ///
     /// Unlike after [`Balancer::drain`], an error leaves it as far out as it got: it is in the middle of a deploy.
     pub async fn ensure_out(

@@ -7,7 +7,7 @@
 //! One file here and one arm in `kinds.rs`. A balancer that is steered by few calls (ask, take out, put back) implements
 //! [`walk::Steer`] in that file and is wrapped in [`walk::Walked`], which owns all waiting, counting, limits and undoing. A
 //! balancer with states of its own, like HAProxy, implements [`adapter::Adapter`]. Its keys are one variant of
-//! [`crate::config::BalancerKind`], resolved in `config/resolve/balancer.rs`.
+//! [`crate::config::BalancerKind`], resolved in `config/tables/load_balancer/`.
 
 pub mod adapter;
 mod around;

@@ -1,6 +1,6 @@
-//! Readings of one balancer that several lanes share: a lane takes one that is young enough, or makes its own.
+//! Readings of one balancer that several lanes share.
 //!
-//! Owns when a reading is too old: after its age, and after any change made since it began. What is read is the caller's.
+//! A lane takes a reading that is young enough, or makes its own. Owns when a reading is too old: after its age, and after any change made since it began. What is read is the caller's.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -161,7 +161,7 @@ impl Responder {
         change(&mut state)
     }
 
-    /// Calls since the last time that somebody asked.
+    /// Calls since the last question.
     pub fn calls(&self) -> Vec<String> {
         self.with(|state| std::mem::take(&mut state.calls))
     }

@@ -225,7 +225,7 @@ async fn members_out_of_the_ordinary_are_restored_as_they_were() {
             shop.restore(server).await.unwrap();
             assert_eq!(shop.proxy.bits(server).await, "0", "{release:?} {server}");
         }
-        // Out since another is, or since somebody wanted it: neither drain nor restore may end that.
+        // Out since another is, or since an operator wanted it: neither drain nor restore may end that.
         shop.proxy
             .tell("set server other/o1 state drain;set server shop/web2 state maint;set server shop/web3 state drain")
             .await;

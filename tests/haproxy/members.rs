@@ -419,7 +419,7 @@ async fn what_fails_its_checks_stays_out() {
 }
 
 #[tokio::test]
-async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
+async fn a_server_taken_out_on_its_way_back_stays_out_and_ends_the_wait() {
     if !is_here("haproxy", "-v") {
         return;
     }

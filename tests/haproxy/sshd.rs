@@ -11,9 +11,9 @@ use pitcrew::ssh::{Ask, Link, Network};
 
 use crate::daemon::{self, Sshd};
 
-struct Nobody;
+struct NoPerson;
 
-impl Ask for Nobody {
+impl Ask for NoPerson {
     fn passphrase(&self, _: &Path) -> Option<String> {
         None
     }
@@ -65,7 +65,7 @@ impl Sshd {
             host: "here".into(),
             env: Arc::new(|_| None),
         };
-        let network = Network::new(&ssh, local, Arc::new(Nobody)).unwrap();
+        let network = Network::new(&ssh, local, Arc::new(NoPerson)).unwrap();
         let host = self.host();
         network.link("lb", &Question { host: host.host, user: host.user, port: host.port }).unwrap()
     }

@@ -20,11 +20,12 @@ use crate::balancer::error::BalancerError;
 use crate::config::Aws;
 use crate::process::machine::variable;
 
-/// Where calls go and in whose name.
+/// Where calls go, and by which credentials.
 #[derive(Debug, Clone)]
 pub enum Access {
-    /// AWS's own settings (environment, profiles, single sign-on, web identity, containers, instances), as far as the
-    /// file does not say otherwise.
+    /// AWS's own settings, as far as the file does not say otherwise.
+    ///
+    /// They come from the environment, profiles, single sign-on, web identity, containers and instances.
     Usual {
         /// `region`.
         region: Option<String>,
@@ -37,12 +38,14 @@ pub enum Access {
 }
 
 impl Access {
-    /// Makes it of what the file says.
+    /// Takes the settings from the file.
     pub fn new(aws: &Aws) -> Self {
         Self::Usual { region: aws.region.clone(), profile: aws.profile.clone() }
     }
 
-    /// Loads the settings; `region` counts where the file names none. Credentials are only asked for by the first call.
+    /// Loads the settings; `region` counts where the file names none.
+    ///
+    /// Credentials are asked for by the first call only.
     ///
     /// # Errors
     /// When there is no region, or the proxy cannot be understood.

@@ -1,6 +1,6 @@
-//! Who a server is to AWS: an instance id, an address, a port; from the file, or from the server itself.
+//! Which instance or address a server is to AWS, by the server's own account.
 //!
-//! Owns reading `lb` and asking servers, once each. What a target group makes of it is not decided here.
+//! Owns asking servers, once each. What a target group makes of the answer is not decided here.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,13 +24,13 @@ use crate::script::calls;
 use crate::ssh;
 use crate::wording::cause::reason;
 
-/// Where an instance asks for what it is.
+/// The metadata service, which tells an instance what it is.
 const METADATA: &str = "http://169.254.169.254/latest";
-/// Where the firmware of newer instances says it.
+/// The file by which the firmware of newer instances tells their id.
 const FIRMWARE: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
-/// Limit on one question to the metadata service, which is one hop away.
+/// The limit on one question to the metadata service, which is one hop away.
 const QUESTION: Duration = Duration::from_secs(3);
-/// Limit on asking one server, once it is connected.
+/// The limit on asking one server, once it is connected.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Why it is not known which instance a server is.
@@ -132,7 +132,7 @@ struct Known {
 }
 
 impl Identities {
-    /// Makes it of the stack's servers; asks nobody.
+    /// Takes the stack's servers; asks none.
     pub fn new(at: &str, around: &Around) -> Self {
         let known = around.servers.iter().map(|server| {
             let link = around.links.get(&server.name).cloned();
@@ -146,7 +146,7 @@ impl Identities {
         self.servers.get(lb_name).map_or(LbId::Name, |known| known.written.clone())
     }
 
-    /// Asks all of these servers who they are, at once; a server that has answered is not asked again.
+    /// Asks these servers at once which instance they are; a server that has answered is not asked again.
     pub async fn ask(&self, lb_names: &[&str]) -> BTreeMap<String, Result<Claims, BalancerError>> {
         let asked = lb_names.iter().map(|name| async {
             let told = match self.servers.get(*name) {

@@ -1,6 +1,6 @@
-//! The way to AWS: credentials, region, retries, limits, what its refusals mean, and which instance a server is.
+//! The way to AWS: credentials, region, retries, limits, and what its refusals mean.
 //!
-//! Knows nothing of target groups: [`super::elb`] and [`super::elb_classic`] do.
+//! Also owns which instance a server is. Knows nothing of target groups: [`super::elb`] and [`super::elb_classic`] do.
 
 pub mod access;
 pub mod identity;

@@ -72,7 +72,9 @@ impl AwsCall<'_> {
         self.failed_or(failure, &[])
     }
 
-    /// Makes an error of a failure; `advice` says what to do about codes that mean something of their own here.
+    /// Makes an error of a failure, with `advice` by code.
+    ///
+    /// Advice replaces the general hint where a code has a meaning of its own for the action.
     pub fn failed_or<E>(&self, failure: SdkError<E>, advice: &[(&str, &'static str)]) -> BalancerError
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What tests of AWS's load balancers share: the responder, servers, and the guard that keeps them from AWS itself.
+//! What tests of AWS's load balancers share: the responder, servers, and a guard against AWS itself.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// How often a call is made before it fails: all users of an account share its allowance, and the usual 3 are soon used up.
+/// How often a call is made before it fails.
+///
+/// All users of an account share its allowance, so AWS's usual 3 attempts are soon used up.
 pub const ATTEMPTS: u32 = 8;
 /// The longest pause between two attempts.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -13,12 +15,14 @@ pub const ATTEMPT: Duration = Duration::from_secs(15);
 /// The limit on a call with all its attempts.
 pub const CALL: Duration = Duration::from_secs(60);
 
-/// How long requests have been seen to arrive after a target was taken out (an application balancer: 17 s).
+/// How long requests may arrive after a target was taken out.
+///
+/// Measured on an application balancer: 17 s.
 pub const LAG: Duration = Duration::from_secs(20);
 /// Seconds that a registered target waits for its first check.
 pub const BACK: u64 = 30;
 
-/// Multiplies a health checker's figures to the seconds that it takes at least to find a member healthy.
+/// Returns the seconds that a health checker takes at least to find a member healthy.
 pub fn checks(interval: i32, threshold: i32) -> u64 {
     u64::try_from(interval).unwrap_or_default().saturating_mul(u64::try_from(threshold).unwrap_or_default())
 }

@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What `lb` says.
+/// What `lb` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LbId {
     /// `i-…`, or `i-…:8080`.
     Instance(String, Option<u16>),
     /// `10.0.0.4`, `10.0.0.4:8080`, `[::1]:8080`.
     Address(IpAddr, Option<u16>),
-    /// Nothing of that: the server is asked.
+    /// A name of neither kind: the server is asked.
     Name,
 }
 
 impl LbId {
-    /// Reads it.
+    /// Reads the text of `lb`.
     pub fn read(text: &str) -> Self {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Self::Address(address.ip(), Some(address.port()));
@@ -33,7 +33,7 @@ impl LbId {
     }
 }
 
-/// Tells whether this is an instance's id, as AWS writes it.
+/// Tells whether a text is an instance's id, as AWS writes it.
 pub fn is_instance(text: &str) -> bool {
     text.strip_prefix("i-")
         .is_some_and(|hex| (1..=32).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))

@@ -1,7 +1,7 @@
-//! Runs commands for several servers: side by side on this machine, or one after another in one exec on a host.
+//! Runs commands for several servers: side by side here, or one after another in one exec on a host.
 //!
-//! No value is ever part of a command line, and nothing that is started outlives the one who asked for it. What the
-//! commands mean is the adapter's.
+//! No value is part of a command line, and no command outlives the future that runs it. What the commands mean is the
+//! adapter's.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -24,17 +24,17 @@ use crate::script::quote;
 use crate::ssh::{ConnectError, Ended, Exec, Heard, Link, Lost, Refused};
 use crate::text::redact::Redactor;
 
-/// What a host's shell gets before the jobs.
+/// The script that a host's shell reads before the jobs.
 const SCRIPT: &str = include_str!("../../../templates/remote/balancer.sh");
-/// Commands at once on this machine.
+/// How many commands run at once on this machine.
 const AT_ONCE: usize = 16;
-/// Lines kept of a command's output.
+/// How many lines of a command's output are kept.
 const LINES: usize = 20;
-/// Bytes kept of a command's output.
+/// How many bytes of a command's output are kept.
 const BYTES: usize = 8 << 10;
-/// The most that any command may take: whoever asks has given up before.
+/// The limit on any command; the walk gives up before.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Between TERM and KILL.
+/// The pause between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Where commands run.
@@ -47,39 +47,39 @@ pub enum CommandPlace {
 
 /// Runs commands at one place.
 pub struct Runner {
-    /// Where.
+    /// Where the commands run.
     pub place: CommandPlace,
     /// `[env]` and the values of `[secrets]`.
     pub env: Vec<(String, String)>,
-    /// Masks those values in what is printed.
+    /// Masks those values in the output.
     pub redactor: Redactor,
 }
 
 /// One command for one server.
 pub struct SteeringJob {
-    /// For `sh -c`.
+    /// The command, for `sh -c`.
     pub command: String,
-    /// In its environment.
+    /// What its environment holds beside that of the runner.
     pub facts: Vec<(String, String)>,
 }
 
-/// What became of a job.
+/// How a job ended, and what it printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
     /// How it ended.
     pub end: JobEnd,
-    /// The last lines that it printed on either output, as they came.
+    /// Its last lines on either output, as they came.
     pub output: String,
 }
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEnd {
-    /// With this status; a shell on a host tells of a signal as 128 and more.
+    /// With this status; a shell on a host reports a signal as 128 and more.
     Exit(i32),
     /// By this signal, without SIG.
     Signal(String),
-    /// It was not run, or not to its end: a fragment that goes on after "its command".
+    /// Before its own end, or it was not run: a fragment that goes on after "its command".
     Cut(String),
 }
 
@@ -142,7 +142,9 @@ impl fmt::Display for NotRun {
 }
 
 impl Runner {
-    /// Runs jobs and returns what became of each, in order. A caller that drops the future ends what it started.
+    /// Runs jobs and returns how each ended, in order.
+    ///
+    /// A caller that drops the future ends the commands.
     ///
     /// # Errors
     /// When no job could be run.
@@ -150,7 +152,7 @@ impl Runner {
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
         let runner = self.clone();
-        // A task of its own: ending a command in order takes longer than being dropped.
+        // A task of its own: to end a command in order takes longer than to drop a future.
         let running = tokio::spawn(async move {
             match &runner.place {
                 CommandPlace::Here(dir) => {
@@ -243,7 +245,7 @@ impl Runner {
     }
 }
 
-/// Writes what a host's shell reads; `None` when something in it cannot be said to a shell.
+/// Writes what a host's shell reads; `None` where a value holds a NUL.
 fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[SteeringJob]) -> Option<String> {
     let mut text = format!("nonce={}\n", quote::word(&nonce.0)?);
     for (name, value) in env.iter().filter(|(name, _)| quote::is_name(name)) {

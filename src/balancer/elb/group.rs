@@ -10,7 +10,7 @@ use crate::balancer::aws::refusal::AwsCall;
 use crate::balancer::aws::times::{self, BACK, LAG};
 use crate::balancer::error::BalancerError;
 
-/// How long requests have been seen to arrive after a target left a network balancer, whose nodes learn slowly.
+/// How long requests may arrive after a target left a network balancer, whose nodes learn slowly.
 pub const NETWORK_LAG: Duration = Duration::from_secs(120);
 /// Seconds that a registered target of a network balancer waits for its first check.
 const NETWORK_BACK: u64 = 180;

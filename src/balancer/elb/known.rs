@@ -50,7 +50,9 @@ impl KnownSpots {
         }
     }
 
-    /// Decides how a place stands by what AWS lists and what it said of the place by name; also returns its zone.
+    /// Decides how a place stands, and returns that with its zone.
+    ///
+    /// `listed` is what AWS lists, `proof` what it said of the place by name.
     pub fn learn(
         &self,
         spot: &Spot,

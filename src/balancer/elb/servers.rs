@@ -1,4 +1,4 @@
-//! Which targets a server is: by the file, by its own account, by what AWS lists and by what is recorded.
+//! Which targets a server is: by the file, its own account, what AWS lists and what is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ pub struct TargetServers {
 }
 
 impl TargetServers {
-    /// Makes it of the stack's servers; asks none.
+    /// Takes the stack's servers; asks none.
     pub fn new(around: &Around) -> Self {
         Self { identities: Identities::new(AT, around), known: KnownSpots::default() }
     }

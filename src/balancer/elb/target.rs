@@ -28,7 +28,7 @@ pub struct Spot {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Own {
     #[serde(flatten)]
-    /// Which.
+    /// The place.
     pub spot: Spot,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     /// Availability zone, which only addresses may be registered with.
@@ -51,9 +51,9 @@ pub struct ListedTarget {
 /// How a target stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stands {
-    /// Whether it takes requests, or would.
+    /// Whether the target takes requests, or would if it were healthy.
     pub admin: Admin,
-    /// Whether requests go to it.
+    /// Whether requests go to the target.
     pub in_service: bool,
     /// Not even registered, which is the only proof that a drain has ended.
     pub gone: bool,
@@ -64,7 +64,7 @@ pub struct Stands {
 }
 
 impl Own {
-    /// The target as AWS wants to be told it.
+    /// Makes the target's description for a call.
     pub fn target(&self) -> TargetDescription {
         let target = TargetDescription::builder().id(&self.spot.id).port(self.spot.port);
         target.set_availability_zone(self.zone.clone()).build()
@@ -72,25 +72,25 @@ impl Own {
 }
 
 impl ListedTarget {
-    /// Its place.
+    /// Returns the target's place.
     pub fn spot(&self, group: &TargetGroup) -> Spot {
         Spot { group: group.arn.clone(), id: self.id.clone(), port: self.port }
     }
 }
 
 impl Stands {
-    /// Not registered.
+    /// Makes the state of a target that is not registered.
     pub fn gone() -> Self {
         Self { admin: Admin::Maint, in_service: false, gone: true, idle: false, status: "not registered".to_owned() }
     }
 
-    /// Neither listed nor spoken of, so that nothing is proven.
+    /// Makes the state of a target of which AWS says nothing, so that nothing is proven.
     pub fn unproven() -> Self {
         let status = "not listed, and not said to be unregistered".to_owned();
         Self { admin: Admin::Drain, in_service: false, gone: false, idle: false, status }
     }
 
-    /// Reads what AWS says.
+    /// Reads what AWS says of a target.
     pub fn read(target: &TargetHealthDescription) -> Self {
         let health = target.target_health();
         let state = health.and_then(|h| h.state());
@@ -126,7 +126,7 @@ impl Stands {
     }
 }
 
-/// Asks how all targets of a group stand, or these.
+/// Asks how the targets of a group stand: all, or these.
 pub async fn list(client: &Client, group: &TargetGroup, spots: &[&Spot]) -> Result<Vec<ListedTarget>, BalancerError> {
     let named = spots.iter().map(|s| TargetDescription::builder().id(&s.id).port(s.port).build()).collect();
     let named = Some(named).filter(|n: &Vec<_>| !n.is_empty());

@@ -13,12 +13,12 @@ use crate::balancer::error::BalancerError;
 /// The servers behind the balancers.
 pub struct ClassicServers {
     identities: Identities,
-    /// Instances that were seen registered or are recorded, by their server: AWS forgets them once they are out.
+    /// The instances of servers, as seen or recorded: AWS forgets an instance once it is out.
     known: Mutex<BTreeMap<String, String>>,
 }
 
 impl ClassicServers {
-    /// Makes it of the stack's servers; asks none.
+    /// Takes the stack's servers; asks none.
     pub fn new(around: &Around) -> Self {
         Self { identities: Identities::new(AT, around), known: Mutex::default() }
     }

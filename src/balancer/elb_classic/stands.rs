@@ -9,9 +9,9 @@ use crate::balancer::facts::Admin;
 /// How an instance stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassicStands {
-    /// Whether it takes requests, or would.
+    /// Whether the instance takes requests, or would if it were healthy.
     pub admin: Admin,
-    /// Whether requests go to it.
+    /// Whether requests go to the instance.
     pub in_service: bool,
     /// As AWS says it.
     pub status: String,

@@ -1,7 +1,7 @@
 //! Carries commands to one HAProxy and answers back, each call with a deadline and a size limit.
 //!
-//! One connection per call, which ends with it. Knows when to try again, and that a master passes commands on to its
-//! worker; not what is said ([`super::protocol`]), nor how text gets there ([`super::route`]).
+//! Each call has a connection of its own. Owns when to try again, and that a master passes commands on to its worker; the
+//! words are [`super::protocol`]'s, and the way there is [`super::route`]'s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::balancer::error::BalancerError;
 use crate::config::{BalancerAddress, Via};
 use crate::ssh;
 
-/// Longest line that is sent. HAProxy reads a line into one buffer, 16 KiB by default (`tune.bufsize`).
+/// The longest line that is sent: HAProxy reads a line into one buffer (`tune.bufsize`, 16 KiB).
 const LINE_LIMIT: usize = 4000;
 
 /// A way to one HAProxy's Runtime API.
@@ -26,7 +26,7 @@ pub struct Client {
     at: String,
     route: SocketRoute,
     limit: Duration,
-    /// Its socket turned out to be a master's.
+    /// The socket is a master's, as its answers showed.
     master: AtomicBool,
 }
 
@@ -52,25 +52,27 @@ impl Client {
     }
 
     /// Runs commands in order and returns what each answered.
-    pub async fn ask(&self, commands: &[String], patience: Tries) -> Result<Vec<String>, BalancerError> {
+    pub async fn ask(&self, commands: &[String], tries: Tries) -> Result<Vec<String>, BalancerError> {
         let mut answers = Vec::with_capacity(commands.len());
         for line in lines(commands) {
-            answers.extend(self.ask_line(line, patience).await?);
+            answers.extend(self.ask_line(line, tries).await?);
         }
         Ok(answers)
     }
 
-    /// The workers that a master has replaced and that still have connections; none where no master listens.
-    pub async fn old_workers(&self, patience: Tries) -> Result<Vec<u32>, BalancerError> {
+    /// Asks a master for the workers that it has replaced and that still have connections.
+    ///
+    /// Where no master listens there are none.
+    pub async fn old_workers(&self, tries: Tries) -> Result<Vec<u32>, BalancerError> {
         if !self.master.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
         let question = [protocol::SHOW_PROC.to_owned()];
-        let asked = self.until(patience, || self.call(&question, Listener::Worker)).await?;
+        let asked = self.until(tries, || self.call(&question, Listener::Worker)).await?;
         Ok(asked.first().map(|a| protocol::old_workers(a)).unwrap_or_default())
     }
 
-    /// Runs commands in such a worker; `None`: it has ended.
+    /// Runs commands in a worker that was replaced; `None`: it has ended.
     pub async fn ask_old(&self, worker: u32, commands: &[String]) -> Result<Option<Vec<String>>, BalancerError> {
         let mut answers = Vec::with_capacity(commands.len());
         for line in lines(commands) {
@@ -91,12 +93,12 @@ impl Client {
         Ok(Some(sections.into_iter().map(str::to_owned).collect()))
     }
 
-    async fn ask_line(&self, commands: &[String], patience: Tries) -> Result<Vec<String>, BalancerError> {
-        self.until(patience, || self.say(commands)).await
+    async fn ask_line(&self, commands: &[String], tries: Tries) -> Result<Vec<String>, BalancerError> {
+        self.until(tries, || self.say(commands)).await
     }
 
     /// Tries once, or for a while.
-    async fn until<T, F>(&self, patience: Tries, mut say: impl FnMut() -> F) -> Result<T, BalancerError>
+    async fn until<T, F>(&self, tries: Tries, mut say: impl FnMut() -> F) -> Result<T, BalancerError>
     where
         F: Future<Output = Result<T, CallFailed>>,
     {
@@ -106,14 +108,14 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            if patience == Tries::Once || failed.lasts() || began.elapsed() >= RETRY_FOR {
+            if tries == Tries::Once || failed.lasts() || began.elapsed() >= RETRY_FOR {
                 return Err(self.error(None, HaproxyFault::Call(failed)));
             }
             sleep(RETRY_PAUSE).await;
         }
     }
 
-    /// Says a line once; a master is found out by what it does not know.
+    /// Says a line once; a command that a master does not know shows that it is one.
     async fn say(&self, commands: &[String]) -> Result<Vec<String>, CallFailed> {
         let listener = if self.master.load(Ordering::Relaxed) { Listener::Master } else { Listener::Worker };
         let answers = self.call(commands, listener).await?;
@@ -125,7 +127,7 @@ impl Client {
             return Ok(answers);
         }
         self.master.store(true, Ordering::Relaxed);
-        // What a master knows too, it may have done itself: all commands may be sent twice.
+        // A master may have run a command itself that it knows too: all commands may be sent twice.
         self.call(commands, Listener::Master).await
     }
 

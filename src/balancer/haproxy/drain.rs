@@ -26,7 +26,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 struct Taken<'a> {
     node: &'a Node,
     backend: &'a str,
-    /// Somebody had set it to drain; only maint is ours.
+    /// An operator had set it to drain; only maint is this drain's.
     was_drained: bool,
     /// Out of service by its checks: it must not come back as up.
     was_down: bool,
@@ -38,9 +38,9 @@ struct Taken<'a> {
 
 /// Whether a server may be taken out.
 enum Count<'a> {
-    /// Here is what there is to take out.
+    /// It may; these members are to be taken out.
     Enough(Vec<Taken<'a>>),
-    /// Others are not in service.
+    /// Too few others are in service.
     TooFew(BalancerError),
 }
 
@@ -67,7 +67,7 @@ impl<'a> HaproxyOut<'a> {
         Self { all, server, taken: Vec::new(), on, stop }
     }
 
-    /// Takes the server out of every instance and waits until its connections have ended, or `drain_timeout`.
+    /// Takes the server out of every instance and waits for its connections, up to `drain_timeout`.
     pub async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
         self.covered(found)?;
         let tables = self.pass_gate().await?;
@@ -89,7 +89,7 @@ impl<'a> HaproxyOut<'a> {
         }
         let drained = Drained { left: Some(left.open), waited: began.elapsed() };
         pause(self.stop, config.wait_after_drain).await?;
-        // The last reading has told so already where nothing was waited for since.
+        // The last reading shows it already, unless there was a wait since.
         let told = left.out && config.wait_after_drain.is_zero();
         if !told && !unless(self.stop, self.all.still_out(self.server)).await?? {
             return Err(self.error(DrainFault::PutBack));
@@ -97,7 +97,7 @@ impl<'a> HaproxyOut<'a> {
         Ok(drained)
     }
 
-    /// What was not asked about could not be restored either.
+    /// Makes sure that every place was asked about: another could not be restored.
     fn covered(&self, found: &Snapshot) -> Result<(), BalancerError> {
         for node in &self.all.nodes {
             for backend in &self.all.backends {
@@ -110,8 +110,9 @@ impl<'a> HaproxyOut<'a> {
         Ok(())
     }
 
-    /// Counts who would be left, and takes the server out of new traffic, with no other lane in between. Returns what was read
-    /// after that.
+    /// Counts the others and takes the server out of new traffic, with no other lane in between.
+    ///
+    /// Returns the readings after that.
     async fn pass_gate(&mut self) -> Result<Vec<Arc<Table>>, BalancerError> {
         let all = self.all;
         // The time that other lanes wait here counts.
@@ -139,7 +140,7 @@ impl<'a> HaproxyOut<'a> {
                 changes.push((ServerChange::Drain, taken.backend));
             }
             let node = taken.node;
-            // Noted before it is sent: half of it may arrive.
+            // Noted before the call: half of it may arrive.
             self.taken.push(taken);
             node.change(self.server, &changes).await?;
         }
@@ -155,7 +156,9 @@ impl<'a> HaproxyOut<'a> {
         Ok(tables)
     }
 
-    /// Waits until no connection is left on any instance; returns what is at the deadline. `read` is a reading to begin with.
+    /// Waits until no connection is left on any instance; returns the rest at the deadline.
+    ///
+    /// `read` is a reading to begin with.
     async fn wait(
         &mut self,
         state: ServerChange,
@@ -174,7 +177,7 @@ impl<'a> HaproxyOut<'a> {
                     let member = node.member(table, backend, self.server)?;
                     open = open.saturating_add(member.sessions);
                     if member.admin() == Admin::Ready {
-                        // A reload forgets what the socket was told.
+                        // A reload forgets what was set through the socket.
                         again.push((state, backend.as_str()));
                     }
                 }
@@ -189,7 +192,7 @@ impl<'a> HaproxyOut<'a> {
         }
     }
 
-    /// Counts who would be left, and what there is to take out; everything is counted before anything is changed.
+    /// Counts the others, and lists what there is to take out, before anything is changed.
     fn count(&self, tables: &[Arc<Table>]) -> Result<Count<'a>, BalancerError> {
         let all = self.all;
         let mut planned = Vec::new();
@@ -200,7 +203,7 @@ impl<'a> HaproxyOut<'a> {
                 let others = others_in_service(table, backend, self.server);
                 let written = all.config.min_in_service;
                 let least = written.of(of_backend(table, backend));
-                // A member that serves nobody (a first deploy, a site that is down) takes no capacity with it.
+                // A member out of service (a first deploy, a site that is down) takes no capacity with it.
                 if member.in_service() && others < least {
                     let fault = DrainFault::TooFew { others, least, written };
                     return Ok(Count::TooFew(node.error(backend, self.server, fault)));
@@ -228,7 +231,7 @@ impl<'a> HaproxyOut<'a> {
         Ok(())
     }
 
-    /// Undoes what this drain changed, whatever becomes of the run.
+    /// Undoes what this drain changed.
     pub async fn put_back(&self) -> Result<(), BalancerError> {
         let server = self.server;
         let results = join_all(self.taken.iter().map(|taken| {

@@ -11,7 +11,7 @@ pub const AGE: Duration = Duration::from_millis(200);
 pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Largest answer that is read from a socket: some ten thousand servers.
 pub const ANSWER_LIMIT: u64 = 4 << 20;
-/// For how long a call is tried again when the balancer cannot be reached: a reload closes its socket for a moment.
+/// How long a call is tried again; a reload closes HAProxy's socket for a moment.
 pub const RETRY_FOR: Duration = Duration::from_secs(3);
 /// Pause between two tries.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(300);

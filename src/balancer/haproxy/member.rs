@@ -4,8 +4,10 @@
 
 use crate::balancer::facts::{Admin, MemberFacts};
 
-/// Bits of `srv_admin_state`. CMAINT (4, `disabled` in the configuration) is not here since alone it means nothing:
-/// FMAINT comes with it, and only FMAINT goes at `ready`.
+/// Bits of `srv_admin_state`.
+///
+/// CMAINT (4, `disabled` in the configuration) is not here since alone it means nothing: FMAINT comes with it, and only
+/// FMAINT goes at `ready`.
 pub mod bits {
     /// Set to maint by the socket.
     pub const FMAINT: u32 = 1;
@@ -38,7 +40,9 @@ pub struct BackendMember {
     pub agent_state: u32,
     /// `status`, for people and for the last word on being up.
     pub status: String,
-    /// Sessions and queued requests (`scur` + `qcur`). Idle keep-alive clients count 0, upgraded connections 1.
+    /// Its sessions and queued requests (`scur` + `qcur`).
+    ///
+    /// Idle keep-alive clients count 0, upgraded connections 1.
     pub sessions: u64,
     /// It is a backup server.
     pub backup: bool,
@@ -48,7 +52,7 @@ pub struct BackendMember {
     pub check_status: String,
     /// `check_code` and `last_chk`, for people.
     pub check_detail: String,
-    /// What follows the text of its check could not be told from it, and is left out.
+    /// The columns after its check's text ran into it, and are left out.
     pub misread: bool,
     /// `check_rise`; empty in maint.
     pub rise: Option<u64>,
@@ -59,8 +63,9 @@ pub struct BackendMember {
 }
 
 impl BackendMember {
-    /// Tells its administrative state from its bits; its `status` would not do, since a drained server that fails its
-    /// checks is shown as `DOWN`.
+    /// Reads its administrative state from its bits.
+    ///
+    /// Its `status` would not do: a drained server that fails its checks is shown as `DOWN`.
     pub fn admin(&self) -> Admin {
         if self.bits & (bits::FMAINT | bits::IMAINT | bits::RMAINT | bits::HMAINT) != 0 {
             Admin::Maint
@@ -144,9 +149,9 @@ impl BackendMember {
 pub enum FoundAs {
     /// It took traffic, or would have once healthy.
     Ready,
-    /// Somebody had set it to drain.
+    /// An operator had set it to drain.
     Drain,
-    /// Somebody had set it to maint.
+    /// An operator had set it to maint.
     Maint,
     /// Something else held it out: a tracked server, the resolution of its name.
     Held,

@@ -16,7 +16,7 @@ use crate::balancer::error::{BalancerError, BalancerFault};
 use crate::balancer::facts::MemberFacts;
 use crate::balancer::reading::SharedReading;
 
-/// The ways into one instance: each reads the backends and makes changes. Which of the two it is, nobody else asks.
+/// The ways into one instance: each reads the backends and makes changes.
 pub enum Way {
     /// Its Runtime API.
     Socket(Socket),
@@ -32,7 +32,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes one for these backends.
+    /// Makes an instance with these backends; connects to nothing.
     pub fn new(way: Way, backends: Vec<String>) -> Self {
         Self { way, backends, tables: SharedReading::default() }
     }
@@ -58,7 +58,7 @@ impl Node {
         self.tables.get(age, self.read()).await
     }
 
-    /// Reads the backends once, without patience, and makes sure that they can be changed this way.
+    /// Reads the backends with one try, and makes sure that they can be changed this way.
     pub async fn inspect(&self) -> Result<Table, BalancerError> {
         self.each_valid()?;
         match &self.way {
@@ -67,8 +67,9 @@ impl Node {
         }
     }
 
-    /// Reads an instance that cannot be changed this way: a socket may show what it lets nobody change. Whom an API refuses is
-    /// not let in by asking again.
+    /// Reads an instance that cannot be changed this way.
+    ///
+    /// A socket may show what it does not allow to be changed. An API that refuses the login shows nothing.
     pub async fn look_only(&self) -> Option<Arc<Table>> {
         match &self.way {
             Way::Socket(_) => self.look(Duration::ZERO).await.ok(),

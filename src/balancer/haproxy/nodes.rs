@@ -20,7 +20,7 @@ pub struct Nodes {
     pub backends: Vec<String>,
     /// Each instance.
     pub nodes: Vec<Node>,
-    /// Held from the count of the others until one server is out, so that two lanes cannot both count on each other.
+    /// Held from the count of the others until a server is out: two lanes must not count on each other.
     pub gate: Mutex<()>,
 }
 

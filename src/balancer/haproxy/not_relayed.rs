@@ -54,7 +54,9 @@ pub struct NotRelayed {
 }
 
 impl NotRelayed {
-    /// Tells whether the failure stays until a person changes something; another try would be one more entry in a log.
+    /// Tells whether the failure stays until a person changes something.
+    ///
+    /// Another try would only be one more entry in a log there.
     pub fn lasts(&self) -> bool {
         match &self.why {
             Why::Hidden(_) | Why::NoSocket | Why::Denied(_) | Why::NoTool | Why::NoSudo => true,
@@ -122,7 +124,9 @@ pub fn socket_hint(path: &str, user: &str) -> String {
     )
 }
 
-/// Writes the line of sudoers that allows just this command (sudoers(5): `,`, `:`, `=` and `\` are escaped).
+/// Writes the line of sudoers that allows just this command.
+///
+/// `,`, `:`, `=` and `\` are escaped (sudoers(5)).
 fn sudoers(user: &str, command: &str) -> String {
     let escaped: String =
         command.chars().flat_map(|c| ",:=\\".contains(c).then_some('\\').into_iter().chain([c])).collect();

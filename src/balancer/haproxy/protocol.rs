@@ -1,4 +1,4 @@
-//! The text of HAProxy's Runtime API: commands out, answers in. Pure, and suspicious of all it reads.
+//! The text of HAProxy's Runtime API: commands out, answers in. Pure, and trusts no answer.
 //!
 //! Owns the words and the framing (HAProxy Management Guide, "Unix Socket commands"). [`super::rows`] reads the tables in
 //! an answer; how text travels is [`super::client`]'s.
@@ -45,7 +45,7 @@ impl ServerChange {
     }
 }
 
-/// Who listens at a socket.
+/// Which process listens at a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// The process that serves.
@@ -96,7 +96,7 @@ pub fn worker_is_gone(answer: &str) -> bool {
 /// Asks for all sessions of a process.
 pub const SHOW_SESSIONS: &str = "show sess";
 
-/// Finds the sessions with a server in what was answered to [`SHOW_SESSIONS`], and writes the commands that end them.
+/// Writes the commands that end a server's sessions, of an answer to [`SHOW_SESSIONS`].
 ///
 /// A worker that was replaced knows its servers no more (`Proxy is disabled.`), but each of its sessions.
 pub fn end_sessions(section: &str, backend: &str, server: &str) -> Vec<String> {
@@ -128,9 +128,9 @@ pub fn show_stat(backend: &str) -> String {
     format!("show stat {backend} 4 -1")
 }
 
-/// Accepts what HAProxy accepts as the name of a proxy or server (`invalid_char`: letters, digits, `-_.:`).
+/// Accepts what HAProxy accepts as the name of a proxy or server.
 ///
-/// Anything else cannot exist there, and could end or alter the command.
+/// That is letters, digits and `-_.:` (`invalid_char`). Anything else cannot exist there, and could end or alter the command.
 pub fn name(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("an empty name".to_owned());

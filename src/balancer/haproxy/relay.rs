@@ -1,6 +1,6 @@
 //! HAProxy's socket through a program on its host, socat or nc, with sudo where the socket is root's.
 //!
-//! One exec a call; all values go to the shell's standard input, quoted. sudo is never let ask for anything.
+//! One exec a call; all values go to the shell's standard input, quoted. sudo may not ask for anything.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::script::quote;
 use crate::ssh::{Ended, Exec, Heard, Pipe, Session};
 use crate::text::one_line;
 
-/// What the host's shell gets.
+/// The script that the host's shell reads.
 const SCRIPT: &str = include_str!("../../../templates/remote/socket.sh");
-/// Calls at once: a server that passes on commands for others has 10 sessions for one connection (`MaxSessions`).
+/// How many calls run at once: sshd allows 10 sessions a connection (`MaxSessions`) to all users.
 const AT_ONCE: usize = 4;
-/// How many calls, one after another, are waited for.
+/// How many calls may come before one, one after another.
 const TURNS: u32 = 20;
-/// Lines kept of what the program complained about.
+/// How many lines of the program's complaints are kept.
 const COMPLAINTS: usize = 4;
 
 /// A program on the socket's host.
@@ -34,12 +34,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Makes one for a socket.
+    /// Makes the relay of one socket; connects to nothing.
     pub fn new(path: &str, via: Via) -> Self {
         Self { path: path.to_owned(), sudo: via == Via::Sudo, room: Semaphore::new(AT_ONCE) }
     }
 
-    /// Waits for its turn, which is long only where many lanes ask at once; each call before it has this limit.
+    /// Waits for its turn; each call before it has this limit.
     pub async fn turn(&self, limit: Duration) -> Result<SemaphorePermit<'_>, CallFailed> {
         match timeout(limit.saturating_mul(TURNS), self.room.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -70,7 +70,7 @@ impl Relay {
     }
 }
 
-/// Writes what the shell reads; `None` when something in it cannot be said to a shell.
+/// Writes what the shell reads; `None` where a value holds a NUL.
 fn script(nonce: &Nonce, path: &str, sudo: bool, line: &str) -> Option<String> {
     let values = [
         ("nonce", nonce.0.as_str()),
@@ -93,12 +93,12 @@ fn socat_address(path: &str) -> String {
     path.chars().flat_map(|c| ":,!\\\"'([{".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// What was heard of one call.
+/// The output of one call.
 #[derive(Debug, Default)]
 struct Said {
     answer: String,
     complaints: Vec<String>,
-    /// How the script says that it ended.
+    /// How the script reports its end.
     end: Option<(String, String)>,
     too_large: bool,
 }

@@ -1,4 +1,4 @@
-//! The ways to HAProxy's socket: from this machine, through an SSH channel, or by a program on the socket's host.
+//! The ways to HAProxy's socket: from here, through an SSH channel, or by a program on its host.
 
 use std::path::PathBuf;
 use std::sync::Arc;

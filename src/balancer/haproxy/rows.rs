@@ -1,15 +1,15 @@
-//! The tables in answers of HAProxy's Runtime API: `show servers state` and `show stat`. Pure, and suspicious.
+//! The tables of HAProxy's Runtime API, `show servers state` and `show stat`.
 //!
-//! What a state means is [`super::member`]'s.
+//! Pure, and trusts no answer. What a state means is [`super::member`]'s.
 
 use std::collections::HashMap;
 
 use super::member::BackendMember;
 use super::quoted::{cut, quote};
 
-/// Reads the servers of one backend from `show servers state` and `show stat`, by the names in their headers.
+/// Reads the servers of one backend from `show servers state` and `show stat`.
 ///
-/// A server that only one of the two knows came or went between them, and is left out.
+/// Columns are found by the names in the headers. A server that only one of the two knows came or went between them, and is left out.
 pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<BackendMember>, String> {
     let counters = counters(backend, stat)?;
     let mut lines = state.lines();
@@ -100,7 +100,9 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, BackendMember>,
     Ok(found)
 }
 
-/// Comma separated values as HAProxy writes them (`csv_enc`, RFC 4180): quoted where needed, quotes doubled.
+/// Comma separated values as HAProxy writes them (`csv_enc`, RFC 4180).
+///
+/// A field is quoted where needed, and quotes are doubled.
 struct Csv<'a> {
     rest: &'a str,
 }

@@ -1,4 +1,4 @@
-//! One HAProxy through its Runtime API: what is asked in one go, and what an answer means for the caller.
+//! One HAProxy through its Runtime API: what is asked in one go, and what an answer means.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes one.
+    /// Takes the client of one socket.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
@@ -25,19 +25,19 @@ impl Socket {
         self.client.limit(limit);
     }
 
-    /// Its address as configured.
+    /// Returns the address, as configured.
     pub fn at(&self) -> &str {
         self.client.at()
     }
 
     /// Reads backends.
-    pub async fn read(&self, backends: &[String], patience: Tries) -> Result<Table, BalancerError> {
-        let answers = self.client.ask(&questions(backends), patience).await?;
-        self.table(backends, &answers, patience).await
+    pub async fn read(&self, backends: &[String], tries: Tries) -> Result<Table, BalancerError> {
+        let answers = self.client.ask(&questions(backends), tries).await?;
+        self.table(backends, &answers, tries).await
     }
 
     /// Makes a reading of the answers to [`questions`].
-    async fn table(&self, backends: &[String], answers: &[String], patience: Tries) -> Result<Table, BalancerError> {
+    async fn table(&self, backends: &[String], answers: &[String], tries: Tries) -> Result<Table, BalancerError> {
         let mut table = Vec::new();
         for (backend, answer) in backends.iter().zip(answers.chunks_exact(2)) {
             let [state, stat] = answer else { continue };
@@ -47,13 +47,13 @@ impl Socket {
             let members = protocol::members(backend, state, stat).map_err(|e| self.senseless(e))?;
             table.push((backend.clone(), members));
         }
-        self.add_old(&mut table, patience).await?;
+        self.add_old(&mut table, tries).await?;
         Ok(table)
     }
 
-    /// Adds the sessions that workers before a reload still have: those end with nobody's drain but are just as open.
-    async fn add_old(&self, table: &mut Table, patience: Tries) -> Result<(), BalancerError> {
-        for worker in self.client.old_workers(patience).await? {
+    /// Adds the sessions of workers before a reload: no drain ends them, and they are open all the same.
+    async fn add_old(&self, table: &mut Table, tries: Tries) -> Result<(), BalancerError> {
+        for worker in self.client.old_workers(tries).await? {
             let commands: Vec<String> = table.iter().map(|(backend, _)| protocol::show_stat(backend)).collect();
             let Some(answers) = self.client.ask_old(worker, &commands).await? else { continue };
             for ((backend, members), stat) in table.iter_mut().zip(&answers) {
@@ -71,7 +71,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads backends once, without patience, and makes sure that the socket allows changes.
+    /// Reads backends with one try, and makes sure that the socket allows changes.
     pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
         let mut commands = vec![protocol::SHOW_LEVEL.to_owned()];
         commands.extend(questions(backends));
@@ -110,7 +110,7 @@ impl Socket {
             for (listed, backend) in listed.iter().flat_map(|l| backends.iter().map(move |b| (l, b))) {
                 kills.extend(protocol::end_sessions(listed, backend, server));
             }
-            // One that has ended meanwhile is not there to be ended, and that is what was wanted.
+            // A session that has ended meanwhile is not found, which is just as well.
             self.client.ask_old(worker, &kills).await?;
         }
         Ok(())

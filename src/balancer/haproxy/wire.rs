@@ -1,4 +1,4 @@
-//! One exchange with HAProxy's socket over an open byte stream, and how the streams of this machine are opened.
+//! One exchange with HAProxy's socket, and the streams to it that this machine opens.
 
 use std::io;
 use std::path::Path;

@@ -44,7 +44,7 @@ impl<'a, A: Steer> WayOut<'a, A> {
         Self { all, server, taken: Vec::new(), on, stop }
     }
 
-    /// Takes the server out of all its places and waits until its connections have ended, or for `drain_timeout`.
+    /// Takes the server out of all its places and waits for its connections, up to `drain_timeout`.
     ///
     /// # Errors
     /// When the server is not proven to be out; [`Self::taken`] then holds what is to be put back.
@@ -77,7 +77,7 @@ impl<'a, A: Steer> WayOut<'a, A> {
         self.all.config.drain_timeout.min(own)
     }
 
-    /// Waits for the connections of all places, and ends those that are left where `on_drain_timeout` says so.
+    /// Waits for the connections of all places, and ends the rest where `on_drain_timeout` says so.
     async fn empty(&mut self, least: Instant, began: Instant) -> Result<Vec<MemberFacts>, BalancerError> {
         let limit = self.limit();
         let places = self.wait(least, began + limit).await?;

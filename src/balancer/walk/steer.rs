@@ -24,7 +24,7 @@ pub trait Steer: Send + Sync {
     /// Tells how slow the balancer is. Asked again for every wait, since a look may have taught it.
     fn pace(&self) -> SteerPace;
 
-    /// Learns what a record says of places that the balancer may have forgotten, before it is asked about them.
+    /// Learns what is recorded of places that the balancer may have forgotten.
     fn recall(&self, found: &[MemberFacts]) {
         let _ = found;
     }

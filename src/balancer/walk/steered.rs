@@ -28,7 +28,7 @@ pub struct Steered<A> {
     pub names: Vec<String>,
     /// An upper limit on one call, beside the balancer's own.
     pub limit: Duration,
-    /// Held from the count of the others until one server is out, so that two lanes cannot both count on each other.
+    /// Held from the count of the others until a server is out: two lanes must not count on each other.
     pub gate: Mutex<()>,
     /// The last look.
     pub looks: SharedReading<Reading>,

@@ -109,7 +109,7 @@ async fn another_process_puts_back_what_only_a_record_knows() {
 
     let other = walk_of(&responder, &["web", "api"], &[A, B]);
     let record: Snapshot = serde_json::from_str(&text).unwrap();
-    // Nothing is listed of it any more, and without a connection nobody confirms the id.
+    // AWS lists nothing of it any more, and without a connection the id is not confirmed.
     let refused = other.facts(&[A.to_owned()]).await.unwrap_err();
     assert!(refused[0].detail().contains("i-0a is in none of the target groups"), "{refused:?}");
     restore(&other, A, &record).await.unwrap();
@@ -413,7 +413,7 @@ async fn groups_that_cannot_be_steered_are_refused() {
 }
 
 #[tokio::test]
-async fn a_target_that_somebody_registers_anew_is_taken_out_again() {
+async fn a_target_that_an_operator_registers_anew_is_taken_out_again() {
     let mut group = Group::of(80, &[A, B]);
     group.drains_for = Some(Duration::from_millis(200));
     let responder = Responder::start(state(vec![("web", group)])).await;

@@ -1,4 +1,4 @@
-//! What is asked of a Data Plane API, and what its answers mean. Pure, and suspicious of all it reads.
+//! What is asked of a Data Plane API, and what its answers mean. Pure, and trusts no answer.
 //!
 //! Paths and fields are those of dataplaneapi's own specification (`specification/`, models `runtime_server`,
 //! `native_stats`, `error`), v2.9 and v3.0 to v3.4.
@@ -27,7 +27,7 @@ pub struct ApiQuestion {
 }
 
 impl ApiQuestion {
-    /// Asks what it is; every version has it.
+    /// Asks what the API is; every version has the answer.
     pub fn info(version: ApiVersion) -> Self {
         Self { path: format!("/{version}/info"), body: None }
     }
@@ -51,7 +51,7 @@ impl ApiQuestion {
         Self { path: format!("/{version}/services/haproxy/stats/native?type=backend"), body: None }
     }
 
-    /// Changes a server; `None`: there are no words for it. A field that is not named is left alone.
+    /// Changes a server; `None`: the API has no such change. A field that is not named is left alone.
     pub fn change(version: ApiVersion, backend: &str, server: &str, change: ServerChange) -> Option<Self> {
         let path = match version {
             ApiVersion::V2 => format!("/v2/services/haproxy/runtime/servers/{server}?backend={backend}"),
@@ -91,17 +91,19 @@ impl Deaf {
         Self { status, message: cut(&said) }
     }
 
-    /// Tells whether HAProxy said nothing of what was asked for: it is not there, or HAProxy is not.
+    /// Tells whether HAProxy has no such thing, or does not answer itself.
     pub fn no_data(&self) -> bool {
         self.status == 404 && self.message.starts_with("no data for")
     }
 
-    /// Tells whether asking again would help: HAProxy behind the API may be on its way back.
+    /// Tells whether another try may help: HAProxy behind the API may be on its way back.
     pub fn may_pass(&self) -> bool {
         self.no_data() || matches!(self.status, 429 | 500..=599) && !self.refused_by_haproxy()
     }
 
-    /// Tells whether HAProxy itself refused a command: its texts come with a severity, as in `[3] No such server.`.
+    /// Tells whether HAProxy itself refused a command.
+    ///
+    /// Its texts come with a severity, as in `[3] No such server.`.
     fn refused_by_haproxy(&self) -> bool {
         ["[0] ", "[1] ", "[2] ", "[3] "].iter().any(|severity| self.message.contains(severity))
     }
@@ -142,7 +144,7 @@ impl fmt::Display for Deaf {
 /// Reads the servers of one backend from both answers.
 ///
 /// # Errors
-/// When they make no sense, or the statistics leave a server out: nothing could be told of its sessions.
+/// When they cannot be read, or the statistics leave a server out, so that its sessions are not known.
 pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<BackendMember>, String> {
     let servers: Vec<Option<RuntimeServer>> =
         serde_json::from_str(servers).map_err(|e| senseless("the servers", servers, &e))?;
@@ -150,7 +152,7 @@ pub fn members(backend: &str, servers: &str, stats: &str) -> Result<Vec<BackendM
     for stats in all_stats(stats)? {
         for stat in stats.into_iter().filter(|s| s.kind == "server" && s.backend_name.as_deref() == Some(backend)) {
             let (Some(name), Some(more)) = (stat.name, stat.stats) else { continue };
-            // The first process is the one that is steered; the connections of all count.
+            // Changes go to the first process; the connections of all count.
             match counters.get_mut(&name) {
                 Some(first) => first.scur = Some(first.scur.unwrap_or(0).saturating_add(more.scur.unwrap_or(0))),
                 None => drop(counters.insert(name, more)),
@@ -214,9 +216,9 @@ fn member(server: RuntimeServer, counters: Counters) -> Result<BackendMember, St
         0
     };
     let check_status = cut(&counters.check_status.unwrap_or_default());
-    // In maint nothing is said of checks; they are there until the opposite is seen.
+    // In maint the API says nothing of checks: a server has them until the opposite is seen.
     let shows_checks = status.starts_with("MAINT") || !check_status.is_empty();
-    // Its reader of `show stat` knows no quotes: after a comma in the text of a check, every column is its neighbour's.
+    // The API's reader of `show stat` knows no quotes: after a comma in a check's text, columns shift by one.
     let last = counters.last_chk.unwrap_or_default();
     let misread = last.starts_with('"');
     let agent = !misread && counters.agent_status.is_some_and(|a| !a.is_empty());

@@ -1,4 +1,4 @@
-//! One HAProxy through its Data Plane API, the HTTP sidecar that HAProxy Technologies maintain beside it.
+//! What a caller asks of one HAProxy through its Data Plane API.
 //!
 //! It says the same commands to the same socket, so what they mean is the same; but it has no words for some of them, and
 //! misreads some states. [`answers`] owns its paths and what it says, [`http`] how that travels.
@@ -44,7 +44,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Makes one; connects to nothing.
+    /// Makes the way to one API; connects to nothing.
     pub fn new(url: &ApiUrl, access: &ApiAccess) -> Self {
         let version = OnceCell::new_with(url.version);
         Self { at: url.to_string(), caller: Caller::new(url, access), limit: CALL_LIMIT, version }
@@ -55,23 +55,23 @@ impl Api {
         self.limit = limit.min(CALL_LIMIT);
     }
 
-    /// Its address as configured.
+    /// Returns the address, as configured.
     pub fn at(&self) -> &str {
         &self.at
     }
 
     /// Reads backends.
-    pub async fn read(&self, backends: &[String], patience: Tries) -> Result<Table, BalancerError> {
-        let version = self.version(patience).await?;
+    pub async fn read(&self, backends: &[String], tries: Tries) -> Result<Table, BalancerError> {
+        let version = self.version(tries).await?;
         let questions: Vec<ApiQuestion> =
             backends.iter().flat_map(|b| [ApiQuestion::stats(version, b), ApiQuestion::servers(version, b)]).collect();
         let began = Instant::now();
         loop {
-            let error = match self.look(version, backends, &questions, patience).await? {
+            let error = match self.look(version, backends, &questions, tries).await? {
                 Ok(table) => return Ok(table),
                 Err(error) => error,
             };
-            if patience == Tries::Once || began.elapsed() >= RETRY_FOR {
+            if tries == Tries::Once || began.elapsed() >= RETRY_FOR {
                 return Err(error);
             }
             sleep(RETRY_PAUSE).await;
@@ -84,9 +84,9 @@ impl Api {
         version: ApiVersion,
         backends: &[String],
         questions: &[ApiQuestion],
-        patience: Tries,
+        tries: Tries,
     ) -> Result<Result<Table, BalancerError>, BalancerError> {
-        let answers = self.ask(questions, patience, None).await?;
+        let answers = self.ask(questions, tries, None).await?;
         let mut table = Vec::new();
         for (backend, answers) in backends.iter().zip(answers.chunks_exact(2)) {
             let [stats, servers] = answers else { continue };
@@ -105,13 +105,14 @@ impl Api {
         Ok(Ok(table))
     }
 
-    /// Reads backends once, without patience.
+    /// Reads backends, with one try.
     pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
         self.read(backends, Tries::Once).await
     }
 
-    /// Makes changes to `server`, in order. All are tried; the first refusal is the error. At one that there are no words
-    /// for nothing more is sent.
+    /// Makes changes to `server`, in order, and returns the first refusal.
+    ///
+    /// All are tried, up to one that the API cannot express.
     pub async fn change(&self, server: &str, changes: &[(ServerChange, &str)]) -> Result<(), BalancerError> {
         let version = self.version(Tries::Retry).await?;
         let mut first = Ok(());
@@ -119,7 +120,7 @@ impl Api {
             let member = Some(format!("{backend}/{server}"));
             let done = match ApiQuestion::change(version, backend, server, *change) {
                 Some(question) => self.one(question, Tries::Retry, member).await.map(drop),
-                // It never lost its say this way.
+                // The API cannot disable an agent, so it is enabled.
                 None if *change == ServerChange::EnableAgent => Ok(()),
                 None => {
                     let cannot =
@@ -138,7 +139,7 @@ impl Api {
         first
     }
 
-    /// Makes sure that a server is in maint: what the API takes for maint already it does not set.
+    /// Makes sure that a server is in maint: the API does not set what it takes for maint already.
     async fn is_in_maint(&self, backend: &str, server: &str) -> Result<(), BalancerError> {
         let table = self.read(&[backend.to_owned()], Tries::Retry).await?;
         let found = table.iter().flat_map(|(_, members)| members).find(|m| m.name == server);
@@ -151,10 +152,10 @@ impl Api {
     }
 
     /// The version, as written or else as the API answers to it.
-    async fn version(&self, patience: Tries) -> Result<ApiVersion, BalancerError> {
+    async fn version(&self, tries: Tries) -> Result<ApiVersion, BalancerError> {
         let found = self.version.get_or_try_init(|| async {
             for version in [ApiVersion::V3, ApiVersion::V2] {
-                let answers = self.ask(&[ApiQuestion::info(version)], patience, None).await?;
+                let answers = self.ask(&[ApiQuestion::info(version)], tries, None).await?;
                 match answers.first() {
                     Some(Err(deaf)) if deaf.status == 404 => {}
                     Some(Err(deaf)) => return Err(self.deaf(None, deaf)),
@@ -172,7 +173,7 @@ impl Api {
     async fn ask(
         &self,
         questions: &[ApiQuestion],
-        patience: Tries,
+        tries: Tries,
         member: Option<String>,
     ) -> Result<Vec<Answer>, BalancerError> {
         let began = Instant::now();
@@ -182,7 +183,7 @@ impl Api {
                 Ok(answers) => !answers.iter().any(|a| a.as_ref().is_err_and(Deaf::may_pass)),
                 Err(_) => false,
             };
-            if over || patience == Tries::Once || began.elapsed() >= RETRY_FOR {
+            if over || tries == Tries::Once || began.elapsed() >= RETRY_FOR {
                 return asked.map_err(|failed| self.error(member, ApiFault::Call(failed)));
             }
             sleep(RETRY_PAUSE).await;
@@ -190,13 +191,8 @@ impl Api {
     }
 
     /// Asks one thing, which must be answered with success.
-    async fn one(
-        &self,
-        question: ApiQuestion,
-        patience: Tries,
-        member: Option<String>,
-    ) -> Result<String, BalancerError> {
-        let answers = self.ask(&[question], patience, member.clone()).await?;
+    async fn one(&self, question: ApiQuestion, tries: Tries, member: Option<String>) -> Result<String, BalancerError> {
+        let answers = self.ask(&[question], tries, member.clone()).await?;
         match answers.into_iter().next() {
             Some(Ok(text)) => Ok(text),
             Some(Err(deaf)) => Err(self.deaf(member, &deaf)),

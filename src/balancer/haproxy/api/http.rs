@@ -1,6 +1,6 @@
-//! Requests to a Data Plane API: a connection for each call, TLS verified, a deadline and a size limit on all of it.
+//! Requests to a Data Plane API: a connection a call, TLS verified, a deadline and a size limit.
 //!
-//! Owns the login, which goes into a header and nowhere else, and whom a certificate is believed from.
+//! Owns the login, which goes into a header and nowhere else, and which authorities are trusted.
 
 use std::error::Error;
 use std::fmt;
@@ -84,10 +84,10 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// What was answered: with success, or not.
+/// An answer: with success, or not.
 pub type Answer = Result<String, Deaf>;
 
-/// Who asks, and whom they believe.
+/// The login, and the authorities that are trusted.
 #[derive(Clone)]
 pub struct ApiAccess {
     login: HeaderValue,
@@ -110,7 +110,7 @@ impl ApiAccess {
     }
 }
 
-/// Believes this machine's authorities, or those of a file alone.
+/// Trusts this machine's authorities, or those of a file alone.
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let cannot = |e: &dyn std::fmt::Display| format!("cannot set up TLS: {e}");
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -137,12 +137,12 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Makes one; connects to nothing.
+    /// Makes the caller of one API; connects to nothing.
     pub fn new(url: &ApiUrl, access: &ApiAccess) -> Self {
         Self { url: url.clone(), access: access.clone() }
     }
 
-    /// Asks one after another, and returns what was answered to each; all of it within the limit.
+    /// Asks one question after another, all within the limit, and returns the answers.
     pub async fn call(&self, questions: &[ApiQuestion], limit: Duration) -> Result<Vec<Answer>, Unanswered> {
         let mut answers = Vec::with_capacity(questions.len());
         let asking = async {
@@ -155,7 +155,7 @@ impl Caller {
         timeout(limit, asking).await.unwrap_or(Err(Unanswered::Late(limit))).map(|()| answers)
     }
 
-    /// Asks over a connection of its own until it ends; at least one answer is added.
+    /// Asks over one connection until it ends, and adds at least one answer.
     async fn converse(&self, questions: &[ApiQuestion], answers: &mut Vec<Answer>) -> Result<(), Unanswered> {
         let (host, port) = (self.url.host.as_str(), self.url.port());
         let stream = TcpStream::connect((host, port)).await.map_err(|e| Unanswered::Connect {

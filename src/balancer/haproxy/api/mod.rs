@@ -1,6 +1,6 @@
-//! One HAProxy through its Data Plane API, the HTTP sidecar that HAProxy Technologies maintain beside it.
+//! One HAProxy through its Data Plane API, an HTTP sidecar by HAProxy Technologies.
 //!
-//! [`dataplane`] is what a caller asks of it, [`answers`] its paths and what it says, [`http`] how that travels.
+//! [`dataplane`] is what a caller asks of it, [`answers`] its paths and its answers, [`http`] how they travel.
 
 pub mod answers;
 pub mod dataplane;

@@ -14,7 +14,7 @@ async fn scripted(answers: Vec<Option<Vec<u8>>>) -> Client {
     listening(answers, tokio::sync::mpsc::unbounded_channel().0).await
 }
 
-/// Answers each connection with the next of these bytes, after reading a line; `None`: says nothing and stays.
+/// Answers each connection with the next of these bytes, after a line; `None`: stays silent.
 async fn listening(answers: Vec<Option<Vec<u8>>>, heard: tokio::sync::mpsc::UnboundedSender<String>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -182,7 +182,7 @@ async fn lanes_that_wait_share_their_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_taken_out_when_too_few_would_be_left() {
+async fn no_server_is_taken_out_when_too_few_would_be_left() {
     let walk = walk(Toy::new(&["w1", "w2"]), |_| {});
     let stop = CancellationToken::new();
     let found = Snapshot { members: walk.facts(&["w1".into(), "w2".into()]).await.unwrap() };
@@ -312,14 +312,14 @@ async fn what_was_out_stays_out() {
     walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
     walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap();
     assert_eq!(without_looks(walk.all.steer.calls()), ["out b/w1", "back b/w1"]);
-    // Somebody put it back meanwhile: it was found out.
+    // An operator put it back meanwhile: it was found out.
     behind(&walk, "a", "w1", |m| m.admin = Admin::Ready);
     walk.restore("w1", &found, &mut |_| {}, &stop).await.unwrap();
     assert_eq!(without_looks(walk.all.steer.calls()), ["out a/w1"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
+async fn a_server_taken_out_on_its_way_back_stays_out_and_ends_the_wait() {
     let toy = Toy { up_after: None, ..Toy::new(&["w1", "w2"]) };
     let walk = walk(toy, |_| {});
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
@@ -333,7 +333,7 @@ async fn who_is_taken_out_on_the_way_back_stays_out_and_nobody_waits_for_it() {
         said.push(text);
     };
     walk.restore("w1", &found, &mut on, &stop).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(30), "nobody waits for it");
+    assert!(began.elapsed() < Duration::from_secs(30), "the wait is over");
     assert_eq!(without_looks(walk.all.steer.calls()), ["back a/w1", "back b/w1"]);
     assert!(said.iter().any(|s| s.starts_with("a/w1: an operator has taken it out")), "{said:?}");
 }
@@ -363,7 +363,7 @@ async fn a_server_that_does_not_come_up_is_taken_out_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_fails_and_arrives_leaves_nobody_in_unproven() {
+async fn a_call_that_fails_and_arrives_leaves_no_server_in_unproven() {
     let walk = walk(Toy { arrives: true, ..Toy::new(&["w1", "w2"]) }, |_| {});
     let (found, stop) = (found(&walk, "w1").await, CancellationToken::new());
     walk.drain("w1", &found, &mut |_| {}, &stop).await.unwrap();
