@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::refusal::Refusal;
 pub use crate::lease::Held;
 
-/// Why a step failed, and what is needed to see it.
+/// Why a step failed, with the evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// The reason.
@@ -35,7 +35,7 @@ pub enum Cause {
         /// Its name without SIG.
         signal: String,
     },
-    /// The channel closed without a status: nobody knows how the command ended.
+    /// The channel closed without a status: how the command ended is unknown.
     NoStatus,
     /// The connection was lost.
     Lost {
@@ -44,7 +44,7 @@ pub enum Cause {
     },
     /// The connection could not be made.
     Connect {
-        /// Which host, key or port, and what to do.
+        /// What went wrong, with the host, key or port.
         detail: String,
         /// What to do next.
         hint: String,
@@ -56,7 +56,7 @@ pub enum Cause {
     },
     /// One of pitcrew's own remote scripts, or the plan itself, refused.
     Refused {
-        /// Why, as a word: `no_space`, `current_changed`, `not_proven`, …
+        /// Why, as a word: for example `no_space`, `current_changed` or `not_proven`.
         code: Refusal,
         /// What the script saw.
         detail: String,
@@ -67,9 +67,9 @@ pub enum Cause {
     Unhealthy(Box<Unhealthy>),
     /// A balancer refused or did not answer.
     Balancer {
-        /// Which: its address as configured.
+        /// Its address as configured.
         at: String,
-        /// `backend/server`, when one is meant.
+        /// The member that it is about, as `backend/server`; `None`: the balancer as a whole.
         member: Option<String>,
         /// What went wrong, as a fragment.
         detail: String,
@@ -78,12 +78,12 @@ pub enum Cause {
     },
     /// Something on the operator's machine failed.
     Local {
-        /// What.
+        /// What failed.
         detail: String,
     },
-    /// What the file or the command line names cannot be released: a mistake in either of them.
+    /// What the file or the command line names cannot be released: a mistake in one of them.
     Source {
-        /// What.
+        /// Why it cannot be released.
         detail: String,
         /// What to do next; may be empty.
         hint: String,
@@ -97,13 +97,13 @@ pub enum Cause {
 /// The last answer of a failing health check.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Unhealthy {
-    /// What was asked: a URL, or a command.
+    /// The URL or the command of the check.
     pub asked: String,
-    /// How often.
+    /// The number of requests.
     pub attempts: u32,
-    /// Status of the last answer, HTTP or exit.
+    /// The status of the last answer: of HTTP, or of the command.
     pub status: Option<u16>,
-    /// `Location` of the last answer.
+    /// The `Location` header of the last answer.
     pub location: Option<String>,
     /// The first bytes of the body, or the last lines a command printed.
     pub body: String,

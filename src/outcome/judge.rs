@@ -2,10 +2,10 @@
 //!
 //! It owns the meaning of the exit codes; `next` lists the commands to run next, and reports have the words.
 
-use super::server::Server;
-use super::state::{Failed, HERE, State};
-use crate::config::OnFailure;
+use super::server::ServerState;
+use super::state::{FailedStep, HERE, State};
 use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, Refusal, ServerEnd, StepName, Stuck};
+use crate::policy::OnFailure;
 
 impl State {
     /// Judges the run as if it ended now.
@@ -48,12 +48,12 @@ impl State {
     }
 
     /// Returns the servers of the rollout, in its order.
-    pub fn rolled_out(&self) -> impl Iterator<Item = &Server> + Clone {
+    pub fn rolled_out(&self) -> impl Iterator<Item = &ServerState> + Clone {
         self.servers().iter().filter(|s| s.batch.is_some())
     }
 
     fn judge(&self, ends: &[ServerEnd]) -> Outcome {
-        if !self.rolled_out().any(Server::touched) {
+        if !self.rolled_out().any(ServerState::touched) {
             return self.judge_untouched(ends);
         }
         let stuck: Vec<&Stuck> = ends.iter().filter_map(|e| e.stuck.as_ref()).collect();
@@ -66,7 +66,7 @@ impl State {
             };
         }
         let mut concerned = self.rolled_out().filter(|s| s.is_concerned());
-        if concerned.clone().all(Server::is_new) {
+        if concerned.clone().all(ServerState::is_new) {
             // All serve the new release, yet a later step failed (a hook that halts): a person must look.
             if self.failures.iter().any(|f| f.is_fatal() && !self.is_mended(f)) {
                 Outcome::Stuck
@@ -76,7 +76,7 @@ impl State {
         } else if self.interrupted() {
             // Everything in flight was taken back; batches that succeeded before the signal keep the release.
             Outcome::Interrupted
-        } else if concerned.all(Server::is_old) {
+        } else if concerned.all(ServerState::is_old) {
             Outcome::Reverted
         } else {
             Outcome::Mixed
@@ -105,13 +105,13 @@ impl State {
 
     /// Tells whether a mistake in the file or on the command line ended the run unchanged.
     fn is_misused(&self) -> bool {
-        let misused = |f: &Failed| matches!(f.failure.cause, Cause::Source { .. });
-        self.failures.iter().any(misused) && !self.rolled_out().any(Server::touched)
+        let misused = |f: &FailedStep| matches!(f.failure.cause, Cause::Source { .. });
+        self.failures.iter().any(misused) && !self.rolled_out().any(ServerState::touched)
     }
 
     /// Tells whether a lock that could not be released, or taken, is free in the end.
-    fn is_mended(&self, failed: &Failed) -> bool {
-        let free = |s: &Server| !s.locked;
+    fn is_mended(&self, failed: &FailedStep) -> bool {
+        let free = |s: &ServerState| !s.locked;
         matches!(failed.step, StepName::Unlock | StepName::Lock) && self.server(&failed.server).is_some_and(free)
     }
 
@@ -120,7 +120,7 @@ impl State {
     }
 
     fn ends(&self) -> Vec<ServerEnd> {
-        let end = |s: &Server| ServerEnd {
+        let end = |s: &ServerState| ServerEnd {
             server: s.name.clone(),
             release: s.release.clone(),
             in_balancer: s.in_balancer,
@@ -130,7 +130,7 @@ impl State {
         self.rolled_out().map(end).chain(others.map(end).filter(|e| e.stuck.is_some())).collect()
     }
 
-    fn stuck(&self, server: &Server) -> Option<Stuck> {
+    fn stuck(&self, server: &ServerState) -> Option<Stuck> {
         if let Some(step) = server.undo_failed {
             // A second signal cuts every undo short, which is no failure of the undo.
             return Some(if self.interrupts < 2 { Stuck::UndoFailed { step } } else { Stuck::CutShort });
@@ -156,18 +156,19 @@ impl State {
         if server.locked {
             return Some(Stuck::LockKept);
         }
-        let never_reached =
-            |f: &&Failed| f.server == server.name && f.step == StepName::Connect && f.place.is_some() && server.lost;
+        let never_reached = |f: &&FailedStep| {
+            f.server == server.name && f.step == StepName::Connect && f.place.is_some() && server.lost
+        };
         self.failures.iter().find(never_reached).map(|_| Stuck::Unreachable)
     }
 }
 
 /// Tells whether a server is on one release and as before in its balancer.
-fn is_settled(server: &Server) -> bool {
+fn is_settled(server: &ServerState) -> bool {
     server.is_old() || server.is_new()
 }
 
-fn is_locked(failed: &Failed) -> bool {
+fn is_locked(failed: &FailedStep) -> bool {
     match &failed.failure.cause {
         Cause::Locked { .. } => true,
         Cause::Refused { code: Refusal::Locked, .. } => failed.step == StepName::Lock,
@@ -176,7 +177,7 @@ fn is_locked(failed: &Failed) -> bool {
 }
 
 /// Tells whether a server, a balancer or (on `here`) the source could not be reached.
-fn is_unreachable(failed: &Failed) -> bool {
+fn is_unreachable(failed: &FailedStep) -> bool {
     failed.step == StepName::Connect || matches!(failed.failure.cause, Cause::Connect { .. })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It owns which command mends which end of a run; it judges nothing.
 
-use super::server::Server;
+use super::server::ServerState;
 use super::state::State;
 use crate::event::{Cause, Outcome, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
@@ -11,7 +11,7 @@ use crate::name::ServerName;
 pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
     match outcome {
-        Outcome::Interrupted if state.rolled_out().any(Server::is_new) => {
+        Outcome::Interrupted if state.rolled_out().any(ServerState::is_new) => {
             commands.extend(again(state, outcome));
         }
         // There is nothing to mend; the summary names the failure, or the holder of the lock.
@@ -64,7 +64,7 @@ fn again(state: &State, outcome: Outcome) -> Vec<String> {
         return vec![format!("pitcrew rollback {release}")];
     }
     let first = !state.planned.as_ref().is_some_and(|p| p.previous.iter().any(|(_, release)| release.is_some()));
-    let all_new = state.rolled_out().all(Server::is_new);
+    let all_new = state.rolled_out().all(ServerState::is_new);
     match outcome {
         // The release stands and a step after it failed: there is nothing to repeat.
         Outcome::Stuck if all_new => Vec::new(),

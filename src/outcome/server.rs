@@ -8,7 +8,7 @@ use crate::name::{ReleaseId, ServerName};
 
 /// What is known of one server.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct ServerState {
     /// The server's name; `here` for the operator's machine.
     pub name: ServerName,
     /// Its batch in the rollout, from 0; `None`: the run does not roll it out.
@@ -38,11 +38,11 @@ pub struct Server {
     /// The run holds its lock, or may hold it.
     pub locked: bool,
     /// What became of its drain.
-    pub drain: Change,
+    pub drain: Effect,
     /// What became of its switch.
-    pub switch: Change,
+    pub switch: Effect,
     /// What became of its restart.
-    pub restart: Change,
+    pub restart: Effect,
     /// A member of its balancer is not as it was before the run.
     pub differs: bool,
     /// Another user or program repointed its `current` after its turn.
@@ -78,7 +78,7 @@ pub struct Doing {
 
 /// How far a step that changes something got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Change {
+pub enum Effect {
     /// It changed nothing.
     #[default]
     None,
@@ -90,14 +90,14 @@ pub enum Change {
     Undone,
 }
 
-impl Change {
+impl Effect {
     /// Tells whether its effect is still there, or may be.
     pub fn stands(self) -> bool {
         matches!(self, Self::Begun | Self::Made)
     }
 }
 
-impl Server {
+impl ServerState {
     pub(super) fn new(name: ServerName) -> Self {
         Self {
             name,
@@ -114,9 +114,9 @@ impl Server {
             lost: false,
             undo_failed: None,
             locked: false,
-            drain: Change::None,
-            switch: Change::None,
-            restart: Change::None,
+            drain: Effect::None,
+            switch: Effect::None,
+            restart: Effect::None,
             differs: false,
             moved: false,
             previous: None,
@@ -136,7 +136,7 @@ impl Server {
 
     /// Tells whether the run changed what it serves, or began to.
     pub fn touched(&self) -> bool {
-        [self.drain, self.switch, self.restart].iter().any(|c| *c != Change::None)
+        [self.drain, self.switch, self.restart].iter().any(|c| *c != Effect::None)
     }
 
     /// Tells whether it serves its old release and is as before in its balancer.
@@ -148,7 +148,7 @@ impl Server {
     pub fn is_new(&self) -> bool {
         self.undo_failed.is_none()
             && !self.is_half_done()
-            && self.switch == Change::Made
+            && self.switch == Effect::Made
             && self.rollout_done >= self.rollout_planned
             && !self.is_out()
     }

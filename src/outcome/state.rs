@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::server::Server;
+use super::server::ServerState;
 use crate::event::{
     Blocker, Cause, Event, Failure, Finished, Place, Planned, RECOVER, StageName, Stamped, StepName, StepOutcome,
     Stuck, Warning,
@@ -21,9 +21,9 @@ pub struct State {
     /// The plan, once it is known.
     pub planned: Option<Planned>,
     /// The stage that runs.
-    pub stage: Option<Stage>,
+    pub stage: Option<RunningStage>,
     /// Every failed step and every failed undo, in order.
-    pub failures: Vec<Failed>,
+    pub failures: Vec<FailedStep>,
     /// Every warning, in order, the plan's own notices first.
     pub warnings: Vec<Warned>,
     /// The number of signals that asked the run to stop.
@@ -32,13 +32,13 @@ pub struct State {
     pub finished: Option<Finished>,
     /// Seconds from the run's start to the last event.
     pub t: f64,
-    servers: Vec<Server>,
+    servers: Vec<ServerState>,
     index: HashMap<ServerName, usize>,
 }
 
 /// A stage that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stage {
+pub struct RunningStage {
     /// Its name.
     pub name: StageName,
     /// Batch, from 0.
@@ -49,7 +49,7 @@ pub struct Stage {
 
 /// A step, or an undo, that failed.
 #[derive(Debug, Clone)]
-pub struct Failed {
+pub struct FailedStep {
     /// The server that it failed on.
     pub server: ServerName,
     /// The step's place in the plan; `None`: an undo of the step failed.
@@ -71,7 +71,7 @@ pub struct Warned {
     pub warning: Warning,
 }
 
-impl Failed {
+impl FailedStep {
     fn step(place: &Place, failure: Option<&Failure>, seconds: f64) -> Self {
         let (server, step) = (place.server.clone(), place.step);
         Self { server, place: Some(place.clone()), step, failure: known(failure), seconds }
@@ -112,23 +112,23 @@ impl State {
     /// Returns the servers in the order of the rollout, then the others as they appeared.
     ///
     /// Others are `here` and servers that the run leaves out.
-    pub fn servers(&self) -> &[Server] {
+    pub fn servers(&self) -> &[ServerState] {
         &self.servers
     }
 
     /// Returns one server, if an event named it.
-    pub fn server(&self, name: &ServerName) -> Option<&Server> {
+    pub fn server(&self, name: &ServerName) -> Option<&ServerState> {
         self.index.get(name).and_then(|&i| self.servers.get(i))
     }
 
     /// Tells whether the run failed.
     pub fn failed(&self) -> bool {
-        self.failures.iter().any(Failed::is_fatal)
+        self.failures.iter().any(FailedStep::is_fatal)
     }
 
     /// Tells whether a freeze is all that stops the run. A person decided on it, so it is no surprise.
     pub fn is_frozen(&self) -> bool {
-        let frozen = |f: &Failed| match &f.failure.cause {
+        let frozen = |f: &FailedStep| match &f.failure.cause {
             Cause::Locked(held) => matches!(held.standing, Some(Standing::Frozen { .. })),
             _ => false,
         };
@@ -143,7 +143,7 @@ impl State {
         match &stamped.event {
             Event::Planned(planned) => self.plan(planned),
             Event::StageStarted { stage, batch, batches } => {
-                self.stage = Some(Stage { name: *stage, batch: *batch, batches: *batches });
+                self.stage = Some(RunningStage { name: *stage, batch: *batch, batches: *batches });
             }
             Event::StageFinished { .. } => self.stage = None,
             Event::StepStarted { place } if is_refusal(place) => {}
@@ -151,7 +151,7 @@ impl State {
             Event::Progress { place, progress } => self.entry(&place.server).advance(*progress),
             Event::Output { place, line, .. } => self.entry(&place.server).hear(line),
             Event::StepFinished { place, seconds, failure, .. } if is_refusal(place) => {
-                self.failures.push(Failed::step(place, failure.as_deref(), *seconds));
+                self.failures.push(FailedStep::step(place, failure.as_deref(), *seconds));
             }
             Event::StepFinished { place, outcome, seconds, failure, .. } => {
                 let failed_before = self.failed();
@@ -164,14 +164,14 @@ impl State {
                 };
                 self.entry(&place.server).finish(place, outcome, *seconds, cause);
                 if outcome == Some(StepOutcome::Failed) {
-                    self.failures.push(Failed::step(place, failure.as_deref(), *seconds));
+                    self.failures.push(FailedStep::step(place, failure.as_deref(), *seconds));
                 }
             }
             Event::UndoStarted { server, step } => self.entry(server).start_undo(*step, t),
             Event::UndoFinished { server, step, outcome, seconds, failure } => {
                 self.entry(server).finish_undo(*step, *outcome, *seconds, failure.as_ref().map(|f| &f.cause));
                 if *outcome == StepOutcome::Failed {
-                    self.failures.push(Failed::undo(server, *step, failure.as_deref(), *seconds));
+                    self.failures.push(FailedStep::undo(server, *step, failure.as_deref(), *seconds));
                 }
             }
             Event::Inherited { server, inherited } => self.entry(server).inherit(inherited),
@@ -228,11 +228,11 @@ impl State {
         self.warnings.push(Warned { server: server.cloned(), warning: warning.clone() });
     }
 
-    fn entry(&mut self, name: &ServerName) -> &mut Server {
+    fn entry(&mut self, name: &ServerName) -> &mut ServerState {
         let next = self.servers.len();
         let at = *self.index.entry(name.clone()).or_insert(next);
         if at == next {
-            self.servers.push(Server::new(name.clone()));
+            self.servers.push(ServerState::new(name.clone()));
         }
         &mut self.servers[at]
     }

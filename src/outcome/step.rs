@@ -1,12 +1,12 @@
 //! What the plan and the steps of a run say of one server.
 //!
-//! It owns how a step's begin and end change a [`Server`]; undos are `undo`'s.
+//! It owns how a step's begin and end change a [`ServerState`]; undos are `undo`'s.
 
-use super::server::{Change, Server};
+use super::server::{Effect, ServerState};
 use crate::event::{Cause, Place, Progress, Refusal, StageName, StepName, StepOutcome};
 use crate::name::ReleaseId;
 
-impl Server {
+impl ServerState {
     /// Takes in a step that the plan has for it.
     pub(super) fn expect_step(&mut self, place: &Place) {
         self.planned += 1;
@@ -41,12 +41,12 @@ impl Server {
         match place.step {
             StepName::Lock => self.locked = true,
             StepName::Drain => {
-                self.drain = Change::Begun;
+                self.drain = Effect::Begun;
                 self.in_balancer = None;
             }
             StepName::Restore => self.in_balancer = None,
-            StepName::Switch => self.switch = Change::Begun,
-            StepName::Restart => self.restart = Change::Begun,
+            StepName::Switch => self.switch = Effect::Begun,
+            StepName::Restart => self.restart = Effect::Begun,
             _ => {}
         }
     }
@@ -90,20 +90,20 @@ impl Server {
             StepName::Lock => self.locked = true,
             StepName::Unlock => self.locked = false,
             StepName::Drain => {
-                self.drain = Change::Made;
+                self.drain = Effect::Made;
                 self.in_balancer = Some(false);
             }
             StepName::Restore => {
-                if self.drain != Change::None {
-                    self.drain = Change::Undone;
+                if self.drain != Effect::None {
+                    self.drain = Effect::Undone;
                 }
                 self.in_balancer = self.back_as_found();
             }
             StepName::Switch => {
-                self.switch = Change::Made;
+                self.switch = Effect::Made;
                 self.release.clone_from(&self.target);
             }
-            StepName::Restart => self.restart = Change::Made,
+            StepName::Restart => self.restart = Effect::Made,
             _ => {}
         }
     }
@@ -111,15 +111,15 @@ impl Server {
     fn unsure(&mut self, step: StepName) {
         match step {
             StepName::Drain => {
-                self.drain = Change::Begun;
+                self.drain = Effect::Begun;
                 self.in_balancer = None;
             }
             StepName::Restore => self.in_balancer = None,
             StepName::Switch => {
-                self.switch = Change::Begun;
+                self.switch = Effect::Begun;
                 self.release = None;
             }
-            StepName::Restart => self.restart = Change::Begun,
+            StepName::Restart => self.restart = Effect::Begun,
             _ => {}
         }
     }
@@ -127,12 +127,12 @@ impl Server {
     fn not_made(&mut self, step: StepName) {
         match step {
             StepName::Lock => self.locked = false,
-            StepName::Drain if self.drain == Change::Begun => {
-                self.drain = Change::None;
+            StepName::Drain if self.drain == Effect::Begun => {
+                self.drain = Effect::None;
                 self.in_balancer = if self.drains { self.back_as_found() } else { None };
             }
-            StepName::Switch if self.switch == Change::Begun => self.switch = Change::None,
-            StepName::Restart if self.restart == Change::Begun => self.restart = Change::None,
+            StepName::Switch if self.switch == Effect::Begun => self.switch = Effect::None,
+            StepName::Restart if self.restart == Effect::Begun => self.restart = Effect::None,
             StepName::Restore if self.drain.stands() => self.in_balancer = Some(false),
             _ => {}
         }

@@ -1,36 +1,36 @@
 //! What undos, and the journal of a dead run, say of one server.
 //!
-//! It owns how they change a [`Server`]; the steps of the run itself are `step`'s.
+//! It owns how they change a [`ServerState`]; the steps of the run itself are `step`'s.
 
-use super::server::{Change, Server};
+use super::server::{Effect, ServerState};
 use crate::event::{Cause, Inherited, StepName, StepOutcome};
 
-impl Server {
+impl ServerState {
     /// Takes in what a dead run had done to it.
     pub(super) fn inherit(&mut self, inherited: &Inherited) {
         let Inherited { drained, restored, switched, restarted, finished, taken_back } = *inherited;
         let made = |happened: bool| match (happened, taken_back) {
-            (false, _) => Change::None,
-            (true, true) => Change::Undone,
-            (true, false) => Change::Made,
+            (false, _) => Effect::None,
+            (true, true) => Effect::Undone,
+            (true, false) => Effect::Made,
         };
         self.switch = made(switched);
         self.restart = match made(restarted) {
-            Change::Made if !finished => Change::Begun,
+            Effect::Made if !finished => Effect::Begun,
             other => other,
         };
         // A restore counts as proven only where the whole rollout of the server finished.
         self.drain = match made(drained) {
-            Change::Made if finished && restored => Change::Undone,
-            Change::Made if restored => Change::Begun,
+            Effect::Made if finished && restored => Effect::Undone,
+            Effect::Made if restored => Effect::Begun,
             other => other,
         };
         self.drains |= drained;
         if drained {
             self.in_balancer = match self.drain {
-                Change::Begun => None,
-                Change::Made => Some(false),
-                Change::None | Change::Undone => Some(true),
+                Effect::Begun => None,
+                Effect::Made => Some(false),
+                Effect::None | Effect::Undone => Some(true),
             };
         }
         self.release = match (switched, finished) {
@@ -78,22 +78,22 @@ impl Server {
         match step {
             StepName::Lock => self.locked = false,
             StepName::Drain => {
-                self.drain = Change::Undone;
+                self.drain = Effect::Undone;
                 self.in_balancer = self.back_as_found();
             }
             StepName::Restore => {
-                self.drain = Change::Made;
+                self.drain = Effect::Made;
                 self.in_balancer = Some(false);
             }
             StepName::Switch => {
-                self.switch = Change::Undone;
+                self.switch = Effect::Undone;
                 self.release.clone_from(&self.previous);
             }
-            StepName::Restart => self.restart = Change::Undone,
+            StepName::Restart => self.restart = Effect::Undone,
             // The undo of `check` proves the old release. A restart that must be taken back is, before that proof; the
             // proof alone is enough for one that was stopped before it began, or that stayed on the same release. While
             // a switch stands, the proof says nothing of the old release.
-            StepName::Check if !self.switched() && self.restart.stands() => self.restart = Change::Undone,
+            StepName::Check if !self.switched() && self.restart.stands() => self.restart = Effect::Undone,
             _ => {}
         }
     }

@@ -4,7 +4,7 @@
 
 use super::paint::Paint;
 use crate::event::{Cause, Held};
-use crate::outcome::state::{Failed, HERE, State};
+use crate::outcome::state::{FailedStep, HERE, State};
 use crate::text::clean::clean;
 use crate::text::units::names;
 use crate::wording::cause;
@@ -12,9 +12,9 @@ use crate::wording::step::undo_failed;
 
 /// Lists every failure with its evidence; the same failure on several servers appears once.
 pub fn failures(state: &State, paint: Paint) -> Vec<String> {
-    let mut groups: Vec<(&Failed, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<(&FailedStep, Vec<&str>)> = Vec::new();
     for failed in state.failures.iter().filter(|f| !f.is_consequence()) {
-        let same = |g: &&mut (&Failed, Vec<&str>)| {
+        let same = |g: &&mut (&FailedStep, Vec<&str>)| {
             let (one, other) = (&g.0.failure, &failed.failure);
             g.0.step == failed.step
                 && g.0.place.is_some() == failed.place.is_some()

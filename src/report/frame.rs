@@ -6,7 +6,7 @@ use console::{measure_text_width, truncate_str};
 
 use super::paint::Paint;
 use crate::event::Progress;
-use crate::outcome::server::Server;
+use crate::outcome::server::ServerState;
 use crate::outcome::state::State;
 use crate::text::clean::clean;
 use crate::text::units::seconds as duration;
@@ -43,7 +43,7 @@ pub fn frame(state: &State, t: f64, size: Size, paint: Paint) -> Vec<String> {
     if columns < NARROWEST || room == 0 || state.planned.is_none() {
         return Vec::new();
     }
-    let all: Vec<(&Server, Shown)> =
+    let all: Vec<(&ServerState, Shown)> =
         state.servers().iter().filter(|s| s.batch.is_some() || s.now.is_some()).map(|s| (s, shown(s))).collect();
     let chosen = choose(&all, room.saturating_sub(2));
     let width = chosen.iter().map(|(s, _)| measure_text_width(s.name.as_str())).max().unwrap_or(0).min(columns / 3);
@@ -57,7 +57,7 @@ pub fn frame(state: &State, t: f64, size: Size, paint: Paint) -> Vec<String> {
     lines.iter().map(|l| truncate_str(l, columns, "…").into_owned()).collect()
 }
 
-fn shown(server: &Server) -> Shown {
+fn shown(server: &ServerState) -> Shown {
     if server.now.is_some() {
         Shown::Busy
     } else if server.failed || server.undo_failed.is_some() {
@@ -72,7 +72,7 @@ fn shown(server: &Server) -> Shown {
 /// Picks the servers to show, in the order of the rollout.
 ///
 /// Where not all of them fit, these are the failed ones, then those at work.
-fn choose<'a>(all: &[(&'a Server, Shown)], room: usize) -> Vec<(&'a Server, Shown)> {
+fn choose<'a>(all: &[(&'a ServerState, Shown)], room: usize) -> Vec<(&'a ServerState, Shown)> {
     if all.len() <= room + 1 {
         // One server more fits into the line that would count the others.
         return all.to_vec();
@@ -87,7 +87,7 @@ fn choose<'a>(all: &[(&'a Server, Shown)], room: usize) -> Vec<(&'a Server, Show
 }
 
 /// Counts the servers that are not shown, and all servers by what they do.
-fn rest(all: &[(&Server, Shown)], chosen: usize) -> String {
+fn rest(all: &[(&ServerState, Shown)], chosen: usize) -> String {
     let of = |wanted: Shown| all.iter().filter(|(_, s)| *s == wanted).count();
     let mut parts = Vec::new();
     for (shown, word) in
@@ -121,7 +121,7 @@ struct View {
     paint: Paint,
 }
 
-fn line(server: &Server, shown: Shown, view: View) -> String {
+fn line(server: &ServerState, shown: Shown, view: View) -> String {
     let View { t, width, paint } = view;
     let name = clean(server.name.as_str());
     let name = truncate_str(&name, width, "…");

@@ -5,7 +5,7 @@
 use super::paint::Paint;
 use crate::event::{Event, Failure, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 use crate::name::ServerName;
-use crate::outcome::state::{HERE, Stage, State};
+use crate::outcome::state::{HERE, RunningStage, State};
 use crate::text::clean::clean;
 use crate::text::units::{names, seconds as duration};
 use crate::wording::{cause, plan, step, warning};
@@ -55,7 +55,7 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
     match event {
         Event::Planned(planned) => header(planned, paint),
         Event::StageStarted { stage, batch, batches } => {
-            vec![stage_line(state, Stage { name: *stage, batch: *batch, batches: *batches }, paint)]
+            vec![stage_line(state, RunningStage { name: *stage, batch: *batch, batches: *batches }, paint)]
         }
         Event::StepStarted { place } if verbosity == Verbosity::Verbose || is_long(place.step) => {
             vec![Line::of_step(place, paint.dim("…"))]
@@ -131,8 +131,8 @@ fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
 }
 
 /// Says that a stage, or one batch of it, begins; a batch of the rollout with its servers.
-fn stage_line(state: &State, stage: Stage, paint: Paint) -> Line {
-    let Stage { name, batch, batches } = stage;
+fn stage_line(state: &State, stage: RunningStage, paint: Paint) -> Line {
+    let RunningStage { name, batch, batches } = stage;
     let mut said = name.to_string();
     if batches > 1 {
         said.push_str(&format!(", batch {} of {batches}", batch.saturating_add(1)));

@@ -24,4 +24,4 @@ pub use crate::outcome::reporter::Reporter;
 pub use crate::outcome::{Emitter, Reporting, next, server, state};
 pub use crate::text::{clean, redact as scrub};
 pub use crate::wording::{cause, lock as held};
-pub use wanted::{Wanted, reporters};
+pub use wanted::{ReportFlags, reporters};

@@ -4,17 +4,7 @@
 
 use std::ffi::OsStr;
 
-/// The value of `--color`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Everywhere.
-    Always,
-    /// Nowhere.
-    Never,
-}
+use crate::cli::Color;
 
 /// Colours text for a stream, or leaves it alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

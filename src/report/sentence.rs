@@ -3,8 +3,8 @@
 //! It owns the words for outcomes; `outcome` judges them.
 
 use crate::event::{Cause, Finished, Outcome, Planned, ServerEnd, Stuck};
-use crate::outcome::server::Server;
-use crate::outcome::state::{Failed, HERE, State};
+use crate::outcome::server::ServerState;
+use crate::outcome::state::{FailedStep, HERE, State};
 use crate::text::clean::clean;
 use crate::text::units::{count, names, seconds};
 
@@ -31,7 +31,7 @@ fn recovered(finished: &Finished) -> Option<String> {
 
 fn ended(state: &State, finished: &Finished) -> String {
     let took = seconds(finished.seconds);
-    let touched = state.rolled_out().any(Server::touched);
+    let touched = state.rolled_out().any(ServerState::touched);
     match finished.outcome {
         Outcome::Deployed => {
             state.planned.as_ref().map_or_else(|| format!("deployed in {took}"), |planned| deployed(planned, finished))
@@ -87,7 +87,7 @@ fn stuck(finished: &Finished) -> String {
 }
 
 /// Names what could not be reached: a balancer, the source, or a server.
-fn unreached(failed: &Failed) -> String {
+fn unreached(failed: &FailedStep) -> String {
     match &failed.failure.cause {
         Cause::Balancer { at, .. } => format!("the balancer {}", clean(at)),
         _ if failed.server.as_str() == HERE => "the source".to_owned(),

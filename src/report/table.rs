@@ -6,7 +6,7 @@ use console::measure_text_width;
 
 use super::paint::Paint;
 use crate::event::{ServerEnd, Stuck};
-use crate::outcome::server::Server;
+use crate::outcome::server::ServerState;
 use crate::outcome::state::State;
 use crate::text::clean::clean;
 use crate::wording::warning;
@@ -90,7 +90,7 @@ fn row(state: &State, end: &ServerEnd) -> Row {
     let balancer = match end.in_balancer {
         Some(true) => "in",
         Some(false) => "OUT",
-        None if server.is_some_and(Server::is_out) => "unknown",
+        None if server.is_some_and(ServerState::is_out) => "unknown",
         None => "-",
     };
     let release = end.release.as_ref().map_or_else(|| "-".to_owned(), |r| clean(r.as_str()));

@@ -13,15 +13,16 @@ use super::frame::Size;
 use super::json::Json;
 use super::lines::Verbosity;
 use super::log::RunLog;
-use super::paint::{Color, Paint};
+use super::paint::Paint;
 use super::plain::Plain;
 use super::sink::{Sink, Sinks};
 use super::terminal::Terminal;
+use crate::cli::Color;
 use crate::outcome::reporter::Reporter;
 
 /// What the flags and the environment ask of the reporters.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted<'a> {
+pub struct ReportFlags<'a> {
     /// `--json`.
     pub json: bool,
     /// `-q`, neither, or `-v`.
@@ -35,7 +36,7 @@ pub struct Wanted<'a> {
 /// Picks the reporters for this process: progress and failures go to stderr, the summary to stdout.
 ///
 /// With `--json`, stdout belongs to the events, and stderr shows only what a person must read.
-pub fn reporters(wanted: Wanted<'_>, log: Option<RunLog>) -> Vec<Box<dyn Reporter + Send>> {
+pub fn reporters(wanted: ReportFlags<'_>, log: Option<RunLog>) -> Vec<Box<dyn Reporter + Send>> {
     let mut all: Vec<Box<dyn Reporter + Send>> = Vec::new();
     if let Some(log) = log {
         all.push(Box::new(log));

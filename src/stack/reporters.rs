@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use super::prepare::Stack;
-use crate::cli::{self, Global};
+use crate::cli::Global;
 use crate::name::RunId;
 use crate::process::machine::home;
 use crate::report::lines::Verbosity;
 use crate::report::log::{self, RunLog};
-use crate::report::paint::Color;
-use crate::report::{Reporter, Wanted, reporters};
+use crate::report::{ReportFlags, Reporter, reporters};
 
 /// The reporters of a run.
 pub struct Reporters {
@@ -31,18 +30,14 @@ pub fn of_run(global: &Global, stack: &Stack, run: &RunId) -> Reporters {
         None => (None, Some("there is no log of this run: set HOME or XDG_STATE_HOME".into())),
     };
     let no_color = std::env::var_os("NO_COLOR");
-    let wanted = Wanted {
+    let wanted = ReportFlags {
         json: global.json,
         verbosity: match (global.quiet, global.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
             _ => Verbosity::Normal,
         },
-        color: match global.color {
-            cli::Color::Auto => Color::Auto,
-            cli::Color::Always => Color::Always,
-            cli::Color::Never => Color::Never,
-        },
+        color: global.color,
         no_color: no_color.as_deref(),
     };
     Reporters { all: reporters(wanted, log), trouble }

@@ -1,4 +1,6 @@
-//! Why a step failed, in words: every cause, and what to do about it; the codes of refusals are `refusal`'s.
+//! The words for causes: why a step failed, and what to do about it.
+//!
+//! It owns the words for every cause but the codes of refusals, which are `refusal`'s.
 
 use super::{lock, refusal};
 use crate::event::{Cause, Failure, Unhealthy};
@@ -12,7 +14,7 @@ pub fn reason(cause: &Cause) -> String {
         Cause::Exit { status: 127 } => "exit status 127: command not found".into(),
         Cause::Exit { status } => format!("exit status {status}"),
         Cause::Signal { signal } => format!("ended by signal {}", clean(signal)),
-        Cause::NoStatus => "its channel closed without an exit status: nobody knows how it ended".into(),
+        Cause::NoStatus => "its channel closed without an exit status: how it ended is unknown".into(),
         Cause::Lost { detail } => with("the connection was lost", detail),
         Cause::Connect { detail, .. } if detail.starts_with("cannot ") => clean(detail),
         Cause::Connect { detail, .. } => with("cannot connect", detail),
@@ -27,11 +29,11 @@ pub fn reason(cause: &Cause) -> String {
         Cause::Local { detail } => with("on this machine", detail),
         Cause::Source { detail, .. } => clean(detail),
         Cause::Interrupted => "the run was interrupted".into(),
-        Cause::Abandoned => "given up, since another server failed".into(),
+        Cause::Abandoned => "given up because another server failed".into(),
     }
 }
 
-/// Says what to do about it, where that is known.
+/// Says what to do about a cause, where that is known.
 pub fn hint(cause: &Cause) -> Option<String> {
     let text = match cause {
         Cause::Exit { status: 127 } => {
@@ -49,9 +51,9 @@ pub fn hint(cause: &Cause) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-const OUT_OF_MEMORY: &str = "the kernel may have ended it for want of memory: `dmesg` on the server tells";
+const OUT_OF_MEMORY: &str = "the kernel may have killed it because memory ran out: see `dmesg` on the server";
 
-/// Says all there is to say of a failure, below the line that names server and step.
+/// Says all that is known of a failure, for use below a line that names the server and the step.
 pub fn lines(failure: &Failure) -> Vec<String> {
     let mut lines = vec![reason(&failure.cause)];
     if let Some(command) = &failure.command {
@@ -94,7 +96,7 @@ fn unhealthy_hint(u: &Unhealthy) -> Option<&'static str> {
     }
 }
 
-/// What the last answer held.
+/// Shows what the last answer of a health check held.
 fn dossier(u: &Unhealthy) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(u.location.as_ref().map(|to| format!("location: {}", clean(to))));
@@ -105,9 +107,9 @@ fn dossier(u: &Unhealthy) -> Vec<String> {
     lines
 }
 
-/// Lines of a body that are shown.
+/// The most lines of a body that are shown.
 const BODY_LINES: usize = 12;
-/// Bytes of each.
+/// The most bytes of each of these lines.
 const BODY_WIDTH: usize = 200;
 
 fn with(what: &str, detail: &str) -> String {

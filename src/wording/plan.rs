@@ -1,7 +1,7 @@
 //! The words for a plan as a whole: what it will do, and with which strategy.
 
-use crate::config::Strategy;
 use crate::event::{DecidedBy, Planned};
+use crate::policy::Strategy;
 use crate::text::units::count;
 
 /// Says what a run will do, in one line.

@@ -20,9 +20,9 @@ pub fn sentence(code: &Refusal, detail: &str) -> String {
         Refusal::NoSite => "nothing has been deployed to the server yet",
         Refusal::Locked => "locked by another run",
         Refusal::LockedAnew => "another run has the lock by now",
-        Refusal::LockLost => "the lock is gone: somebody removed it during the run",
+        Refusal::LockLost => "the lock was removed during the run",
         Refusal::NotOurs => "the lock belongs to another run and is left alone",
-        Refusal::StaleFacts => "the server is not as it was when the run was planned: somebody else has deployed since",
+        Refusal::StaleFacts => "the server has changed since the run was planned: another run or user deployed",
         Refusal::BadPayload => "what arrived is not what was sent",
         Refusal::NoCache => "the tree that the server keeps cannot be listed",
         Refusal::StaleBase => "the tree that the server keeps is not usable",
@@ -39,7 +39,7 @@ pub fn sentence(code: &Refusal, detail: &str) -> String {
         Refusal::BadChecksum => "what was downloaded is not what was meant: nothing of it is kept",
         Refusal::BadPath => "a path in [shared] cannot be used",
         Refusal::MissingFiles => "files of [shared] are missing on the server",
-        Refusal::CurrentChanged => "`current` is not what it was when the run began: somebody else switched it",
+        Refusal::CurrentChanged => "`current` is not what it was when the run began: another run or user switched it",
         Refusal::CurrentOdd => "`current` is not a link to a release",
         Refusal::NotSwitched => "`current` could not be switched",
         Refusal::NoRelease | Refusal::ReleaseMissing => "the release is not on the server, or not whole",
@@ -77,7 +77,7 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::NoSite => "run `pitcrew deploy` first, or correct deploy_to in [app]",
         Refusal::Locked => "wait for it, or run `pitcrew deploy --wait-lock 10m`",
         Refusal::LockedAnew => "run `pitcrew check` to see which, then `pitcrew recover` again if that run is dead too",
-        Refusal::LockLost => "find out who did, then run `pitcrew check`",
+        Refusal::LockLost => "find out who removed it, then run `pitcrew check`",
         Refusal::NotOurs => "run `pitcrew check` to see whose it is",
         Refusal::StaleFacts => "run it again: it plans anew",
         Refusal::BadPayload => "deploy again; if it repeats, look at the server's disk",
@@ -122,10 +122,12 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
     }
 }
 
-/// The sentence and the hint for a place that cannot be written to; the reason is in the system's own words.
+/// Returns the sentence and the hint for a place that cannot be written to.
+///
+/// `detail` gives the reason in the system's own words.
 fn not_writable(detail: &str) -> (&'static str, &'static str) {
     if detail.contains("ead-only") {
-        let hint = "a disk error may have made it read-only: `dmesg` on the server tells; then mount it writable again";
+        let hint = "a disk error may have made it read-only: see `dmesg` on the server, then mount it writable again";
         ("nothing can be written there", hint)
     } else if detail.contains("is a symbolic link") {
         ("releases cannot lie behind a link", "mount the other disk at that place, or bind-mount it there")
@@ -140,7 +142,9 @@ mod tests {
 
     use super::*;
 
-    /// Every code that a script refuses with: the word behind `fail`, `refuse` and `code=` where a command may stand.
+    /// Returns every code that a script refuses with.
+    ///
+    /// That is the word behind `fail`, `refuse` and `code=` where a command may stand.
     fn codes(script: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for line in script.lines().map(str::trim).filter(|line| !line.starts_with('#')) {

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::emit::{Emitter, WeakEmitter};
-use super::reporter::Reporter;
-use super::state::State;
+use super::emitter::{Emitter, WeakEmitter};
 use crate::event::{Event, Stamped};
+use crate::outcome::reporter::Reporter;
+use crate::outcome::state::State;
 
 /// How often reporters may redraw.
 const TICK: Duration = Duration::from_millis(100);

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::desk::Desk;
-use super::emit::Emitter;
-use super::reporter::Reporter;
+use super::emitter::Emitter;
 use crate::event::Finished;
 use crate::name::RunId;
+use crate::outcome::reporter::Reporter;
 
 /// How long the end of a run waits for reporters that cannot write.
 const CLOSING: Duration = Duration::from_secs(5);

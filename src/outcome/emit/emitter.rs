@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::mask::mask;
-use super::state::State;
 use crate::event::{Event, Finished, Outcome, ServerEnd, Stamped, Warning};
 use crate::name::RunId;
+use crate::outcome::mask::mask;
+use crate::outcome::state::State;
 use crate::text::redact::Redactor;
 
 /// While more events than this wait for the reporters, output is left out.
