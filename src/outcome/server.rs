@@ -1,7 +1,7 @@
 //! What is known of one server while events come in: its step, its release, its balancer, its lock.
 //!
-//! It owns the record and the questions that it answers. `step` and `undo` own how events change it; `judge` owns what it
-//! means for the run as a whole.
+//! It owns the record and the questions that it answers. `step` and `undo` own how events change it; `judge` owns what
+//! it means for the run as a whole.
 
 use crate::event::{Cause, Inherited, Progress, StageName, StepName, StepOutcome};
 use crate::name::{ReleaseId, ServerName};

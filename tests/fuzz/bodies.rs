@@ -20,11 +20,11 @@ use pitcrew::name::{ReleaseId, ServerName};
 use pitcrew::plan::journal::Journal;
 use pitcrew::remote::calls::{self, Site};
 use pitcrew::remote::{Answer, Nonce, quote};
-use pitcrew::report::clean::{LIMIT, clean, clean_lines, cut};
-use pitcrew::report::scrub::Redactor;
 use pitcrew::source::members::{Body, Members};
 use pitcrew::ssh::known_hosts::{KnownHosts, Shown};
 use pitcrew::ssh::lines::{LINE_LIMIT, Lines};
+use pitcrew::text::clean::{LIMIT, clean, clean_lines, cut};
+use pitcrew::text::redact::Redactor;
 use pitcrew::web::Template;
 
 /// A target: its name, its body, and where its seeds lie below `tests/`.

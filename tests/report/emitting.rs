@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
 use pitcrew::name::RunId;
-use pitcrew::report::scrub::Redactor;
-use pitcrew::report::state::State;
-use pitcrew::report::{Emitter, Reporter, Reporting};
+use pitcrew::outcome::state::State;
+use pitcrew::outcome::{Emitter, Reporter, Reporting};
+use pitcrew::text::redact::Redactor;
 
 use crate::story::*;
 

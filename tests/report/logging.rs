@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use pitcrew::event::*;
 use pitcrew::name::RunId;
-use pitcrew::report::Reporter;
+use pitcrew::outcome::Reporter;
 use pitcrew::report::log::{RunLog, directory, file_name};
 
 use crate::story::*;

@@ -2,7 +2,7 @@
 
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
-use pitcrew::report::state::State;
+use pitcrew::outcome::state::State;
 
 use crate::story::*;
 

@@ -12,7 +12,7 @@ use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
 use pitcrew::report::plain::Plain;
 use pitcrew::report::sink::{Sink, Sinks};
-use pitcrew::report::text::{self, cause};
+use pitcrew::wording::{cause, warning};
 
 use crate::story::*;
 
@@ -215,7 +215,7 @@ fn every_cause_has_words() {
 
 #[test]
 fn every_warning_has_words() {
-    let told: Vec<String> = every_warning().iter().map(pitcrew::report::text::warning).collect();
+    let told: Vec<String> = every_warning().iter().map(warning::sentence).collect();
     insta::assert_snapshot!(told.join("\n"));
 }
 
@@ -297,12 +297,12 @@ fn taken_by(reason: Option<&str>) -> TakenBy {
 
 #[test]
 fn who_took_a_server_out_by_hand_is_told_as_far_as_it_is_known() {
-    let told = text::taken_by(&taken_by(Some("a new disk")));
+    let told = warning::taken_by(&taken_by(Some("a new disk")));
     assert_eq!(told, "by hand by ann@laptop at 2026-11-26T18:00:00Z: a new disk");
-    let told = text::taken_by(&taken_by(None));
+    let told = warning::taken_by(&taken_by(None));
     assert_eq!(told, "by hand by ann@laptop at 2026-11-26T18:00:00Z");
-    assert_eq!(text::taken_by(&TakenBy::default()), "by hand");
-    let told = text::warning(&found_out(Some(taken_by(None))));
+    assert_eq!(warning::taken_by(&TakenBy::default()), "by hand");
+    let told = warning::sentence(&found_out(Some(taken_by(None))));
     assert_eq!(
         told,
         "shop/web1 was maint before the run came to it, and is left so; taken out by hand by ann@laptop at 2026-11-26T18:00:00Z"

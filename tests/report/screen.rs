@@ -3,12 +3,12 @@
 use indicatif::{InMemoryTerm, ProgressDrawTarget};
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
-use pitcrew::report::Reporter;
+use pitcrew::outcome::Reporter;
+use pitcrew::outcome::state::State;
 use pitcrew::report::frame::{Size, frame};
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
 use pitcrew::report::sink::{Sink, Sinks};
-use pitcrew::report::state::State;
 use pitcrew::report::terminal::Terminal;
 use proptest::prelude::*;
 

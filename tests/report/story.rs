@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use pitcrew::config::{OnFailure, Prepare, Strategy};
 use pitcrew::event::*;
 use pitcrew::name::{ReleaseId, Revision, RunId, ServerName};
-use pitcrew::report::Reporter;
-use pitcrew::report::state::State;
+use pitcrew::outcome::Reporter;
+use pitcrew::outcome::state::State;
 
 pub const OLD: &str = "20261122000000";
 pub const NEW: &str = "20261123045900";

@@ -1,4 +1,4 @@
-//! From the program to its reporters: events are stamped, masked, folded, and reported on a thread of their own.
+//! From the program to its reporters: stamps, masks and folds events, and reports them on a thread.
 //!
 //! It owns all of the fold's room that meets a clock or a thread; the rest of `outcome` is pure.
 
