@@ -1,4 +1,6 @@
-//! Addresses as people write them: `[user@]host[:port]`, IPv6 in brackets. Their grammar only, and pure.
+//! Addresses as people write them: `[user@]host[:port]`, IPv6 in brackets.
+//!
+//! Their grammar only, and pure.
 //!
 //! Host ranges (`web[1-4]`) belong to the configuration, which expands the host before it checks it.
 
@@ -119,7 +121,9 @@ fn is_ipv6(text: &str) -> bool {
     }
 }
 
-/// Tells whether a text is an address or can be a host name (RFC 1123 section 2.1, and `_`, which people use).
+/// Tells whether a text is an address or can be a host name.
+///
+/// RFC 1123 section 2.1 has the rules for names; `_` is allowed too, since people use it.
 pub fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()

@@ -3,7 +3,7 @@
 use russh::keys::Algorithm;
 use russh::{Preferred, cipher, kex, mac};
 
-use super::config::{ConfigError, Mistake, Origin};
+use super::config::{ConfigError, Mistake, SettingOrigin};
 use super::known_hosts::{Known, supported};
 use super::wildcard::wildcard;
 
@@ -14,7 +14,7 @@ const CERTIFICATE: &str = "-cert-v01@openssh.com";
 pub(super) struct Wish {
     pub(super) name: &'static str,
     pub(super) text: String,
-    pub(super) from: Origin,
+    pub(super) from: SettingOrigin,
 }
 
 /// The algorithms that are offered, best first.
@@ -109,7 +109,9 @@ fn nothing(wish: &Wish, names: &[&str]) -> ConfigError {
     ConfigError::setting(&wish.from, Mistake::NoAlgorithm { name: wish.name, supported: names.join(", ") })
 }
 
-/// Applies a list to the usual one: `+` appends, `-` removes, `^` puts first; any other list replaces it.
+/// Applies a list to the usual one.
+///
+/// `+` appends, `-` removes, `^` puts first; any other list replaces the usual one.
 fn apply(text: &str, usual: &[&str]) -> Vec<String> {
     let list = |text: &str| -> Vec<String> { text.split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect() };
     let usual = || usual.iter().map(|n| (*n).to_owned());
@@ -157,7 +159,7 @@ mod tests {
     use crate::ssh::known_hosts::KnownHosts;
 
     fn wish(text: &str) -> Option<Wish> {
-        Some(Wish { name: "Test", text: text.into(), from: Origin::File("config".into(), 3) })
+        Some(Wish { name: "Test", text: text.into(), from: SettingOrigin::File("config".into(), 3) })
     }
 
     fn ciphers(text: &str) -> Vec<String> {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 /// Asks the person at the terminal.
 pub trait Ask: Send + Sync {
-    /// Asks for the passphrase of a key file, and blocks. `None`: there is no terminal, or the person typed nothing.
+    /// Asks for the passphrase of a key file, and blocks.
+    ///
+    /// `None`: there is no terminal, or the person typed nothing.
     fn passphrase(&self, key: &Path) -> Option<String>;
 
     /// Tells whether a person can be asked.
@@ -12,7 +14,9 @@ pub trait Ask: Send + Sync {
         false
     }
 
-    /// Asks a question of a server, for a password for example, and blocks; `echo`: the answer may be shown.
+    /// Asks a question of a server, for a password for example, and blocks.
+    ///
+    /// With `echo` the answer may be shown.
     ///
     /// `None`: there is no terminal, or the person did not answer.
     fn answer(&self, question: &str, echo: bool) -> Option<String> {

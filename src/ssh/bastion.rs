@@ -24,7 +24,9 @@ use super::stream::ByteStream;
 use super::sync::lock;
 use super::target::{Carrier, Passage, Target};
 
-/// Streams through one connection before the next is made: a connection is one task, which enciphers on one core.
+/// Streams through one connection before the next is made.
+///
+/// A connection is one task, which enciphers on one core.
 const STREAMS: usize = 32;
 /// Most connections to one host.
 const MOST: usize = 8;

@@ -19,15 +19,18 @@ pub struct Exec {
     pub head: Bytes,
     /// The second part.
     pub payload: Option<Payload>,
-    /// The third part, sent as it comes; the input ends when its senders are gone. pitcrew expects such a command to wait
-    /// for its input, and does not end it for that.
+    /// The third part, sent as it comes; the input ends when its senders are gone.
+    ///
+    /// A command with such input may wait for it: pitcrew does not end it for that.
     pub more: Option<More>,
     /// Ends the command (TERM, grace, KILL) when it runs longer.
     pub limit: Option<Duration>,
     /// Silence after which [`Heard::Quiet`] is reported; zero: never.
     pub quiet: Duration,
-    /// Texts of which the last line of output contains one. Servers may send the exit status before the last output:
-    /// pitcrew then waits for that line. Empty: the last line is not known.
+    /// Texts of which the last line of output contains one.
+    ///
+    /// Servers may send the exit status before the last output: pitcrew then waits for that line. Empty: the last line
+    /// is not known.
     pub last_words: Vec<String>,
 }
 
@@ -60,8 +63,9 @@ pub enum Pipe {
 /// What is heard of a command while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard<'a> {
-    /// A line without its newline, cut at 8 KiB, or at 64 KiB if an answer begins in it. Invalid UTF-8 is replaced;
-    /// control characters stay.
+    /// A line without its newline, cut at 8 KiB, or at 64 KiB if an answer begins in it.
+    ///
+    /// Invalid UTF-8 is replaced; control characters stay.
     Line(Pipe, &'a str),
     /// The bytes of the payload that were sent so far.
     Sent(u64),

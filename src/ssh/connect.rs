@@ -12,7 +12,7 @@ use super::error::ConnectError;
 use super::handshake::{Shaken, handshake};
 use super::login::{Connection, Outcome, authenticate};
 use super::session::Session;
-use super::target::{Target, Via};
+use super::target::{Target, Transport};
 use super::unreachable::Obstacle;
 
 /// Attempts when a server is busy (sshd's `MaxStartups`) or a name server failed.
@@ -58,12 +58,12 @@ async fn shaken<'a>(target: &Target, commons: &'a Commons) -> Result<(Shaken, Se
     loop {
         // The way there comes first: waiting for it holds no permit.
         let passage = match &target.via {
-            Via::Through(carrier) => Some(carrier.place().await.map_err(|e| ConnectError::Through {
+            Transport::Through(carrier) => Some(carrier.place().await.map_err(|e| ConnectError::Through {
                 place: target.place(),
                 by: carrier.target().name.clone(),
                 source: Box::new(e),
             })?),
-            Via::Direct | Via::Command(_) => None,
+            Transport::Direct | Transport::Command(_) => None,
         };
         let permit = commons.connecting.acquire().await;
         let permit = permit.map_err(|_| ConnectError::unreachable(target.place(), Obstacle::Ending))?;

@@ -1,4 +1,6 @@
-//! Why no connection could be made. The text is made here: `Display` has the fragment, [`ConnectError::hint`] the advice.
+//! Why no connection could be made.
+//!
+//! The text is made here: `Display` has the fragment, [`ConnectError::hint`] the advice.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -156,5 +158,42 @@ impl From<KnownHostsError> for ConnectError {
 impl From<ConfigError> for ConnectError {
     fn from(e: ConfigError) -> Self {
         Self::Config(Box::new(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh::lost::Lost;
+    use crate::ssh::unreachable::ProxyCommand;
+
+    #[test]
+    fn an_error_names_its_server_once() {
+        let unasked = |host: &str| ConnectError::from(ConfigError::Unanswered { host: host.into() });
+        assert_eq!(unasked("web1").of("web1"), unasked("web1"));
+        let other = unasked("jump").of("web1").of("web1");
+        assert_eq!(other.to_string(), "web1: cannot tell what ssh's configuration says of jump");
+        assert_eq!(other.kind(), ConnectErrorKind::Local);
+        let circle = ConnectError::NoWay { name: "web1".into(), why: Detour::Circle("ann@a:22".into()) };
+        assert_eq!(circle.clone().of("web1"), circle);
+    }
+
+    #[test]
+    fn an_error_behind_a_jump_host_keeps_its_kind_its_advice_and_its_source() {
+        let proxy = Some(ProxyCommand { command: "nc a 22".into(), said: Some("no route".into()) });
+        let inner = ConnectError::unreachable("ann@a:22".into(), Obstacle::Handshake { source: Lost::Left, proxy });
+        let (place, by) = ("deploy@web1:22".into(), "a".into());
+        let outer = ConnectError::Through { place, by, source: Box::new(inner.clone()) };
+        assert_eq!(
+            outer.to_string(),
+            "cannot reach deploy@web1:22 through a: cannot connect to ann@a:22: the server closed the connection; \
+             its ProxyCommand said: no route"
+        );
+        assert_eq!((outer.kind(), outer.hint()), (ConnectErrorKind::Unreachable, inner.hint()));
+        let mut deepest: &dyn std::error::Error = &outer;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        assert_eq!(deepest.to_string(), "the server closed the connection");
     }
 }

@@ -96,7 +96,9 @@ struct Listener<'a> {
     stop: &'a CancellationToken,
 }
 
-/// Runs the command on a channel. `None`: the server closed the channel before it took the command, which did not run.
+/// Runs the command on a channel.
+///
+/// `None`: the server closed the channel before it took the command, which did not run.
 async fn run_on<'a>(channel: Channel<Msg>, session: &'a Session, exec: Exec, listener: Listener<'a>) -> Option<Ended> {
     match Conducted::start(channel, session, exec, listener).await {
         Ok(conducted) => conducted.conduct().await,

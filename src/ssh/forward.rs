@@ -1,4 +1,6 @@
-//! Lends the agent to a server, if the configuration asks for it: each channel speaks with the agent's socket.
+//! Lends the agent to a server, if the configuration asks for it.
+//!
+//! Each channel of the server speaks with the agent's socket.
 
 use std::path::PathBuf;
 use std::sync::Arc;

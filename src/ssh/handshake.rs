@@ -20,11 +20,13 @@ use super::peer::{Broken, Peer};
 use super::proxy::{Complaint, LAST_WORDS, Proxy};
 use super::refused::NotOpen;
 use super::session::Made;
-use super::target::{Passage, Target, Via};
+use super::target::{Passage, Target, Transport};
 use super::unreachable::{NoStream, Obstacle, ProxyCommand};
 use super::wire::{Medium, Wire};
 
-/// The only limit on a blocked write. It exceeds the interval of keepalives, which are not sent meanwhile.
+/// The only limit on a blocked write.
+///
+/// It exceeds the interval of keepalives, which are not sent meanwhile.
 const INACTIVITY: Duration = Duration::from_secs(90);
 
 /// A connection after its handshake.
@@ -78,10 +80,10 @@ pub(super) async fn handshake(
             let told = end.get().filter(|_| matches!(e, russh::Error::Disconnect));
             let source = told.unwrap_or_else(|| Lost::from(&e));
             let proxy = match &target.via {
-                Via::Command(command) => {
+                Transport::Command(command) => {
                     Some(ProxyCommand { command: command.clone(), said: last_words(complaint).await })
                 }
-                Via::Direct | Via::Through(_) => None,
+                Transport::Direct | Transport::Through(_) => None,
             };
             Err(failed(target, Obstacle::Handshake { source, proxy }, is_passing(&e)))
         }
@@ -96,7 +98,7 @@ pub(super) async fn handshake(
 async fn ground(target: &Target, commons: &Commons, passage: Option<Box<dyn Passage>>) -> Result<Ground, NotShaken> {
     let limit = target.settings.connect_timeout;
     match (&target.via, passage) {
-        (Via::Through(carrier), Some(passage)) => {
+        (Transport::Through(carrier), Some(passage)) => {
             let refused = |why: NoStream, is_passing| {
                 failed(target, Obstacle::Through(carrier.target().name.clone(), why), is_passing)
             };
@@ -108,7 +110,7 @@ async fn ground(target: &Target, commons: &Commons, passage: Option<Box<dyn Pass
             })?;
             Ok(Ground { medium: Medium::Other(stream), complaint: None, round_trip: None })
         }
-        (Via::Command(command), _) => {
+        (Transport::Command(command), _) => {
             let started = Proxy::start(command, commons.shell.as_deref());
             let (proxy, complaint) = started.map_err(|e| {
                 let why = Obstacle::NoProxy { command: command.clone(), source: e.into() };
@@ -135,7 +137,9 @@ fn failed(target: &Target, why: Obstacle, is_passing: bool) -> NotShaken {
     NotShaken { error: ConnectError::unreachable(target.place(), why), is_passing }
 }
 
-/// Tells whether a handshake failed as it does when sshd is busy: it drops connections beyond `MaxStartups`.
+/// Tells whether a handshake failed as it does when sshd is busy.
+///
+/// sshd drops connections beyond `MaxStartups`.
 fn is_passing(e: &russh::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match e {

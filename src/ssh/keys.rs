@@ -103,7 +103,9 @@ impl Keys {
         }
     }
 
-    /// Asks for the passphrase of a locked key. Without the right answer the key is unusable for the rest of the run.
+    /// Asks for the passphrase of a locked key.
+    ///
+    /// Without the right answer the key is unusable for the rest of the run.
     ///
     /// `person` is held while the person is asked.
     pub(super) async fn unlock(&self, path: &Path, ask: Arc<dyn Ask>, person: &Mutex<()>) {

@@ -28,8 +28,9 @@ pub struct Link {
     state: Mutex<State>,
     /// The number of finished attempts: a caller sees whether one finished while it waited.
     attempts: AtomicU64,
-    /// It was connected before, so that a lost connection is worth another attempt: sshd may restart, the network may
-    /// return.
+    /// It was connected before, so that a lost connection is worth another attempt.
+    ///
+    /// sshd may restart, and the network may return.
     hopeful: AtomicBool,
 }
 

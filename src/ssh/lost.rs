@@ -22,8 +22,9 @@ pub enum Lost {
     Left,
     /// The server closed it with these words.
     Told(String),
-    /// The server was too slow to end a command. An `end.sh` may still run there: it would send its signal to a later
-    /// command of the connection.
+    /// The server was too slow to end a command.
+    ///
+    /// An `end.sh` may still run there: it would send its signal to a later command of the connection.
     TooSlow,
     /// The other side does not speak SSH 2.
     NotSsh,

@@ -72,5 +72,5 @@ pub use self::payload::{Payload, PayloadError};
 pub use self::refused::{ChannelRefusal, NotOpen, Refused};
 pub use self::session::Session;
 pub use self::stream::ByteStream;
-pub use self::target::{Carrier, Passage, Target, Via};
+pub use self::target::{Carrier, Passage, Target, Transport};
 pub use self::unreachable::{NoStream, Obstacle, ProxyCommand, Silence, Unreachable, Unresolved};

@@ -14,9 +14,9 @@ use super::hop::Hop;
 use super::known_hosts::KnownHosts;
 use super::link::Link;
 use super::options::{ConfigFile, Ssh};
-use super::settings::{self, Part, Route, Settings, Sources};
+use super::settings::{self, Approach, Part, Settings, Sources};
 use super::sync::lock;
-use super::target::{Target, Via};
+use super::target::{Target, Transport};
 
 /// Most hosts on one way, with those that the jump hosts' own settings name.
 const MOST_HOPS: usize = 8;
@@ -61,7 +61,9 @@ impl Network {
         })
     }
 
-    /// Lowers the limit on opening a channel and starting a command. It must be called before the first link is made.
+    /// Lowers the limit on opening a channel and starting a command.
+    ///
+    /// It must be called before the first link is made.
     pub fn limit_channels(&mut self, limit: Duration) {
         if let Some(commons) = Arc::get_mut(&mut self.commons) {
             commons.channel_timeout = commons.channel_timeout.min(limit);
@@ -73,7 +75,7 @@ impl Network {
         self.config.as_ref()
     }
 
-    /// Asks ssh about addresses and the jump hosts on their ways, where only ssh can evaluate the configuration.
+    /// Asks ssh about addresses and their jump hosts, where only ssh can evaluate ssh_config.
     ///
     /// [`Network::link`] then finds the answers.
     ///
@@ -101,8 +103,8 @@ impl Network {
     /// Lists the hosts on the way to an address; `link` reports what is wrong with it.
     fn hops(&self, part: Part, asked: &Question) -> Vec<(Part, Question)> {
         match self.settings(part, asked).map(|settings| settings.route) {
-            Ok(Route::Jump(hops)) => hops.iter().map(|hop| (Part::Hop, about(hop))).collect(),
-            Ok(Route::Direct | Route::Command(_)) | Err(_) => Vec::new(),
+            Ok(Approach::Jump(hops)) => hops.iter().map(|hop| (Part::Hop, about(hop))).collect(),
+            Ok(Approach::Direct | Approach::Command(_)) | Err(_) => Vec::new(),
         }
     }
 
@@ -141,7 +143,7 @@ impl Network {
         &self,
         name: &str,
         settings: Settings,
-        route: &Route,
+        route: &Approach,
         trail: &mut Vec<String>,
     ) -> Result<Target, ConnectError> {
         let place = format!("{}@{}:{}", settings.user, settings.host, settings.port);
@@ -153,17 +155,17 @@ impl Network {
             return Err(no_way(Detour::TooLong(MOST_HOPS)));
         }
         let (via, mut way) = match route {
-            Route::Direct => (Via::Direct, Vec::new()),
-            Route::Command(command) => (Via::Command(command.clone()), vec![command.clone()]),
-            Route::Jump(hops) => match hops.split_last() {
+            Approach::Direct => (Transport::Direct, Vec::new()),
+            Approach::Command(command) => (Transport::Command(command.clone()), vec![command.clone()]),
+            Approach::Jump(hops) => match hops.split_last() {
                 Some((last, before)) => {
                     trail.push(place.clone());
                     let bastion = self.bastion(last, before, trail)?;
                     trail.pop();
                     let way = bastion.target().way.clone();
-                    (Via::Through(bastion), way)
+                    (Transport::Through(bastion), way)
                 }
-                None => (Via::Direct, Vec::new()),
+                None => (Transport::Direct, Vec::new()),
             },
         };
         way.push(place);
@@ -184,7 +186,7 @@ impl Network {
     fn bastion(&self, hop: &Hop, before: &[Hop], trail: &mut Vec<String>) -> Result<Arc<Bastion>, ConnectError> {
         let settings = self.settings(Part::Hop, &about(hop))?;
         // As for `ssh -J`, only the first host's own settings name a way to it.
-        let route = if before.is_empty() { settings.route.clone() } else { Route::Jump(before.to_vec()) };
+        let route = if before.is_empty() { settings.route.clone() } else { Approach::Jump(before.to_vec()) };
         let target = self.reach(&hop.to_string(), settings, &route, trail)?;
         let mut bastions = lock(&self.bastions);
         if let Some(known) = bastions.iter().find(|b| b.target().is_same(&target)) {

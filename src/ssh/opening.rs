@@ -143,8 +143,9 @@ impl Opener {
     }
 }
 
-/// Returns the newest description. The library does not say which channel it belongs to: an older one belongs to a channel
-/// that did not wait for it.
+/// Returns the newest description.
+///
+/// The library does not say which channel it belongs to: an older one belongs to a channel that did not wait for it.
 async fn latest(refusals: &Refusals) -> Option<String> {
     let mut refusals = refusals.lock().await;
     let mut text = refusals.recv().await?;

@@ -1,4 +1,6 @@
-//! What `[ssh]` of pitcrew.toml can say. Values only; `settings` decides what they mean for one connection.
+//! What `[ssh]` of pitcrew.toml can say.
+//!
+//! Values only; `settings` decides what they mean for one connection.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -16,8 +16,9 @@ use super::sync::lock;
 const LEAST: u64 = 256 * 1024;
 /// Bytes a second that a long way must carry.
 const RATE: u64 = 20 * 1024 * 1024;
-/// Time to wait for a report of what was taken, beyond the round trip. A server that reports only after half of its window is
-/// used gets more.
+/// Time to wait for a report of what was taken, beyond the round trip.
+///
+/// A server that reports only after half of its window is used gets more.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The room for the input of one command.

@@ -1,4 +1,6 @@
-//! A `ProxyCommand`: a process whose standard input and output are the connection, and which ends with it.
+//! A `ProxyCommand`: a process whose standard input and output are the connection.
+//!
+//! The process ends with the connection.
 
 use std::io;
 use std::pin::Pin;

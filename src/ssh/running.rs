@@ -13,7 +13,9 @@ use super::lines::Lines;
 use super::refused::Refused;
 use super::text::said;
 
-/// Time that an exit status waits for the last output: background children may hold the output open for ever.
+/// Time that an exit status waits for the last output.
+///
+/// Background children may hold the output open for ever.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 /// The same, while output keeps coming or its last line is missing: a busy server may take that long.
 const AFTER_EXIT_AT_MOST: Duration = Duration::from_secs(20);

@@ -42,7 +42,9 @@ pub struct Session {
     /// Whether the connection has had a command.
     pub(super) commanded: AtomicBool,
     cut: CancellationToken,
-    /// Severs the connection when the session is dropped: tunnels hold parts of it that would keep it alive.
+    /// Severs the connection when the session is dropped.
+    ///
+    /// Tunnels hold parts of the connection that would keep it alive.
     _cut_on_drop: DropGuard,
 }
 

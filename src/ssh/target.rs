@@ -27,14 +27,14 @@ pub struct Target {
     /// The known hosts, parsed once for all targets.
     pub known_hosts: Arc<KnownHosts>,
     /// What carries the connection.
-    pub via: Via,
+    pub via: Transport,
     /// The places on the way, the target itself last. Two targets with the same way are one.
     pub way: Vec<String>,
 }
 
 /// What carries a connection.
 #[derive(Debug, Clone)]
-pub enum Via {
+pub enum Transport {
     /// TCP from this machine.
     Direct,
     /// A connection to another host. This is the one recursion of SSH: a link through a link.
@@ -48,7 +48,9 @@ pub trait Carrier: Debug + Send + Sync {
     /// Returns the destination of that host.
     fn target(&self) -> &Target;
 
-    /// Takes a place in a connection to that host. Connects where there is no connection, or too little room.
+    /// Takes a place in a connection to that host.
+    ///
+    /// Connects where there is no connection, or too little room.
     fn place(&self) -> BoxFuture<'_, Result<Box<dyn Passage>, ConnectError>>;
 }
 

@@ -22,7 +22,9 @@ use super::lost::Lost;
 use super::refused::NotOpen;
 use super::sync::lock;
 
-/// Bytes that may wait to be read. Answers through tunnels are small: a larger one is an error, not a stall.
+/// Bytes that may wait to be read.
+///
+/// Answers through tunnels are small: a larger one is an error, not a stall.
 const UNREAD_LIMIT: usize = 8 << 20;
 /// Limit on closing the channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);

@@ -50,8 +50,10 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Acknowledges what was read at once: sshd has Nagle's algorithm on until a session starts, and a delayed
-    /// acknowledgement there costs 40 ms per connection. The kernel forgets the option, so it is set after each read.
+    /// Has the kernel acknowledge at once what was read.
+    ///
+    /// sshd has Nagle's algorithm on until a session starts, so that a delayed acknowledgement costs 40 ms per
+    /// connection. The kernel forgets the option, so it is set after each read.
     fn quick_ack(&mut self) {
         if self.quick > 0 {
             self.quick -= 1;
@@ -144,7 +146,9 @@ mod tests {
 
     use super::*;
 
-    /// Two sides that answer in turn: the kernel then prefers to acknowledge late, with the next bytes that it sends.
+    /// Has two sides answer in turn.
+    ///
+    /// The kernel then prefers to acknowledge late, with the next bytes that it sends.
     async fn in_turn(near: &mut (impl AsyncRead + AsyncWrite + Unpin), far: &mut TcpStream) -> io::Result<()> {
         let mut byte = [0];
         for _ in 0..20 {

@@ -211,3 +211,16 @@ async fn ssh_config_means_what_it_means_to_ssh() {
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
     assert!(asked > 100 && natively >= 60, "{asked} {natively}");
 }
+
+#[tokio::test]
+async fn jump_hosts_are_asked_about_too() {
+    let text = "Match host web\n  ProxyJump inner\nMatch host inner\n  ProxyJump ann@outer:2222\n";
+    let network = Client::configured(text).network();
+    let web = [ask("web")];
+    let e = network.link("web", &web[0]).err().unwrap();
+    assert!(e.to_string().contains("what ssh's configuration says of web"), "{e}");
+    network.prepare(&web).await.unwrap();
+    let target = network.target("web", &web[0]).unwrap();
+    let hosts: Vec<&str> = target.way.iter().filter_map(|place| place.split_once('@')).map(|(_, host)| host).collect();
+    assert_eq!(hosts, ["outer:2222", "inner:22", "web:22"]);
+}

@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::process::Command;
 
-use super::error::{AskFault, ConfigError};
+use super::error::{ConfigError, SshFault};
 use super::files::Because;
 use super::keywords::{Reading, honoured};
-use super::origin::Origin;
+use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
 use crate::ssh::sync::lock;
@@ -48,7 +48,7 @@ pub(super) struct About<'a> {
 }
 
 impl About<'_> {
-    fn failed(&self, source: AskFault) -> ConfigError {
+    fn failed(&self, source: SshFault) -> ConfigError {
         let Because { at, keyword } = self.because;
         ConfigError::Unasked { keyword: keyword.clone(), at: at.clone(), source }
     }
@@ -112,14 +112,14 @@ async fn one(question: &Question, about: &About<'_>) -> Result<String, ConfigErr
     let host = question.host.clone();
     let output = match tokio::time::timeout(LIMIT, command.output()).await {
         Ok(Ok(output)) => output,
-        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(about.failed(AskFault::NoSsh)),
-        Ok(Err(e)) => return Err(about.failed(AskFault::NotStarted { host, source: e.into() })),
-        Err(_) => return Err(about.failed(AskFault::Silent { host, limit: LIMIT.as_secs() })),
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(about.failed(SshFault::NoSsh)),
+        Ok(Err(e)) => return Err(about.failed(SshFault::NotStarted { host, source: e.into() })),
+        Err(_) => return Err(about.failed(SshFault::Silent { host, limit: LIMIT.as_secs() })),
     };
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         let last: Vec<&str> = words.lines().filter(|l| !l.starts_with("Pseudo-terminal")).collect();
-        return Err(about.failed(AskFault::Failed { host, said: said(&last.join("; ")) }));
+        return Err(about.failed(SshFault::Failed { host, said: said(&last.join("; ")) }));
     }
     let bytes = output.stdout.get(..LONGEST).unwrap_or(&output.stdout);
     Ok(String::from_utf8_lossy(bytes).into_owned())
@@ -146,13 +146,15 @@ fn says(groups: &Groups, defaults: &Groups) -> Says {
                 Reading::Words => paths(value),
                 Reading::Word | Reading::Every | Reading::Proxy => vec![value.clone()],
             };
-            says.add(keyword, words, Origin::Asked);
+            says.add(keyword, words, SettingOrigin::Asked);
         }
     }
     says
 }
 
-/// Splits a list of paths. The answer has no quotes: a word that begins like no path belongs to the path before it.
+/// Splits a list of paths.
+///
+/// The answer has no quotes: a word that begins like no path belongs to the path before it.
 fn paths(value: &str) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for word in value.split(' ') {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::mistake::Mistake;
-use super::origin::Origin;
+use super::origin::SettingOrigin;
 use crate::ssh::io_fault::IoFault;
 
 /// Why an ssh_config, or a setting, cannot be used.
@@ -20,7 +20,7 @@ pub enum ConfigError {
     /// A setting is wrong.
     Setting {
         /// Its place.
-        at: Origin,
+        at: SettingOrigin,
         /// What is wrong with it.
         source: Mistake,
     },
@@ -29,9 +29,9 @@ pub enum ConfigError {
         /// The keyword that needs ssh.
         keyword: String,
         /// Its place.
-        at: Origin,
+        at: SettingOrigin,
         /// What ssh did instead.
-        source: AskFault,
+        source: SshFault,
     },
     /// Only ssh can evaluate the files, and it was not asked about this host.
     Unanswered {
@@ -60,7 +60,7 @@ pub enum FileFault {
 
 /// What `ssh -G` did instead of answering.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AskFault {
+pub enum SshFault {
     /// There is no ssh on this machine.
     NoSsh,
     /// It could not be started for this host.
@@ -93,7 +93,7 @@ impl ConfigError {
     }
 
     /// Makes the error of a setting.
-    pub(in crate::ssh) fn setting(at: &Origin, source: Mistake) -> Self {
+    pub(in crate::ssh) fn setting(at: &SettingOrigin, source: Mistake) -> Self {
         Self::Setting { at: at.clone(), source }
     }
 
@@ -103,8 +103,8 @@ impl ConfigError {
             Self::File { .. } | Self::Setting { .. } => None,
             Self::Unanswered { host } => Some(host),
             Self::Unasked { source, .. } => match source {
-                AskFault::NoSsh => None,
-                AskFault::NotStarted { host, .. } | AskFault::Silent { host, .. } | AskFault::Failed { host, .. } => {
+                SshFault::NoSsh => None,
+                SshFault::NotStarted { host, .. } | SshFault::Silent { host, .. } | SshFault::Failed { host, .. } => {
                     Some(host)
                 }
             },
@@ -173,7 +173,7 @@ impl std::error::Error for FileFault {
     }
 }
 
-impl fmt::Display for AskFault {
+impl fmt::Display for SshFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSsh => f.write_str("there is no ssh on this machine"),
@@ -184,7 +184,7 @@ impl fmt::Display for AskFault {
     }
 }
 
-impl std::error::Error for AskFault {
+impl std::error::Error for SshFault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotStarted { source, .. } => Some(source),

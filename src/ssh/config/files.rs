@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, FileFault};
 use super::line::{self, Line};
 use super::mistake::Mistake;
-use super::origin::Origin;
+use super::origin::SettingOrigin;
 use super::tokens::tilde;
 
 /// Deepest `Include`, as in ssh (`READCONF_MAX_DEPTH`).
@@ -46,7 +46,7 @@ pub(super) enum Place {
 /// The first line that only ssh can evaluate.
 #[derive(Debug)]
 pub(super) struct Because {
-    pub(super) at: Origin,
+    pub(super) at: SettingOrigin,
     pub(super) keyword: String,
 }
 
@@ -81,7 +81,7 @@ impl Reader<'_> {
         let text = String::from_utf8_lossy(&bytes);
         let mut file = File { path: path.to_path_buf(), items: Vec::new() };
         for (i, text) in text.split('\n').enumerate() {
-            let at = Origin::File(path.to_path_buf(), i + 1);
+            let at = SettingOrigin::File(path.to_path_buf(), i + 1);
             let line = match line::parse(text) {
                 Ok(None) => continue,
                 Ok(Some(line)) => line,
@@ -108,11 +108,11 @@ impl Reader<'_> {
         Ok(Some(file))
     }
 
-    fn must_ask(&mut self, at: &Origin, keyword: &str) {
+    fn must_ask(&mut self, at: &SettingOrigin, keyword: &str) {
         self.because.get_or_insert_with(|| Because { at: at.clone(), keyword: keyword.to_owned() });
     }
 
-    fn include(&mut self, patterns: &[String], at: &Origin, from: Manner) -> Result<Vec<File>, ConfigError> {
+    fn include(&mut self, patterns: &[String], at: &SettingOrigin, from: Manner) -> Result<Vec<File>, ConfigError> {
         if from.depth >= DEPTH {
             return Err(ConfigError::setting(at, Mistake::TooDeep));
         }

@@ -66,8 +66,9 @@ fn keyword(text: &str) -> (&str, &str) {
     (keyword, rest.strip_prefix('=').unwrap_or(rest).trim_start_matches(BLANK))
 }
 
-/// Splits into words by the rules of ssh: both quotes, a backslash before quotes, itself and blanks; `#` begins a comment
-/// where a word could begin. `None`: a quote is not closed.
+/// Splits a text into words by the rules of ssh; `None`: a quote is not closed.
+///
+/// Both quotes count. A backslash escapes quotes, itself and blanks. `#` begins a comment where a word could begin.
 pub(super) fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();

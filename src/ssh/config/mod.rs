@@ -16,12 +16,12 @@ mod says;
 mod ssh_config;
 mod tokens;
 
-pub use self::error::{AskFault, ConfigError, FileFault};
+pub use self::error::{ConfigError, FileFault, SshFault};
 pub use self::line::BadLine;
 pub use self::mistake::Mistake;
-pub use self::origin::Origin;
+pub use self::origin::SettingOrigin;
 pub use self::question::Question;
-pub use self::says::{Says, Written};
+pub use self::says::{Says, WrittenSetting};
 pub use self::ssh_config::SshConfig;
 pub use self::tokens::{Environment, Local, Unexpanded};
 pub(super) use self::tokens::{Takes, Tokens, tilde};

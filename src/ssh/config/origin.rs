@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// The place that a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// This key of `[ssh]` in pitcrew.toml.
     Toml(&'static str),
     /// The address in pitcrew.toml, or in a `ProxyJump`.
@@ -18,7 +18,7 @@ pub enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Toml(key) => write!(f, "[ssh] {key}"),

@@ -6,7 +6,7 @@ use super::ask::{About, Answers};
 use super::error::{ConfigError, FileFault};
 use super::files::{Because, File, Item, Place, Reader};
 use super::keywords::{Reading, honoured};
-use super::origin::Origin;
+use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
 use crate::ssh::wildcard::wildcard;
@@ -65,11 +65,13 @@ impl SshConfig {
     }
 
     /// Returns the line and keyword that only ssh can evaluate, if there is one.
-    pub fn asks(&self) -> Option<(&Origin, &str)> {
+    pub fn asks(&self) -> Option<(&SettingOrigin, &str)> {
         self.ask.as_ref().map(|a| (&a.because.at, a.because.keyword.as_str()))
     }
 
-    /// Asks ssh about many hosts at once, where only ssh can evaluate the files; [`SshConfig::says`] returns the answers.
+    /// Asks ssh about many hosts at once, where only ssh can evaluate the files.
+    ///
+    /// [`SshConfig::says`] returns the answers.
     ///
     /// # Errors
     /// When ssh cannot be started, or does not answer.
@@ -109,7 +111,7 @@ fn evaluate(file: &File, host: &str, says: &mut Says) {
                     Reading::Words => line.words.clone(),
                     Reading::Word | Reading::Every => line.words.first().cloned().into_iter().collect(),
                 };
-                says.add(keyword, words, Origin::File(file.path.clone(), *number));
+                says.add(keyword, words, SettingOrigin::File(file.path.clone(), *number));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Origin, Question, SshConfig};
+use super::{ConfigError, Question, SettingOrigin, SshConfig};
 
 struct Home(tempfile::TempDir);
 
@@ -28,7 +28,7 @@ impl Home {
         SshConfig::load_from(None, self.0.path(), &self.path("system"))
     }
 
-    fn user_of(&self, host: &str) -> Option<(String, Origin)> {
+    fn user_of(&self, host: &str) -> Option<(String, SettingOrigin)> {
         let says = self.load().unwrap().says(&Question { host: host.into(), ..Question::default() }).unwrap();
         says.first("user").map(|w| (w.words.concat(), w.from.clone()))
     }
@@ -37,8 +37,8 @@ impl Home {
 #[test]
 fn the_user_s_file_comes_before_the_system_s() {
     let home = Home::new(&[(".ssh/config", "Host web1\n User ann\n"), ("system", "User system\n")]);
-    assert_eq!(home.user_of("web1").unwrap(), ("ann".into(), Origin::File(home.path(".ssh/config"), 2)));
-    assert_eq!(home.user_of("web2").unwrap(), ("system".into(), Origin::File(home.path("system"), 1)));
+    assert_eq!(home.user_of("web1").unwrap(), ("ann".into(), SettingOrigin::File(home.path(".ssh/config"), 2)));
+    assert_eq!(home.user_of("web2").unwrap(), ("system".into(), SettingOrigin::File(home.path("system"), 1)));
     // A named file stands alone; the usual one named does not.
     let named = |name: &str| {
         let path = home.path(name);
@@ -114,6 +114,6 @@ async fn ssh_is_asked_about_the_file_that_was_read() {
     config.prepare(&questions).await.unwrap();
     let [first, second] = questions.map(|question| config.says(&question).unwrap());
     let user = first.first("user").unwrap();
-    assert_eq!((user.words.concat().as_str(), &user.from), ("ann", &Origin::Asked));
+    assert_eq!((user.words.concat().as_str(), &user.from), ("ann", &SettingOrigin::Asked));
     assert_eq!(second.first("user"), None);
 }

@@ -1,4 +1,6 @@
-//! Records a host key: one line, one write, under a lock that other runs respect and ssh-keygen survives.
+//! Records a host key: one line, in one write.
+//!
+//! A lock keeps other runs away, and ssh-keygen survives it.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

@@ -126,7 +126,9 @@ impl KnownHosts {
         Known { lines, bare, first_file: self.record.clone(), name }
     }
 
-    /// Judges what a host shows. [`HostKeyChecking::AcceptNew`] records and accepts the key of an unknown host.
+    /// Judges what a host shows.
+    ///
+    /// [`HostKeyChecking::AcceptNew`] records and accepts the key of an unknown host.
     ///
     /// # Errors
     /// When the host cannot be trusted, or its new key cannot be recorded.

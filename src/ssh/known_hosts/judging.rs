@@ -17,7 +17,9 @@ pub struct Known {
     pub(super) name: HostName,
     /// Lines that match the name as written.
     pub(super) lines: Vec<Arc<Entry>>,
-    /// Lines that match the bare host of another port than 22: as for ssh, they can vouch and never contradict.
+    /// Lines that match the bare host, if the port is not 22.
+    ///
+    /// As for ssh, they can vouch for a key and never contradict it.
     pub(super) bare: Vec<Arc<Entry>>,
     pub(super) first_file: Option<PathBuf>,
 }

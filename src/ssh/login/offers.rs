@@ -96,8 +96,10 @@ impl<'a> Choosing<'a> {
         Self { settings, keys, held, offers: Vec::new(), skipped: Vec::new() }
     }
 
-    /// Orders the offers: named certificates, named keys, other keys of the agent, the usual files. A key's certificates come
-    /// before the key. A key that the agent holds is left to the agent, so that no passphrase is asked for.
+    /// Orders the offers: named certificates, named keys, other keys of the agent, the usual files.
+    ///
+    /// A key's certificates come before the key. A key that the agent holds is left to the agent, so that no passphrase
+    /// is asked for.
     pub(super) async fn choose(mut self) -> Result<Chosen, ConnectError> {
         for path in &self.settings.certificates {
             match self.keys.certificate(path).await {

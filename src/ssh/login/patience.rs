@@ -42,7 +42,9 @@ impl Patience {
         }
     }
 
-    /// Waits for a person, who has a limit of their own; then the limit begins anew. `None`: there was no answer.
+    /// Waits for a person, who has a limit of their own; then the limit begins anew.
+    ///
+    /// `None`: there was no answer.
     pub(super) async fn person<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         self.set(PERSON + self.limit);
         let answer = timeout(PERSON, answer).await.ok();

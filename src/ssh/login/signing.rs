@@ -35,7 +35,9 @@ impl From<russh::SendError> for Unsigned {
     }
 }
 
-/// Signs for a key whose passphrase is not known. The server asks for a signature only if it would accept the key.
+/// Signs for a key whose passphrase is not known.
+///
+/// The server asks for a signature only if it would accept the key.
 pub(super) struct NoKey;
 
 impl Signer for NoKey {

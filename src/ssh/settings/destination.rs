@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::reading::{Deciding, Sources, key, unexpanded};
-use super::values::{PORT, Part, Route};
-use crate::ssh::config::{ConfigError, Mistake, Origin, Takes, Tokens};
+use super::values::{Approach, PORT, Part};
+use crate::ssh::config::{ConfigError, Mistake, SettingOrigin, Takes, Tokens};
 use crate::ssh::hop;
 
 /// Decides the host or address to connect to.
@@ -19,7 +19,7 @@ pub(super) fn host(all: &mut Deciding<'_>) -> Result<String, ConfigError> {
             let host = tokens.expand(&text, Takes::Host);
             (host.map_err(|why| unexpanded(&written.from, "HostName", why))?, written.from.clone())
         }
-        None => (asked.clone(), Origin::Address),
+        None => (asked.clone(), SettingOrigin::Address),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     // ssh uses lower case to look up known hosts.
@@ -34,15 +34,15 @@ pub(super) fn host(all: &mut Deciding<'_>) -> Result<String, ConfigError> {
 /// Decides the login user.
 pub(super) fn user(all: &mut Deciding<'_>) -> String {
     let Sources { toml, says, asked, part, local } = all.sources;
-    let address = asked.user.clone().map(|user| (user, Origin::Address));
-    let toml = toml.user.clone().map(|user| (user, Origin::Toml("user")));
+    let address = asked.user.clone().map(|user| (user, SettingOrigin::Address));
+    let toml = toml.user.clone().map(|user| (user, SettingOrigin::Toml("user")));
     let says = says.first("user").map(|w| (w.words.concat(), w.from.clone()));
     let found = match part {
         Part::Server => address.or(toml).or(says),
         // `user` is about the servers. It holds for the hop too, unless ssh_config names a user for it.
         Part::Hop => address.or(says).or(toml),
     };
-    let (user, from) = found.unwrap_or_else(|| (local.user.clone(), Origin::Default));
+    let (user, from) = found.unwrap_or_else(|| (local.user.clone(), SettingOrigin::Default));
     all.note("User", user.clone(), from);
     user
 }
@@ -50,8 +50,8 @@ pub(super) fn user(all: &mut Deciding<'_>) -> String {
 /// Decides the port.
 pub(super) fn port(all: &mut Deciding<'_>) -> Result<u16, ConfigError> {
     let Sources { toml, says, asked, part, .. } = all.sources;
-    let address = asked.port.map(|port| (port, Origin::Address));
-    let toml = toml.port.filter(|_| *part == Part::Server).map(|port| (port, Origin::Toml("port")));
+    let address = asked.port.map(|port| (port, SettingOrigin::Address));
+    let toml = toml.port.filter(|_| *part == Part::Server).map(|port| (port, SettingOrigin::Toml("port")));
     let says = || match says.first("port") {
         Some(written) => match written.words.concat().parse() {
             Ok(port @ 1..) => Ok((port, written.from.clone())),
@@ -60,7 +60,7 @@ pub(super) fn port(all: &mut Deciding<'_>) -> Result<u16, ConfigError> {
                 Err(ConfigError::setting(&written.from, mistake))
             }
         },
-        None => Ok((PORT, Origin::Default)),
+        None => Ok((PORT, SettingOrigin::Default)),
     };
     let (port, from) = address.or(toml).map_or_else(says, Ok)?;
     all.note("Port", port.to_string(), from);
@@ -68,18 +68,18 @@ pub(super) fn port(all: &mut Deciding<'_>) -> Result<u16, ConfigError> {
 }
 
 /// Returns the jump hosts as they are written, and the origin.
-pub(super) fn jump(sources: &Sources<'_>) -> Option<(String, Origin)> {
+pub(super) fn jump(sources: &Sources<'_>) -> Option<(String, SettingOrigin)> {
     let toml = sources.toml.jump.as_ref().filter(|_| sources.part == Part::Server);
-    let toml = toml.map(|jump| (jump.clone(), Origin::Toml("jump")));
+    let toml = toml.map(|jump| (jump.clone(), SettingOrigin::Toml("jump")));
     toml.or_else(|| sources.says.first("proxyjump").map(|w| (w.words.concat(), w.from.clone())))
 }
 
 /// Decides the way.
-pub(super) fn route(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Route, ConfigError> {
+pub(super) fn route(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Approach, ConfigError> {
     if let Some((text, from)) = jump(all.sources) {
         all.note("ProxyJump", text.clone(), from.clone());
         if text.eq_ignore_ascii_case("none") {
-            return Ok(Route::Direct);
+            return Ok(Approach::Direct);
         }
         let text = tokens.expand(&text, Takes::Proxy).map_err(|why| unexpanded(&from, "ProxyJump", why))?;
         let hops = hop::parse(&text).map_err(|why| ConfigError::setting(&from, Mistake::Jump(why)))?;
@@ -88,16 +88,16 @@ pub(super) fn route(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Route
         let itself = hops
             .last()
             .is_some_and(|last| last.host.eq_ignore_ascii_case(asked) && last.port.unwrap_or(PORT) == tokens.port);
-        return Ok(if itself { Route::Direct } else { Route::Jump(hops) });
+        return Ok(if itself { Approach::Direct } else { Approach::Jump(hops) });
     }
-    let Some(written) = all.written(key("ProxyCommand", "proxycommand")) else { return Ok(Route::Direct) };
+    let Some(written) = all.written(key("ProxyCommand", "proxycommand")) else { return Ok(Approach::Direct) };
     let command = written.words.concat();
     if command.eq_ignore_ascii_case("none") {
-        return Ok(Route::Direct);
+        return Ok(Approach::Direct);
     }
     if all.flag(key("ProxyUseFdpass", "proxyusefdpass"))?.unwrap_or(false) {
         return Err(ConfigError::setting(&written.from, Mistake::Fdpass));
     }
     let command = tokens.expand(&command, Takes::Proxy);
-    command.map(Route::Command).map_err(|why| unexpanded(&written.from, "ProxyCommand", why))
+    command.map(Approach::Command).map_err(|why| unexpanded(&written.from, "ProxyCommand", why))
 }

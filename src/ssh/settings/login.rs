@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::reading::{Deciding, Sources, key, unexpanded};
 use super::values::{Identity, Method, Part};
-use crate::ssh::config::{ConfigError, Origin, Tokens, Written, tilde};
+use crate::ssh::config::{ConfigError, SettingOrigin, Tokens, WrittenSetting, tilde};
 
 /// Key files that are offered when none is configured, best first; a missing one is passed over.
 const USUAL_KEYS: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk"];
@@ -19,12 +19,12 @@ pub(super) fn identities(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<
     }
     for path in &toml.identity_files {
         let path = tilde(&path.to_string_lossy(), &local.home);
-        all.note("IdentityFile", path.display().to_string(), Origin::Toml("identity_file"));
+        all.note("IdentityFile", path.display().to_string(), SettingOrigin::Toml("identity_file"));
         identities.push(Identity { path, configured: true, must: true });
     }
     if identities.is_empty() && says.all("identityfile").is_empty() {
         let dot_ssh = local.home.join(".ssh");
-        all.note("IdentityFile", format!("{}/id_*", dot_ssh.display()), Origin::Default);
+        all.note("IdentityFile", format!("{}/id_*", dot_ssh.display()), SettingOrigin::Default);
         let usual = USUAL_KEYS.map(|name| Identity { path: dot_ssh.join(name), configured: false, must: false });
         identities.extend(usual);
     }
@@ -36,7 +36,7 @@ pub(super) fn agent(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Optio
     let Some(written) = all.written(key("IdentityAgent", "identityagent")) else {
         let socket = variable(all, "SSH_AUTH_SOCK");
         if let Some(socket) = &socket {
-            all.note("IdentityAgent", socket.display().to_string(), Origin::Default);
+            all.note("IdentityAgent", socket.display().to_string(), SettingOrigin::Default);
         }
         return Ok(socket);
     };
@@ -58,7 +58,7 @@ pub(super) fn forward(
         return Ok(None);
     }
     if let Some(forward) = toml.forward_agent {
-        all.note("ForwardAgent", if forward { "yes" } else { "no" }, Origin::Toml("forward_agent"));
+        all.note("ForwardAgent", if forward { "yes" } else { "no" }, SettingOrigin::Toml("forward_agent"));
         return Ok(agent.filter(|_| forward).map(Path::to_path_buf));
     }
     let Some(written) = all.written(key("ForwardAgent", "forwardagent")) else { return Ok(None) };
@@ -73,7 +73,7 @@ pub(super) fn forward(
 fn socket(
     all: &Deciding<'_>,
     name: &'static str,
-    written: &Written,
+    written: &WrittenSetting,
     tokens: &Tokens<'_>,
 ) -> Result<Option<PathBuf>, ConfigError> {
     let text = written.words.concat();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::{Explained, Part};
-use crate::ssh::config::{ConfigError, Local, Mistake, Origin, Question, Says, Tokens, Unexpanded, Written};
+use crate::ssh::config::{
+    ConfigError, Local, Mistake, Question, Says, SettingOrigin, Tokens, Unexpanded, WrittenSetting,
+};
 use crate::ssh::options::Ssh;
 
 /// Everything that settings are decided from.
@@ -37,12 +39,12 @@ pub(super) struct Deciding<'a> {
 }
 
 impl<'a> Deciding<'a> {
-    pub(super) fn note(&mut self, name: &'static str, value: impl Into<String>, from: Origin) {
+    pub(super) fn note(&mut self, name: &'static str, value: impl Into<String>, from: SettingOrigin) {
         self.explained.push(Explained { name, value: value.into(), from });
     }
 
     /// Returns what ssh_config says, and notes it.
-    pub(super) fn written(&mut self, key: Key) -> Option<&'a Written> {
+    pub(super) fn written(&mut self, key: Key) -> Option<&'a WrittenSetting> {
         let written = self.sources.says.first(key.keyword)?;
         self.note(key.name, written.words.join(" "), written.from.clone());
         Some(written)
@@ -105,17 +107,17 @@ impl<'a> Deciding<'a> {
 }
 
 /// Refuses the value of a line.
-pub(super) fn bad(at: &Written, name: &'static str, must: &'static str, value: Option<&str>) -> ConfigError {
+pub(super) fn bad(at: &WrittenSetting, name: &'static str, must: &'static str, value: Option<&str>) -> ConfigError {
     ConfigError::setting(&at.from, Mistake::Value { name, must, value: value.map(str::to_owned) })
 }
 
 /// Refuses a value that cannot be expanded.
-pub(super) fn unexpanded(at: &Origin, name: &'static str, source: Unexpanded) -> ConfigError {
+pub(super) fn unexpanded(at: &SettingOrigin, name: &'static str, source: Unexpanded) -> ConfigError {
     ConfigError::setting(at, Mistake::Unexpanded { name, source })
 }
 
 /// Returns the first word of a line, in lower case.
-pub(super) fn word(written: &Written) -> String {
+pub(super) fn word(written: &WrittenSetting) -> String {
     written.words.first().map(|w| w.to_lowercase()).unwrap_or_default()
 }
 

@@ -9,7 +9,7 @@ use super::reading::seconds;
 use super::transport::{CONNECT_TIMEOUT, KEEPALIVE, MOST_KEEPALIVES};
 use super::*;
 use crate::ssh::config::SshConfig;
-use crate::ssh::config::{ConfigError, Local, Origin, Question};
+use crate::ssh::config::{ConfigError, Local, Question, SettingOrigin};
 use crate::ssh::hop;
 use crate::ssh::options::ConfigFile;
 use crate::ssh::options::{HostKeyChecking, Ssh};
@@ -54,14 +54,14 @@ fn decide(toml: &Ssh, config: &str, host: &str) -> Settings {
     decide_as(Part::Server, toml, config, &of(host)).unwrap()
 }
 
-fn from(settings: &Settings, name: &str) -> Vec<Origin> {
+fn from(settings: &Settings, name: &str) -> Vec<SettingOrigin> {
     settings.explained.iter().filter(|e| e.name == name).map(|e| e.from.clone()).collect()
 }
 
 #[test]
 fn without_any_configuration_everything_is_usual() {
     let s = decide(&toml(), "", "Web1");
-    assert_eq!((s.host.as_str(), s.port, s.user.as_str(), &s.route), ("web1", 22, "ann", &Route::Direct));
+    assert_eq!((s.host.as_str(), s.port, s.user.as_str(), &s.route), ("web1", 22, "ann", &Approach::Direct));
     assert_eq!(s.identities[0], Identity { path: "/home/ann/.ssh/id_ed25519".into(), configured: false, must: false });
     assert_eq!(s.agent.as_deref(), Some(Path::new("/run/agent")));
     assert_eq!((s.forward, s.checking), (None, HostKeyChecking::Strict));
@@ -90,9 +90,9 @@ fn pitcrew_toml_wins_over_ssh_config_and_the_address_over_both() {
     assert_eq!(s.identities, [Identity { path: "/home/ann/toml".into(), configured: true, must: true }]);
     assert_eq!((s.known_hosts, s.own_known_hosts), (vec![PathBuf::from("/kh")], 1));
     assert_eq!((s.checking, s.connect_timeout, s.forward), (HostKeyChecking::Strict, Duration::from_secs(7), None));
-    assert_eq!(s.route, Route::Jump(hop::parse("bastion").unwrap()));
+    assert_eq!(s.route, Approach::Jump(hop::parse("bastion").unwrap()));
     let all = s.explained.iter().filter(|e| e.name != "HostName" && e.name != "IdentityAgent");
-    assert!(all.clone().all(|e| matches!(e.from, Origin::Toml(_))), "{:?}", all.collect::<Vec<_>>());
+    assert!(all.clone().all(|e| matches!(e.from, SettingOrigin::Toml(_))), "{:?}", all.collect::<Vec<_>>());
 
     let address = Question { host: "web1".into(), user: Some("root".into()), port: Some(1) };
     let s = decide_as(Part::Server, &written, config, &address).unwrap();
@@ -103,7 +103,7 @@ fn pitcrew_toml_wins_over_ssh_config_and_the_address_over_both() {
     assert_eq!((s.checking, s.connect_timeout), (HostKeyChecking::AcceptNew, Duration::from_secs(3)));
     assert_eq!(s.forward.as_deref(), Some(Path::new("/run/agent")));
     assert_eq!(s.identities, [Identity { path: "/home/ann/config".into(), configured: true, must: false }]);
-    assert!(matches!(&from(&s, "Port")[..], [Origin::File(_, 3)]));
+    assert!(matches!(&from(&s, "Port")[..], [SettingOrigin::File(_, 3)]));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_hop_has_its_own_user_port_and_key() {
     };
     let hop = |config: &str| decide_as(Part::Hop, &written, config, &of("bastion")).unwrap();
     let s = hop("");
-    assert_eq!((s.user.as_str(), s.port, &s.route, s.forward), ("deploy", 22, &Route::Direct, None));
+    assert_eq!((s.user.as_str(), s.port, &s.route, s.forward), ("deploy", 22, &Approach::Direct, None));
     let s = hop("Host bastion\nUser jump\nPort 2022\nIdentityFile ~/jump\nForwardAgent yes\n");
     assert_eq!((s.user.as_str(), s.port, s.forward), ("jump", 2022, None));
     let files: Vec<_> = s.identities.iter().map(|i| i.path.display().to_string()).collect();
@@ -128,11 +128,11 @@ fn a_hop_has_its_own_user_port_and_key() {
 #[test]
 fn the_jump_host_itself_is_reached_directly() {
     let written = Ssh { jump: Some("ops@bastion".into()), ..toml() };
-    assert_eq!(decide(&written, "", "Bastion").route, Route::Direct);
-    assert_ne!(decide(&written, "", "web1").route, Route::Direct);
-    assert_eq!(decide(&toml(), "ProxyJump bastion", "bastion").route, Route::Direct);
+    assert_eq!(decide(&written, "", "Bastion").route, Approach::Direct);
+    assert_ne!(decide(&written, "", "web1").route, Approach::Direct);
+    assert_eq!(decide(&toml(), "ProxyJump bastion", "bastion").route, Approach::Direct);
     let none = Ssh { jump: Some("none".into()), ..toml() };
-    assert_eq!(decide(&none, "ProxyJump bastion", "web1").route, Route::Direct);
+    assert_eq!(decide(&none, "ProxyJump bastion", "web1").route, Approach::Direct);
 }
 
 #[test]
@@ -142,12 +142,12 @@ fn values_are_expanded() {
     let s = decide(&toml(), config, "web1");
     let files: Vec<_> = s.identities.iter().map(|i| i.path.display().to_string()).collect();
     assert_eq!(files, ["/home/ann/.ssh/web1.example.com_deploy", "/run/other/key"]);
-    assert_eq!(s.route, Route::Command("nc -x 'web1' web1.example.com 22".into()));
+    assert_eq!(s.route, Approach::Command("nc -x 'web1' web1.example.com 22".into()));
     assert_eq!(s.known_hosts[0], Path::new("/home/ann/kh_alias"));
     assert_eq!(s.known_as(), ("alias", 22));
     assert_eq!(s.forward.as_deref(), Some(Path::new("/run/other")));
     assert_eq!(decide(&toml(), "ProxyJump %r@bastion-%h\nUser bob", "web1").route, {
-        Route::Jump(hop::parse("bob@bastion-web1").unwrap())
+        Approach::Jump(hop::parse("bob@bastion-web1").unwrap())
     });
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::reading::{Deciding, bad, key, word};
 use super::values::Family;
 use crate::ssh::algorithms::{Lists, Wish};
-use crate::ssh::config::{ConfigError, Origin};
+use crate::ssh::config::{ConfigError, SettingOrigin};
 
 /// Default limit on TCP, on the handshake and on authentication, each.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Silence after which a keepalive is sent. A shorter one can be configured; a longer one would let a dead connection
-/// delay a run.
+/// Silence after which a keepalive is sent.
+///
+/// A shorter one can be configured; a longer one would let a dead connection delay a run.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Unanswered keepalives after which a connection is lost.
 pub(super) const KEEPALIVES: usize = 3;
@@ -21,10 +22,10 @@ pub(super) const MOST_KEEPALIVES: usize = 10;
 pub(super) fn connect_timeout(all: &mut Deciding<'_>) -> Result<Duration, ConfigError> {
     const NAME: &str = "ConnectTimeout";
     let (limit, from) = match all.sources.toml.connect_timeout {
-        Some(limit) => (limit, Origin::Toml("connect_timeout")),
+        Some(limit) => (limit, SettingOrigin::Toml("connect_timeout")),
         None => match all.duration(key(NAME, "connecttimeout"))? {
             Some(limit) => return Ok(limit),
-            None => (CONNECT_TIMEOUT, Origin::Default),
+            None => (CONNECT_TIMEOUT, SettingOrigin::Default),
         },
     };
     all.note(NAME, format!("{} s", limit.as_secs_f32()), from);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::reading::{Deciding, Sources, bad, key, word};
-use crate::ssh::config::{ConfigError, Origin, Tokens, tilde};
+use crate::ssh::config::{ConfigError, SettingOrigin, Tokens, tilde};
 use crate::ssh::options::HostKeyChecking;
 
 /// The known hosts files, in order.
@@ -20,7 +20,7 @@ pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result
         let files = toml.known_hosts.iter().map(|p| tilde(&p.to_string_lossy(), &local.home));
         let files: Vec<PathBuf> = files.collect();
         for file in &files {
-            all.note("UserKnownHostsFile", file.display().to_string(), Origin::Toml("known_hosts"));
+            all.note("UserKnownHostsFile", file.display().to_string(), SettingOrigin::Toml("known_hosts"));
         }
         let own = files.len();
         return Ok(Files { all: files, own });
@@ -29,7 +29,7 @@ pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result
         all.paths(key("UserKnownHostsFile", "userknownhostsfile"), tokens)?
     } else {
         let usual = ["known_hosts", "known_hosts2"].map(|name| local.home.join(".ssh").join(name));
-        all.note("UserKnownHostsFile", joined(&usual), Origin::Default);
+        all.note("UserKnownHostsFile", joined(&usual), SettingOrigin::Default);
         usual.to_vec()
     };
     let own = files.len();
@@ -37,7 +37,7 @@ pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result
         files.extend(all.paths(key("GlobalKnownHostsFile", "globalknownhostsfile"), tokens)?);
     } else {
         let usual = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from);
-        all.note("GlobalKnownHostsFile", joined(&usual), Origin::Default);
+        all.note("GlobalKnownHostsFile", joined(&usual), SettingOrigin::Default);
         files.extend(usual);
     }
     Ok(Files { all: files, own })
@@ -48,11 +48,11 @@ pub(super) fn checking(all: &mut Deciding<'_>) -> Result<HostKeyChecking, Config
     const NAME: &str = "StrictHostKeyChecking";
     if let Some(checking) = all.sources.toml.host_key_checking {
         let word = if checking == HostKeyChecking::Strict { "yes" } else { "accept-new" };
-        all.note(NAME, word, Origin::Toml("host_key_checking"));
+        all.note(NAME, word, SettingOrigin::Toml("host_key_checking"));
         return Ok(checking);
     }
     let Some(written) = all.written(key(NAME, "stricthostkeychecking")) else {
-        all.note(NAME, "yes", Origin::Default);
+        all.note(NAME, "yes", SettingOrigin::Default);
         return Ok(HostKeyChecking::Strict);
     };
     match word(written).as_str() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ssh::algorithms::Lists;
-use crate::ssh::config::Origin;
+use crate::ssh::config::SettingOrigin;
 use crate::ssh::hop::Hop;
 use crate::ssh::options::HostKeyChecking;
 
@@ -22,7 +22,7 @@ pub struct Settings {
     /// Login user.
     pub user: String,
     /// The way to it.
-    pub route: Route,
+    pub route: Approach,
     /// Key files to offer, in order.
     pub identities: Vec<Identity>,
     /// Certificates to offer, beside those next to the keys.
@@ -67,7 +67,7 @@ pub struct Settings {
 
 /// The way to a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
+pub enum Approach {
     /// TCP to its address.
     Direct,
     /// Through these hosts, the nearest first.
@@ -106,7 +106,7 @@ pub struct Explained {
     /// Its value.
     pub value: String,
     /// Its origin.
-    pub from: Origin,
+    pub from: SettingOrigin,
 }
 
 /// The role of a host in the run: `user`, `port` and `identity_file` of pitcrew.toml are about servers.
@@ -125,8 +125,9 @@ pub struct Identity {
     pub path: PathBuf,
     /// Whether a configuration names it; `false`: it is one of the usual files.
     pub configured: bool,
-    /// Whether a missing file is an error: pitcrew.toml names it. As ssh does, pitcrew passes over a missing file that
-    /// only ssh_config names.
+    /// Whether a missing file is an error: pitcrew.toml names it.
+    ///
+    /// As ssh does, pitcrew passes over a missing file that only ssh_config names.
     pub must: bool,
 }
 
