@@ -6,7 +6,6 @@
 mod request;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -251,38 +250,26 @@ impl Expected {
     }
 }
 
-/// Makes the question for [`check`] from an HTTP probe: a request to the server's own loopback, through its connection.
-///
-/// A lost connection is made again. `limit` is for one attempt.
-pub fn through(
-    link: Arc<ssh::Link>,
-    question: impl Into<Question>,
-    limit: Duration,
-) -> impl FnMut() -> futures::future::BoxFuture<'static, Attempt> {
-    let question = question.into();
-    move || {
-        let (link, question) = (link.clone(), question.clone());
-        Box::pin(async move {
-            let session = match link.session().await {
-                Ok(session) => session,
-                Err(e) => return Attempt { error: Some(e.to_string()), ..Attempt::default() },
-            };
-            let port = question.probe.port;
-            let connect = |host| {
-                let session = session.clone();
-                async move { session.direct_tcpip(host, port).await.map_err(|e| e.to_string()) }
-            };
-            let mut attempt = Attempt::default();
-            for path in &question.probe.paths {
-                attempt = ask_loopback(&connect, &question, path, limit).await;
-                attempt.url = Some(url(&question.probe, path));
-                if !attempt.ok {
-                    break;
-                }
-            }
-            attempt
-        })
+/// Sends the requests of a question to the server's own loopback, through its connection; a lost connection is made again.
+pub async fn through(link: &ssh::Link, question: &Question, limit: Duration) -> Attempt {
+    let session = match link.session().await {
+        Ok(session) => session,
+        Err(e) => return Attempt { error: Some(e.to_string()), ..Attempt::default() },
+    };
+    let port = question.probe.port;
+    let connect = |host| {
+        let session = session.clone();
+        async move { session.direct_tcpip(host, port).await.map_err(|e| e.to_string()) }
+    };
+    let mut attempt = Attempt::default();
+    for path in &question.probe.paths {
+        attempt = ask_loopback(&connect, question, path, limit).await;
+        attempt.url = Some(url(&question.probe, path));
+        if !attempt.ok {
+            break;
+        }
     }
+    attempt
 }
 
 /// Asks once, on IPv4's loopback or else on IPv6's: an application listens on either.

@@ -2,9 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::call::How;
+use super::hands::Balance;
 use super::running::Running;
-use crate::balancer::{Admin, Balancer, BalancerError, Draining, MemberFacts, Snapshot};
+use crate::balancer::{Admin, BalancerError, Draining, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::event::{Cause, Event, Failure, Place, Progress, Warning};
 use crate::name::ServerName;
@@ -39,7 +39,7 @@ impl Running {
                 }
                 let note = calls::note(&self.site(), &self.world.run, &Journal::drain(&found));
                 let note = if found.was_in() { note.found_in() } else { note };
-                if let Err(failure) = self.call(place, note, How::default(), stop).await {
+                if let Err(failure) = self.call(place, self.script(note, stop)).await {
                     if matches!(failure.cause, Cause::Refused { .. }) {
                         // The balancer has not been told anything.
                         self.ledger.note(&server.name, |r| r.drained = false);
@@ -102,7 +102,7 @@ impl Running {
         if found != before {
             // For whoever recovers this run.
             let note = calls::note(&self.site(), &self.world.run, &Journal::found_since(&found));
-            self.call(place, note, How::default(), stop).await?;
+            self.call(place, self.script(note, stop)).await?;
         }
         self.ledger.found_anew(&server.name, found.clone());
         self.ledger.note(&server.name, |r| r.out_again = true);
@@ -124,7 +124,7 @@ impl Running {
             return Ok(());
         };
         let Some(found) = self.ledger.snapshot(&server.name) else { return Ok(()) };
-        let again = balancer.ensure_out(&server.lb, &found, &mut |_| {}, stop).await;
+        let again = balancer.ensure_out(&server.lb, &found, stop).await;
         if again.map_err(|e| Failure::from(Cause::from(e)))?.is_some() {
             let text = "it was put back into its balancer by somebody else or by a reload, and is drained again".into();
             let warning = Warning::Note { text };
@@ -140,10 +140,10 @@ impl Running {
     pub async fn restore(&self, server: &Server, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
         let Some(found) = self.ledger.snapshot(&server.name) else {
-            self.tell_where(server, balancer).await;
+            self.tell_where(server, balancer.as_ref()).await;
             return Ok(());
         };
-        balancer.restore(&server.lb, &found, &mut |_| {}, stop).await.map_err(|e| Cause::from(e).into())
+        balancer.restore(&server.lb, &found, stop).await.map_err(|e| Cause::from(e).into())
     }
 
     fn found_out(&self, server: &Server, member: &MemberFacts) -> Warning {
@@ -151,7 +151,7 @@ impl Running {
     }
 
     /// Says of a server that the run never came to take out where it is by now: it may have been removed meanwhile.
-    async fn tell_where(&self, server: &Server, balancer: &Balancer) {
+    async fn tell_where(&self, server: &Server, balancer: &dyn Balance) {
         let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
         let all: Vec<Warning> = match asked {
             Some(Ok(members)) => {

@@ -2,7 +2,6 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::call::{How, Limit};
 use super::running::Running;
 use crate::config::{HookPlace, HookPoint};
 use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
@@ -35,8 +34,8 @@ pub async fn run(running: &Running, index: usize, place: &Place, stop: &Cancella
         if running.ledger.record(&place.server).locked {
             call = call.under(&running.world.run, "hook");
         }
-        let limit = Some(Limit(running.world.config.timeouts.prepare));
-        running.call(place, call, How { limit, command: Some(&hook.run), payload: None }, stop).await.map(drop)
+        let limit = running.world.config.timeouts.prepare;
+        running.call(place, running.script(call, stop).limit(limit).command(&hook.run)).await.map(drop)
     };
     match result {
         // All is done by then: a notification has nothing left to stop.
@@ -121,5 +120,5 @@ async fn here(running: &Running, index: usize, place: &Place, stop: &Cancellatio
     let hear = |stream, line: &str| {
         running.world.emitter.emit(Event::Output { place: place.clone(), stream, line: line.to_owned() });
     };
-    command.run(stop, &hear).await
+    running.world.hands.here(&command, stop, &hear).await
 }

@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod call;
 pub mod fetch;
+pub mod hands;
 pub mod hooks;
 pub mod last_word;
 pub mod leases;
@@ -22,8 +23,6 @@ pub mod transfer;
 pub mod unwind;
 pub mod world;
 
-pub use crate::remote::execute as remote;
-pub use crate::remote::ready as standing;
 pub use run::run;
 pub use running::Running;
 pub use stop::Stop;

@@ -1,18 +1,20 @@
 //! Restarting a server's web server, and proving that what answers afterwards is the release.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::call::{How, Limit};
 use super::running::Running;
 use crate::answer::Answer;
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place, Warning};
-use crate::health::{self, Attempt};
+use crate::health::{self, Attempt, Question};
 use crate::name::ReleaseId;
-use crate::remote::execute::{Execution, execute_hearing};
+use crate::remote::{Ear, Execution};
 use crate::script::calls;
+use crate::sync::lock;
 
 /// Lines of the web server's log that are shown.
 const LOG_LINES: usize = 60;
@@ -26,8 +28,7 @@ impl Running {
         let limit = self.restart_limit();
         let call = calls::restart(&self.site(), &self.world.run, release, limit);
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
-        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
-        let answers = self.call(place, call, how, stop).await?;
+        let answers = self.call(place, self.script(call, stop).limit(self.after(limit))).await?;
         self.tell_notices(place, answers);
         Ok(())
     }
@@ -47,13 +48,12 @@ impl Running {
     pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
         let call = calls::stop(&self.site(), &self.world.run, limit);
-        let how = How { limit: Some(Limit(Some(limit.saturating_add(self.margin())))), ..How::default() };
-        self.call(place, call, how, stop).await.map(drop)
+        self.call(place, self.script(call, stop).limit(self.after(limit))).await.map(drop)
     }
 
-    /// How much later than a script's own limit it is given up.
-    fn margin(&self) -> Duration {
-        self.world.config.timeouts.step.min(Duration::from_secs(15))
+    /// When a script that keeps its own limit is given up all the same.
+    fn after(&self, limit: Duration) -> Option<Duration> {
+        Some(limit.saturating_add(self.world.config.timeouts.step.min(Duration::from_secs(15))))
     }
 
     /// `restart = "none"` still ends: nothing waits for ever.
@@ -83,7 +83,7 @@ impl Running {
                 if self.world.config.health.as_ref().is_some_and(|h| matches!(h.probe, Probe::Http(_))) {
                     call = call.after_answer();
                 }
-                self.call(place, call, How::default(), stop).await.map(drop)
+                self.call(place, self.script(call, stop)).await.map(drop)
             }
             Err(failure) => Err(failure),
         };
@@ -100,18 +100,18 @@ impl Running {
         let Some(health) = &self.world.config.health else { return Ok(()) };
         let emitter = &self.world.emitter;
         let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });
-        let link = self.link(&place.server)?;
         let checked = match &health.probe {
             Probe::Http(probe) => {
-                let ask = health::through(link.clone(), probe.clone(), health.timeout);
+                let question = Question::from(probe.clone());
+                let ask = || self.world.hands.http(&place.server, &question, health.timeout);
                 health::check(health, ask, &mut on, stop).await
             }
             Probe::Command(command) => {
                 let ask = || async {
                     let call = calls::check(&self.site(), command);
                     let call = self.with_facts(call, place, None);
-                    let how = How { limit: Some(Limit(Some(health.timeout))), command: Some(command), payload: None };
-                    answer(self.call(place, call, how, stop).await)
+                    let execution = self.script(call, stop).limit(Some(health.timeout)).command(command);
+                    answer(self.call(place, execution).await)
                 };
                 health::check(health, ask, &mut on, stop).await
             }
@@ -124,26 +124,19 @@ impl Running {
 
     /// The last lines of the web server's log; empty when it has none or cannot say.
     async fn log_tail(&self, place: &Place, stop: &CancellationToken) -> Vec<String> {
-        let execution = Execution {
-            call: calls::log(&self.site()),
-            kept: None,
-            payload: None,
-            limit: Some(self.world.config.timeouts.step.min(Duration::from_secs(10))),
-            quiet: Duration::ZERO,
-            command: None,
-            stop,
-        };
-        let Ok(link) = self.link(&place.server) else { return Vec::new() };
-        let mut lines = std::collections::VecDeque::new();
-        let mut keep = |line: &str| {
-            // The script prints no more; what is on the other side is no reason to believe it.
+        let limit = self.world.config.timeouts.step.min(Duration::from_secs(10));
+        let execution = Execution::new(calls::log(&self.site()), Some(limit), stop);
+        let lines = Mutex::new(VecDeque::new());
+        let keep = |line: &str| {
+            let mut lines = lock(&lines);
+            // The script prints no more than that, and a server is not trusted to keep to it.
             if lines.len() == LOG_LINES {
                 lines.pop_front();
             }
             lines.push_back(line.to_owned());
         };
-        let _ = execute_hearing(link, execution, None, &mut keep).await;
-        lines.into()
+        let _ = self.world.hands.run(&place.server, &execution, Ear::Lines(&keep)).await;
+        lines.into_inner().unwrap_or_else(PoisonError::into_inner).into()
     }
 }
 

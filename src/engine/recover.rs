@@ -6,7 +6,6 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::call::How;
 use super::running::Running;
 use super::{renew, unwind};
 use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOutcome, Stuck, Warning};
@@ -71,7 +70,7 @@ impl Running {
         let call = calls::takeover(&self.site(), &self.world.owner, from, origin);
         let stop = &self.world.stop;
         let result = tokio::select! {
-            result = self.call(&place, call, How::default(), &stop.soft) => result,
+            result = self.call(&place, self.script(call, &stop.soft)) => result,
             () = stop.hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
         };
         let (outcome, failure) = match result {

@@ -10,15 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::call::How;
 use super::running::Running;
-use crate::answer::Answer;
 use crate::event::{Cause, Event, Failure, Place, Refusal};
 use crate::lease::RENEWALS;
 use crate::name::ServerName;
-use crate::remote::execute::{Execution, execute};
+use crate::remote::Execution;
 use crate::script::calls;
-use crate::ssh::Link;
 
 /// How a server ends what it says of a lost lock that nobody has taken since.
 const NOBODYS: &str = "held by nobody";
@@ -62,7 +59,7 @@ impl Running {
             None => {
                 let phase = self.leases.said_phase();
                 let call = calls::renew(&self.site(), &self.world.run, &phase);
-                match self.call(place, call, How::default(), stop).await {
+                match self.call(place, self.script(call, stop)).await {
                     Err(Failure { cause: Cause::Refused { code: Refusal::LockLost, detail }, .. }) => detail,
                     _ => return Ok(()),
                 }
@@ -71,49 +68,16 @@ impl Running {
         if harmless(&detail) { Ok(()) } else { Err(Cause::Refused { code: Refusal::LockLost, detail }.into()) }
     }
 
-    /// In the exec that stands ready, where no step uses it this moment; else in one of its own, on a connection of its own
-    /// where the server allows one session at a time: a step may take longer than the lease.
-    async fn one_more(
-        &self,
-        server: &ServerName,
-        link: &Link,
-        execution: Execution<'_>,
-    ) -> Result<Vec<Answer>, Failure> {
-        let result = match self.world.standings.execute(server, link, &execution, None).await {
-            Some(result) => return result,
-            None => execute(link, execution.clone(), None).await,
-        };
-        match result {
-            Err(Failure { cause: Cause::Refused { code: Refusal::Channel, .. }, .. }) => {
-                let beside = link.beside();
-                let result = execute(&beside, execution, None).await;
-                beside.close().await;
-                result
-            }
-            other => other,
-        }
-    }
-
     async fn renew(&self, server: &ServerName, length: Duration) {
         let began = Instant::now();
         let limit = length / RENEWALS;
         let phase = self.leases.said_phase();
-        let execution = Execution {
-            call: calls::renew(&self.site(), &self.world.run, &phase),
-            kept: None,
-            payload: None,
-            limit: Some(limit),
-            quiet: Duration::ZERO,
-            command: None,
-            stop: &self.world.stop.hard,
-        };
-        let end = match self.world.links.get(server) {
-            // Connecting anew has limits of its own, which may be longer than a lease.
-            Some(link) => match timeout(limit, self.one_more(server, link, execution)).await {
-                Ok(end) => end.map(drop),
-                Err(_) => Err(Cause::TimedOut { limit: limit.as_secs_f64() }.into()),
-            },
-            None => return,
+        let call = calls::renew(&self.site(), &self.world.run, &phase);
+        let execution = Execution::new(call, Some(limit), &self.world.stop.hard);
+        // Beside the steps, which may take longer than the lease. Connecting anew has limits of its own, which may as well.
+        let end = match timeout(limit, self.world.hands.run_beside(server, &execution)).await {
+            Ok(end) => end.map(drop),
+            Err(_) => Err(Cause::TimedOut { limit: limit.as_secs_f64() }.into()),
         };
         if let Some(warning) = self.leases.ended(server, began, end, length) {
             self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning });

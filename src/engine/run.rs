@@ -39,7 +39,7 @@ pub async fn run(world: World, plan: Plan) {
     over.cancel();
     // Only what is told to end before its connection is closed does end.
     let _ = keeping.await;
-    close(&running).await;
+    running.world.hands.close().await;
 }
 
 /// The plan as its first event shows it.
@@ -106,16 +106,6 @@ async fn walk(running: &Arc<Running>) {
             return;
         }
     }
-}
-
-/// Ends the connections.
-async fn close(running: &Arc<Running>) {
-    let mut closing = JoinSet::new();
-    for link in running.world.links.values() {
-        let link = Arc::clone(link);
-        closing.spawn(async move { link.close().await });
-    }
-    closing.join_all().await;
 }
 
 impl Running {

@@ -4,10 +4,9 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::call::{How, Limit};
 use super::hooks;
 use super::running::Running;
-use crate::config::{Server, SourceKind};
+use crate::config::SourceKind;
 use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, Warning};
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, ServerName};
@@ -41,12 +40,14 @@ impl Running {
             return Err(Cause::Refused { code: Refusal::LockLost, detail }.into());
         }
         match act {
-            Act::Connect => self.connect(server).await,
+            Act::Connect => match self.world.facts.unreachable.get(&server.name) {
+                Some(failure) => Err(failure.clone()),
+                None => self.world.hands.connect(&server.name).await,
+            },
             Act::Lock => {
                 self.ledger.note(&server.name, |r| r.begin(act));
-                // Without one, whoever needs the connection says why there is none.
-                let _ = self.world.standings.begin(&server.name, self.link(&server.name)?, &self.site()).await;
-                let taken = self.call(place, self.lock(&server.name), How::default(), stop).await;
+                self.world.hands.stand_ready(&server.name, &self.site()).await;
+                let taken = self.call(place, self.script(self.lock(&server.name), stop)).await;
                 match &taken {
                     Ok(_) => self.leases.taken(&server.name),
                     // Somebody else's: not ours to release.
@@ -67,17 +68,17 @@ impl Running {
                 Ok(())
             }
             Act::Link => {
-                let how = How { limit: Some(Limit(config.timeouts.prepare)), ..How::default() };
-                self.call(place, calls::link(&self.site(), run, release, &config.shared), how, stop).await.map(drop)
+                let call = calls::link(&self.site(), run, release, &config.shared);
+                self.call(place, self.script(call, stop).limit(config.timeouts.prepare)).await.map(drop)
             }
             Act::Build => {
                 for command in &config.build {
-                    self.command(place, command, Limit(config.timeouts.prepare), stop).await?;
+                    self.command(place, command, config.timeouts.prepare, stop).await?;
                 }
                 Ok(())
             }
             Act::Migrate => match &config.migrate {
-                Some(migrate) => self.command(place, &migrate.run, Limit(config.timeouts.migrate), stop).await,
+                Some(migrate) => self.command(place, &migrate.run, config.timeouts.migrate, stop).await,
                 None => Ok(()),
             },
             Act::Drain => {
@@ -111,7 +112,7 @@ impl Running {
             Act::Prune => self.prune(place, stop).await,
             Act::Unlock => {
                 self.leases.released(&server.name);
-                self.call(place, calls::unlock(&self.site(), run), How::default(), stop).await?;
+                self.call(place, self.script(calls::unlock(&self.site(), run), stop)).await?;
                 self.ledger.note(&server.name, |r| r.locked = false);
                 Ok(())
             }
@@ -132,13 +133,6 @@ impl Running {
         }
     }
 
-    async fn connect(&self, server: &Server) -> Result<(), Failure> {
-        if let Some(failure) = self.world.facts.unreachable.get(&server.name) {
-            return Err(failure.clone());
-        }
-        self.link(&server.name)?.session().await.map(drop).map_err(|e| Cause::from(e).into())
-    }
-
     /// Points `current` from one release to another.
     ///
     /// # Errors
@@ -151,7 +145,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let call = calls::switch(&self.site(), &self.world.run, from, to);
-        self.call(place, call, How::default(), stop).await.map(drop)
+        self.call(place, self.script(call, stop)).await.map(drop)
     }
 
     async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
@@ -164,8 +158,8 @@ impl Running {
         if self.world.config.source.kind == SourceKind::Push {
             call = call.keeping_cache();
         }
-        let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
-        let pruned = self.call(place, call, how, stop).await.map(|answers| {
+        let execution = self.script(call, stop).limit(self.world.config.timeouts.prepare);
+        let pruned = self.call(place, execution).await.map(|answers| {
             for moved in answers.into_iter().filter(|a| a.key == "moved") {
                 let warning = Warning::CurrentMoved { current: clean(&moved.value) };
                 self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
@@ -187,7 +181,7 @@ impl Running {
     /// # Errors
     /// As [`Running::call`].
     pub async fn mark(&self, place: &Place, mark: &Mark<'_>, stop: &CancellationToken) -> Result<(), Failure> {
-        self.call(place, calls::mark(&self.site(), &self.world.run, mark), How::default(), stop).await.map(drop)
+        self.call(place, self.script(calls::mark(&self.site(), &self.world.run, mark), stop)).await.map(drop)
     }
 
     /// The line of `revisions.log`, as Capistrano writes it.

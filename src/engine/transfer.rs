@@ -5,21 +5,19 @@
 //! whole release is sent.
 
 use std::io::Read as _;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{How, Limit};
 use super::fetch::{Fetch, Fetched};
 use super::running::Running;
 use crate::answer::Answer;
 use crate::event::{Cause, Event, Failure, Place, Refusal, Sent, Warning};
 use crate::facts::ServerFacts;
 use crate::plan::build::needed_kb;
-use crate::remote::execute::{Execution, execute};
+use crate::remote::{Ear, Execution};
 use crate::script::Call;
 use crate::script::calls::{self, Base, Format, Wanted};
 use crate::source::Package;
@@ -76,11 +74,11 @@ impl Running {
             turn = fetch.turn() => turn,
             () = stop.cancelled() => return Err(Cause::Interrupted.into()),
         };
-        let lent = self.world.links.get(&place.server).is_some_and(|link| link.target().settings.is_to_lend());
+        let lent = self.world.hands.lends(&place.server);
         let (run, release, revision) = (&self.world.run, &self.plan.release, &self.plan.revision);
         let call = fetch.call(&self.site(), &Fetched { run, release, revision, lent })?;
-        let how = How { limit: Some(Limit(self.world.config.timeouts.prepare)), ..How::default() };
-        let answers = self.call(place, call, how, stop).await?;
+        let execution = self.script(call, stop).limit(self.world.config.timeouts.prepare);
+        let answers = self.call(place, execution).await?;
         for notice in answers.into_iter().filter(|a| a.key == "notice") {
             let warning = Warning::Note { text: notice.value };
             self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
@@ -110,8 +108,8 @@ impl Running {
         payload: Option<Payload>,
         stop: &CancellationToken,
     ) -> Result<Vec<Answer>, Failure> {
-        let limit = Some(Limit(self.world.config.timeouts.prepare));
-        self.call(place, call, How { payload, limit, ..How::default() }, stop).await
+        let execution = self.script(call, stop).limit(self.world.config.timeouts.prepare).payload(payload);
+        self.call(place, execution).await
     }
 
     fn facts_of(&self, place: &Place) -> Option<&ServerFacts> {
@@ -159,17 +157,9 @@ impl Running {
 
     /// Asks a server what the tree that it keeps holds: another machine has sent it.
     async fn listing(&self, place: &Place, tree: &str, stop: &CancellationToken) -> Option<Vec<u8>> {
-        let link = self.world.links.get(&place.server)?;
-        let execution = Execution {
-            call: calls::listing(&self.site(), tree),
-            kept: None,
-            payload: None,
-            limit: Some(self.world.config.timeouts.step),
-            quiet: Duration::ZERO,
-            command: None,
-            stop,
-        };
-        let answers = execute(link, execution, None).await.ok()?;
+        let limit = Some(self.world.config.timeouts.step);
+        let execution = Execution::new(calls::listing(&self.site(), tree), limit, stop);
+        let answers = self.world.hands.run(&place.server, &execution, Ear::Off).await.ok()?;
         let text: String = answers.into_iter().filter(|a| a.key == "listing").map(|a| a.value).collect();
         let unzipped = spawn_blocking(move || {
             let packed = STANDARD.decode(text).ok()?;

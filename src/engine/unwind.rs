@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::call::How;
 use super::hooks;
 use super::running::Running;
 use crate::config::OnFailure;
@@ -88,7 +87,7 @@ async fn keep(running: &Arc<Running>) {
         lanes.spawn(async move {
             let place = running.place((StageName::Finish, 0), &name, StepName::Unlock);
             let call = calls::keep(&running.site(), &running.world.run, &why);
-            let kept = running.call(&place, call, How::default(), &running.world.stop.hard).await;
+            let kept = running.call(&place, running.script(call, &running.world.stop.hard)).await;
             // A server that nobody reaches is named already, and what stands in its lock is its run.
             if let Err(Failure { cause: Cause::Refused { detail, .. }, .. }) = kept {
                 let text = format!("its lock does not say why it is kept: {detail}");
@@ -164,7 +163,7 @@ pub async fn unlock(running: &Arc<Running>) {
                 let stop = running.world.stop.hard.clone();
                 running.leases.released(&name);
                 let result = async {
-                    match running.call(&place, call, How::default(), &stop).await {
+                    match running.call(&place, running.script(call, &stop)).await {
                         // It is another's by now: that this run lost it is told where it was noticed.
                         Err(Failure { cause: Cause::Refused { code: Refusal::NotOurs, .. }, .. }) => Ok(()),
                         other => other.map(drop),
@@ -239,7 +238,7 @@ impl Running {
                     }
                     Takeback::RemoveRelease => {
                         let call = calls::remove(&self.site(), &self.world.run, &self.plan.release);
-                        self.call(&place, call, How::default(), stop).await.map(drop)
+                        self.call(&place, self.script(call, stop)).await.map(drop)
                     }
                 }
             });

@@ -1,19 +1,16 @@
 //! What a run works with: what was asked for, what was found, and the ways to servers, balancers and reporters.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fetch::Fetch;
+use super::hands::{Balance, Hands};
 use super::stop::Stop;
-use crate::balancer::Balancer;
 use crate::config::Config;
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::outcome::Emitter;
-use crate::remote::ready::ReadyExecs;
 use crate::script::Owner;
 use crate::source::Package;
-use crate::ssh::Link;
 
 /// All that a run works with.
 pub struct World {
@@ -21,12 +18,10 @@ pub struct World {
     pub config: Arc<Config>,
     /// What was found.
     pub facts: Facts,
-    /// The connection to each server of the stack.
-    pub links: BTreeMap<ServerName, Arc<Link>>,
-    /// The execs that stand ready on those servers.
-    pub standings: Arc<ReadyExecs>,
-    /// The balancer, when the stack has one.
-    pub balancer: Option<Arc<Balancer>>,
+    /// The way to every server of the stack.
+    pub hands: Arc<dyn Hands>,
+    /// The way to the balancer, when the stack has one.
+    pub balancer: Option<Arc<dyn Balance>>,
     /// The packed release, for a deploy that sends one.
     pub package: Option<Package>,
     /// The release that servers fetch instead.

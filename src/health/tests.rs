@@ -1,5 +1,6 @@
 //! Health checks against servers in memory; time is paused where it matters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -305,7 +306,10 @@ fn futures_are_send() {
     sendable(check(&health, || async { Attempt::default() }, &mut on, &stop));
     let probe = probe();
     sendable(http(duplex(64).0, &probe, "/up", Duration::from_secs(1)));
-    sendable(|link| through(link, HttpProbe { ..probe }, Duration::from_secs(1)));
+    fn asks(link: &ssh::Link, question: &Question) -> impl Send {
+        through(link, question, Duration::from_secs(1))
+    }
+    let _ = asks;
 }
 
 fn expected() -> Expected {

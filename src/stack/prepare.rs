@@ -9,10 +9,10 @@ use super::{secrets, terminal};
 use crate::balancer::{Around, Balancer};
 use crate::cli::{Global, Select};
 use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer};
-use crate::engine::standing::ReadyExecs;
 use crate::error::Error;
 use crate::name::ServerName;
 use crate::process::machine::{self, expand, home, local_user};
+use crate::remote::Hosts;
 use crate::remote::calls::Site;
 use crate::report::scrub::Redactor;
 use crate::source;
@@ -33,8 +33,8 @@ pub struct Stack {
     pub secrets: Vec<(String, String)>,
     /// Masks those values.
     pub redactor: Redactor,
-    /// Execs that stand ready on the servers, for verbs that run many scripts.
-    pub standings: Arc<ReadyExecs>,
+    /// The servers as hosts that scripts run on.
+    pub hosts: Arc<Hosts>,
     /// The network that all connections go through.
     pub network: Network,
     balancer_links: Vec<Arc<Link>>,
@@ -87,9 +87,9 @@ impl Stack {
         let balancer = config.balancer.as_ref().map(|balancer| Balancer::new(balancer, around));
         let balancer = balancer.transpose().map_err(Error::usage)?;
         let balancer = balancer.map(|made| Arc::new(made.within(config.timeouts.step)));
-        let standings = Arc::default();
+        let hosts = Arc::new(Hosts::new(&links));
         let config = Arc::new(config);
-        Ok(Self { config, links, balancer, env, secrets, redactor, standings, network, balancer_links })
+        Ok(Self { config, links, balancer, env, secrets, redactor, hosts, network, balancer_links })
     }
 
     /// Returns what all remote scripts of the stack share.

@@ -1,20 +1,17 @@
 //! Asks the servers and the balancers of a stack; changes nothing.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::prepare::Stack;
 use super::taken;
 use crate::balancer::{BalancerError, MemberFacts};
-use crate::engine::remote::{Execution, execute, no_link};
 use crate::event::{Cause, Failure, Refusal};
 use crate::facts::{Facts, ServerFacts};
 use crate::machine;
 use crate::name::ServerName;
 use crate::remote::calls;
-use crate::remote::{Answer, Call};
+use crate::remote::{Answer, Call, Ear, Execution};
 use crate::report::cause;
 
 /// What balancers told of members, and what is wrong with some balancers.
@@ -86,12 +83,10 @@ impl Stack {
     }
 
     async fn probe(&self, name: &ServerName, execs: Execs, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
-        if execs == Execs::Ready
-            && let Some(link) = self.links.get(name)
-        {
+        if execs == Execs::Ready {
             let site = self.site();
             tokio::select! {
-                begun = self.standings.begin(name, link, &site) => begun.map_err(|e| Failure::from(Cause::from(e)))?,
+                begun = self.hosts.stand_ready(name, &site) => begun?,
                 () = stop.cancelled() => return Err(Cause::Interrupted.into()),
             }
         }
@@ -115,22 +110,16 @@ impl Stack {
     /// Executes one of pitcrew's own short scripts outside a run.
     ///
     /// # Errors
-    /// As [`execute`].
+    /// As [`crate::remote::Host::run`].
     pub async fn ask(&self, name: &ServerName, call: Call, stop: &CancellationToken) -> Result<Vec<Answer>, Failure> {
-        let link = self.links.get(name).ok_or_else(|| no_link(name))?;
-        let limit = Some(self.config.timeouts.step);
-        let execution =
-            Execution { call, kept: None, payload: None, limit, quiet: Duration::ZERO, command: None, stop };
-        match self.standings.execute(name, link, &execution, None).await {
-            Some(result) => result,
-            None => execute(link, execution, None).await,
-        }
+        let execution = Execution::new(call, Some(self.config.timeouts.step), stop);
+        self.hosts.get(name)?.run(&execution, Ear::Off).await
     }
 
     /// Asks a server for the last lines of its `revisions.log`: which releases it got, when, and from which account.
     ///
     /// # Errors
-    /// As [`execute`].
+    /// As [`crate::remote::Host::run`].
     pub async fn history(&self, name: &ServerName, stop: &CancellationToken) -> Result<Vec<String>, Failure> {
         let answers = self.ask(name, calls::history(&self.site()), stop).await?;
         Ok(answers.into_iter().filter(|a| a.key == "line").map(|a| a.value).collect())

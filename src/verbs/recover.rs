@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::out;
 use crate::cli::Global;
+use crate::engine::hands::Balance;
 use crate::engine::{self, Running, Stop, World, recover};
 use crate::error::{Error, Kind};
 use crate::event::{Event, RECOVER, Stuck};
@@ -57,9 +58,8 @@ impl Recover {
         let world = |facts: Facts, owner: Owner| World {
             config: stack.config.clone(),
             facts,
-            links: stack.links.clone(),
-            standings: stack.standings.clone(),
-            balancer: stack.balancer.clone(),
+            hands: stack.hosts.clone(),
+            balancer: stack.balancer.clone().map(|balancer| -> Arc<dyn Balance> { balancer }),
             package: None,
             fetch: None,
             run: owner.run.clone(),

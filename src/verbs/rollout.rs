@@ -1,6 +1,7 @@
 //! The rollout that `deploy` and `rollback` share: gather, settle the plan, run it or show it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -8,6 +9,7 @@ use tokio::task::spawn_blocking;
 use super::out;
 use crate::cli::Global;
 use crate::engine::fetch::Fetch;
+use crate::engine::hands::Balance;
 use crate::engine::{self, Stop, World};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Warning};
@@ -140,9 +142,8 @@ impl<'a> Begun<'a> {
         let world = World {
             config: stack.config.clone(),
             facts,
-            links: stack.links.clone(),
-            standings: stack.standings.clone(),
-            balancer: stack.balancer.clone(),
+            hands: stack.hosts.clone(),
+            balancer: stack.balancer.clone().map(|balancer| -> Arc<dyn Balance> { balancer }),
             fetch: delivery.and_then(Fetch::of),
             package: delivery.and_then(Delivery::package).cloned(),
             run: self.owner.run.clone(),

@@ -124,8 +124,9 @@ pub async fn asked(
 ) -> Option<Result<(), String>> {
     let checked = match &health.probe {
         Probe::Http(probe) => {
-            let link = stack.links.get(&server.name)?.clone();
-            health::check(health, health::through(link, probe.clone(), health.timeout), &mut |_| {}, stop).await
+            let host = stack.hosts.get(&server.name).ok()?;
+            let question = health::Question::from(probe.clone());
+            health::check(health, || host.http(&question, health.timeout), &mut |_| {}, stop).await
         }
         Probe::Command(command) => {
             let ask = || async {

@@ -19,7 +19,7 @@ use crate::answer::Answer;
 use crate::balancer::around::Around;
 use crate::balancer::error::{BalancerError, BalancerErrorKind as Kind, BalancerFault};
 use crate::event::Cause;
-use crate::remote::execute::{Execution, execute};
+use crate::remote::{Ear, Execution, Host};
 use crate::script::calls;
 use crate::ssh;
 use crate::wording::cause::reason;
@@ -164,10 +164,8 @@ impl Identities {
         };
         let stop = CancellationToken::new();
         let call = calls::identity(METADATA, FIRMWARE, QUESTION);
-        let limit = Some(LIMIT);
-        let execution =
-            Execution { call, payload: None, limit, quiet: Duration::ZERO, command: None, kept: None, stop: &stop };
-        match execute(link, execution, None).await {
+        let execution = Execution::new(call, Some(LIMIT), &stop);
+        match Host::new(link.clone()).run(&execution, Ear::Off).await {
             Ok(answers) => Ok(Claims::of(&answers)),
             Err(failure) => Err(self.error(lb_name, IdentityFault::NotAsked(failure.cause))),
         }

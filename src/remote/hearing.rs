@@ -1,0 +1,154 @@
+//! What one script says while it runs: lines become events, answers are kept, and its end becomes a result.
+
+use std::collections::VecDeque;
+
+use super::execution::{Ear, Execution};
+use crate::answer::{Answer, Nonce};
+use crate::event::{Cause, Event, Failure, Place, Progress, Refusal, Stream, Warning};
+use crate::lease;
+use crate::process::machine;
+use crate::ssh::{Ended, Heard, Pipe};
+use crate::text::clean::clean;
+
+/// Lines kept to show with a failure.
+const TAIL: usize = 20;
+/// Answers a script may give; more is no script of ours.
+const ANSWERS: usize = 100_000;
+/// Bytes of them.
+const ANSWERED: usize = 16 << 20;
+
+/// What one script has said so far.
+pub(super) struct Hearing<'a> {
+    ear: Ear<'a>,
+    nonce: &'a Nonce,
+    total: u64,
+    reported: u64,
+    answers: Vec<Answer>,
+    answered: usize,
+    tail: VecDeque<String>,
+}
+
+impl<'a> Hearing<'a> {
+    pub(super) fn new(execution: &Execution<'_>, nonce: &'a Nonce, ear: Ear<'a>) -> Self {
+        let total = execution.payload.as_ref().map_or(0, |p| p.len);
+        Self { ear, nonce, total, reported: 0, answers: Vec::new(), answered: 0, tail: VecDeque::new() }
+    }
+
+    /// Tells whether the script has said nothing yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.answers.is_empty() && self.tail.is_empty()
+    }
+
+    /// Tells whether the script has said that it ran to its end.
+    pub(super) fn is_done(&self) -> bool {
+        Answer::is_done(&self.answers)
+    }
+
+    /// Removes an answer that is meant for this side of the connection only.
+    pub(super) fn take(&mut self, key: &str) -> Option<Answer> {
+        let at = self.answers.iter().position(|a| a.key == key)?;
+        Some(self.answers.remove(at))
+    }
+
+    /// Takes in a line, how much was sent, or a silence.
+    pub(super) fn hear(&mut self, heard: Heard<'_>) {
+        match heard {
+            Heard::Line(pipe, line) => {
+                let (before, answer) = self.nonce.split(line);
+                if answer.is_none() || !before.is_empty() {
+                    self.line(pipe.into(), before);
+                }
+                if let Some(answer) = answer
+                    && self.answers.len() < ANSWERS
+                    && self.answered < ANSWERED
+                {
+                    self.answered += answer.key.len() + answer.value.len();
+                    self.answers.push(answer);
+                }
+            }
+            Heard::Sent(done) => {
+                // One event per twentieth is enough for eyes and for logs.
+                if done == self.total || done - self.reported >= self.total / 20 {
+                    self.reported = done;
+                    let progress = Progress::Bytes { done, total: self.total };
+                    self.emit(|place| Event::Progress { place, progress });
+                }
+            }
+            Heard::Quiet(silence) => {
+                let last_line = self.tail.back().cloned().unwrap_or_default();
+                self.emit(|place| Event::Warning {
+                    server: Some(place.server.clone()),
+                    warning: Warning::Quiet { step: place.step, seconds: silence.as_secs(), last_line },
+                });
+            }
+        }
+    }
+
+    fn line(&mut self, stream: Stream, line: &str) {
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        if let Ear::Lines(hear) = self.ear {
+            hear(line);
+        }
+        self.emit(|place| Event::Output { place, stream, line: line.to_owned() });
+    }
+
+    fn emit(&self, event: impl FnOnce(Place) -> Event) {
+        if let Ear::Step(emitter, place) = self.ear {
+            emitter.emit(event(place.clone()));
+        }
+    }
+
+    /// Makes the script's result from how it ended and from what it said.
+    ///
+    /// # Errors
+    /// Whatever kept the script from saying `done` and ending with status 0.
+    pub(super) fn conclude(self, ended: Ended, execution: &Execution<'_>) -> Result<Vec<Answer>, Failure> {
+        let refusal = Answer::refusal(&self.answers).map(|refused| match Refusal::read(&refused.code) {
+            Refusal::Locked => locked(&self.answers),
+            code => Cause::Refused { code, detail: refused.detail },
+        });
+        let signal = self.answers.iter().find(|a| a.key == "signal").map(|a| Cause::Signal { signal: a.value.clone() });
+        let done = Answer::is_done(&self.answers);
+        let cause = match ended {
+            Ended::Exit(0) if done && refusal.is_none() => return Ok(self.answers),
+            // A status of 0 without the last line is a script that something else ended: a login shell, a full disk.
+            Ended::Exit(0) => refusal.unwrap_or(Cause::NoStatus),
+            Ended::Exit(status) => refusal.or(signal).unwrap_or(Cause::Exit { status }),
+            Ended::Signal(signal) => Cause::Signal { signal },
+            // The last word was heard; only the goodbye was lost.
+            Ended::Lost(_) | Ended::NoStatus
+                if done && refusal.is_none() && signal.is_none() && !execution.call.has_status() =>
+            {
+                return Ok(self.answers);
+            }
+            Ended::Lost(why) => refusal.unwrap_or_else(|| Cause::Lost { detail: why.to_string() }),
+            // So ends a command whose connection is just being cut, or whose sshd is killed: the server knows more.
+            Ended::NoStatus => {
+                refusal.unwrap_or_else(|| Cause::Lost { detail: "its channel closed without an exit status".into() })
+            }
+            Ended::TimedOut(limit) => Cause::TimedOut { limit: limit.as_secs_f64() },
+            Ended::Stopped => Cause::Interrupted,
+            Ended::Refused(why) => Cause::Refused { code: Refusal::Channel, detail: why.to_string() },
+        };
+        Err(Failure { cause, command: execution.command.map(str::to_owned), tail: self.tail.into() })
+    }
+}
+
+/// Makes the cause of a held lock from what the script says of its owner.
+fn locked(answers: &[Answer]) -> Cause {
+    let mut lock = machine::lock_held(answers);
+    lock.owner = lock.owner.iter().map(|(k, v)| (clean(k), clean(v))).collect();
+    Cause::Locked(Box::new(lease::held(&lock)))
+}
+
+impl From<Pipe> for Stream {
+    fn from(pipe: Pipe) -> Self {
+        match pipe {
+            Pipe::Out => Self::Stdout,
+            Pipe::Err => Self::Stderr,
+        }
+    }
+}
