@@ -72,7 +72,9 @@ impl fmt::Display for BalancerAddress {
     }
 }
 
-/// Reads where HAProxy is: `ssh://[user@]host[:port]/path`, `unix:///path`, `tcp://host:port`, `https://host[:port]`.
+/// Reads the address of one HAProxy.
+///
+/// `ssh://[user@]host[:port]/path`, `unix:///path`, `tcp://host:port`, `https://host[:port]` or `http://host[:port]`.
 pub fn parse_address(text: &str) -> Result<BalancerAddress, Bad> {
     let hint = "write \"ssh://lb1.example.com/run/haproxy/admin.sock\", \"unix:///run/haproxy/admin.sock\", \
                 \"tcp://lb1.example.com:9999\", or \"https://lb1.example.com:5555\" for its Data Plane API";

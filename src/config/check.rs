@@ -24,7 +24,9 @@ pub enum Layer<'a> {
     Profile(&'a str),
 }
 
-/// Reports every unknown key, wrong type and bad value of a layer; the file's layer includes all its profiles.
+/// Reports every unknown key, wrong type and bad value of a layer.
+///
+/// The file's layer includes all its profiles.
 pub fn check(layer: Layer<'_>, root: &DeTable<'_>, problems: &mut Problems<'_>) {
     let profile = match layer {
         Layer::File => None,

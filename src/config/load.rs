@@ -44,7 +44,7 @@ fn syntax(errors: &[toml::de::Error], problems: &mut Problems<'_>) {
     found.sort_by_key(|(line, at, message)| (*line, !message.contains("must be quoted"), *at));
     found.dedup_by_key(|(line, _, _)| *line);
     let lines: Vec<usize> = found.iter().map(|(line, _, _)| *line).collect();
-    // Until the next header nobody knows which table a key was meant for.
+    // Until the next header it is unknown which table a key was meant for.
     let mut spoilt = std::collections::BTreeSet::new();
     for &line in &lines {
         spoilt.insert(line);

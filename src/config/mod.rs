@@ -1,4 +1,4 @@
-//! What the run was asked to do: `pitcrew.toml`, a profile and flags, resolved to one value without defaults left open.
+//! What the run was asked to do: `pitcrew.toml` and a profile, resolved to one value.
 //!
 //! [`tables`] has a file a table: its keys, its value, its defaults. [`check`] holds the file against their keys,
 //! [`profile`] lays a profile over it, [`resolve`] makes one value of it, [`select`] picks servers, [`sample`] writes the

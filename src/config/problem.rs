@@ -1,6 +1,6 @@
-//! A mistake in a configuration file: where it is, what it is, what to do; and how it looks on a screen.
+//! A mistake in a configuration file: where it is, what it is, what to do.
 //!
-//! Owns positions and rendering. What counts as a mistake is decided elsewhere.
+//! Owns positions and rendering. Other files decide what a mistake is.
 
 use std::path::{Path, PathBuf};
 
@@ -178,7 +178,7 @@ impl<'a> Problems<'a> {
         self.list.push(Problem { file: self.file.to_owned(), ..Problem::of_flag(what, hint) });
     }
 
-    /// Takes over what somebody else found; what has no position gets the one given.
+    /// Takes over problems found elsewhere; one without a position gets the one given.
     pub fn adopt(&mut self, found: Vec<Problem>, offset: usize) {
         for problem in found {
             if problem.line == 0 && problem.file.as_os_str().is_empty() {

@@ -1,6 +1,7 @@
 //! Lays one profile over the file: tables are merged key by key, all else is replaced.
 //!
-//! What a profile says pushes out what the file says to the contrary, or no profile could ever change its mind. Values keep their place in the file, so that a mistake in a profile points at the profile's own line.
+//! A profile's value removes values of the file that contradict it. Values keep their place in the file, so that a mistake
+//! in a profile points at the profile's own line.
 
 use toml::de::{DeTable, DeValue};
 
@@ -10,7 +11,7 @@ use super::tables::health::REQUEST;
 use super::tables::load_balancer::OF_KIND;
 use super::words::{neutral, quoted, suggest};
 
-/// Returns the file's tables without profiles, with the one asked for laid over them; an unknown one is reported.
+/// Returns the file's tables with the chosen profile laid over them; reports an unknown profile.
 pub fn lay<'a>(root: &DeTable<'a>, profile: Option<&str>, problems: &mut Problems<'_>) -> DeTable<'a> {
     let mut merged = root.clone();
     merged.remove(PROFILES);

@@ -9,7 +9,7 @@ const SAMPLE: &str = include_str!("../../templates/pitcrew.toml");
 /// Column at which comments begin, as in the sample.
 const COMMENT: usize = 40;
 
-/// Writes the sample for a web server, whose template is given by its name or path as the user wrote it.
+/// Writes the sample for a web server; `web` is its template's name or path, as written.
 pub fn sample(web: &str, template: &Template) -> String {
     let mut out = String::new();
     for line in SAMPLE.lines() {
@@ -61,7 +61,9 @@ fn value(parameter: &Parameter) -> String {
     }
 }
 
-/// Writes a basic string on one line: JSON's escapes are TOML's too, but for DEL, which TOML wants escaped.
+/// Writes a basic string on one line.
+///
+/// JSON's escapes are TOML's too, but for DEL, which TOML wants escaped.
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
@@ -215,7 +217,7 @@ mod tests {
             .filter(|line| !line.starts_with("# command = ") && !of_other_sources(line))
             .filter(|line| !others.iter().any(|other| line.contains(other)))
             .skip_while(|line| !line.starts_with('['))
-            // Two web servers, or there would be nobody left to drain; batch wants its own strategy.
+            // Three web servers, so that one can be drained; batch wants its own strategy.
             .map(|line| match line.strip_prefix("# ").unwrap_or(line) {
                 host if host.starts_with("host = \"web1") => "host = \"web[1-3].example.com\"\n".to_owned(),
                 lb if lb.starts_with("lb = ") => String::new(),

@@ -8,7 +8,9 @@ use super::tables::servers::{Server, find};
 use super::words::{quoted, suggest};
 use crate::name::ServerName;
 
-/// Picks the servers that `only` names (all, when it is empty) and `except` does not, in the file's order.
+/// Picks the servers that `only` names and `except` does not, in the file's order.
+///
+/// An empty `only` names all.
 ///
 /// Every word must name at least one server: a slip in `--except` would deploy where it must not.
 pub fn select(servers: &[Server], only: &[String], except: &[String]) -> Result<Vec<ServerName>, Vec<Problem>> {
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nobody_is_refused() {
+    fn a_word_that_names_no_server_is_refused() {
         for (only, except, expected) in [
             (
                 &["web1.exmaple.com"][..],

@@ -1,8 +1,8 @@
-//! Wording that all messages about the configuration share: the nearest known word, lists, and text that is safe to print.
+//! Wording that all messages about the configuration share.
 //!
-//! Owns no message of its own.
+//! Finds the nearest known word, lists words, and makes text safe to print. Owns no message of its own.
 
-/// Longer words are not compared: nobody mistyped them.
+/// Longer words are not compared: they are no slips.
 const COMPARED: usize = 64;
 /// Characters of a value that a message repeats.
 const SHOWN: usize = 60;
@@ -29,7 +29,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// Suggests the nearest of the known words, or lists them all; `kind` is their plural, as in "known keys".
+/// Suggests the nearest of the known words, or lists them all.
+///
+/// `kind` is their plural, as in "known keys".
 pub fn suggest(word: &str, kind: &str, known: &[&str]) -> String {
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{}`?", neutral(near)),
@@ -47,7 +49,9 @@ pub fn alternatives(words: &[&str]) -> String {
     }
 }
 
-/// Replaces what could move a terminal's cursor or reorder text, one character for one, so that columns stay true.
+/// Replaces characters that could move a terminal's cursor or reorder text.
+///
+/// Each becomes one character, so that columns stay true.
 pub fn neutral(text: &str) -> String {
     text.chars()
         .map(|c| match c {

@@ -1,4 +1,4 @@
-//! Waiting, before anything is touched, for members that are not in service through nobody's wish but must be for a drain.
+//! Waits for members that failed and must be in service for a drain, before anything is touched.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::plan::capacity::{Lack, lacks};
 use crate::report::{cause, held};
 use crate::verbs::out;
 
-/// Between two looks at the balancers.
+/// The pause between two looks at the balancers.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits, no longer than `capacity_timeout`, where the plan lacks nothing else; the facts are then as they are after it.
+/// Waits at most `capacity_timeout` where the plan lacks nothing else, and refreshes the facts.
 ///
-/// Returns what there is to say of the wait; `None`: there was none.
+/// Returns a notice of the wait; `None`: there was none.
 pub async fn wait(waiting: &Waiting<'_>, plan: &Plan, facts: &mut Facts) -> Option<Warning> {
     let Waiting { stack, stop, quiet, .. } = *waiting;
     let (balancer, config) = (stack.balancer.as_ref()?, stack.config.balancer.as_ref()?);
@@ -40,7 +40,7 @@ pub async fn wait(waiting: &Waiting<'_>, plan: &Plan, facts: &mut Facts) -> Opti
             () = sleep(PAUSE) => {}
             () = stop.soft.cancelled() => return None,
         }
-        // Who cannot be asked for a moment is asked again; for good, whoever drains says so.
+        // A balancer that does not answer is asked again. If it stays silent, the drain reports it.
         if let Ok(members) = balancer.facts(&names).await {
             facts.members = members;
             let now = lacks(&stack.config, facts, &plan.batches);

@@ -1,4 +1,4 @@
-//! What a run finds before it is planned: facts of servers and balancers, and the packed source, asked for at once.
+//! What a run finds before it is planned: facts of servers and balancers, and the packed source.
 
 use std::os::unix::net::UnixStream;
 

@@ -1,4 +1,4 @@
-//! The source being built where that is wanted, resolved and packed, beside all that is asked of the servers.
+//! Builds the source where the file says so, resolves it and packs it, while the servers are asked.
 
 use std::time::Instant;
 
@@ -139,7 +139,7 @@ fn said(error: SourceError, left: bool, redactor: &Redactor) -> Error {
 }
 
 impl Build {
-    /// Runs the commands one after the other, in the configuration's directory, and tells of them as of a step.
+    /// Runs the commands one after the other, in the configuration's directory; reports them as a step.
     async fn run(&self, config: &Config, stop: &Stop) -> Result<(), Unpacked> {
         if config.source.kind == SourceKind::Push && source::is_tracked(&config.source, &config.base) {
             return Err(Unpacked::Unusable(Error::usage("cannot release what is built here: the source is a git work tree, of which only what is committed is released")

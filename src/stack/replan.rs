@@ -1,6 +1,7 @@
-//! From what was gathered to a plan that can run: plan, wait for locks and members, look again, plan anew.
+//! From what was gathered to a plan that can run.
 //!
-//! What is planned is decided in `plan`; what to wait for is decided here.
+//! Plans, waits for locks and members, looks again, plans anew. `plan` decides what is done; this file decides what to
+//! wait for.
 
 use super::capacity;
 use super::prepare::Stack;
@@ -132,7 +133,7 @@ fn is_lock(blocker: &Blocker) -> bool {
     matches!(blocker.failure.cause, Cause::Locked(_))
 }
 
-/// Tells whether what stands in the way may be the other run's doing: its lock, what it drained, what it is switching.
+/// Tells whether a blocker may be the other run's doing: its lock, its drain, its switch.
 fn may_pass(blocker: &Blocker) -> bool {
     is_lock(blocker) || matches!(blocker.step, StepName::Drain | StepName::Switch)
 }

@@ -1,4 +1,6 @@
-//! `--dry-run -v`: the scripts that a plan's steps would execute. Secrets are not in them: they travel on standard input.
+//! `--dry-run -v`: the scripts that a plan's steps would execute.
+//!
+//! Secrets are not in them: they travel on standard input.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The values of `[secrets]`: from the environment, from files, and from commands, which may take only so long.
+//! The values of `[secrets]`: from the environment, from files, and from commands with a limit.
 
 use std::io::Read;
 use std::path::Path;

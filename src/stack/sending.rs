@@ -1,6 +1,6 @@
-//! What a dry run says of the transfer: how much each server would be sent, as far as this machine knows.
+//! What a dry run says of the transfer: how much each server would be sent.
 //!
-//! Asks nobody: a tree that was sent from elsewhere is named as unknown.
+//! Asks no server. A tree that was sent from another machine is unknown here.
 
 use std::collections::BTreeMap;
 

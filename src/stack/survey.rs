@@ -116,7 +116,7 @@ impl Stack {
         self.hosts.get(name)?.run(&execution, Ear::Off).await
     }
 
-    /// Asks a server for the last lines of its `revisions.log`: which releases it got, when, and from which account.
+    /// Asks a server for the last lines of its `revisions.log`: its releases, their times and senders.
     ///
     /// # Errors
     /// As [`crate::remote::Host::run`].

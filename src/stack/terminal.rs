@@ -1,4 +1,4 @@
-//! Asking the person at the terminal; nobody is asked where there is none.
+//! Asks the person at the terminal, where there is one.
 
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use crate::cli::Global;
 use crate::ssh::Ask;
 
-/// Chooses who is asked: the terminal, unless there is none or `--no-input` forbids it.
+/// Asks at the terminal, unless there is none or `--no-input` forbids it.
 pub fn asking(global: &Global) -> Arc<dyn Ask> {
     if !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         Arc::new(Terminal)
     } else {
-        Arc::new(Nobody)
+        Arc::new(Silent)
     }
 }
 
 struct Terminal;
 
-struct Nobody;
+struct Silent;
 
 impl Ask for Terminal {
     fn passphrase(&self, key: &Path) -> Option<String> {
@@ -42,12 +42,12 @@ impl Ask for Terminal {
     }
 
     fn touch(&self, key: &str) {
-        // Where nothing can be written, the light of the key says it all the same.
+        // Best effort: the key blinks too.
         let _ = writeln!(std::io::stderr(), "Touch the security key {key} to log in.");
     }
 }
 
-impl Ask for Nobody {
+impl Ask for Silent {
     fn passphrase(&self, _key: &Path) -> Option<String> {
         None
     }

@@ -1,10 +1,10 @@
-//! `--wait-lock`: waits until no other run holds a lock of the stack, and takes all of its locks before anything is planned.
+//! `--wait-lock`: waits until no other run holds a lock of the stack, then takes all locks.
 //!
-//! Nothing is touched while it waits. Whoever gets the lock of the file's first server goes on to the others; who does not
-//! get all of them gives back what it has, so that two who wait never wait for each other.
+//! It touches nothing while it waits. The run that gets the lock of the file's first server goes on to the others. A run
+//! that does not get all locks gives back those it has, so that two waiting runs never wait for each other.
 //!
-//! So does, without waiting for anybody, a run that leaves servers behind which it cannot reach: another that reaches
-//! them begins with another server than this one, and then each may hold what the other wants.
+//! A run that leaves unreachable servers behind takes all locks first too, without waiting: another run that reaches them
+//! begins with another server, and then each could hold a lock that the other needs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,12 +27,14 @@ use crate::remote::{Call, Owner};
 use crate::report::held;
 use crate::verbs::out;
 
-/// Between two looks at the lock, at least; up to as much again is added, so that many who wait do not ask in step.
+/// The least pause between two looks at the lock.
+///
+/// Up to as much again is added, so that waiting runs do not ask in step.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a run that leaves servers behind tries again to get all locks, where it met another half way.
+/// How often a run that leaves servers behind tries again to get all locks.
 const TIES: usize = 5;
-/// The pause before that, at least; up to twice as much is added, so that two do not try again in step.
+/// The least pause before that; up to twice as much is added, so that two runs do not try in step.
 const TIE: Duration = Duration::from_millis(500);
 
 /// What waits, and for what.
@@ -83,12 +85,12 @@ pub enum Take {
     All(Vec<ServerName>),
     /// One is another's, and none is this run's.
     Refused(ServerName, Box<Held>),
-    /// A server failed otherwise, and what was taken is given back as far as anybody knows.
+    /// A server failed otherwise; the locks that were taken are given back as far as is known.
     Failed(ServerName, Box<Failure>),
 }
 
 impl Waiting<'_> {
-    /// Waits, where somebody else holds a lock, and takes all locks for a run.
+    /// Waits where another run holds a lock, and takes all locks for this run.
     ///
     /// # Errors
     /// When a signal came: all that was taken is given back then.
@@ -203,7 +205,7 @@ impl Waiting<'_> {
         })
     }
 
-    /// Asks a server who holds its lock; `None`: nobody who matters.
+    /// Asks a server who holds its lock; `None`: it is free, or its lease is over.
     ///
     /// # Errors
     /// When the server cannot be asked.
@@ -233,7 +235,7 @@ impl Waiting<'_> {
                 match end {
                     Ok(_) => tried.push(server),
                     Err(Failure { cause: Cause::Locked(held), .. }) => failed = Some(Take::Refused(server, held)),
-                    // Nobody knows whether it was taken.
+                    // It may have been taken.
                     Err(failure) => {
                         tried.push(server.clone());
                         failed.get_or_insert(Take::Failed(server, Box::new(failure)));

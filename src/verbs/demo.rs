@@ -37,7 +37,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Shows the main job on a machine with nothing installed; the exit code is 0 when every act ended as it should.
+    /// Deploys to a whole fleet in this process; the exit code is 0 when every act ended as it should.
     ///
     /// # Errors
     /// When the fleet cannot be started.

@@ -23,10 +23,10 @@ use crate::stack::{self, Stack};
 /// Freezes deploys, with a reason and perhaps an end.
 #[derive(Debug, Clone, Args)]
 pub struct Lock {
-    /// Why; whoever deploys meanwhile reads it.
+    /// Why; shown to everyone who deploys meanwhile.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// For how long or until when: 2h, 18:00, 2026-12-24, "2026-12-24 18:00"; without it until `pitcrew unlock`.
+    /// How long or until when: 2h, 18:00, 2026-12-24, "2026-12-24 18:00"; else until `pitcrew unlock`.
     #[arg(long, value_name = "TIME|DURATION")]
     until: Option<String>,
     /// Waits so long for a run that is at work, e.g. 10m.
@@ -51,7 +51,7 @@ impl Lock {
         let stack = Stack::prepare(stack::read(global)?, global).await?;
         let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
         let stop = Stop::default();
-        // Nobody reports, but a signal must find somebody who gives back what is half taken.
+        // There is nothing to report, but a signal must still give back the locks that were taken.
         let reporting = Reporting::start(owner.run.clone(), Vec::new());
         stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
         let waiting = Waiting { stack: &stack, owner: &owner, wait, stop: &stop, quiet: global.quiet };
@@ -136,13 +136,15 @@ fn tell(global: &Global, flags: &Lock, time: Option<Duration>, frozen: &[ServerN
             (Some(end), Some(time)) => {
                 format!("until {} (for {})", end.strftime("%Y-%m-%d %H:%M"), held::long(time.as_secs()))
             }
-            _ => "until somebody runs `pitcrew unlock`".into(),
+            _ => "until `pitcrew unlock`".into(),
         };
         out::result(&format!("deploys are frozen {until}: {}\n", flags.reason));
     }
 }
 
-/// Reads `--until`: how long, or until when by this machine's clock and zone. The servers' own clocks count from there.
+/// Reads `--until`: how long, or until when by this machine's clock and zone.
+///
+/// The servers' own clocks count from there.
 fn until(text: &str, now: &Zoned) -> Result<Duration, Error> {
     if let Ok(time) = parse_duration(text) {
         if time.is_zero() {

@@ -96,7 +96,7 @@ impl Recover {
             }
         }
         if found.is_none() {
-            // Whoever got how far: each is locked still, and the next recovery begins there.
+            // However far it got, each server is still locked, and the next recovery begins there.
             for (server, _) in &held {
                 taking.stuck(server, Stuck::LockKept);
             }

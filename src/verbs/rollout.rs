@@ -105,7 +105,9 @@ impl<'a> Begun<'a> {
         Waiting { stack: self.stack, owner: &self.owner, wait, stop: &self.stop, quiet: self.global.quiet }
     }
 
-    /// Takes the source out of what was gathered. One that cannot be used blocks the run, so that the run's log says so.
+    /// Takes the source out of what was gathered.
+    ///
+    /// A source that cannot be used blocks the run, so that the run's log says so.
     fn draft(&self, gathered: Gathered) -> (Draft, Option<Delivery>) {
         let Gathered { request, facts, refused, source, mut notices } = gathered;
         let (delivery, blocker) = match source {

@@ -1,4 +1,4 @@
-//! `pitcrew status`: where every server stands, from the servers and the balancers themselves; exit code 3 on drift.
+//! `pitcrew status`: where every server stands, from the servers and the balancers themselves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,7 +51,7 @@ struct Row {
 /// The last line of a server's `revisions.log`, and how its health check ended.
 type Asked = (Option<String>, Option<Result<(), String>>);
 
-/// Shows where every server stands: release, processes, health, balancer, lock, disk. Exit code 3 on drift.
+/// Shows every server: release, processes, health, balancer, lock, disk. Exit code 3 on drift.
 #[derive(Debug, Clone, Args)]
 pub struct Status {
     /// Which servers.

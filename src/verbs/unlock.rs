@@ -20,7 +20,7 @@ use crate::stack::{self, Stack};
 /// Ends a freeze, or removes the lock that a dead or stuck run left behind.
 #[derive(Debug, Clone, Args)]
 pub struct Unlock {
-    /// Removes it even when its holder may be at work, or has changed something that `recover` would take back.
+    /// Removes it even when its holder may be at work, or has changes that `recover` would take back.
     #[arg(long)]
     force: bool,
     /// The run that holds the lock, as the refusal showed it.
@@ -74,7 +74,7 @@ async fn unlock(stack: &Stack, asked: &Asked<'_>, facts: &Facts) -> Result<u8, E
         locks.push((server, lock));
     }
     let mut released = Vec::new();
-    // The deciding one last: whoever gets it finds the others free.
+    // The deciding lock last: the run that gets it finds the others free.
     let (lead, rest) = locks.split_at(locks.len().min(1));
     for group in [rest, lead] {
         let ended =
@@ -98,7 +98,7 @@ async fn release(stack: &Stack, server: &ServerName, lock: &LockFacts) -> Result
     stack.ask(server, calls::unlock(&stack.site(), &RunId(lock.run().to_owned())), &never).await.map(drop)
 }
 
-/// Keeps a lock that somebody needs.
+/// Refuses to remove a lock that a run needs.
 fn refuse(server: &ServerName, lock: &LockFacts, journal: &[String]) -> Result<(), Error> {
     const FORCE: &str = "--force removes its lock all the same";
     let standing = lease::judge(lock);
@@ -109,7 +109,7 @@ fn refuse(server: &ServerName, lock: &LockFacts, journal: &[String]) -> Result<(
             e.hint("interrupt that run (Ctrl-C, or kill -INT), and it takes back what it did").hint(FORCE)
         });
     }
-    // Who was told by a run that it is stuck has looked; who finds a dead one cannot know.
+    // A stuck run has told a person what it left; a dead run has told no one.
     if matches!(standing, Standing::Dead { .. } | Standing::Silent { .. }) && has_changed_something(journal) {
         return locked(format!("{server} is {told}, and it has changed what is served there"))
             .map_err(|e: Error| e.hint("`pitcrew recover` takes that back, and releases the lock").hint(FORCE));
@@ -117,7 +117,9 @@ fn refuse(server: &ServerName, lock: &LockFacts, journal: &[String]) -> Result<(
     Ok(())
 }
 
-/// Tells whether the journal speaks of more than preparations: its lines are the time, the script, and what it changed.
+/// Tells whether the journal names more than preparations.
+///
+/// A line is the time, the script, and what it changed.
 fn has_changed_something(journal: &[String]) -> bool {
     let scripts = ["drain", "switch", "restart", "stop", "restore"];
     journal.iter().any(|line| line.split(' ').skip(1).take(3).any(|word| scripts.contains(&word)))

@@ -155,7 +155,7 @@ async fn of_a_pair_of_which_one_is_gone_the_other_is_shown_and_put_back_on() {
 
     // Nobody is taken out on one alone; who is out comes back where that can be.
     let ran = stack.run(&["lb", "drain", &server(&stack, 1)]).await.expect(5);
-    assert!(ran.stderr.contains(&addresses[1]) && ran.stderr.contains("nobody was taken out"), "{ran}");
+    assert!(ran.stderr.contains(&addresses[1]) && ran.stderr.contains("no server was taken out"), "{ran}");
     assert!(stack.fleet.balancers()[0].snapshot()[1].in_service);
     let ran = stack.run(&["lb", "restore", &first]).await.expect(3);
     assert!(ran.stderr.contains(&addresses[1]), "{ran}");

@@ -412,7 +412,7 @@ async fn a_freeze_holds_deploys_and_says_why() {
     let stack = Stack::serving(2, WebKind::Reload, "").await;
     stack.release(&Sample::good("1"));
     let ran = stack.run(&["lock", "--reason", "the fair"]).await.expect(0);
-    assert!(ran.stdout.contains("frozen until somebody runs `pitcrew unlock`: the fair"), "{ran}");
+    assert!(ran.stdout.contains("frozen until `pitcrew unlock`: the fair"), "{ran}");
     let ran = stack.run(&["deploy"]).await.expect(4);
     for told in ["frozen by", "the fair", "`pitcrew unlock` ends the freeze", "deploys are frozen; nothing was changed"]
     {

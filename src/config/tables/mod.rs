@@ -1,4 +1,4 @@
-//! A file a table: its keys, the value that it resolves to, its defaults, and what contradicts itself in it.
+//! A file a table: its keys, its value, its defaults and its contradictions.
 
 pub mod app;
 pub mod build;

@@ -1,4 +1,6 @@
-//! `[secrets]`: variables whose values are read when a run starts. Only where they come from is known here.
+//! `[secrets]`: where the values of secret variables come from.
+//!
+//! The values are read when a run starts, not here.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

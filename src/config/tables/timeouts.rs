@@ -8,7 +8,9 @@ use crate::config::key::{Form, Kind, SOME_DURATION, Table, key};
 use crate::config::section::Section;
 use crate::lease;
 
-/// Limit of pitcrew's own short steps: they do a few file operations, and a server that needs longer is in trouble.
+/// Limit of pitcrew's own short steps.
+///
+/// They do a few file operations; a server that needs longer is in trouble.
 const STEP: Duration = Duration::from_secs(60);
 
 /// `[timeouts]`.
@@ -33,9 +35,11 @@ pub struct Timeouts {
     pub migrate: Option<Duration>,
     /// Restart with its proof.
     pub restart: Option<Duration>,
-    /// Each of pitcrew's own short steps (lock, switch, prune, …), and the most that a balancer or a channel may take to answer.
+    /// `step`: each of pitcrew's own short steps, and each answer of a balancer.
     pub step: Duration,
-    /// Without a sign of life for so long, others may take the run for dead; locks are renewed several times in that time.
+    /// `lease`: without a sign of life for so long, other runs may take this one for dead.
+    ///
+    /// Locks are renewed several times in that time.
     pub lease: Duration,
     /// A step that prints nothing for so long is reported; zero (`"none"`): never.
     pub quiet: Duration,

@@ -20,7 +20,9 @@ use crate::web::{Parameter, ParameterKind, Template, Web};
 /// `[web]`.
 pub const TABLE: Table = Table { name: "web", form: Form::Parameters };
 
-/// Finds the template and fills in the stack's parameters; parameters in profiles that are not chosen are checked too.
+/// Finds the template and fills in the stack's parameters.
+///
+/// Checks parameters in profiles that are not chosen too.
 pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Web> {
     let wanted = web_server(merged);
     let mut templates: BTreeMap<String, Option<Template>> = BTreeMap::new();

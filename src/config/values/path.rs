@@ -4,7 +4,7 @@ use super::text::line;
 use crate::config::bad::{Bad, refused};
 use crate::config::words::quoted;
 
-/// Accepts a directory for releases: no file system's root, no home directory itself, nothing that climbs.
+/// Accepts a directory for releases: no root directory, no home directory itself, no `..`.
 pub fn deploy_to(text: &str) -> Result<(), Bad> {
     let example = "write for example \"/srv/shop\"";
     if text.trim().is_empty() {
@@ -24,7 +24,7 @@ pub fn deploy_to(text: &str) -> Result<(), Bad> {
             "releases need a directory of their own; write for example \"~/shop\"",
         )),
         [first, ..] if first.starts_with('~') && *first != "~" && !text.starts_with('/') => Err(Bad::new(
-            "cannot begin with the home directory of somebody else",
+            "cannot begin with the home directory of another user",
             "only `~/` is understood; write the path from `/` on",
         )),
         parts if parts.contains(&"..") => Err(Bad::new("cannot contain `..`", "write where it leads")),

@@ -3,7 +3,7 @@
 use crate::config::bad::{Bad, refused};
 use crate::ssh::address::is_user;
 
-/// Accepts any text that a command could be: not blank, and without a NUL, which no command line can hold.
+/// Accepts any text that a command could be: not blank, and without a NUL.
 pub fn command(text: &str) -> Result<(), Bad> {
     if text.trim().is_empty() {
         return Err(Bad::new("cannot be empty", "write a value"));
@@ -36,7 +36,9 @@ pub fn name(text: &str) -> Result<(), Bad> {
     Ok(())
 }
 
-/// Accepts a name that HAProxy gives to backends and servers (configuration manual, section 2.2: `A-Za-z0-9-_.:`).
+/// Accepts the name of a backend or server of HAProxy.
+///
+/// HAProxy's configuration manual, section 2.2, allows `A-Za-z0-9-_.:`.
 pub fn haproxy_name(text: &str) -> Result<(), Bad> {
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
         return Err(refused(text, "HAProxy's names are made of letters, digits, `-`, `_`, `.` and `:`"));

@@ -1,4 +1,4 @@
-//! What the three verbs of the balancer share: who is meant, who may be at work, signals, and what became of each server.
+//! What the three verbs of the balancer share: the servers that are meant, signals, and each server's end.
 
 use std::sync::Mutex;
 
@@ -51,7 +51,7 @@ impl ByHand<'_> {
         self.stack.config.servers.iter().filter(|s| s.is_web() && wanted.contains(&s.name)).collect()
     }
 
-    /// The servers that were named, and what all say; nobody else may be at work on the stack.
+    /// Finds the named servers and asks all; refuses where a run is at work on the stack.
     pub(super) async fn named(&self, names: &[String]) -> Result<(Vec<&Server>, Facts), Error> {
         let wanted = config::select::select(&self.stack.config.servers, names, &[]).map_err(unknown)?;
         let servers = self.behind(&wanted);
@@ -178,7 +178,7 @@ pub(super) fn at_work(server: &ServerName, lock: &LockFacts) -> Result<(), Error
         .hint("a run puts its servers back itself; interrupt it with Ctrl-C, or wait for its end"))
 }
 
-/// Servers that nobody knows; no flag named them.
+/// Words servers that the stack does not have; the verb's own arguments named them, no flag.
 fn unknown(problems: Vec<Problem>) -> Error {
     let what: Vec<&str> = problems.iter().map(|p| p.what.strip_prefix("--only: ").unwrap_or(&p.what)).collect();
     let mut hints: Vec<&str> = problems.iter().map(|p| p.hint.as_str()).collect();

@@ -14,14 +14,14 @@ impl ByHand<'_> {
     /// Takes these servers out, one after another; the exit code.
     ///
     /// # Errors
-    /// When nobody was taken out: a run is at work, or a balancer cannot be told.
+    /// When no server was taken out: a run is at work, or a balancer cannot be told.
     pub async fn drain(&self, names: &[String], reason: Option<&str>) -> Result<u8, Error> {
         let (servers, facts) = self.named(names).await?;
         let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
         // Everything that is wrong is said before the first is taken out.
         let (_, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
         if let Some(error) = failed(errors) {
-            return Err(error.hint("nobody was taken out: every balancer in the file must be told"));
+            return Err(error.hint("no server was taken out: every balancer in the file must be told"));
         }
         for server in &servers {
             // What could not be done for one is no reason to take out the next.
@@ -107,7 +107,7 @@ impl ByHand<'_> {
             }
             Ok(None) => Ok(()),
             Err(failure) => {
-                // It may be taken out since nobody reaches it.
+                // A server that cannot be reached may be taken out for that very reason.
                 let why = cause::reason(&failure.cause);
                 out::notice(&format!("{}: `lb status` will not say who took it out: {}", server.name, clean(&why)));
                 Ok(())

@@ -30,18 +30,18 @@ pub struct Lb {
 
 #[derive(Debug, Clone, Subcommand)]
 enum What {
-    /// Shows every member: its state, health, connections, since when, and who took it out. Exit code 3 when one is out.
+    /// Shows every member: state, health, connections, and who took it out. Exit code 3 when one is out.
     Status {
         /// Which servers.
         #[command(flatten)]
         select: Select,
     },
-    /// Takes servers out, one after another, waits for their connections to end, and notes on them who did it.
+    /// Takes servers out, one after another, waits for their connections to end, and leaves a note.
     Drain {
         /// Which: a server, a range, a pattern, or @ROLE.
         #[arg(required = true, value_name = "SERVER|@ROLE")]
         servers: Vec<String>,
-        /// Why; whoever finds them out reads it.
+        /// Why; shown where the servers are listed as out.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
@@ -68,7 +68,7 @@ impl Lb {
         };
         let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
         let stop = Stop::default();
-        // Nobody reports, but a signal must find somebody who takes back what is half done.
+        // There is nothing to report, but a signal must still take back what is half done.
         let reporting = Reporting::start(owner.run.clone(), Vec::new());
         stop.listen(&reporting.emitter()).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
         let by_hand = ByHand {

@@ -1,4 +1,4 @@
-//! `pitcrew lb restore`: servers back in their balancers as they were found, once they pass their own health check.
+//! `pitcrew lb restore`: servers back in their balancers, once they pass their own health check.
 
 use super::by_hand::{ByHand, Ended, all_told, at_work, failed};
 use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
@@ -34,7 +34,7 @@ impl ByHand<'_> {
         Ok(self.end(servers.len(), 3))
     }
 
-    /// Puts one server back as it was found by whoever took it out; in service, where nobody wrote that down.
+    /// Puts one server back as it was before it was taken out; in service, where no note says.
     async fn put_back(&self, server: &Server, facts: &Facts, force: bool) -> bool {
         self.begin(server);
         if !force && let Err(why) = self.healthy(server).await {

@@ -1,4 +1,4 @@
-//! `pitcrew lb status`: every member as its balancer reports it, its server's health, and who took it out.
+//! `pitcrew lb status`: every member as its balancer reports it, its health, and who took it out.
 
 use std::collections::BTreeMap;
 
@@ -111,7 +111,7 @@ fn text(rows: &[Row], balancers: &[(String, String)]) -> String {
             match (&row.by, member.admin) {
                 (_, Admin::Ready) => String::new(),
                 (Some(by), _) => by.clone(),
-                (None, _) if !row.reached => "by nobody knows whom: its server cannot be reached".into(),
+                (None, _) if !row.reached => "unknown: its server cannot be reached".into(),
                 (None, _) => "not by pitcrew, as far as its server knows".into(),
             },
         ]);

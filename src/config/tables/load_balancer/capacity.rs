@@ -49,7 +49,8 @@ pub(super) fn capacity(
         let drained = if web == 1 { "the only web server".to_owned() } else { format!("one of {web} web servers") };
         let what = format!("{why} can never hold while {drained} is drained");
         let hint = match web - 1 {
-            0 => "write min_in_service = 0 if nobody needs to serve meanwhile, or leave [load_balancer] out".to_owned(),
+            0 => "write min_in_service = 0 if no server needs to serve meanwhile, or leave [load_balancer] out"
+                .to_owned(),
             most => format!("write {most} or less"),
         };
         return problems.at(at, what, hint);
@@ -79,7 +80,9 @@ fn web_servers(count: usize) -> String {
     if count == 1 { "1 web server".to_owned() } else { format!("{count} web servers") }
 }
 
-/// Finds how many servers the largest batch of a walk over `total` servers has; the ramp's last size repeats.
+/// Counts the servers of the largest batch of a walk over `total` servers.
+///
+/// The ramp's last size repeats.
 fn largest(sizes: &[BatchSize], total: usize) -> usize {
     let (mut left, mut largest, mut step) = (total, 0, 0);
     while left > 0 {

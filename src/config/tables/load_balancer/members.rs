@@ -9,7 +9,9 @@ use crate::config::tables::servers::Server;
 use crate::config::values;
 use crate::config::words::quoted;
 
-/// Reports balancer names that HAProxy cannot have, and those that two servers share: draining one would drain both.
+/// Reports balancer names that HAProxy cannot have, and names that two servers share.
+///
+/// Draining one of two servers that share a name would drain both.
 pub(super) fn members(servers: &[Server], sections: &[Section<'_>], kind: &BalancerKind, problems: &mut Problems<'_>) {
     let written: BTreeMap<usize, usize> = sections
         .iter()

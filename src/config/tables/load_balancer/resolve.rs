@@ -95,7 +95,7 @@ pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'
     }
     Some(LoadBalancer {
         kind,
-        // A target group's own delay is 300 s where nobody changed it, and less than that proves nothing.
+        // A target group's own delay is 300 s by default, and a shorter wait proves nothing.
         drain_timeout: seconds("drain_timeout", if aws { 330 } else { 30 }),
         on_drain_timeout: ending.map_or(OnDrainTimeout::Proceed, |e| e.value),
         wait_after_drain: seconds("wait_after_drain", 0),

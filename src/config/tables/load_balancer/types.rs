@@ -77,7 +77,7 @@ pub struct Aws {
     pub region: Option<String>,
     /// `profile`, else AWS's own settings.
     pub profile: Option<String>,
-    /// `min_drain`: how long requests may arrive after the balancer was told; `None`: as its kind is known to be.
+    /// `min_drain`: how long requests may arrive after a drain began; `None`: the kind's usual time.
     pub min_drain: Option<Duration>,
     /// `poll`: the pause between two questions.
     pub poll: Duration,
@@ -114,7 +114,7 @@ pub struct HaproxyAccess {
     pub via: Via,
     /// `user` and `password`; there are some exactly when an address is a Data Plane API's.
     pub login: Option<Login>,
-    /// `ca_file`: who may have signed a Data Plane API's certificate, instead of those that this machine trusts.
+    /// `ca_file`: signers of a Data Plane API's certificate, instead of those that this machine trusts.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -1,6 +1,8 @@
 //! The login in a repository's URL.
 
-/// Parts a repository's URL: without its password, the user, the password. Percent-encoding in them is taken back.
+/// Parts a repository's URL: the URL without its login, the user, the password.
+///
+/// Decodes percent-encoding in user and password.
 pub(super) fn parted(url: &str) -> (String, Option<String>, Option<String>) {
     let web = ["https://", "http://"].iter().find_map(|scheme| Some((*scheme, url.strip_prefix(scheme)?)));
     let Some((scheme, rest)) = web else { return (url.to_owned(), None, None) };

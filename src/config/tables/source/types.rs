@@ -23,7 +23,7 @@ impl Source {
         Self { kind, path: path.into(), reference: "HEAD".to_owned(), repository: None, download: None }
     }
 
-    /// Tells whether servers come by the release themselves: then nobody here knows its size.
+    /// Tells whether servers fetch the release themselves: its size is not known on this machine then.
     pub fn is_fetched(&self) -> bool {
         self.repository.is_some() || self.download.as_ref().is_some_and(|d| d.by == Fetcher::Servers)
     }
@@ -49,7 +49,7 @@ impl Source {
     }
 }
 
-/// Tells whether a URL may hold what nobody else should see: a query may be a signature, a login may be one.
+/// Tells whether a URL may hold a secret: its query may be a signature, its login a password.
 pub fn may_be_secret(url: &str) -> bool {
     let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
     url.contains('?') || host.is_some_and(|host| host.contains('@'))
