@@ -24,6 +24,13 @@ pub enum Layer<'a> {
     Profile(&'a str),
 }
 
+/// One line of a table: a key or a table's name, where it is written, and its value.
+struct Entry<'a, 'd> {
+    name: &'a str,
+    at: usize,
+    value: &'a Spanned<DeValue<'d>>,
+}
+
 /// Reports every unknown key, wrong type and bad value of a layer.
 ///
 /// The file's layer includes all its profiles.
@@ -36,9 +43,9 @@ pub fn check(layer: Layer<'_>, root: &DeTable<'_>, problems: &mut Problems<'_>) 
         let at = name.span().start;
         let name = name.get_ref().as_ref();
         match schema::table(name) {
-            Some(table) => check_table(table, profile, at, value, problems),
+            Some(table) => check_table(table, profile, &Entry { name, at, value }, problems),
             None if name == PROFILES && layer == Layer::File => check_profiles(at, value, problems),
-            None => unknown_at_top(name, at, value.get_ref(), profile, problems),
+            None => unknown_at_top(&Entry { name, at, value }, profile, problems),
         }
     }
 }
@@ -68,7 +75,9 @@ fn check_profiles(at: usize, value: &Spanned<DeValue<'_>>, problems: &mut Proble
     }
 }
 
-fn unknown_at_top(name: &str, at: usize, value: &DeValue<'_>, profile: Option<&str>, problems: &mut Problems<'_>) {
+fn unknown_at_top(entry: &Entry<'_, '_>, profile: Option<&str>, problems: &mut Problems<'_>) {
+    let &Entry { name, at, value } = entry;
+    let value = value.get_ref();
     let place = profile.map_or_else(|| "at the top of the file".to_owned(), |p| format!("in [profiles.{p}]"));
     let nested = profile.is_none().then_some(PROFILES);
     let tables: Vec<&str> = schema::TABLES.iter().map(|t| t.name).chain(nested).collect();
@@ -94,13 +103,8 @@ fn is_tables(array: &DeArray<'_>) -> bool {
     !array.is_empty() && array.iter().all(|v| v.get_ref().is_table())
 }
 
-fn check_table(
-    table: &Table,
-    profile: Option<&str>,
-    at: usize,
-    value: &Spanned<DeValue<'_>>,
-    problems: &mut Problems<'_>,
-) {
+fn check_table(table: &Table, profile: Option<&str>, entry: &Entry<'_, '_>, problems: &mut Problems<'_>) {
+    let &Entry { at, value, .. } = entry;
     let title = table.title(profile);
     let name = table.name;
     let written = value.get_ref();
@@ -147,7 +151,7 @@ fn check_table(
         Form::Secrets(keys) => {
             for (name, value) in contents {
                 check_variable(&title, name, problems);
-                check_secret(&title, keys, name.get_ref(), value, problems);
+                check_secret(&title, keys, &Entry { name: name.get_ref(), at: name.span().start, value }, problems);
             }
         }
     }
@@ -163,13 +167,8 @@ fn check_variable(title: &str, name: &Spanned<Cow<'_, str>>, problems: &mut Prob
     }
 }
 
-fn check_secret(
-    title: &str,
-    keys: &'static [Key],
-    name: &str,
-    value: &Spanned<DeValue<'_>>,
-    problems: &mut Problems<'_>,
-) {
+fn check_secret(title: &str, keys: &'static [Key], entry: &Entry<'_, '_>, problems: &mut Problems<'_>) {
+    let &Entry { name, value, .. } = entry;
     let forms = "write { env = \"…\" }, { file = \"…\" } or { command = \"…\" }";
     let Some(table) = value.get_ref().as_table() else {
         let what = format!("{} in {title} must say where its value comes from, not hold it", quoted(name));

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use futures::future::join_all;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime, Time};
-
-use clap::Args;
 
 use super::out;
 use crate::cli::Global;

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
-
 use clap::Args;
+use tokio::task::spawn_blocking;
 
 use super::out;
 use crate::cli::Global;
@@ -39,7 +38,7 @@ impl Recover {
         let stack = Stack::prepare(stack::read(global)?, global).await?;
         let stop = Stop::default();
         let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
-        // Nothing is listened for before there is something to report: until then a signal may simply end it.
+        // Until there is something to report, a signal simply ends it.
         let (facts, _) = stack.facts(Execs::Single, &stop.soft).await;
         let Some(dead) = dead_run(&stack, &facts, self.force)? else {
             stack.close().await;
@@ -83,18 +82,7 @@ impl Recover {
         for (server, failure) in &facts.unreachable {
             taking.cannot_reach(server, failure.clone());
         }
-        let mut late = held.clone();
-        let mut found = None;
-        while !late.is_empty() && recover::take_over(&taking, &late, &dead).await {
-            // Asked again: what the dead run had left running may have changed something until it was ended, or only now have
-            // come round to taking a lock.
-            let (again, _) = stack.facts(Execs::Single, &stop.hard).await;
-            late = held_for(&stack, &again, &dead);
-            late.retain(|(_, holder)| *holder != owner.run);
-            if late.is_empty() {
-                found = Some(again);
-            }
-        }
+        let found = take_over(&stack, &taking, &held, &dead).await;
         if found.is_none() {
             // However far it got, each server is still locked, and the next recovery begins there.
             for (server, _) in &held {
@@ -108,7 +96,7 @@ impl Recover {
             }
             let wreck = read(&again, &owner.run);
             let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
-            // What becomes of the release is the work of who began it.
+            // The release remains the work of the person who began it.
             let owner = Owner { who: wreck.who.clone().unwrap_or(owner.who), ..owner };
             let running = Arc::new(Running::inheriting(world(again, owner), wreck));
             recover::run(&running, failing, &unreadable).await;
@@ -119,7 +107,25 @@ impl Recover {
     }
 }
 
-/// The run that left a lock behind; the first one, in the order of the file.
+/// Takes over every lock that guards the dead run's work, and asks again.
+///
+/// `None`: a lock was refused.
+async fn take_over(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, RunId)], dead: &RunId) -> Option<Facts> {
+    let mut late = held.to_vec();
+    while !late.is_empty() && recover::take_over(taking, &late, dead).await {
+        // Asked again: processes of the dead run may have changed something until they were ended, or only now have taken
+        // a lock.
+        let (again, _) = stack.facts(Execs::Single, &taking.world.stop.hard).await;
+        late = held_for(stack, &again, dead);
+        late.retain(|(_, holder)| *holder != taking.world.run);
+        if late.is_empty() {
+            return Some(again);
+        }
+    }
+    None
+}
+
+/// Finds the first run, in the order of the file, that left a lock behind.
 fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, Error> {
     let mut dead = None;
     for server in &stack.config.servers {
@@ -141,7 +147,7 @@ fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, 
     Ok(dead)
 }
 
-/// The servers whose lock guards that run's work, in the order of the file, and who holds each.
+/// Lists the servers whose lock guards that run's work, in the order of the file, and each holder.
 fn held_for(stack: &Stack, facts: &Facts, run: &RunId) -> Vec<(ServerName, RunId)> {
     let held = |s: &ServerName| {
         let lock = facts.servers.get(s)?.lock.as_ref()?;
@@ -151,7 +157,7 @@ fn held_for(stack: &Stack, facts: &Facts, run: &RunId) -> Vec<(ServerName, RunId
     stack.config.servers.iter().filter_map(|s| held(&s.name)).collect()
 }
 
-/// Nothing that could be reached is locked.
+/// Ends where no server that could be reached is locked.
 fn nothing(global: &Global, facts: &Facts) -> Result<u8, Error> {
     for (server, failure) in &facts.unreachable {
         out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-
-use clap::Args;
 
 use super::out;
 use crate::cli::{Global, Select};

@@ -1,9 +1,8 @@
 //! `pitcrew unlock`: ends a freeze, or removes the lock that a dead or stuck run left behind.
 
+use clap::Args;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-
-use clap::Args;
 
 use super::out;
 use crate::cli::{Global, Select};

@@ -43,12 +43,13 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
         .into_iter()
         .filter_map(|name| profile::find(root, name).map(|table| (table, format!("[profiles.{name}.web]"))));
     for (layer, title) in file.chain(profiles) {
-        let (Some(server), Some(section)) = (web_server(layer).or(web_server(root)), Section::one(layer, &TABLE))
+        let (Some(server), Some(mut section)) = (web_server(layer).or(web_server(root)), Section::one(layer, &TABLE))
         else {
             continue;
         };
         if let Some(template) = template(server, problems) {
-            read(&section, &title, &template, &mut seen, problems);
+            section.title = title;
+            read(&section, &template, &mut seen, problems);
         }
     }
     let chosen = wanted.as_ref().and_then(|server| template(*server, problems));
@@ -56,7 +57,7 @@ pub fn web(input: &Input<'_>, root: &DeTable<'_>, merged: &DeTable<'_>, problems
     if let Some(template) = &chosen {
         let section = Section::one(merged, &TABLE);
         if let Some(section) = &section {
-            given = read(section, "[web]", template, &mut seen, problems);
+            given = read(section, template, &mut seen, problems);
         }
         let at = section.as_ref().map(|s| s.at).or(wanted.map(|w| w.at)).unwrap_or_default();
         for (name, parameter) in &template.parameters {
@@ -80,12 +81,11 @@ fn web_server<'a>(root: &'a DeTable<'_>) -> Option<Found<&'a str>> {
 /// Reads the parameters of one table; a key whose place is in `seen` is not reported again.
 fn read(
     section: &Section<'_>,
-    title: &str,
     template: &Template,
     seen: &mut Vec<usize>,
     problems: &mut Problems<'_>,
 ) -> BTreeMap<String, String> {
-    let mut given = BTreeMap::new();
+    let (mut given, title) = (BTreeMap::new(), &section.title);
     for (name, value) in section.entries() {
         let first = !seen.contains(&name.at);
         seen.push(name.at);

@@ -1,0 +1,134 @@
+//! What is known of one server, and what of it is not as it should be.
+
+use serde::Serialize;
+
+use crate::balancer::{Admin, MemberFacts};
+use crate::config::{Config, Server};
+use crate::facts::{Facts, ReleaseState, ServerFacts};
+use crate::lease;
+use crate::name::{ReleaseId, Revision};
+use crate::report::{cause, clean::clean, held};
+use crate::stack::taken;
+
+/// One server, as it is.
+#[derive(Debug, Default, Serialize)]
+pub struct Row {
+    pub(super) server: String,
+    /// Why nothing else is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unreachable: Option<String>,
+    pub(super) release: Option<ReleaseId>,
+    pub(super) revision: Option<Revision>,
+    pub(super) state: Option<String>,
+    /// Releases that its processes run from.
+    pub(super) running: Vec<String>,
+    /// `ok`, or what the last answer was; `None`: it is not asked.
+    pub(super) health: Option<String>,
+    pub(super) healthy: bool,
+    pub(super) members: Vec<MemberFacts>,
+    pub(super) lock: Option<String>,
+    pub(super) free_kb: Option<u64>,
+    /// The line of `revisions.log` that was written last.
+    pub(super) last: Option<String>,
+    /// What is not as it should be, a fragment each.
+    pub(super) drift: Vec<String>,
+}
+
+/// What a server was asked besides its facts.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The last line of its `revisions.log`.
+    pub last: Option<String>,
+    /// How its health check ended; `None`: it was not asked.
+    pub health: Option<Result<(), String>>,
+}
+
+/// Judges one server.
+pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Asked) -> Row {
+    let Asked { last, health } = asked;
+    let mut row = Row { server: server.name.0.clone(), last: last.map(|l| clean(&l)), ..Row::default() };
+    if let Some(failure) = facts.unreachable.get(&server.name) {
+        let why = cause::reason(&failure.cause);
+        row.drift.push(format!("cannot be reached: {why}"));
+        row.unreachable = Some(why);
+    }
+    row.members = facts.members.iter().filter(|m| server.is_web() && m.member == server.lb).cloned().collect();
+    for member in &row.members {
+        if member.admin != Admin::Ready || !member.in_service {
+            let place = format!("{}/{} on {}", member.backend, member.member, member.at);
+            let by = facts.servers.get(&server.name).filter(|_| member.admin != Admin::Ready).and_then(taken::who);
+            let by = by.map(|by| format!(", taken out {by}")).unwrap_or_default();
+            row.drift.push(format!("out of its balancer: {place} is {}{by}", clean(&member.status)));
+        }
+    }
+    let Some(found) = facts.servers.get(&server.name) else { return row };
+    release(&mut row, found);
+    if server.is_web() && !config.web.proof.none {
+        processes(&mut row, found);
+    }
+    if let Some(result) = health {
+        row.healthy = result.is_ok();
+        if let Err(why) = &result {
+            row.drift.push(format!("fails its health check: {why}"));
+        }
+        row.health = Some(result.map_or_else(|why| why, |()| "ok".into()));
+    }
+    if let Some(lock) = &found.lock {
+        let text = held::locked(&lease::held(lock));
+        if lease::judge(lock).is_left_behind() {
+            row.drift.push(format!("{text}; `pitcrew recover` takes back what that run left"));
+        }
+        row.lock = Some(text);
+    }
+    if let Some(behind) = &found.behind {
+        row.drift.push(format!("left behind by run {}", clean(behind)));
+    }
+    row.free_kb = found.free_kb;
+    row
+}
+
+fn release(row: &mut Row, found: &ServerFacts) {
+    row.release.clone_from(&found.current);
+    match (&found.current, &found.current_odd) {
+        (_, Some(odd)) => row.drift.push(format!("current is {}", clean(odd))),
+        (None, None) => row.drift.push(match &found.current_gone {
+            Some(target) => format!("current points to {}, which is not there any more", clean(target)),
+            None => "there is no release yet".into(),
+        }),
+        (Some(current), None) => {
+            let Some(known) = found.releases.iter().find(|r| r.id == *current) else { return };
+            row.revision = known.revision.as_ref().map(|r| Revision(clean(&r.0)));
+            row.state = Some(known.state.to_string());
+            if !matches!(known.state, ReleaseState::Good | ReleaseState::Foreign) {
+                row.drift.push(format!("its release {current} is {}", known.state));
+            }
+        }
+    }
+}
+
+fn processes(row: &mut Row, found: &ServerFacts) {
+    let mut running: Vec<String> =
+        found.processes.iter().map(|p| p.release.as_ref().map_or("elsewhere".into(), |r| r.as_str().into())).collect();
+    running.sort();
+    running.dedup();
+    if let Some(current) = &found.current {
+        if running.is_empty() {
+            row.drift.push("its web server does not run".into());
+        } else if running.iter().any(|r| r != current.as_str()) {
+            row.drift.push(format!("its web server runs from {}", running.join(", ")));
+        }
+    }
+    row.running = running;
+}
+
+/// Names the servers that are not on the newest release.
+pub fn differ(rows: &mut [Row]) {
+    let newest = rows.iter().filter_map(|r| r.release.clone()).max();
+    for row in rows.iter_mut() {
+        if let (Some(release), Some(newest)) = (&row.release, &newest)
+            && release != newest
+        {
+            row.drift.push(format!("is on release {release}, others are on {newest}"));
+        }
+    }
+}
