@@ -64,6 +64,10 @@ pub fn before(own: Option<&ServerFacts>, now: &[MemberFacts]) -> Vec<MemberFacts
 pub struct ServerFacts {
     /// `deploy_to` as an absolute path.
     pub root: String,
+    /// The stack that the directory belongs to, as its `.pitcrew/stack` says.
+    pub stack: Option<String>,
+    /// What tells this directory from every other: the machine's boot, the file system, the inode.
+    pub place: Option<String>,
     /// Login user.
     pub user: String,
     /// Seconds since the epoch by the server's clock.
@@ -200,6 +204,8 @@ impl ServerFacts {
         let value = answer.value.as_str();
         match answer.key.as_str() {
             "root" => self.root = one_line(value),
+            "stack" => self.stack = Some(one_line(value)),
+            "place" => self.place = Some(one_line(value)),
             "user" => self.user = one_line(value),
             "time" => *time = Some(number(answer)?),
             "current" => self.current = Some(release(answer, value)?),

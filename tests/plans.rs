@@ -47,6 +47,7 @@ struct Flags {
     release: Option<String>,
     revision: Option<String>,
     if_changed: bool,
+    insists: bool,
     skip_unreachable: bool,
     size_mb: Option<u64>,
 }
@@ -55,6 +56,10 @@ struct Flags {
 #[serde(deny_unknown_fields)]
 struct Found {
     current: Option<String>,
+    #[serde(default)]
+    stack: Option<String>,
+    #[serde(default)]
+    place: Option<String>,
     #[serde(default)]
     current_odd: Option<String>,
     #[serde(default)]
@@ -131,6 +136,8 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
         });
         let server = ServerFacts {
             root: "/srv/shop".into(),
+            stack: found.stack.clone(),
+            place: found.place.clone(),
             user: "deploy".into(),
             time: now.as_second() + found.clock_ahead,
             current: found.current.as_deref().and_then(ReleaseId::parse),
@@ -199,6 +206,7 @@ fn plan(case: &Case, config: &Config) -> Plan {
         size: flags.size_mb.map(|mb| (mb * 1024 * 1024, 100)),
         release: flags.release.as_deref().and_then(ReleaseId::parse),
         if_changed: flags.if_changed,
+        insists: flags.insists,
         skip_unreachable: flags.skip_unreachable,
     };
     build(config, &facts(case, now), &request, now)
@@ -320,6 +328,8 @@ fn the_matrix_of_strategies_templates_and_policies() {
                          [load_balancer]\nkind = \"haproxy\"\nat = [\"unix:///h\"]\nbackends = [\"b\"]\n"
                     );
                     let found = |_| Found {
+                        stack: None,
+                        place: None,
                         current: Some("20260101000000".into()),
                         current_odd: None,
                         current_gone: None,

@@ -18,5 +18,5 @@ pub use planned::{Blocker, Place, Planned};
 pub use refusal::Refusal;
 pub use stamped::{Event, Stamped};
 pub use step::{Inherited, Progress, Sent};
-pub use warning::{Fate, TakenBy, Warning};
+pub use warning::{Fate, Flight, TakenBy, Warning};
 pub use word::{DecidedBy, Outcome, RECOVER, StageName, StepName, StepOutcome, Stream};

@@ -38,6 +38,10 @@ pub enum Refusal {
     LockLost,
     /// The lock to be released belongs to another run.
     NotOurs,
+    /// The directory belongs to another stack.
+    OtherStack,
+    /// Two servers of the stack are one directory.
+    SamePlace,
     /// The server has changed since the run was planned.
     StaleFacts,
     /// What arrived is not what was sent.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::end::Stuck;
 use super::failure::{Failure, Held};
 use super::word::StepName;
-use crate::name::{ReleaseId, ServerName};
+use crate::name::{ReleaseId, Revision, ServerName};
 
 /// Something a person should read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,17 @@ pub enum Warning {
     StaysInTraffic,
     /// There is no `[health]`: nothing but the list of processes proves the new release.
     NoHealthCheck,
+    /// `--if-changed` leaves a revision alone that failed before, or was rolled back from.
+    Fled {
+        /// The revision.
+        revision: Revision,
+        /// The release that had it.
+        release: ReleaseId,
+        /// A server that tells.
+        on: ServerName,
+        /// How the release ended.
+        how: Flight,
+    },
     /// A step has printed nothing for a while.
     Quiet {
         /// The step.
@@ -194,4 +205,14 @@ pub enum Fate {
     Unfinished,
     /// It never began, or changes nothing: it runs again.
     Again,
+}
+
+/// How a release ended that `--if-changed` leaves alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flight {
+    /// It failed and was taken back.
+    Failed,
+    /// It was proven, and rolled back from later.
+    RolledBack,
 }

@@ -50,6 +50,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         Warning::SerialAdvised
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
+        | Warning::Fled { .. }
         | Warning::DrainIncomplete { .. }
         | Warning::WaitsForBalancer { .. }
         | Warning::BalancerDiffers { .. }

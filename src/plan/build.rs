@@ -7,7 +7,7 @@ use super::shape::{Plan, Verb};
 use super::{capacity, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
-use crate::event::{Blocker, Cause, DecidedBy, Failure, Refusal, StepName, Warning};
+use crate::event::{Blocker, Cause, DecidedBy, Failure, Flight, Refusal, StepName, Warning};
 use crate::facts::{Facts, ReleaseState, ServerFacts};
 use crate::lease::Standing;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
@@ -37,6 +37,8 @@ pub struct Request {
     pub release: Option<ReleaseId>,
     /// `--if-changed`.
     pub if_changed: bool,
+    /// The revision was named: then it is deployed also where it failed before.
+    pub insists: bool,
     /// `--skip-unreachable`.
     pub skip_unreachable: bool,
     /// The run that plans, where it holds locks already.
@@ -117,10 +119,11 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         notices.extend(servers.iter().filter_map(|s| may_not_fit(&s.name, facts.servers.get(&s.name)?)));
     }
 
-    let unchanged = request.if_changed
-        && blockers.is_empty()
-        && !servers.is_empty()
-        && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision));
+    let may_skip = request.if_changed && blockers.is_empty() && !servers.is_empty();
+    let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision));
+    let fled = if may_skip && !runs && !request.insists { fled(facts, &servers, &revision) } else { None };
+    let unchanged = runs || fled.is_some();
+    notices.extend(fled);
     let mut plan = Plan {
         verb: request.verb,
         strategy,
@@ -166,6 +169,22 @@ fn left_behind(facts: Option<&ServerFacts>) -> bool {
     facts.is_some_and(|f| {
         let state = f.current.as_ref().and_then(|c| f.releases.iter().find(|r| r.id == *c)).map(|r| r.state);
         f.behind.is_some() || matches!(state, Some(ReleaseState::Failed | ReleaseState::Active))
+    })
+}
+
+/// Finds a release of the revision that failed on a server of the run, or that one was rolled back from.
+fn fled(facts: &Facts, servers: &[&Server], revision: &Revision) -> Option<Warning> {
+    servers.iter().find_map(|server| {
+        let found = facts.servers.get(&server.name)?;
+        let of_it = found.releases.iter().rev().filter(|r| r.revision.as_ref() == Some(revision));
+        let (release, how) = of_it.into_iter().find_map(|r| match r.state {
+            ReleaseState::Failed => Some((r, Flight::Failed)),
+            // A later release that is proven and not current: it was left for an older one.
+            ReleaseState::Good if found.current.as_ref().is_some_and(|c| *c < r.id) => Some((r, Flight::RolledBack)),
+            _ => None,
+        })?;
+        let (revision, release) = (revision.clone(), release.id.clone());
+        Some(Warning::Fled { revision, release, on: server.name.clone(), how })
     })
 }
 
@@ -328,6 +347,17 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
             if held.standing != Some(Standing::Expired) {
                 push(&server.name, StepName::Lock, Cause::Locked(Box::new(held)));
             }
+        }
+        if let Some(other) = f.stack.as_ref().filter(|other| **other != check.config.app.name) {
+            let detail = format!("it belongs to {other}, and [app] name is {}", check.config.app.name);
+            push(&server.name, StepName::Lock, refused(Refusal::OtherStack, detail));
+        }
+        let before = check.config.servers.iter().take_while(|s| s.name != server.name);
+        let same =
+            |s: &&Server| f.place.is_some() && check.facts.servers.get(&s.name).is_some_and(|o| o.place == f.place);
+        if let Some(twin) = before.into_iter().find(same) {
+            let detail = format!("{} and {} are both {}", twin.name, server.name, f.root);
+            push(&server.name, StepName::Lock, refused(Refusal::SamePlace, detail));
         }
         if let Some(why) = &f.not_writable {
             push(&server.name, StepName::Lock, refused(Refusal::NotWritable, why.clone()));

@@ -29,6 +29,7 @@ pub fn request(verb: Verb, walk: &Walk, servers: Vec<ServerName>) -> Result<Requ
         size: None,
         release: None,
         if_changed: false,
+        insists: false,
         skip_unreachable: walk.skip_unreachable,
         holder: None,
     })

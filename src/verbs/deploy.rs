@@ -51,6 +51,7 @@ impl Deploy {
             },
             prepare_ahead: self.prepare_ahead,
             if_changed: self.if_changed,
+            insists: self.reference.is_some(),
             ..request(Verb::Deploy, &self.walk, stack.select(&self.select)?)?
         };
         let wait = waiting::read(self.walk.wait_lock.as_deref())?;

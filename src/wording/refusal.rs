@@ -22,6 +22,8 @@ pub fn sentence(code: &Refusal, detail: &str) -> String {
         Refusal::LockedAnew => "another run has the lock by now",
         Refusal::LockLost => "the lock was removed during the run",
         Refusal::NotOurs => "the lock belongs to another run and is left alone",
+        Refusal::OtherStack => "deploy_to belongs to another stack",
+        Refusal::SamePlace => "two servers of the file are one directory",
         Refusal::StaleFacts => "the server has changed since the run was planned: another run or user deployed",
         Refusal::BadPayload => "what arrived is not what was sent",
         Refusal::NoCache => "the tree that the server keeps cannot be listed",
@@ -79,6 +81,11 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::LockedAnew => "run `pitcrew check` to see which, then `pitcrew recover` again if that run is dead too",
         Refusal::LockLost => "find out who removed it, then run `pitcrew check`",
         Refusal::NotOurs => "run `pitcrew check` to see whose it is",
+        Refusal::OtherStack => {
+            "set deploy_to in [app] to a directory of this stack's own; if the stack was renamed, remove .pitcrew/stack \
+             in deploy_to on each server"
+        }
+        Refusal::SamePlace => "name each server once in [[servers]]",
         Refusal::StaleFacts => "run it again: it plans anew",
         Refusal::BadPayload => "deploy again; if it repeats, look at the server's disk",
         Refusal::NoCache | Refusal::StaleBase => "nothing needs doing: the whole release is sent",

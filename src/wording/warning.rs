@@ -3,7 +3,7 @@
 use super::cause::reason;
 use super::lock::locked;
 use super::step::undo;
-use crate::event::{Fate, Stuck, TakenBy, Warning};
+use crate::event::{Fate, Flight, Stuck, TakenBy, Warning};
 use crate::name::ReleaseId;
 use crate::text::clean::clean;
 use crate::text::units::{as_seconds, count, days, long, names, seconds};
@@ -17,6 +17,17 @@ pub fn sentence(warning: &Warning) -> String {
         }
         Warning::NoHealthCheck => {
             "there is no [health]: nothing but the list of processes proves the new release".into()
+        }
+        Warning::Fled { revision, release, on, how } => {
+            let how = match how {
+                Flight::Failed => "failed there",
+                Flight::RolledBack => "was rolled back from",
+            };
+            format!(
+                "{} is left alone: release {release} of it {how} ({on}); `pitcrew deploy {}` deploys it all the same",
+                revision.short(),
+                revision.short()
+            )
         }
         Warning::Quiet { step, seconds: silent, last_line } => {
             format!("{step} has printed nothing for {}{}", whole(*silent), last(last_line))
@@ -138,6 +149,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::WaitsForBalancer { .. }
+        | Warning::Fled { .. }
         | Warning::Quiet { .. }
         | Warning::Waited { .. }
         | Warning::ReturnsTo { .. }

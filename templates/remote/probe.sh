@@ -9,6 +9,8 @@ find_current
 [ -n "$now_id" ] && say current "$now_id"
 [ -n "$odd" ] && say odd "$odd"
 [ -n "$gone" ] && say gone "$gone"
+first_line "$own/stack"
+[ -z "$line" ] || say stack "$line"
 first_line "$own/previous"
 line=${line%% *}
 [ -n "$line" ] && say previous "$line"
@@ -52,6 +54,9 @@ while [ ! -e "$near" ] && [ ! -h "$near" ]; do
     near=${near%/*}
     [ -n "$near" ] || near=/
 done
+# Two servers that tell the same are one directory.
+first_line /proc/sys/kernel/random/boot_id
+if [ -n "$line" ] && place=$(stat -L -c %d:%i "$near" 2>/dev/null); then say place "$line:$place:${root#"$near"}"; fi
 # Releases, and what belongs to pitcrew, may lie on disks of their own: the fullest one counts.
 set -- "$near"
 for dir in "$root/releases" "$own"; do [ ! -d "$dir" ] || set -- "$@" "$dir"; done

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
 use pitcrew::lease::Standing;
-use pitcrew::name::ServerName;
+use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::report::json::Json;
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
@@ -315,6 +315,18 @@ fn every_warning() -> Vec<Warning> {
         Warning::StaysInTraffic,
         Warning::NoHealthCheck,
         Warning::WaitsForBalancer { seconds: 150, batches: 3 },
+        Warning::Fled {
+            revision: Revision("c0ffee1234".into()),
+            release: ReleaseId::parse("20260101000000").unwrap(),
+            on: ServerName("web1".into()),
+            how: Flight::Failed,
+        },
+        Warning::Fled {
+            revision: Revision("c0ffee1234".into()),
+            release: ReleaseId::parse("20260101000000").unwrap(),
+            on: ServerName("web1".into()),
+            how: Flight::RolledBack,
+        },
         Warning::BalancerDiffers { member: "shop/web1".into(), was: "UP".into(), now: "MAINT\u{1b}[0m".into() },
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: "Installing nokogiri".into() },
         Warning::Quiet { step: StepName::Build, seconds: 60, last_line: String::new() },

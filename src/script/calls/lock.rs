@@ -20,7 +20,7 @@ pub struct Expected<'a> {
 
 /// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
 ///
-/// Refuses with `locked` (its answers are for [`crate::lease::LockFacts::read`]), `stale_facts`, `not_writable`, `no_space`;
+/// Refuses with `locked` (its answers are for [`crate::lease::LockFacts::read`]), `other_stack`, `stale_facts`, `not_writable`, `no_space`;
 /// a lock that it took it has released then.
 pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
     locking(site, "take", &owner.run).with("owner", owner.lines())
@@ -81,7 +81,7 @@ pub fn aside(site: &Site<'_>, record: &str) -> Call {
 
 fn locking(site: &Site<'_>, mode: &str, run: &RunId) -> Call {
     let empty = ["owner", "plan", "for", "phase", "reason", "expect", "current", "newest"];
-    let call = site.call(Script::Lock).token(run).with("mode", mode);
+    let call = site.call(Script::Lock).token(run).with("mode", mode).with("app", one_line(site.app));
     empty.into_iter().fold(call, |call, name| call.with(name, ""))
 }
 
