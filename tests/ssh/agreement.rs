@@ -215,7 +215,9 @@ async fn ssh_config_means_what_it_means_to_ssh() {
 #[tokio::test]
 async fn jump_hosts_are_asked_about_too() {
     let text = "Match host web\n  ProxyJump inner\nMatch host inner\n  ProxyJump ann@outer:2222\n";
-    let network = Client::configured(text).network();
+    // The client owns the file that ssh reads.
+    let client = Client::configured(text);
+    let network = client.network();
     let web = [ask("web")];
     let e = network.link("web", &web[0]).err().unwrap();
     assert!(e.to_string().contains("what ssh's configuration says of web"), "{e}");
