@@ -126,7 +126,7 @@ impl Running {
             return Ok(package.payload.clone());
         }
         tokio::select! {
-            gzipped = package.gzipped() => gzipped.map_err(|e| local(e.what)),
+            gzipped = package.gzipped() => gzipped.map_err(|e| local(e.what())),
             () = stop.cancelled() => Err(Cause::Interrupted.into()),
         }
     }
@@ -152,7 +152,7 @@ impl Running {
             made = package.delta(&cache.tree, packed, self.listing(place, &cache.tree, stop)) => made,
             () = stop.cancelled() => return Err(Cause::Interrupted.into()),
         };
-        Ok(made.map_err(|e| local(e.what))?.map(|delta| (cache.tree.clone(), delta)))
+        Ok(made.map_err(|e| local(e.what()))?.map(|delta| (cache.tree.clone(), delta)))
     }
 
     /// Asks a server what the tree that it keeps holds: another machine has sent it.

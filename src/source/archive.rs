@@ -12,21 +12,17 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::members::{Body, Malformed, Members};
-use super::pack::{Attributes, ContentError, Packer};
-use super::{Origin, Resolved, SourceError, quote, show};
+use super::error::SourceError;
+use super::error::archive::ArchiveError;
+use super::error::malformed::Malformed;
+use super::members::Members;
+use super::pack::packer::Packer;
+use super::quote::quote;
+use super::repack::{MadeBy, Trouble, repack};
+use super::resolved::{Origin, Resolved, revision};
 use crate::name::Revision;
 
 const BUFFER: usize = 256 * 1024;
-
-/// Which modes a release gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Modes {
-    /// Those of the members.
-    Kept,
-    /// 0644, or 0755 for directories and what its owner may execute, as git has them.
-    Git,
-}
 
 /// Digests the file and makes sure that it is a tar file.
 ///
@@ -38,7 +34,7 @@ pub fn resolve(path: &Path) -> Result<Resolved, SourceError> {
     let mut members = Members::new(decode(path, file)?);
     match members.next() {
         Ok(_) | Err(Malformed::Unfit(_)) => {}
-        Err(error) => return Err(blame(path, error)),
+        Err(error) => return Err(content(path, error)),
     }
     let name = path.file_name().unwrap_or(path.as_os_str());
     let label = quote(name.as_encoded_bytes()).trim_matches('`').to_owned();
@@ -50,66 +46,24 @@ pub(super) fn pack(path: &Path, revision: &Revision, packer: &mut Packer<'_>) ->
     let mut file = open(path)?;
     let before = state(path, &file)?;
     if digest(path, &mut file)? != *revision {
-        return Err(SourceError::changed(path));
+        return Err(SourceError::Changed(path.to_owned()));
     }
-    let watched = file.try_clone().map_err(|error| unreadable(path, &error))?;
-    let packed = repack(decode(path, file)?, packer, Modes::Kept).map_err(|error| match error {
-        Trouble::Stream(malformed) => blame(path, malformed),
+    let watched = file.try_clone().map_err(|error| unreadable(path, error))?;
+    let packed = repack(decode(path, file)?, packer, MadeBy::Person).map_err(|error| match error {
+        Trouble::Stream(malformed) => content(path, malformed),
         Trouble::Failed(error) => error,
     });
     if state(path, &watched)? != before {
-        return Err(SourceError::changed(path));
+        return Err(SourceError::Changed(path.to_owned()));
     }
-    packed
-}
-
-/// Why a stream could not be packed.
-pub(super) enum Trouble {
-    Stream(Malformed),
-    Failed(SourceError),
-}
-
-impl From<Malformed> for Trouble {
-    fn from(malformed: Malformed) -> Self {
-        Self::Stream(malformed)
-    }
-}
-
-impl From<SourceError> for Trouble {
-    fn from(error: SourceError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Packs every member of a tar stream.
-pub(super) fn repack(stream: impl Read, packer: &mut Packer<'_>, modes: Modes) -> Result<(), Trouble> {
-    let mut members = Members::new(stream);
-    while let Some(member) = members.next()? {
-        let mode = match (modes, &member.body) {
-            (Modes::Kept, _) => member.mode,
-            (Modes::Git, Body::File(_)) if member.mode & 0o100 == 0 => 0o644,
-            (Modes::Git, _) => 0o755,
-        };
-        let attributes = Attributes { mode, mtime: member.mtime };
-        match member.body {
-            Body::File(size) => match packer.file(&member.path, attributes, size, &mut members) {
-                Ok(()) => {}
-                Err(ContentError::Read(error)) => return Err(Malformed::from(error).into()),
-                Err(ContentError::Failed(error)) => return Err(error.into()),
-            },
-            Body::Directory => packer.directory(&member.path, attributes)?,
-            Body::Symlink(target) => packer.symlink(&member.path, &target, member.mtime)?,
-            Body::HardLink(target) => packer.hard_link(&member.path, &target, attributes)?,
-        }
-    }
-    Ok(())
+    packed.map(drop)
 }
 
 /// Puts the decoder in front that the file's first bytes ask for.
 fn decode(path: &Path, mut file: File) -> Result<Box<dyn Read>, SourceError> {
-    file.rewind().map_err(|error| unreadable(path, &error))?;
+    file.rewind().map_err(|error| unreadable(path, error))?;
     let mut input = BufReader::with_capacity(BUFFER, file);
-    let magic = input.fill_buf().map_err(|error| unreadable(path, &error))?;
+    let magic = input.fill_buf().map_err(|error| unreadable(path, error))?;
     let other = match magic {
         [] => Some("is empty"),
         [0x1f, 0x8b, ..] => {
@@ -117,7 +71,7 @@ fn decode(path: &Path, mut file: File) -> Result<Box<dyn Read>, SourceError> {
         }
         // RFC 8878: a frame, or a skippable one before it. The library refuses windows over 128 MiB, which bounds memory.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(|error| unreadable(path, &error))?;
+            let decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(|error| unreadable(path, error))?;
             return Ok(Box::new(BufReader::with_capacity(BUFFER, decoder)));
         }
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("is compressed with xz"),
@@ -127,21 +81,16 @@ fn decode(path: &Path, mut file: File) -> Result<Box<dyn Read>, SourceError> {
     };
     match other {
         None => Ok(Box::new(input)),
-        Some(what) => Err(SourceError::new(format!("cannot release {}: it {what}", show(path)), FORMATS)),
+        Some(is) => Err(ArchiveError::Format { path: path.to_owned(), is }.into()),
     }
 }
 
-const FORMATS: &str = "pitcrew reads .tar, .tar.gz and .tar.zst, and directories.";
-
 fn open(path: &Path) -> Result<File, SourceError> {
-    // A pipe would block until somebody writes into it, and could be read only once.
+    // A pipe would block until another process writes into it, and could be read only once.
     match path.metadata() {
-        Ok(metadata) if metadata.is_file() => File::open(path).map_err(|error| unreadable(path, &error)),
-        Ok(_) => Err(SourceError::new(
-            format!("cannot release {}: it is neither a file nor a directory", show(path)),
-            FORMATS,
-        )),
-        Err(error) => Err(unreadable(path, &error)),
+        Ok(metadata) if metadata.is_file() => File::open(path).map_err(|error| unreadable(path, error)),
+        Ok(_) => Err(ArchiveError::NoFile(path.to_owned()).into()),
+        Err(error) => Err(unreadable(path, error)),
     }
 }
 
@@ -150,35 +99,23 @@ fn digest(path: &Path, file: &mut File) -> Result<Revision, SourceError> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(super::revision(&sha.finalize())),
+            Ok(0) => return Ok(revision(&sha.finalize())),
             Ok(got) => sha.update(&buffer[..got]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(path, &error)),
+            Err(error) => return Err(unreadable(path, error)),
         }
     }
 }
 
 fn state(path: &Path, file: &File) -> Result<(u64, i64, i64), SourceError> {
     let of = |m: Metadata| (m.len(), m.mtime(), m.mtime_nsec());
-    file.metadata().map(of).map_err(|error| unreadable(path, &error))
+    file.metadata().map(of).map_err(|error| unreadable(path, error))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> SourceError {
-    SourceError::new(format!("cannot read {}: {error}", show(path)), "")
+fn unreadable(path: &Path, source: io::Error) -> SourceError {
+    SourceError::Unreadable { path: path.to_owned(), source }
 }
 
-fn blame(path: &Path, malformed: Malformed) -> SourceError {
-    let path = show(path);
-    let again = "Build the archive again, and deploy that.";
-    match malformed {
-        Malformed::Read(error) => SourceError::new(format!("cannot read the archive {path}: {error}"), again),
-        Malformed::Truncated => SourceError::new(format!("cannot read the archive {path}: it ends too early"), again),
-        Malformed::Corrupt(why) => {
-            SourceError::new(format!("cannot read the archive {path}: {why}"), format!("{again} {FORMATS}"))
-        }
-        Malformed::Unfit(why) => SourceError::new(
-            format!("cannot release the archive {path}: {why}"),
-            "Nothing was sent. Build it without that.",
-        ),
-    }
+fn content(path: &Path, source: Malformed) -> SourceError {
+    ArchiveError::Content { path: path.to_owned(), source }.into()
 }

@@ -3,100 +3,34 @@
 //! Owns the payload's form: compressed names of what is to be removed, then a compressed tar of what is new. What differs is
 //! [`super::manifest`]'s to say; the tar's parts are taken from the packed release, so nothing of the source is read again.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
+use super::error::SourceError;
 use super::gzip::At;
 use super::manifest::{Difference, Manifest, What, hex};
-use super::pack::REVISION;
+use super::pack::entry::REVISION;
+use super::package::Package;
+pub use super::package::{Delta, Packed};
 use super::store::Store;
-use super::{Package, SourceError, pack};
+pub use super::tree::Tree;
 use crate::ssh::Payload;
+use crate::sync::lock;
 
 const BUFFER: usize = 256 * 1024;
 /// What ends a tar.
 const TAR_END: [u8; 1024] = [0; 1024];
-/// Worth more time than the whole release: it is small, and slow lines are what it is made for.
+/// A difference is worth more time than the whole release: it is small, and slow lines are what it is made for.
 const ZSTD_LEVEL: i32 = 9;
 const GZIP_LEVEL: u32 = 6;
-
-/// What a packed release holds, and where in its tar.
-#[derive(Debug)]
-pub struct Tree {
-    /// What it holds.
-    pub manifest: Manifest,
-    places: HashMap<Vec<u8>, Range<u64>>,
-    digests: OnceLock<(String, String)>,
-}
-
-/// How a payload is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Packed {
-    /// With zstd.
-    Zstd,
-    /// With gzip.
-    Gzip,
-}
-
-/// What is sent to a server that has another tree.
-#[derive(Debug, Clone)]
-pub struct Delta {
-    /// `None`: the trees are the same.
-    pub payload: Option<Payload>,
-    /// How many bytes at its beginning are names of what is to be removed.
-    pub gone: u64,
-    /// Files and links that are new or changed; REVISION, which always is, does not count.
-    pub files: u64,
-    /// Files, links and directories that are removed and not replaced.
-    pub removed: u64,
-}
-
-/// Whatever was made for other trees; shared by all clones of a package.
-#[derive(Debug, Clone, Default)]
-pub struct Deltas {
-    store: Store,
-    made: Arc<Mutex<HashMap<String, Arc<Since>>>>,
-    remembered: Arc<OnceCell<()>>,
-}
-
-/// What was made for one other tree.
-#[derive(Debug, Default)]
-struct Since {
-    base: OnceCell<Arc<Manifest>>,
-    zstd: OnceCell<Option<Delta>>,
-    gzip: OnceCell<Option<Delta>>,
-}
-
-impl Tree {
-    /// Puts together what a packer has written down.
-    pub fn new(manifest: Manifest, places: HashMap<Vec<u8>, Range<u64>>) -> Self {
-        Self { manifest, places, digests: OnceLock::new() }
-    }
-
-    /// The digest of its listing: its name.
-    pub fn digest(&self) -> &str {
-        &self.digests().0
-    }
-
-    /// The same without permissions.
-    pub fn loose_digest(&self) -> &str {
-        &self.digests().1
-    }
-
-    fn digests(&self) -> &(String, String) {
-        self.digests.get_or_init(|| (self.manifest.digest(), self.manifest.loose_digest()))
-    }
-}
 
 impl Package {
     /// Has listings of trees kept in a directory of this machine, so that they need not be asked for.
@@ -118,7 +52,7 @@ impl Package {
 
     /// What a server that has the tree `base` is to be sent; made once for all that have it.
     ///
-    /// `learn` asks somebody for that tree's listing when this machine does not know it; only one of many callers does.
+    /// `learn` asks a server for that tree's listing when this machine does not know it; only one of many callers does.
     /// `None`: it is better sent as a whole.
     ///
     /// # Errors
@@ -134,7 +68,7 @@ impl Package {
             return Ok(Some(Delta { payload: None, gone: 0, files: 0, removed: 0 }));
         }
         let since = {
-            let mut made = self.deltas.made.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut made = lock(&self.deltas.made);
             made.entry(base.to_owned()).or_default().clone()
         };
         let known = since.base.get_or_try_init(|| async {
@@ -153,15 +87,15 @@ impl Package {
         let made = cell.get_or_try_init(|| async {
             let (tree, from, known) = (tree.clone(), self.payload.clone(), known.clone());
             match spawn_blocking(move || make(&tree, &from, &known, packed)).await {
-                Ok(made) => made.map_err(|error| pack::no_space(&error)),
-                Err(error) => Err(pack::no_space(&io::Error::other(error))),
+                Ok(made) => made.map_err(SourceError::NoSpace),
+                Err(error) => Err(SourceError::NoSpace(io::Error::other(error))),
             }
         });
         made.await.cloned()
     }
 }
 
-/// Reads the listing of the tree of that name; whatever is not its listing is nothing.
+/// Reads the listing of the tree of that name; `None`: it is not its listing.
 fn named(listing: &[u8], name: &str) -> Option<Arc<Manifest>> {
     (hex(&Sha256::digest(listing)) == name).then(|| Manifest::parse(listing).ok().map(Arc::new))?
 }

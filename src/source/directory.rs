@@ -3,6 +3,7 @@
 //! Owns the walk, what is left out (`.git` anywhere; `.pitcrew` and `REVISION` at the top) and the digest that stands
 //! for a revision. Links are never followed; devices, pipes and sockets are refused.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,8 +13,12 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 
-use super::pack::{Attributes, ContentError, Packer, RESERVED, REVISION};
-use super::{Origin, Resolved, SourceError, list, quote, show};
+use super::error::SourceError;
+use super::error::unfit::{Misfit, Unfit};
+use super::pack::entry::{Attributes, RESERVED, REVISION};
+use super::pack::packer::{ContentError, Packer};
+use super::quote::quote;
+use super::resolved::{Origin, Resolved, revision};
 use crate::name::Revision;
 
 const BUFFER: usize = 256 * 1024;
@@ -58,10 +63,10 @@ pub fn resolve(root: &Path) -> Result<Resolved, SourceError> {
             }
         };
         if let Err(error) = outcome {
-            unfit.push(format!("{} ({error})", quote(&item.path)));
+            unfit.push(Unfit { path: item.path.clone(), why: Misfit::Unreadable(error) });
         }
     }
-    refuse(root, &unfit)?;
+    refuse(root, unfit)?;
     let name = root.file_name().unwrap_or(root.as_os_str());
     Ok(Resolved {
         revision: sum.revision(),
@@ -75,14 +80,14 @@ pub fn resolve(root: &Path) -> Result<Resolved, SourceError> {
 /// Packs the tree, and makes sure that it is what was resolved.
 pub(super) fn pack(root: &Path, revision: &Revision, packer: &mut Packer<'_>) -> Result<(), SourceError> {
     let Walked { items, unfit } = walk(root);
-    refuse(root, &unfit)?;
+    refuse(root, unfit)?;
     let mut sum = Sum::new();
     for item in &items {
         match &item.kind {
             Kind::Directory => packer.directory(&item.path, item.attributes)?,
             Kind::Symlink(target) => packer.symlink(&item.path, target, item.attributes.mtime)?,
             Kind::File => {
-                let (mut file, size) = open(root, item).map_err(|error| unreadable(root, item, &error))?;
+                let (mut file, size) = open(root, item).map_err(|error| unreadable(root, item, error))?;
                 sum.begin(item, size);
                 let packed =
                     packer.file(&item.path, item.attributes, size, &mut Summed { file: &mut file, sum: &mut sum });
@@ -90,26 +95,26 @@ pub(super) fn pack(root: &Path, revision: &Revision, packer: &mut Packer<'_>) ->
                     Ok(()) => {}
                     Err(ContentError::Failed(error)) => return Err(error),
                     Err(ContentError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                        return Err(SourceError::changed(&full(root, item)));
+                        return Err(SourceError::Changed(full(root, item)));
                     }
-                    Err(ContentError::Read(error)) => return Err(unreadable(root, item, &error)),
+                    Err(ContentError::Read(error)) => return Err(unreadable(root, item, error)),
                 }
-                if file.metadata().map_err(|error| unreadable(root, item, &error))?.len() != size {
-                    return Err(SourceError::changed(&full(root, item)));
+                if file.metadata().map_err(|error| unreadable(root, item, error))?.len() != size {
+                    return Err(SourceError::Changed(full(root, item)));
                 }
                 continue;
             }
         }
         sum.whole(item);
     }
-    if sum.revision() == *revision { Ok(()) } else { Err(SourceError::changed(root)) }
+    if sum.revision() == *revision { Ok(()) } else { Err(SourceError::Changed(root.to_owned())) }
 }
 
 struct Walked {
     /// Sorted by path, so that a directory comes before what it holds.
     items: Vec<Item>,
     /// What cannot be released, with reasons.
-    unfit: Vec<String>,
+    unfit: Vec<Unfit>,
 }
 
 fn walk(root: &Path) -> Walked {
@@ -117,12 +122,12 @@ fn walk(root: &Path) -> Walked {
     // A list instead of recursion: depth is the source's to choose, the stack is not.
     let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
     while let Some(parent) = waiting.pop() {
-        let names = fs::read_dir(root.join(Path::new(std::ffi::OsStr::from_bytes(&parent))))
+        let names = fs::read_dir(root.join(Path::new(OsStr::from_bytes(&parent))))
             .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
         let names = match names {
             Ok(names) => names,
             Err(error) => {
-                walked.unfit.push(format!("{} ({error})", quote(if parent.is_empty() { b"." } else { &parent })));
+                walked.unfit.push(Unfit { path: parent, why: Misfit::Unreadable(error) });
                 continue;
             }
         };
@@ -145,40 +150,36 @@ fn walk(root: &Path) -> Walked {
         }
     }
     walked.items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    walked.unfit.sort_unstable();
+    walked.unfit.sort_by(|a, b| a.path.cmp(&b.path));
     walked
 }
 
-fn examine(root: &Path, path: Vec<u8>) -> Result<Option<Item>, String> {
-    let place = root.join(Path::new(std::ffi::OsStr::from_bytes(&path)));
-    let failed = |error: io::Error| format!("{} ({error})", quote(&path));
-    let metadata = place.symlink_metadata().map_err(failed)?;
+fn examine(root: &Path, path: Vec<u8>) -> Result<Option<Item>, Unfit> {
+    let place = root.join(Path::new(OsStr::from_bytes(&path)));
+    let metadata = match place.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return Err(Unfit { path, why: Misfit::Unreadable(error) }),
+    };
     let kind = metadata.file_type();
     if path == REVISION && !kind.is_dir() {
         return Ok(None);
     }
-    let special = if kind.is_fifo() {
-        Some("a named pipe")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else if kind.is_block_device() || kind.is_char_device() {
-        Some("a device")
-    } else {
-        None
-    };
-    if let Some(what) = special {
-        return Err(format!("{} ({what})", quote(&path)));
-    }
     let mtime = u64::try_from(metadata.mtime()).unwrap_or(0);
     let mode = metadata.mode() & 0o777;
-    let kind = if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_symlink() {
-        Kind::Symlink(fs::read_link(&place).map_err(failed)?.into_os_string().into_vec())
-    } else {
-        Kind::File
+    let kind = match kind {
+        kind if kind.is_dir() => Ok(Kind::Directory),
+        kind if kind.is_symlink() => fs::read_link(&place)
+            .map(|target| Kind::Symlink(target.into_os_string().into_vec()))
+            .map_err(Misfit::Unreadable),
+        kind if kind.is_fifo() => Err(Misfit::Pipe),
+        kind if kind.is_socket() => Err(Misfit::Socket),
+        kind if kind.is_block_device() || kind.is_char_device() => Err(Misfit::Device),
+        _ => Ok(Kind::File),
     };
-    Ok(Some(Item { path, attributes: Attributes { mode, mtime }, kind }))
+    match kind {
+        Ok(kind) => Ok(Some(Item { path, attributes: Attributes { mode, mtime }, kind })),
+        Err(why) => Err(Unfit { path, why }),
+    }
 }
 
 /// Opens a file that the walk has found; if it has become a link or a pipe since, this fails and does not wait.
@@ -190,21 +191,15 @@ fn open(root: &Path, item: &Item) -> io::Result<(File, u64)> {
 }
 
 fn full(root: &Path, item: &Item) -> PathBuf {
-    root.join(Path::new(std::ffi::OsStr::from_bytes(&item.path)))
+    root.join(Path::new(OsStr::from_bytes(&item.path)))
 }
 
-fn refuse(root: &Path, unfit: &[String]) -> Result<(), SourceError> {
-    if unfit.is_empty() {
-        return Ok(());
-    }
-    Err(SourceError::new(
-        format!("cannot release {}: it holds {}", show(root), list(unfit)),
-        "Remove them or make them readable; a release holds files, links and directories only.",
-    ))
+fn refuse(root: &Path, found: Vec<Unfit>) -> Result<(), SourceError> {
+    if found.is_empty() { Ok(()) } else { Err(SourceError::Directory { root: root.to_owned(), found }) }
 }
 
-fn unreadable(root: &Path, item: &Item, error: &io::Error) -> SourceError {
-    SourceError::new(format!("cannot read {}: {error}", show(&full(root, item))), "")
+fn unreadable(root: &Path, item: &Item, source: io::Error) -> SourceError {
+    SourceError::Unreadable { path: full(root, item), source }
 }
 
 /// The digest; every part has its length before it, so that no two trees give the same bytes.
@@ -240,7 +235,7 @@ impl Sum {
     }
 
     fn revision(self) -> Revision {
-        super::revision(&self.0.finalize())
+        revision(&self.0.finalize())
     }
 }
 

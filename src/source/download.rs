@@ -11,10 +11,15 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::pack::no_space;
-use super::{Origin, Resolved, SourceError, Stop, quote, s3};
+use super::error::SourceError;
+use super::error::download::DownloadError;
+use super::error::sum::SettingError;
+use super::error::unknown_ref::{RefFault, UnknownRef};
+use super::resolved::{Origin, Resolved};
+use super::{s3, secrets};
 use crate::config::source::{self, Address, Download, may_be_secret};
 use crate::name::Revision;
+use crate::process::program::Stop;
 
 /// Limit on connecting, and on silence.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -31,7 +36,7 @@ pub struct Link {
     pub url: String,
     /// What it must be.
     pub sha256: String,
-    /// Whether nobody else may see the URL.
+    /// Whether the URL itself is a secret.
     pub secret: bool,
 }
 
@@ -89,30 +94,26 @@ pub fn shown(url: &str) -> String {
 /// When there is no checksum, no such secret, or no credentials to sign a link with.
 pub fn resolve(
     download: &Download,
-    secrets: &[(String, String)],
+    values: &[(String, String)],
     reference: Option<&str>,
 ) -> Result<(Resolved, Link), SourceError> {
     if let Some(reference) = reference
         && source::sha256(reference).is_err()
     {
-        return Err(SourceError::new(
-            format!("cannot resolve {}: an archive has no refs", quote(reference.as_bytes())),
-            "Leave it out, or write the archive's SHA-256.",
-        ));
+        return Err(UnknownRef::new(reference, RefFault::Download).into());
     }
     let sha256 = reference.map(str::to_ascii_lowercase).or_else(|| download.sha256.clone());
     let Some(sha256) = sha256 else {
-        return Err(SourceError::new(
-            "cannot tell which archive to release: no checksum is given",
-            "Write `pitcrew deploy SHA256`, or `sha256` in [source].",
-        ));
+        return Err(SettingError::NoChecksum.into());
     };
     let (written, from_secret) = match &download.from {
         Address::Written(hidden) => (hidden.0.clone(), false),
         Address::Secret(name) => {
-            let url = super::secret(secrets, name)?;
-            source::archive_url(&url).map_err(|bad| {
-                SourceError::new(format!("cannot use the secret {name} as a URL: it {}", bad.what), bad.hint)
+            let url = secrets::value(values, name)?;
+            source::archive_url(&url).map_err(|bad| SettingError::NoUrl {
+                secret: name.clone(),
+                fault: bad.what,
+                hint: bad.hint,
             })?;
             (url, true)
         }
@@ -140,16 +141,13 @@ pub fn resolve(
 /// When it cannot be downloaded, or is another.
 pub fn fetch(link: &Link, into: &Path, stop: Stop<'_>) -> Result<(), SourceError> {
     let name = shown(&link.url);
-    // Errors of the client may hold the URL.
-    let failed = |why: String| {
-        let why = link.secrets().iter().fold(why, |why, secret| why.replace(secret.as_str(), "…"));
-        SourceError { unreachable: true, ..SourceError::new(format!("cannot download {name}: {why}"), "") }
-    };
     let (to, from) = sync_channel(8);
     let url = link.url.clone();
-    // A thread of its own: a name server or a host that says nothing holds up whoever asks it, and a signal comes first.
-    thread::Builder::new().spawn(move || pull(&url, &to)).map_err(|e| failed(e.to_string()))?;
-    let mut file = BufWriter::with_capacity(BUFFER, File::create(into).map_err(|e| no_space(&e))?);
+    // A thread of its own: a silent name server or host blocks its caller, and a signal comes first.
+    thread::Builder::new()
+        .spawn(move || pull(&url, &to))
+        .map_err(|source| DownloadError::NoThread { name: name.clone(), source })?;
+    let mut file = BufWriter::with_capacity(BUFFER, File::create(into).map_err(SourceError::NoSpace)?);
     let mut digest = Sha256::new();
     let (began, mut heard) = (Instant::now(), Instant::now());
     // Connecting, and then the answer, have limits of their own.
@@ -157,33 +155,34 @@ pub fn fetch(link: &Link, into: &Path, stop: Stop<'_>) -> Result<(), SourceError
     loop {
         let pulled = from.recv_timeout(TICK);
         if stop() {
-            return Err(SourceError::stopped());
+            return Err(SourceError::Stopped);
         }
         if began.elapsed() > LIMIT {
-            return Err(failed(format!("it did not end within {} minutes", LIMIT.as_secs() / 60)));
+            return Err(DownloadError::TooLong { name, minutes: LIMIT.as_secs() / 60 }.into());
         }
         match pulled {
             Ok(Pulled::Bytes(bytes)) => {
                 (heard, silence) = (Instant::now(), SILENCE);
                 digest.update(&bytes);
-                file.write_all(&bytes).map_err(|e| no_space(&e))?;
+                file.write_all(&bytes).map_err(SourceError::NoSpace)?;
             }
             Ok(Pulled::End) => break,
-            Ok(Pulled::Failed(why)) => return Err(failed(why)),
+            Ok(Pulled::Failed(why)) => {
+                // The client's words may hold the URL.
+                let words = link.secrets().iter().fold(why, |why, secret| why.replace(secret.as_str(), "…"));
+                return Err(DownloadError::Client { name, words }.into());
+            }
             Err(RecvTimeoutError::Timeout) if heard.elapsed() < silence => {}
             Err(RecvTimeoutError::Timeout) => {
-                return Err(failed(format!("nothing has come for {} s", heard.elapsed().as_secs())));
+                return Err(DownloadError::Silent { name, seconds: heard.elapsed().as_secs() }.into());
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(failed("the download ended without a word".into())),
+            Err(RecvTimeoutError::Disconnected) => return Err(DownloadError::Ended { name }.into()),
         }
     }
-    file.flush().map_err(|e| no_space(&e))?;
+    file.flush().map_err(SourceError::NoSpace)?;
     let found: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     if found != link.sha256 {
-        return Err(SourceError::new(
-            format!("cannot release {name}: its SHA-256 is {found}, expected {}", link.sha256),
-            "It is another archive, or was damaged. Nothing was sent.",
-        ));
+        return Err(DownloadError::Another { name, found, wanted: link.sha256.clone() }.into());
     }
     Ok(())
 }
@@ -195,7 +194,7 @@ enum Pulled {
     Failed(String),
 }
 
-/// Downloads, until the end or until nobody listens any more.
+/// Downloads to the end, or until the receiver is gone.
 fn pull(url: &str, to: &SyncSender<Pulled>) {
     let agent = ureq::Agent::config_builder()
         .timeout_connect(Some(SILENCE))
@@ -268,8 +267,8 @@ mod tests {
         let (resolved, link) = resolve(&download("https://h/{sha256}"), &[], Some(&other)).unwrap();
         assert_eq!(link.url, format!("https://h/{}", other.to_lowercase()));
         assert_eq!(resolved.revision.0, other.to_lowercase()[..40]);
-        assert!(resolve(&download("https://h/x"), &[], Some("main")).unwrap_err().what.contains("no refs"));
+        assert!(resolve(&download("https://h/x"), &[], Some("main")).unwrap_err().what().contains("no refs"));
         let without = Download { sha256: None, ..download("https://h/{sha256}") };
-        assert!(resolve(&without, &[], None).unwrap_err().what.contains("no checksum"));
+        assert!(resolve(&without, &[], None).unwrap_err().what().contains("no checksum"));
     }
 }

@@ -5,21 +5,17 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read};
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 
 use flate2::{Compression, GzBuilder};
-use tokio::sync::OnceCell;
 
-use super::{Package, SourceError, pack};
+use super::error::SourceError;
+use super::package::Package;
 use crate::ssh::Payload;
 
 /// Measured on 5 MB of source text with zlib-rs: level 1 takes 16 ms and leaves 28.2 %, 3 takes 27 ms and leaves 19.9 %, 5 takes
 /// 37 ms and leaves 18.4 %, 6 takes 48 ms and leaves 18.3 %.
 const LEVEL: u32 = 5;
 const BUFFER: usize = 256 * 1024;
-
-/// Shared by all clones of a package.
-pub type Gzipped = Arc<OnceCell<Payload>>;
 
 impl Package {
     /// The release as a gzipped tar. The first call makes it on a blocking thread; calls meanwhile wait for it.
@@ -30,8 +26,8 @@ impl Package {
         let made = self.gzipped.get_or_try_init(|| async {
             let from = self.payload.clone();
             match tokio::task::spawn_blocking(move || transcode(&from)).await {
-                Ok(made) => made.map_err(|error| pack::no_space(&error)),
-                Err(error) => Err(pack::no_space(&io::Error::other(error))),
+                Ok(made) => made.map_err(SourceError::NoSpace),
+                Err(error) => Err(SourceError::NoSpace(io::Error::other(error))),
             }
         });
         made.await.cloned()
@@ -49,7 +45,7 @@ fn transcode(from: &Payload) -> io::Result<Payload> {
     Ok(Payload::new(file, len))
 }
 
-/// Reads a file that others read as well: its own position is nobody's.
+/// Reads a file that others read as well, from a position of its own.
 pub(super) struct At<'a> {
     pub(super) file: &'a File,
     pub(super) at: u64,

@@ -8,7 +8,8 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use super::quote;
+use super::error::malformed::Malformed;
+use super::quote::quote;
 
 const BLOCK: u64 = 512;
 /// Far more than any real name or extended header needs.
@@ -47,28 +48,6 @@ pub enum Body {
     Symlink(Vec<u8>),
     /// Another name for this member.
     HardLink(Vec<u8>),
-}
-
-/// Why a stream cannot be read on.
-#[derive(Debug)]
-pub enum Malformed {
-    /// The reader below failed.
-    Read(io::Error),
-    /// It ends too early.
-    Truncated,
-    /// It is no tar, or two tars would read it differently; a fragment.
-    Corrupt(String),
-    /// It holds what a release must not; a fragment that names it.
-    Unfit(String),
-}
-
-impl From<io::Error> for Malformed {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Truncated,
-            _ => Self::Read(error),
-        }
-    }
 }
 
 /// What extension headers say of the member after them.

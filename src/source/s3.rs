@@ -1,95 +1,54 @@
-//! Links to objects of S3-compatible stores: signed here, used by whoever downloads.
+//! Links to objects of S3-compatible stores: signed here, used by the servers or by this machine.
 //!
 //! Credentials come from the environment, as AWS's own tools read it; nothing is asked of the store.
 
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{
-    ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-};
-use object_store::path::Path;
-use object_store::signer::Signer as _;
+use rusty_s3::actions::S3Action as _;
+use rusty_s3::{Bucket, Credentials, UrlStyle};
 
-use super::SourceError;
+use super::error::SourceError;
+use super::error::sum::{SettingError, SigningFault};
 use crate::config::source::Download;
 
-/// How long a link is good: for the longest of walks, and not for the next day.
+/// Time for which a link is good: the longest of walks, and not the next day.
 const GOOD_FOR: Duration = Duration::from_secs(12 * 3600);
-
-/// Nobody is asked for credentials over the network, nor for anything else.
-#[derive(Debug)]
-struct Nobody;
-
-impl HttpConnector for Nobody {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Self))
-    }
-}
-
-impl HttpService for Nobody {
-    fn call<'a, 'b>(
-        &'a self,
-        _: HttpRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'b>>
-    where
-        'a: 'b,
-    {
-        let refused = std::io::Error::other("credentials are read from the environment alone");
-        Box::pin(std::future::ready(Err(HttpError::new(HttpErrorKind::Connect, refused))))
-    }
-}
+/// The region where none is named.
+const REGION: &str = "us-east-1";
 
 /// Signs a link to `s3://BUCKET/KEY`. `variables` is this machine's environment.
 ///
 /// # Errors
-/// When there are no credentials.
+/// When there are no credentials, or the key or the endpoint cannot be part of a URL.
 pub fn sign(
     url: &str,
     download: &Download,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<String, SourceError> {
-    let (bucket, key) = url.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).unwrap_or((url, ""));
-    let mut builder = AmazonS3Builder::new();
-    let (mut has_id, mut has_key) = (false, false);
-    for (name, value) in variables.filter(|(name, _)| name.starts_with("AWS_")) {
-        let Ok(known) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() else { continue };
-        has_id |= known == AmazonS3ConfigKey::AccessKeyId && !value.is_empty();
-        has_key |= known == AmazonS3ConfigKey::SecretAccessKey && !value.is_empty();
-        let wanted = matches!(
-            known,
-            AmazonS3ConfigKey::AccessKeyId
-                | AmazonS3ConfigKey::SecretAccessKey
-                | AmazonS3ConfigKey::Token
-                | AmazonS3ConfigKey::Region
-                | AmazonS3ConfigKey::DefaultRegion
-                | AmazonS3ConfigKey::Endpoint
-        );
-        if wanted && !value.is_empty() {
-            builder = builder.with_config(known, value);
-        }
+    let (name, key) = url.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).unwrap_or((url, ""));
+    let failed = |fault| SettingError::Signing { bucket: name.to_owned(), key: key.to_owned(), fault };
+    let variables: BTreeMap<String, String> = variables.filter(|(_, value)| !value.is_empty()).collect();
+    let first = |names: &[&str]| names.iter().find_map(|name| variables.get(*name)).cloned();
+    let (Some(id), Some(secret)) = (first(&["AWS_ACCESS_KEY_ID"]), first(&["AWS_SECRET_ACCESS_KEY"])) else {
+        return Err(failed(SigningFault::NoCredentials).into());
+    };
+    // A URL would lose these segments, and lead to another object.
+    if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(failed(SigningFault::Key).into());
     }
-    if !has_id || !has_key {
-        return Err(SourceError::new(
-            format!("cannot sign a link to s3://{bucket}/{key}: there are no credentials in the environment"),
-            "Export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where there is one: \
-             `aws configure export-credentials --format env` prints them.",
-        ));
-    }
-    builder = builder.with_bucket_name(bucket).with_allow_http(true).with_http_connector(Nobody);
-    if let Some(endpoint) = &download.endpoint {
-        builder = builder.with_endpoint(endpoint);
-    }
-    if let Some(region) = &download.region {
-        builder = builder.with_region(region);
-    }
-    let failed = |why: String| SourceError::new(format!("cannot sign a link to s3://{bucket}/{key}: {why}"), "");
-    let path = Path::parse(key).map_err(|e| failed(e.to_string()))?;
-    let store = builder.build().map_err(|e| failed(e.to_string()))?;
-    // With static credentials nothing of it waits.
-    let signed = futures::executor::block_on(store.signed_url(hyper::Method::GET, &path, GOOD_FOR));
-    signed.map(String::from).map_err(|e| failed(e.to_string()))
+    let credentials = match first(&["AWS_SESSION_TOKEN", "AWS_TOKEN"]) {
+        Some(token) => Credentials::new_with_token(id, secret, token),
+        None => Credentials::new(id, secret),
+    };
+    let region = download.region.clone().or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+    let region = region.unwrap_or_else(|| REGION.to_owned());
+    let endpoint = download.endpoint.clone();
+    let endpoint = endpoint.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]));
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+    let bucket = endpoint.parse().ok().and_then(|at| Bucket::new(at, UrlStyle::Path, name.to_owned(), region).ok());
+    let bucket = bucket.ok_or_else(|| failed(SigningFault::Endpoint(endpoint)))?;
+    Ok(bucket.get_object(Some(&credentials), key).sign(GOOD_FOR).to_string())
 }
 
 #[cfg(test)]
@@ -122,6 +81,6 @@ mod tests {
         let own = Download { endpoint: Some("http://127.0.0.1:9".into()), ..download() };
         assert!(signed(&variables, &own).unwrap().starts_with("http://127.0.0.1:9/builds/shop/a.tgz?"));
         let error = signed(&variables[..1], &download()).unwrap_err();
-        assert!(error.hint.contains("AWS_SECRET_ACCESS_KEY"), "{error:?}");
+        assert!(error.hint().contains("AWS_SECRET_ACCESS_KEY"), "{error:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Listings of trees that were sent before, kept on the operator's machine.
 //!
-//! Nothing depends on it: what is not here is asked of a server. A listing's name is its digest, so that whoever reads one
-//! knows whether it is right.
+//! Nothing depends on it: a listing that is not here is asked of a server. A listing's name is its digest, so that its
+//! reader knows whether it is right.
 
 use std::fs::{self, DirBuilder};
 use std::io::Read as _;

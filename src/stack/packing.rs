@@ -85,7 +85,7 @@ impl Packing {
                 let stop = || stop.asked();
                 source::deliver(&config.source, &config.base, reference.as_deref(), &secrets, &stop)
             });
-            delivered.await.map_err(|e| broken(&e))?.map_err(|e| Unpacked::Unusable(said(e, left, &redactor)))
+            delivered.await.map_err(|e| broken(&e))?.map_err(|e| Unpacked::Unusable(said(&e, left, &redactor)))
         }))
     }
 
@@ -132,9 +132,9 @@ impl From<Unpacked> for Error {
     }
 }
 
-fn said(error: SourceError, left: bool, redactor: &Redactor) -> Error {
-    let kind = if error.unreachable { Kind::Unreachable } else { Kind::Usage };
-    let said = Error { kind, ..Error::usage(redactor.text(&error.what)) }.hint(redactor.text(&error.hint));
+fn said(error: &SourceError, left: bool, redactor: &Redactor) -> Error {
+    let kind = if error.is_unreachable() { Kind::Unreachable } else { Kind::Usage };
+    let said = Error { kind, ..Error::usage(redactor.text(&error.what())) }.hint(redactor.text(&error.hint()));
     if left { said.hint("The commands of [build] may make it: neither `check` nor --dry-run runs them.") } else { said }
 }
 

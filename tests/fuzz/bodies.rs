@@ -207,7 +207,7 @@ fn packed(bytes: &[u8]) {
     let Ok(resolved) = pitcrew::source::resolve(&source, Path::new("/"), None) else { return };
     match pitcrew::source::pack(&source, Path::new("/"), &resolved, &|| false) {
         Ok(package) => assert!(package.entries > 0 && package.payload.len > 0),
-        Err(e) => assert_harmless(&e.what, false),
+        Err(e) => assert_harmless(&e.what(), false),
     }
 }
 
