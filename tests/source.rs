@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pitcrew::config::{Source, SourceKind};
-use pitcrew::source::{Origin, Package, Resolved, SourceError, pack, resolve};
+use pitcrew::source::{Package, Resolved, SourceError, SourceOrigin, pack, resolve};
 use proptest::prelude::*;
 use tar::{EntryType, Header};
 use tempfile::TempDir;
@@ -249,7 +249,7 @@ fn a_commit_is_released_with_its_files_modes_and_links() {
     assert_eq!(done.0.revision.0, sha);
     assert_eq!(done.0.label, "HEAD");
     assert_eq!(done.0.subject.as_deref(), Some("Open the shop"));
-    assert_eq!(done.0.origin, Origin::Git);
+    assert_eq!(done.0.origin, SourceOrigin::Git);
     assert_eq!(done.0.notes.len(), 1, "{:?}", done.0.notes);
     assert!(done.0.notes[0].starts_with("1 uncommitted and 1 untracked changes in "), "{:?}", done.0.notes);
 
@@ -597,7 +597,7 @@ fn a_plain_directory_is_released_as_it_is() {
 
     for kind in [SourceKind::Push, SourceKind::Archive] {
         let done = both(&source(kind, root.path()), None).unwrap();
-        assert_eq!(done.0.origin, Origin::Directory);
+        assert_eq!(done.0.origin, SourceOrigin::Directory);
         assert_eq!(done.0.revision.0.len(), 40);
         assert_eq!(released(&done), wanted);
     }
@@ -754,7 +754,7 @@ fn archives_are_told_apart_by_content() {
         for bytes in [gzip(&plain), zstd::encode_all(&plain[..], 3).unwrap(), plain] {
             let done = released_archive(&bytes).unwrap();
             assert_eq!(done.0.label, "shop.tar.gz");
-            assert_eq!(done.0.origin, Origin::Archive);
+            assert_eq!(done.0.origin, SourceOrigin::Archive);
             assert_eq!(released(&done), wanted);
             revisions.insert(done.0.revision.0);
         }

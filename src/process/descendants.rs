@@ -23,7 +23,7 @@ const ROUNDS: u32 = 50;
 
 /// What a command is started with, so that all that it starts can be found.
 #[derive(Debug, Clone)]
-pub struct Mark(String);
+pub struct ChildMark(String);
 
 /// Where a command belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +40,12 @@ pub enum Group {
 pub struct Descendants {
     leader: Option<Pid>,
     group: Group,
-    mark: Mark,
+    mark: ChildMark,
     /// The leader, and its descendants in other groups.
     known: Known,
 }
 
-impl Mark {
+impl ChildMark {
     /// The name of the variable that holds it.
     pub const NAME: &str = "PITCREW_COMMAND";
 
@@ -66,7 +66,7 @@ impl Mark {
 
 impl Descendants {
     /// Follows a child that was started with `mark`.
-    pub fn of(child: Option<u32>, group: Group, mark: Mark) -> Self {
+    pub fn of(child: Option<u32>, group: Group, mark: ChildMark) -> Self {
         let started = child.and_then(|id| Some((i32::try_from(id).ok()?, proc::start(id)?)));
         let leader = child.and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         Self { leader, group, mark, known: started.into_iter().collect() }

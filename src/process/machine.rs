@@ -1,4 +1,4 @@
-//! This machine: what it says of itself in a lock, and what it knows of the process that another lock names.
+//! This machine: its names, its environment, and what it knows of the process that a lock names.
 //!
 //! It owns the reading of `/proc` on the operator's machine; what follows from it is judged in [`crate::lease`].
 
@@ -41,6 +41,11 @@ pub fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
+/// Returns this process's environment, without what is not UTF-8.
+pub fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Expands `~/` and makes a path absolute from the directory `base`.
 ///
 /// # Errors
@@ -78,7 +83,7 @@ pub fn look(owner: &BTreeMap<String, String>) -> Seen {
     }
 }
 
-/// Without an identity there is only a name, which machines share, and a number, which processes use again.
+/// Looks by name and number alone: machines share names, and processes use numbers again.
 fn by_name(owner: &BTreeMap<String, String>) -> Seen {
     let pid = owner.get("pid").and_then(|p| p.trim().parse().ok()).filter(|p| *p > 0);
     match pid {

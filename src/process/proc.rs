@@ -46,7 +46,7 @@ pub fn descend(known: &Known, mark: &str, but: Option<Pid>) -> Known {
     elsewhere.map(|(pid, stat)| (pid, stat.start)).collect()
 }
 
-/// Tells whether a process was started with `mark` in its environment. Only the processes of one's own user tell.
+/// Tells whether a process of this user was started with `mark` in its environment.
 fn is_marked(pid: i32, mark: &str) -> bool {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes())

@@ -1,4 +1,4 @@
-//! Runs a program of this machine from blocking code, so that it can neither hang the run nor outlive it.
+//! Runs a program of this machine from blocking code: it can neither hang the run nor outlive it.
 //!
 //! Owns its limits and its end; which program runs, and what its output means, is the caller's.
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::descendants::{Descendants, Group, Mark};
+use super::descendants::{ChildMark, Descendants, Group};
 use super::end::{Exited, Unended};
 
 /// Pause between two questions whether to stop.
@@ -120,8 +120,8 @@ impl Program {
         stop: Stop<'_>,
         read: impl FnOnce(&mut dyn Read) -> T,
     ) -> Result<(T, Exited), Unended> {
-        let mark = Mark::random();
-        self.command.env(Mark::NAME, mark.value()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mark = ChildMark::random();
+        self.command.env(ChildMark::NAME, mark.value()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         if self.group == Group::Own {
             self.command.process_group(0);
         }

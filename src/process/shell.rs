@@ -1,4 +1,4 @@
-//! Runs a shell's command on this machine without blocking: within a limit, and with its output as it comes.
+//! Runs a shell's command on this machine without blocking, within a limit.
 //!
 //! Owns the process, its limit and its end; what its output and its status mean is the caller's.
 
@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::descendants::{Descendants, Group, Mark};
+use super::descendants::{ChildMark, Descendants, Group};
 use super::end::Unended;
 use crate::event::Stream;
 
-/// Limit on the end of the output after the command's own: a process that it left behind may hold the pipe open.
+/// Limit on the output after the command's end: a process that it left behind may hold the pipe open.
 const AFTER_END: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const PIECE: usize = 8192;
@@ -54,13 +54,13 @@ impl Shell<'_> {
         stop: &CancellationToken,
         hear: &mut (dyn FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExitStatus, Unended> {
-        let mark = Mark::random();
+        let mark = ChildMark::random();
         let mut child = Command::new("sh")
             .arg("-c")
             .arg(self.command)
             .current_dir(self.directory)
             .envs(self.env.iter().copied())
-            .env(Mark::NAME, mark.value())
+            .env(ChildMark::NAME, mark.value())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -125,7 +125,9 @@ impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Outputs<O, E> {
         self.out.is_some() || self.err.is_some()
     }
 
-    /// Reads the next piece of either output; an empty one where an output ends, and never again after both have.
+    /// Reads the next piece of either output; it is empty where an output ends.
+    ///
+    /// Waits for ever once both have ended.
     async fn next(&mut self) -> (Stream, &[u8]) {
         let (out, err) = (&mut self.pieces.0, &mut self.pieces.1);
         tokio::select! {

@@ -19,7 +19,7 @@ use super::members::Members;
 use super::pack::packer::Packer;
 use super::quote::quote;
 use super::repack::{MadeBy, Trouble, repack};
-use super::resolved::{Origin, Resolved, revision};
+use super::resolved::{Resolved, SourceOrigin, revision};
 use crate::name::Revision;
 
 const BUFFER: usize = 256 * 1024;
@@ -38,7 +38,7 @@ pub fn resolve(path: &Path) -> Result<Resolved, SourceError> {
     }
     let name = path.file_name().unwrap_or(path.as_os_str());
     let label = quote(name.as_encoded_bytes()).trim_matches('`').to_owned();
-    Ok(Resolved { revision, label, subject: None, origin: Origin::Archive, notes: Vec::new() })
+    Ok(Resolved { revision, label, subject: None, origin: SourceOrigin::Archive, notes: Vec::new() })
 }
 
 /// Packs the file's members, provided that it is still the file that was resolved.

@@ -9,7 +9,7 @@ use super::error::sum::SettingError;
 use super::error::unknown_ref::{RefFault, UnknownRef};
 use super::pack::packer::Packer;
 use super::package::Package;
-use super::resolved::{Origin, Resolved};
+use super::resolved::{Resolved, SourceOrigin};
 use super::{archive, directory, download, git, repository, secrets};
 use crate::config::source::{Address, Fetcher, Hidden};
 use crate::config::{Source, SourceKind};
@@ -23,7 +23,7 @@ pub enum Delivery {
     /// They fetch it from a repository.
     Fetched(repository::Remote),
     /// They download it.
-    Downloaded(download::Link),
+    Downloaded(download::ArchiveLink),
 }
 
 impl Delivery {
@@ -54,17 +54,25 @@ impl Delivery {
     }
 }
 
-/// Resolves the source and makes it ready for the servers; `values` are those of `[secrets]`.
+/// What is to be released.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// `[source]` of the configuration.
+    pub source: &'a Source,
+    /// The directory that its paths start from.
+    pub base: &'a Path,
+    /// The ref, in place of the file's.
+    pub reference: Option<&'a str>,
+    /// The values of `[secrets]`.
+    pub secrets: &'a [(String, String)],
+}
+
+/// Resolves the source and makes it ready for the servers.
 ///
 /// # Errors
 /// As [`resolve`] and [`pack`], and when something that is elsewhere cannot be reached.
-pub fn deliver(
-    source: &Source,
-    base: &Path,
-    reference: Option<&str>,
-    values: &[(String, String)],
-    stop: Stop<'_>,
-) -> Result<(Resolved, Delivery), SourceError> {
+pub fn deliver(wanted: Wanted<'_>, stop: Stop<'_>) -> Result<(Resolved, Delivery), SourceError> {
+    let Wanted { source, base, reference, secrets: values } = wanted;
     if let Some(repository) = &source.repository {
         let remote = repository::Remote::new(repository, values)?;
         let resolved = repository::resolve(&remote, base, reference.unwrap_or(&source.reference), stop)?;
@@ -144,10 +152,10 @@ pub fn pack(source: &Source, base: &Path, resolved: &Resolved, stop: Stop<'_>) -
         packer = packer.listing();
     }
     match resolved.origin {
-        Origin::Git => git::pack(&path, &resolved.revision, &mut packer, stop)?,
-        Origin::Directory => directory::pack(&path, &resolved.revision, &mut packer)?,
-        Origin::Repository => return Err(SourceError::Fetched),
-        Origin::Archive | Origin::Download => archive::pack(&path, &resolved.revision, &mut packer)?,
+        SourceOrigin::Git => git::pack(&path, &resolved.revision, &mut packer, stop)?,
+        SourceOrigin::Directory => directory::pack(&path, &resolved.revision, &mut packer)?,
+        SourceOrigin::Repository => return Err(SourceError::Fetched),
+        SourceOrigin::Archive | SourceOrigin::Download => archive::pack(&path, &resolved.revision, &mut packer)?,
     }
     packer.finish(&resolved.revision)
 }

@@ -1,4 +1,4 @@
-//! A release as what differs from another tree: made for each tree that servers have, once for all that have it.
+//! A release as what differs from another tree, made once for all servers that have that tree.
 //!
 //! Owns the payload's form: compressed names of what is to be removed, then a compressed tar of what is new. What differs is
 //! [`super::manifest`]'s to say; the tar's parts are taken from the packed release, so nothing of the source is read again.
@@ -28,7 +28,7 @@ use crate::sync::lock;
 const BUFFER: usize = 256 * 1024;
 /// What ends a tar.
 const TAR_END: [u8; 1024] = [0; 1024];
-/// A difference is worth more time than the whole release: it is small, and slow lines are what it is made for.
+/// A difference is worth more time than the whole release: it is small, and made for slow lines.
 const ZSTD_LEVEL: i32 = 9;
 const GZIP_LEVEL: u32 = 6;
 

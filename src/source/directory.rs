@@ -18,7 +18,7 @@ use super::error::unfit::{Misfit, Unfit};
 use super::pack::entry::{Attributes, RESERVED, REVISION};
 use super::pack::packer::{ContentError, Packer};
 use super::quote::quote;
-use super::resolved::{Origin, Resolved, revision};
+use super::resolved::{Resolved, SourceOrigin, revision};
 use crate::name::Revision;
 
 const BUFFER: usize = 256 * 1024;
@@ -72,7 +72,7 @@ pub fn resolve(root: &Path) -> Result<Resolved, SourceError> {
         revision: sum.revision(),
         label: quote(name.as_bytes()).trim_matches('`').to_owned(),
         subject: None,
-        origin: Origin::Directory,
+        origin: SourceOrigin::Directory,
         notes: Vec::new(),
     })
 }
@@ -182,7 +182,9 @@ fn examine(root: &Path, path: Vec<u8>) -> Result<Option<Item>, Unfit> {
     }
 }
 
-/// Opens a file that the walk has found; if it has become a link or a pipe since, this fails and does not wait.
+/// Opens a file that the walk has found.
+///
+/// If it has become a link or a pipe since, this fails and does not wait.
 fn open(root: &Path, item: &Item) -> io::Result<(File, u64)> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(full(root, item))?;

@@ -15,10 +15,11 @@ use super::error::SourceError;
 use super::error::download::DownloadError;
 use super::error::sum::SettingError;
 use super::error::unknown_ref::{RefFault, UnknownRef};
-use super::resolved::{Origin, Resolved};
+use super::resolved::{Resolved, SourceOrigin};
 use super::{s3, secrets};
 use crate::config::source::{self, Address, Download, may_be_secret};
 use crate::name::Revision;
+use crate::process::machine;
 use crate::process::program::Stop;
 
 /// Limit on connecting, and on silence.
@@ -31,7 +32,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// An archive as it is downloaded.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct ArchiveLink {
     /// Where it lies; may be signed.
     pub url: String,
     /// What it must be.
@@ -40,13 +41,13 @@ pub struct Link {
     pub secret: bool,
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for ArchiveLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link({})", shown(&self.url))
+        write!(f, "ArchiveLink({})", shown(&self.url))
     }
 }
 
-impl Link {
+impl ArchiveLink {
     /// What must not be shown.
     pub fn secrets(&self) -> Vec<String> {
         match self.secret {
@@ -96,7 +97,7 @@ pub fn resolve(
     download: &Download,
     values: &[(String, String)],
     reference: Option<&str>,
-) -> Result<(Resolved, Link), SourceError> {
+) -> Result<(Resolved, ArchiveLink), SourceError> {
     if let Some(reference) = reference
         && source::sha256(reference).is_err()
     {
@@ -122,24 +123,20 @@ pub fn resolve(
     let label = shown(&url);
     let stored = url.starts_with("s3://");
     let url = match stored {
-        true => {
-            let variables =
-                std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-            s3::sign(&url, download, variables)?
-        }
+        true => s3::sign(&url, download, machine::variables())?,
         false => url,
     };
     let secret = from_secret || stored || may_be_secret(&url);
     let revision = Revision(sha256.chars().take(40).collect());
-    let resolved = Resolved { revision, label, subject: None, origin: Origin::Download, notes: Vec::new() };
-    Ok((resolved, Link { url, sha256, secret }))
+    let resolved = Resolved { revision, label, subject: None, origin: SourceOrigin::Download, notes: Vec::new() };
+    Ok((resolved, ArchiveLink { url, sha256, secret }))
 }
 
 /// Downloads the archive into a file and proves that it is the one that was meant.
 ///
 /// # Errors
 /// When it cannot be downloaded, or is another.
-pub fn fetch(link: &Link, into: &Path, stop: Stop<'_>) -> Result<(), SourceError> {
+pub fn fetch(link: &ArchiveLink, into: &Path, stop: Stop<'_>) -> Result<(), SourceError> {
     let name = shown(&link.url);
     let (to, from) = sync_channel(8);
     let url = link.url.clone();

@@ -12,13 +12,17 @@ use super::error::SourceError;
 use super::package::Package;
 use crate::ssh::Payload;
 
+/// Level of compression.
+///
 /// Measured on 5 MB of source text with zlib-rs: level 1 takes 16 ms and leaves 28.2 %, 3 takes 27 ms and leaves 19.9 %, 5 takes
 /// 37 ms and leaves 18.4 %, 6 takes 48 ms and leaves 18.3 %.
 const LEVEL: u32 = 5;
 const BUFFER: usize = 256 * 1024;
 
 impl Package {
-    /// The release as a gzipped tar. The first call makes it on a blocking thread; calls meanwhile wait for it.
+    /// Returns the release as a gzipped tar.
+    ///
+    /// The first call makes it on a blocking thread; calls meanwhile wait for it.
     ///
     /// # Errors
     /// When the temporary directory is full or the package cannot be read back.

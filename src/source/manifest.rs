@@ -45,7 +45,7 @@ pub struct Difference {
 
 /// Why bytes are no listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
+pub struct NotAListing;
 
 impl Manifest {
     /// Adds an entry, or puts another in its place.
@@ -119,7 +119,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When it is none; nothing that it holds is believed before its digest is known to be right.
-    pub fn parse(listing: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(listing: &[u8]) -> Result<Self, NotAListing> {
         let mut rest = listing;
         let mut paths = Vec::new();
         while rest.starts_with(HERE) {
@@ -128,12 +128,12 @@ impl Manifest {
         }
         let mut found = Vec::with_capacity(paths.len());
         for path in paths {
-            let line = std::str::from_utf8(take(&mut rest, b'\n')?).map_err(|_| Malformed)?;
-            found.push((path, u32::from_str_radix(line, 16).map_err(|_| Malformed)?));
+            let line = std::str::from_utf8(take(&mut rest, b'\n')?).map_err(|_| NotAListing)?;
+            found.push((path, u32::from_str_radix(line, 16).map_err(|_| NotAListing)?));
         }
         let mut entries = BTreeMap::new();
         for (path, mode) in found.iter().filter(|(_, mode)| mode >> 12 == 8) {
-            let digest = unhex(take(&mut rest, b'\n')?).ok_or(Malformed)?;
+            let digest = unhex(take(&mut rest, b'\n')?).ok_or(NotAListing)?;
             entries.insert(path.clone(), Entry { mode: mode & 0o777, what: What::File(digest) });
         }
         for (path, mode) in found {
@@ -141,11 +141,11 @@ impl Manifest {
                 8 => continue,
                 4 => What::Directory,
                 0xa => What::Link(take(&mut rest, 0)?.to_vec()),
-                _ => return Err(Malformed),
+                _ => return Err(NotAListing),
             };
             entries.insert(path, Entry { mode: mode & 0o777, what });
         }
-        if rest.is_empty() { Ok(Self(entries)) } else { Err(Malformed) }
+        if rest.is_empty() { Ok(Self(entries)) } else { Err(NotAListing) }
     }
 
     /// What must be done to `base` to make it this tree.
@@ -189,8 +189,8 @@ fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Takes what stands before the next `end`, and that as well.
-fn take<'a>(rest: &mut &'a [u8], end: u8) -> Result<&'a [u8], Malformed> {
-    let at = rest.iter().position(|b| *b == end).ok_or(Malformed)?;
+fn take<'a>(rest: &mut &'a [u8], end: u8) -> Result<&'a [u8], NotAListing> {
+    let at = rest.iter().position(|b| *b == end).ok_or(NotAListing)?;
     let (taken, left) = rest.split_at(at);
     *rest = &left[1..];
     Ok(taken)

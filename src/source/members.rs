@@ -26,7 +26,7 @@ pub struct Members<R> {
 
 /// One member; its content, if it has any, is read from [`Members`] before the next is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct TarMember {
     /// Its name, as the archive has it.
     pub path: Vec<u8>,
     /// Permissions and the odd bits beside them.
@@ -81,7 +81,7 @@ impl<R: Read> Members<R> {
 
     /// Returns the next member; `None` only when the end mark was read and nothing follows it.
     #[expect(clippy::should_implement_trait, reason = "it fails, and between two members its content is read")]
-    pub fn next(&mut self) -> Result<Option<Member>, Malformed> {
+    pub fn next(&mut self) -> Result<Option<TarMember>, Malformed> {
         let mut known = Extensions::default();
         loop {
             self.skip()?;
@@ -111,7 +111,7 @@ impl<R: Read> Members<R> {
         }
     }
 
-    fn member(&mut self, header: &Header, kind: u8, size: u64, known: Extensions) -> Result<Member, Malformed> {
+    fn member(&mut self, header: &Header, kind: u8, size: u64, known: Extensions) -> Result<TarMember, Malformed> {
         let path = known.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let target = || {
             known.target.clone().or_else(|| header.link_name_bytes().map(|name| name.into_owned())).unwrap_or_default()
@@ -139,7 +139,7 @@ impl<R: Read> Members<R> {
         let mode = header.mode().map_err(|_| corrupt(header, "its mode is not a number"))?;
         // A time before the epoch is a negative number in base 256; its lower half reads as a huge one.
         let mtime = known.mtime.or_else(|| header.mtime().ok().filter(|t| i64::try_from(*t).is_ok())).unwrap_or(0);
-        Ok(Member { path, mode, mtime, body })
+        Ok(TarMember { path, mode, mtime, body })
     }
 
     /// Reads a header; `None` at the end mark, when only zeros follow.
@@ -199,7 +199,9 @@ impl<R: Read> Members<R> {
         Ok(bytes)
     }
 
-    /// Reads pax records: `LENGTH KEY=VALUE\n`, where the length counts all of it (POSIX pax, "pax Header Block").
+    /// Reads pax records (POSIX pax, "pax Header Block").
+    ///
+    /// A record is `LENGTH KEY=VALUE\n`; the length counts all of it.
     fn pax(&self, header: &Header, mut rest: &[u8], global: bool, known: &mut Extensions) -> Result<(), Malformed> {
         let bad = || corrupt(header, "its extended header is garbled");
         if !global && std::mem::replace(&mut known.pax, true) {

@@ -1,4 +1,4 @@
-//! Sources: from a git ref, a directory or a tarball to one compressed stream, made once for all servers.
+//! Sources: from a git ref, a directory or a tarball to one compressed stream for all servers.
 //!
 //! Owns what goes into a release and what is refused; it sends nothing. `git`, `directory` and `archive` each know one kind
 //! of source, and all write through `pack`. Blocking code (git, files, compression): callers run it on a blocking thread.
@@ -25,7 +25,7 @@ pub mod store;
 pub mod tree;
 
 pub use crate::process::program::Stop;
-pub use deliver::{Delivery, deliver, hidden, is_tracked, pack, resolve};
+pub use deliver::{Delivery, Wanted, deliver, hidden, is_tracked, pack, resolve};
 pub use error::SourceError;
 pub use package::Package;
-pub use resolved::{Origin, Resolved};
+pub use resolved::{Resolved, SourceOrigin};

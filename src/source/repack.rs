@@ -6,7 +6,7 @@ use std::io::Read;
 
 use super::error::SourceError;
 use super::error::malformed::Malformed;
-use super::members::{Body, Member, Members};
+use super::members::{Body, Members, TarMember};
 use super::pack::entry::Attributes;
 use super::pack::packer::{ContentError, Packer};
 
@@ -53,7 +53,7 @@ pub(super) fn repack(stream: impl Read, packer: &mut Packer<'_>, mut by: MadeBy<
     while let Some(mut member) = members.next()? {
         if let MadeBy::Git { below, pointers } = &mut by {
             let Some(path) = inside(&member.path, below) else { continue };
-            member = Member { mode: git_mode(&member), path, ..member };
+            member = TarMember { mode: git_mode(&member), path, ..member };
             if let Body::File(size @ 1..=POINTER_MAX) = member.body {
                 let mut content = Vec::new();
                 members.by_ref().take(size).read_to_end(&mut content).map_err(Malformed::from)?;
@@ -71,7 +71,7 @@ pub(super) fn repack(stream: impl Read, packer: &mut Packer<'_>, mut by: MadeBy<
     Ok(count)
 }
 
-fn one(packer: &mut Packer<'_>, member: &Member, content: &mut dyn Read) -> Result<(), Trouble> {
+fn one(packer: &mut Packer<'_>, member: &TarMember, content: &mut dyn Read) -> Result<(), Trouble> {
     let attributes = Attributes { mode: member.mode, mtime: member.mtime };
     match &member.body {
         Body::File(size) => packer.file(&member.path, attributes, *size, content).map_err(|error| match error {
@@ -92,14 +92,14 @@ pub(super) fn inside(path: &[u8], below: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Returns 0644, or 0755 for directories and what its owner may execute, as git has them.
-fn git_mode(member: &Member) -> u32 {
+fn git_mode(member: &TarMember) -> u32 {
     match member.body {
         Body::File(_) if member.mode & 0o100 == 0 => 0o644,
         _ => 0o755,
     }
 }
 
-/// Tells whether a file's content is a pointer of Git LFS (docs/spec.md of git-lfs), of any of its names.
+/// Tells whether a file's content is a pointer of Git LFS (docs/spec.md of git-lfs).
 fn is_pointer(content: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(content) else { return false };
     let version = text.lines().next().and_then(|line| line.strip_prefix("version ")).unwrap_or_default();

@@ -12,14 +12,14 @@ pub struct Resolved {
     /// The commit's first line, where there is one.
     pub subject: Option<String>,
     /// The kind of source.
-    pub origin: Origin,
+    pub origin: SourceOrigin,
     /// Sentences for the person: uncommitted changes that stay behind, an ambiguous name.
     pub notes: Vec<String>,
 }
 
 /// The kind of a source, as it turned out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SourceOrigin {
     /// A git repository, or a directory inside one.
     Git,
     /// A directory, taken as it is.

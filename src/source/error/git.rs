@@ -58,7 +58,7 @@ pub enum GitError {
         /// The ref or the SHA.
         reference: String,
         /// What leaves nothing.
-        why: Left,
+        why: Emptied,
     },
     /// The directory has submodules.
     Submodules {
@@ -78,7 +78,7 @@ pub enum GitError {
 
 /// Why nothing is left to release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum Emptied {
     /// Nothing is tracked.
     Untracked,
     /// `export-ignore` is set on all of it.
@@ -87,7 +87,7 @@ pub enum Left {
 
 impl GitError {
     /// Makes the error of a command that failed.
-    pub(in crate::source) fn failed(path: &Path, verb: &str, ended: &Exited) -> Self {
+    pub(crate) fn failed(path: &Path, verb: &str, ended: &Exited) -> Self {
         let plain = |text: &str| one_line(text, 500);
         if ended.stderr.contains("dubious ownership") {
             // Git's own command names the repository's top, which `path` may lie below.
@@ -111,7 +111,7 @@ impl GitError {
                 "Mend the repository, or set `kind = \"archive\"` in [source] to release the directory as it is.".into()
             }
             Self::Garbled(_) => "Run `git archive` by hand, and `git fsck`.".into(),
-            Self::Nothing { why: Left::Untracked, .. } => {
+            Self::Nothing { why: Emptied::Untracked, .. } => {
                 "Commit files there, or set `kind = \"archive\"` in [source] to release the directory as it is.".into()
             }
             Self::Nothing { .. } => "Correct .gitattributes, there and in the directories above.".into(),
@@ -147,8 +147,8 @@ impl fmt::Display for GitError {
             Self::Nothing { path, reference, why } => {
                 let (path, reference) = (show(path), quote(reference.as_bytes()));
                 match why {
-                    Left::Untracked => write!(f, "cannot release {path}: nothing in it is tracked at {reference}"),
-                    Left::Ignored => {
+                    Emptied::Untracked => write!(f, "cannot release {path}: nothing in it is tracked at {reference}"),
+                    Emptied::Ignored => {
                         write!(f, "cannot release {path}: all of it is marked export-ignore at {reference}")
                     }
                 }

@@ -54,7 +54,7 @@ pub enum PathFault {
 }
 
 impl Refused {
-    pub(in crate::source) fn new(path: &[u8], why: Unpackable) -> Self {
+    pub(crate) fn new(path: &[u8], why: Unpackable) -> Self {
         Self { path: path.to_vec(), why }
     }
 }

@@ -61,7 +61,7 @@ pub enum RefFault {
 }
 
 impl UnknownRef {
-    pub(in crate::source) fn new(reference: &str, fault: RefFault) -> Self {
+    pub(crate) fn new(reference: &str, fault: RefFault) -> Self {
         Self { reference: reference.to_owned(), fault }
     }
 

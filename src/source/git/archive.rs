@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::error::SourceError;
-use super::super::error::git::{GitError, Left};
+use super::super::error::git::{Emptied, GitError};
 use super::super::members::{Body, Members};
 use super::super::pack::packer::Packer;
 use super::super::repack::{MadeBy, Trouble, inside, repack};
@@ -64,12 +64,7 @@ impl Place {
 ///
 /// # Errors
 /// When git fails, the files cannot be released, or `stop` answers true.
-pub(in crate::source) fn pack(
-    path: &Path,
-    sha: &Revision,
-    packer: &mut Packer<'_>,
-    stop: Stop<'_>,
-) -> Result<(), SourceError> {
+pub(crate) fn pack(path: &Path, sha: &Revision, packer: &mut Packer<'_>, stop: Stop<'_>) -> Result<(), SourceError> {
     let place = Place::of(path)?;
     let mut pointers = Vec::new();
     let (packed, ended) = place
@@ -87,7 +82,7 @@ pub(in crate::source) fn pack(
         Ok(count) => count,
     };
     if count == 0 {
-        let why = Left::Ignored;
+        let why = Emptied::Ignored;
         return Err(GitError::Nothing { path: path.to_owned(), reference: sha.0.clone(), why }.into());
     }
     if !pointers.is_empty() {
@@ -96,12 +91,14 @@ pub(in crate::source) fn pack(
     Ok(())
 }
 
-/// Refuses a commit without files below `path`, and one with submodules that would be released as empty directories.
+/// Refuses a commit without files below `path`, and one with submodules.
+///
+/// Submodules would be released as empty directories.
 pub(super) fn check(path: &Path, reference: &str, sha: &str) -> Result<(), SourceError> {
     let (any, mut submodules) = listed(path, sha)?;
     if !any {
         let (path, reference) = (path.to_owned(), reference.to_owned());
-        return Err(GitError::Nothing { path, reference, why: Left::Untracked }.into());
+        return Err(GitError::Nothing { path, reference, why: Emptied::Untracked }.into());
     }
     if !submodules.is_empty() {
         // Those marked export-ignore are left out by git archive, and so do no harm.

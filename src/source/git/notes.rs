@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::quote::show;
 use super::program::{ADVICE, run};
 
-/// Tells of uncommitted changes, which people may expect to be deployed with what they have checked out.
+/// Tells of uncommitted changes, which people may expect to be deployed.
 pub(super) fn uncommitted(path: &Path, sha: &str) -> Option<String> {
     let (head, ended) = run(path, &["rev-parse", "--verify", "--quiet", "HEAD"], ADVICE).ok()?;
     if !ended.status.success() || head.trim() != sha {

@@ -15,9 +15,11 @@ pub(super) const SILENCE: Duration = Duration::from_secs(300);
 /// The same where only advice depends on the answer.
 pub(super) const ADVICE: Duration = Duration::from_secs(10);
 /// Bytes read of an answer that should be short.
-pub(in crate::source) const ANSWER_MAX: u64 = 1024 * 1024;
-/// Variables that would make git look at another repository, or read paths otherwise; git sets some of them in hooks.
-pub(in crate::source) const MISLEADING: [&str; 13] = [
+pub(crate) const ANSWER_MAX: u64 = 1024 * 1024;
+/// Variables that make git look at another repository, or read paths otherwise.
+///
+/// Git sets some of them in hooks.
+pub(crate) const MISLEADING: [&str; 13] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -32,7 +34,7 @@ pub(in crate::source) const MISLEADING: [&str; 13] = [
     "GIT_NOGLOB_PATHSPECS",
     "GIT_ICASE_PATHSPECS",
 ];
-/// Git asks no person and writes nothing, its messages stay in English, and a SHA means that very object.
+/// Git asks no person, writes nothing and speaks English, and a SHA means that very object.
 const FIXED: [(&str, &str); 4] =
     [("GIT_TERMINAL_PROMPT", "0"), ("GIT_OPTIONAL_LOCKS", "0"), ("GIT_NO_REPLACE_OBJECTS", "1"), ("LC_ALL", "C")];
 
@@ -59,7 +61,7 @@ pub(super) fn git(path: &Path, args: &[&str]) -> Result<String, SourceError> {
 }
 
 /// Makes an error of a git command that did not end by itself.
-pub(in crate::source) fn unended(verb: &str, error: Unended) -> SourceError {
+pub(crate) fn unended(verb: &str, error: Unended) -> SourceError {
     let verb = verb.to_owned();
     match error {
         Unended::Stopped => SourceError::Stopped,

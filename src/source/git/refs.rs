@@ -43,7 +43,7 @@ pub(super) fn commit(path: &Path, reference: &str) -> Result<Commit, SourceError
 /// Finds a commit in the clone around `path` by the beginning of its SHA.
 ///
 /// `None`: there is no clone, or no single such commit.
-pub(in crate::source) fn expand(path: &Path, sha: &str) -> Option<String> {
+pub(crate) fn expand(path: &Path, sha: &str) -> Option<String> {
     let (answer, ended) =
         run(path, &["rev-parse", "--verify", "--quiet", &format!("{sha}^{{commit}}")], ADVICE).ok()?;
     let found = answer.trim();
@@ -51,7 +51,7 @@ pub(in crate::source) fn expand(path: &Path, sha: &str) -> Option<String> {
 }
 
 /// Picks at most three refs that are spelled alike, or are the same on a remote.
-pub(in crate::source) fn nearest(wanted: &str, refs: &[&str]) -> Vec<String> {
+pub(crate) fn nearest(wanted: &str, refs: &[&str]) -> Vec<String> {
     let mut scored: Vec<(f64, &str)> = refs
         .iter()
         .map(|name| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::error::SourceError;
 use super::super::error::git::GitError;
 use super::super::quote::quote;
-use super::super::resolved::{Origin, Resolved};
+use super::super::resolved::{Resolved, SourceOrigin};
 use super::program::{SILENCE, git, run, unended};
 use super::{archive, notes, refs};
 use crate::name::Revision;
@@ -35,12 +35,12 @@ pub fn resolve(path: &Path, reference: &str) -> Result<Option<Resolved>, SourceE
     told.extend(notes::own_attributes(path));
     told.extend(notes::uncommitted(path, &sha));
     told.extend(notes::unpushed(path, &sha));
-    let (label, origin) = (reference.to_owned(), Origin::Git);
+    let (label, origin) = (reference.to_owned(), SourceOrigin::Git);
     Ok(Some(Resolved { revision: Revision(sha), label, subject, origin, notes: told }))
 }
 
 /// Makes a commit's first line fit to be shown; `None`: it is empty.
-pub(in crate::source) fn subject(line: &str) -> Option<String> {
+pub(crate) fn subject(line: &str) -> Option<String> {
     Some(one_line(line, SUBJECT)).filter(|s| !s.is_empty())
 }
 

@@ -66,8 +66,9 @@ impl<'a> Packer<'a> {
         Ok(Self { out, paths: Paths::default(), listed: None, buffer: vec![0; BUFFER], stop })
     }
 
-    /// Also writes down what the tree holds, so that servers can be sent what differs from what they have. Only the owner
-    /// may write then.
+    /// Also writes down what the tree holds, so that servers can be sent differences.
+    ///
+    /// Only the owner may write then.
     #[must_use]
     pub fn listing(self) -> Self {
         Self { listed: Some(Listed::default()), ..self }
@@ -87,8 +88,9 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Adds a directory; one that was added before is harmless. It always stays writable for its owner, so that
-    /// its content can be unpacked and a pruned release removed.
+    /// Adds a directory; one that was added before is harmless.
+    ///
+    /// It always stays writable for its owner, so that its content can be unpacked and a pruned release removed.
     ///
     /// # Errors
     /// When it cannot be part of the release, or be written.

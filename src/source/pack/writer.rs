@@ -11,6 +11,8 @@ use zstd::stream::write::Encoder;
 use super::entry::Attributes;
 use crate::ssh::Payload;
 
+/// Level of compression.
+///
 /// Chosen for the client's processor: on 6 MB of source code higher levels save up to a fifth of the bytes at several times
 /// the time. Unpacking costs about a quarter of what gzip costs.
 const LEVEL: i32 = 3;

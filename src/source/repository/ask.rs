@@ -19,7 +19,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(120);
 pub(super) const LOOK: Duration = Duration::from_secs(60);
 /// Tells git the login, which is in the environment of git alone: never in an argument.
 const HELPER: &str = "!login() { [ \"$1\" != get ] || printf 'username=%s\\npassword=%s\\n' \"$PITCREW_GIT_USER\" \"$PITCREW_GIT_PASSWORD\"; }; login";
-/// Git and ssh ask no person, neither at the terminal nor in a window, however they are configured here.
+/// Git and ssh ask no person, neither at the terminal nor in a window.
 const FIXED: [(&str, &str); 8] = [
     ("GIT_TERMINAL_PROMPT", "0"),
     ("GIT_OPTIONAL_LOCKS", "0"),

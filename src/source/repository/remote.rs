@@ -6,7 +6,7 @@ use crate::config::source::{Password, Repository};
 
 /// The login to a repository's host.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Login {
+pub struct GitLogin {
     /// The user.
     pub user: String,
     /// The password, or a token.
@@ -19,7 +19,7 @@ pub struct Remote {
     /// The repository as configured.
     pub repository: Repository,
     /// The login, for https.
-    pub login: Option<Login>,
+    pub login: Option<GitLogin>,
 }
 
 impl std::fmt::Debug for Remote {
@@ -42,9 +42,10 @@ impl Remote {
         let login = match (repository.user.clone(), password) {
             (None, None) => None,
             // Hosts take a token for either of the two.
-            (user, password) => {
-                Some(Login { user: user.unwrap_or_else(|| "git".to_owned()), password: password.unwrap_or_default() })
-            }
+            (user, password) => Some(GitLogin {
+                user: user.unwrap_or_else(|| "git".to_owned()),
+                password: password.unwrap_or_default(),
+            }),
         };
         if login.iter().any(|l| (l.user.clone() + &l.password).contains(char::is_control)) {
             return Err(SettingError::Login);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::error::SourceError;
 use super::super::error::unknown_ref::{RefFault, UnknownRef};
 use super::super::git::refs;
-use super::super::resolved::{Origin, Resolved};
+use super::super::resolved::{Resolved, SourceOrigin};
 use super::ask::{Asking, SILENCE};
 use super::look::look;
 use super::remote::Remote;
@@ -27,7 +27,7 @@ pub fn resolve(remote: &Remote, base: &Path, reference: &str, stop: Stop<'_>) ->
     let full = matches!(reference.len(), 40 | 64) && is_hex(reference);
     let sha = if full { reference.to_ascii_lowercase() } else { asked(asking, base, reference)? };
     let subject = look(asking, base, &sha)?;
-    let (label, origin) = (reference.to_owned(), Origin::Repository);
+    let (label, origin) = (reference.to_owned(), SourceOrigin::Repository);
     Ok(Resolved { revision: Revision(sha), label, subject, origin, notes: Vec::new() })
 }
 
@@ -79,7 +79,9 @@ struct Listed {
     name: String,
 }
 
-/// Finds the commit of a ref. An annotated tag is an object of its own; what it stands for is listed with `^{}`.
+/// Finds the commit of a ref.
+///
+/// An annotated tag is an object of its own; what it stands for is listed with `^{}`.
 fn commit(listed: &[Listed], name: &str) -> Option<String> {
     let find = |wanted: &str| listed.iter().find(|listed| listed.name == wanted).map(|listed| listed.sha.clone());
     find(&peeled(name)).or_else(|| find(name))
