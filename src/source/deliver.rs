@@ -56,7 +56,7 @@ impl Delivery {
 
 /// What is to be released.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct SourceWanted<'a> {
     /// `[source]` of the configuration.
     pub source: &'a Source,
     /// The directory that its paths start from.
@@ -71,8 +71,8 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// As [`resolve`] and [`pack`], and when something that is elsewhere cannot be reached.
-pub fn deliver(wanted: Wanted<'_>, stop: Stop<'_>) -> Result<(Resolved, Delivery), SourceError> {
-    let Wanted { source, base, reference, secrets: values } = wanted;
+pub fn deliver(wanted: SourceWanted<'_>, stop: Stop<'_>) -> Result<(Resolved, Delivery), SourceError> {
+    let SourceWanted { source, base, reference, secrets: values } = wanted;
     if let Some(repository) = &source.repository {
         let remote = repository::Remote::new(repository, values)?;
         let resolved = repository::resolve(&remote, base, reference.unwrap_or(&source.reference), stop)?;

@@ -63,8 +63,9 @@ impl Manifest {
         self.0.iter().map(|(path, entry)| (path.as_slice(), entry))
     }
 
-    /// Tells whether a server tells this tree as this program does: it can read every file, and no name looks as if
-    /// sha256sum had printed a digest in it.
+    /// Tells whether a server lists this tree as this program does.
+    ///
+    /// It can read every file, and no name looks as if sha256sum had printed a digest in it.
     pub fn can_be_listed(&self) -> bool {
         self.0.iter().all(|(path, entry)| {
             let readable = !matches!(entry.what, What::File(_)) || entry.mode & 0o400 != 0;
@@ -72,9 +73,10 @@ impl Manifest {
         })
     }
 
-    /// The listing: paths with `./` before and NUL after them, in the order of their bytes; a line each of type and
-    /// permissions, in hexadecimal as stat(2) has them; a line for each file with its digest; where each link leads, NUL
-    /// after each.
+    /// Returns the listing.
+    ///
+    /// First paths with `./` before and NUL after them, in the order of their bytes; then a line each of type and permissions,
+    /// in hexadecimal as stat(2) has them; a line for each file with its digest; the target of each link, NUL after each.
     pub fn listing(&self) -> Vec<u8> {
         self.written(|entry| format!("{:x}", entry.mode_bits()))
     }

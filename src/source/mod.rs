@@ -25,7 +25,7 @@ pub mod store;
 pub mod tree;
 
 pub use crate::process::program::Stop;
-pub use deliver::{Delivery, Wanted, deliver, hidden, is_tracked, pack, resolve};
+pub use deliver::{Delivery, SourceWanted, deliver, hidden, is_tracked, pack, resolve};
 pub use error::SourceError;
 pub use package::Package;
 pub use resolved::{Resolved, SourceOrigin};

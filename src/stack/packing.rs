@@ -84,7 +84,7 @@ impl Packing {
             let delivered = spawn_blocking(move || {
                 let stop = || stop.asked();
                 let (source, base) = (&config.source, config.base.as_path());
-                let wanted = source::Wanted { source, base, reference: reference.as_deref(), secrets: &secrets };
+                let wanted = source::SourceWanted { source, base, reference: reference.as_deref(), secrets: &secrets };
                 source::deliver(wanted, &stop)
             });
             delivered.await.map_err(|e| broken(&e))?.map_err(|e| Unpacked::Unusable(said(&e, left, &redactor)))

@@ -6,7 +6,7 @@ use crate::source::quote::quote;
 
 /// An entry that cannot be part of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedEntry {
     /// Its path, as the source has it.
     pub path: Vec<u8>,
     /// Why it cannot be.
@@ -53,13 +53,13 @@ pub enum PathFault {
     TooLong,
 }
 
-impl Refused {
+impl RefusedEntry {
     pub(crate) fn new(path: &[u8], why: Unpackable) -> Self {
         Self { path: path.to_vec(), why }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot release {}: {}", quote(&self.path), self.why)
     }

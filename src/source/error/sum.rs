@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::archive::ArchiveError;
 use super::download::DownloadError;
 use super::git::GitError;
-use super::refused::Refused;
+use super::refused::RefusedEntry;
 use super::repository::RepositoryError;
 use super::unfit::Unfit;
 use super::unknown_ref::UnknownRef;
@@ -39,7 +39,7 @@ pub enum SourceError {
         found: Vec<Unfit>,
     },
     /// An entry cannot be part of a release.
-    Entry(Refused),
+    Entry(RefusedEntry),
     /// The source has changed since it was resolved.
     Changed(PathBuf),
     /// A file cannot be read.
@@ -246,5 +246,5 @@ from!(
     Repository(RepositoryError),
     Archive(ArchiveError),
     Download(DownloadError),
-    Entry(Refused)
+    Entry(RefusedEntry)
 );

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 use super::super::error::SourceError;
-use super::super::error::refused::{Refused, Unpackable};
+use super::super::error::refused::{RefusedEntry, Unpackable};
 use super::super::manifest::{Entry, Manifest, What};
 use super::super::package::Package;
 use super::super::tree::Tree;
@@ -111,7 +111,7 @@ impl<'a> Packer<'a> {
     /// When it cannot be part of the release, or be written.
     pub fn symlink(&mut self, path: &[u8], target: &[u8], mtime: u64) -> Result<(), SourceError> {
         if target.is_empty() || target.len() >= 4096 || target.contains(&0) {
-            return Err(Refused::new(path, Unpackable::Target).into());
+            return Err(RefusedEntry::new(path, Unpackable::Target).into());
         }
         let Some(path) = self.place(path, Seen::Symlink(target.to_vec()))? else { return Ok(()) };
         let attributes = Attributes { mode: 0o777, mtime };
@@ -126,7 +126,7 @@ impl<'a> Packer<'a> {
     /// # Errors
     /// When it cannot be part of the release, or be written.
     pub fn hard_link(&mut self, path: &[u8], target: &[u8], attributes: Attributes) -> Result<(), SourceError> {
-        let root = relative(target).map_err(|fault| Refused::new(path, Unpackable::HardLinkPath(fault)))?;
+        let root = relative(target).map_err(|fault| RefusedEntry::new(path, Unpackable::HardLinkPath(fault)))?;
         match self.paths.get(&root) {
             // No two tars tell a link to a link apart in the same way; a copy means the same to all.
             Some(Seen::Symlink(aim)) => {
@@ -141,7 +141,7 @@ impl<'a> Packer<'a> {
             }
             _ => match self.place(path, Seen::File)? {
                 None => Ok(()),
-                Some(_) => Err(Refused::new(path, Unpackable::HardLink(target.to_vec())).into()),
+                Some(_) => Err(RefusedEntry::new(path, Unpackable::HardLink(target.to_vec())).into()),
             },
         }
     }

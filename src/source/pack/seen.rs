@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::error::refused::{Refused, Unpackable};
+use super::super::error::refused::{RefusedEntry, Unpackable};
 use super::super::package::Size;
 use super::entry::{RESERVED, REVISION};
 use super::path::relative;
@@ -38,9 +38,9 @@ impl Paths {
     ///
     /// # Errors
     /// When the path cannot be unpacked, or not beside the others.
-    pub(super) fn add(&mut self, raw: &[u8], kind: Seen) -> Result<Option<Vec<u8>>, Refused> {
-        let refused = |why| Err(Refused::new(raw, why));
-        let path = relative(raw).map_err(|fault| Refused::new(raw, Unpackable::Path(fault)))?;
+    pub(super) fn add(&mut self, raw: &[u8], kind: Seen) -> Result<Option<Vec<u8>>, RefusedEntry> {
+        let refused = |why| Err(RefusedEntry::new(raw, why));
+        let path = relative(raw).map_err(|fault| RefusedEntry::new(raw, Unpackable::Path(fault)))?;
         let top = path.split(|b| *b == b'/').next().unwrap_or_default();
         match (top, &kind) {
             (b"", Seen::Directory) => return Ok(None),
