@@ -4,6 +4,7 @@
 //! command probe is run by the caller; this file only counts its results.
 
 mod request;
+mod spelling;
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::config::{Health, HttpProbe, Named, Probe, Scheme};
 use crate::event::{Progress, Unhealthy};
 use crate::name::{ReleaseId, Revision};
 use crate::ssh;
+
+use spelling::{seconds, split_port};
 
 pub use request::{HttpAnswer, http};
 
@@ -189,17 +192,6 @@ pub fn url(probe: &HttpProbe, path: &str) -> String {
     format!("{scheme}://{host}:{}{path}", port.unwrap_or(probe.port))
 }
 
-/// Splits `host:port`; an IPv6 address is a host.
-fn split_port(host: &str) -> (&str, Option<u16>) {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') || name.ends_with(']') => match port.parse() {
-            Ok(port) => (name, Some(port)),
-            Err(_) => (host, None),
-        },
-        _ => (host, None),
-    }
-}
-
 /// Judges an answer by the probe's accepted statuses, and by the release that it must name.
 pub fn judge(question: &Question, answer: HttpAnswer) -> Attempt {
     let accepted = |status: u16| question.probe.accept.iter().any(|(low, high)| (*low..=*high).contains(&status));
@@ -307,11 +299,6 @@ async fn unless<T>(stop: &CancellationToken, what: impl Future<Output = T>) -> R
         () = stop.cancelled() => Err(CheckFailed::Stopped),
         done = what => Ok(done),
     }
-}
-
-/// Shows a limit: `5s`, `1.5s`.
-fn seconds(time: Duration) -> String {
-    format!("{}s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]

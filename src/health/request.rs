@@ -1,4 +1,6 @@
-//! One HTTP/1.1 request over a given byte stream, as `curl -i` would make it; no redirects, no connection of its own.
+//! One HTTP/1.1 request over a given byte stream, as `curl -i` would make it.
+//!
+//! It follows no redirect and makes no connection of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature,
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 
-use super::{seconds, split_port};
+use super::spelling::{seconds, split_port};
 use crate::config::{HttpProbe, Named, Scheme};
 use crate::http::{driven, failure};
 
