@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "remote/libraries.rs"]
+mod libraries;
 #[path = "remote/proofs.rs"]
 mod proofs;
 #[path = "remote/server.rs"]
@@ -184,8 +186,12 @@ fn end_all_below(root: &Path) {
 }
 
 fn unicorn(shell: &'static str, more: &str) -> Option<App> {
+    unicorn_by(shell, "unicorn -c config/unicorn.rb -D config.ru", more)
+}
+
+fn unicorn_by(shell: &'static str, start: &str, more: &str) -> Option<App> {
     require("unicorn")?;
-    let parameters = [("start", "unicorn -c config/unicorn.rb -D config.ru")];
+    let parameters = [("start", start)];
     let mut app = App::new(shell, "unicorn", &parameters, "shared/tmp/pids/unicorn.pid")?;
     let text = format!(
         "pid {}\nlog = {}\nstderr_path log\nstdout_path log\nlisten '127.0.0.1:{}'\nworker_processes 2\n{more}\n",
@@ -223,8 +229,12 @@ fn unicorn_whose_workers_load_the_application() {
 }
 
 fn puma(shell: &'static str, more: &str, restart: &str) -> Option<App> {
+    puma_by(shell, "exec puma -C config/puma.rb config.ru", more, restart)
+}
+
+fn puma_by(shell: &'static str, start: &str, more: &str, restart: &str) -> Option<App> {
     require("puma")?;
-    let parameters = [("start", "exec puma -C config/puma.rb config.ru"), ("restart", restart)];
+    let parameters = [("start", start), ("restart", restart)];
     let mut app = App::new(shell, "puma", &parameters, "shared/tmp/pids/puma.pid")?;
     let text = format!(
         "directory {}\npidfile {}\nbind 'tcp://127.0.0.1:{}'\nthreads 1, 2\n{more}\n",
@@ -259,11 +269,15 @@ fn puma_cluster_restarts_in_place_when_preloaded() {
 }
 
 fn gunicorn(restart: &str) -> Option<App> {
+    gunicorn_in("gunicorn -c gunicorn.conf.py --daemon wsgi:app", restart, "")
+}
+
+fn gunicorn_in(start: &str, restart: &str, more: &str) -> Option<App> {
     require("gunicorn")?;
-    let parameters = [("start", "gunicorn -c gunicorn.conf.py --daemon wsgi:app"), ("restart", restart)];
+    let parameters = [("start", start), ("restart", restart)];
     let mut app = App::new("dash", "gunicorn", &parameters, "shared/tmp/pids/gunicorn.pid")?;
     let text = format!(
-        "pidfile = {}\nerrorlog = {}\nbind = '127.0.0.1:{}'\nworkers = 2\n",
+        "pidfile = {}\nerrorlog = {}\nbind = '127.0.0.1:{}'\nworkers = 2\n{more}",
         app.path("shared/tmp/pids/gunicorn.pid"),
         app.path("shared/log/gunicorn.log"),
         app.port,

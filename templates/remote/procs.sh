@@ -148,6 +148,8 @@ named() {
 # trace PID…: sets `traces` to what these processes have of other releases than the wanted one, as text: in their command
 # line, executable, environment, mapped files and files open for reading; and `unseen` to the pids that this login may not
 # read. A working directory is no trace: `locate` tells it. Variables that only remember a place decide nothing.
+# `trace_texts=yes` limits it to what an exec hands on.
+trace_texts=''
 trace() {
     traces='' unseen=''
     texts='' maps='' links=''
@@ -160,6 +162,7 @@ trace() {
         fi
     done
     [ -n "$texts" ] || return 0
+    [ -z "$trace_texts" ] || maps='' links=''
     # shellcheck disable=SC2086,SC2010
     listing=$(
         tail -c +1 $texts /dev/null 2>/dev/null | tr '\000' '\n' |

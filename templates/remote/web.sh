@@ -137,6 +137,41 @@ say_notices() {
     done <"$own/start.log"
 }
 
+# bundled: has Bundler read the Gemfile through `current`: a server that re-executes itself hands the path on.
+bundled() {
+    [ -z "${BUNDLE_GEMFILE-}" ] || return 0
+    for file in Gemfile gems.rb; do
+        [ -f "$current/$file" ] || continue
+        BUNDLE_GEMFILE=$current/$file
+        export BUNDLE_GEMFILE
+        return 0
+    done
+}
+
+# hands_on PID: tells whether a process that re-executes itself would take something of another release along: `traces`
+# says what.
+hands_on() {
+    trace_texts=yes
+    trace "$1"
+    trace_texts=
+    [ -n "$traces" ]
+}
+
+# comes_astray PID: the same of what a process and its children come from by now.
+comes_astray() {
+    # shellcheck disable=SC2046
+    trace "$1" $(children "$1")
+    [ -n "$traces" ]
+}
+
+# is_out: this run has taken the server out of its balancer, so that no request meets a restart.
+is_out() {
+    while read -r _ line; do
+        case $line in 'drain '*) return 0 ;; esac
+    done <"$root/.pitcrew/lock/journal"
+    return 1
+} 2>/dev/null
+
 # background LOG COMMAND: runs a command that stays in the foreground, apart from this session. Sets `child`.
 background() {
     mkdir -p "${1%/*}"
