@@ -330,13 +330,18 @@ fn several_thins_restart_one_after_the_other() {
 /// No systemd runs where tests run: this answers like one whose unit is a `sleep` in `current`, logging what it is asked.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 echo "$*" >>"$HOME/asked"
-while true; do case $1 in --user | -p) shift ;; MainPID | ControlGroup) shift ;; *) break ;; esac; done
+while true; do case $1 in --user) shift ;; *) break ;; esac; done
 verb=$1
 for unit; do true; done
 [ "$unit" = "shop web.service" ] || exit 5
 main=$(cat "$HOME/main" 2>/dev/null)
 case $verb in
-show) printf 'ControlGroup=/no/such\nMainPID=%s\n' "${main:-0}" ;;
+show)
+    printf 'ControlGroup=/no/such\nMainPID=%s\n' "${main:-0}"
+    cat "$HOME/fixed" 2>/dev/null
+    [ ! -e "$HOME/loop" ] || { echo x >>"$HOME/loop" && printf 'ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nNRestarts=%s\n' "$(wc -l <"$HOME/loop")"; }
+    ;;
+reset-failed) ;;
 start | reload-or-restart | stop)
     [ -z "$main" ] || kill "$main"
     rm -f "$HOME/main"
@@ -371,8 +376,32 @@ fn systemd_is_asked_in_its_own_words() {
     let asked = fs::read_to_string(app.server.home().join("asked")).unwrap();
     let verbs: Vec<_> = asked.lines().filter(|l| !l.contains(" show ")).collect();
     let said = |verb: &str| format!("--user {verb} shop web.service");
-    let again = said("reload-or-restart");
-    assert_eq!(verbs, [said("start"), again.clone(), again, said("start"), said("stop")]);
+    let (reset, again) = (said("reset-failed"), said("reload-or-restart"));
+    let start = said("start");
+    let expected = [&reset, &start, &reset, &again, &reset, &again, &reset, &start, &said("stop")].map(String::clone);
+    assert_eq!(verbs, expected);
+}
+
+#[test]
+fn a_unit_that_keeps_dying_or_names_a_release_is_told_at_once() {
+    for shell in server::SHELLS {
+        let Some(app) = App::new(shell, "systemd", &[("unit", "shop web.service")], "unused") else { continue };
+        app.server.tool("systemctl", SYSTEMCTL);
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        for release in [A, B, C] {
+            app.release(release, true);
+        }
+        app.go(None, A).ok();
+        let fixed = format!("WorkingDirectory={}/releases/{A}\n", app.server.root().display());
+        fs::write(app.server.home().join("fixed"), fixed).unwrap();
+        let ran = app.go(Some(A), B).refused("not_restarted");
+        assert!(ran.value("fail").unwrap().contains("names a release by its own path"), "{ran:?}");
+        assert_eq!(app.go(Some(B), A).ok().value("action"), Some("none"));
+        fs::remove_file(app.server.home().join("fixed")).unwrap();
+        fs::write(app.server.home().join("loop"), "").unwrap();
+        let ran = app.go(Some(A), C).refused("not_restarted");
+        assert!(ran.value("fail").unwrap().contains("keeps dying"), "{ran:?}");
+    }
 }
 
 /// Like Passenger where one instance is another user's, one has ended, one ends, and two may know the application.
