@@ -145,7 +145,7 @@ mod tests {
     fn what_was_sent_is_handed_out_once() {
         let (ledger, web1) = (Ledger::default(), name("web1"));
         let sent = Sent { bytes: 7, whole: 9, files: None, removed: None };
-        ledger.sent(&web1, sent.clone());
+        ledger.sent(&web1, sent);
         assert_eq!(ledger.take_sent(&name("web2")), None);
         assert_eq!(ledger.take_sent(&web1), Some(sent));
         assert_eq!(ledger.take_sent(&web1), None);
