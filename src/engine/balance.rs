@@ -58,8 +58,7 @@ impl Running {
             }
             Draining::Waiting(text) if text == waiting => {}
             Draining::Waiting(text) => {
-                let shown = format!("the drain waits for others to be in service: {text}");
-                let warning = Warning::Note { text: shown };
+                let warning = Warning::DrainWaits { detail: text.clone() };
                 emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
                 waiting = text;
             }
@@ -70,12 +69,7 @@ impl Running {
         let warning = match drained.left {
             Some(0) => return Ok(()),
             Some(open) => Warning::DrainIncomplete { open, waited },
-            None => {
-                let text = format!(
-                    "it was still being drained after {waited:.0} s, and the balancer does not tell how many connections are open"
-                );
-                Warning::Note { text }
-            }
+            None => Warning::DrainUncounted { waited },
         };
         emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
         Ok(())
@@ -126,9 +120,8 @@ impl Running {
         let Some(found) = self.ledger.snapshot(&server.name) else { return Ok(()) };
         let again = balancer.ensure_out(&server.lb, &found, stop).await;
         if again.map_err(|e| Failure::from(Cause::from(e)))?.is_some() {
-            let text = "it was put back into its balancer by somebody else or by a reload, and is drained again".into();
-            let warning = Warning::Note { text };
-            self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
+            let server = Some(place.server.clone());
+            self.world.emitter.emit(Event::Warning { server, warning: Warning::DrainedAgain });
         }
         Ok(())
     }

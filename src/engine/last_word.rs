@@ -31,9 +31,8 @@ impl Running {
                     }
                 }
                 Err(errors) => {
-                    let first = errors.first().map(ToString::to_string).unwrap_or_default();
-                    let text = format!("the balancer could not be asked how it stands after the run: {first}");
-                    self.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+                    let detail = errors.first().map(ToString::to_string).unwrap_or_default();
+                    self.world.emitter.emit(Event::Warning { server: None, warning: Warning::NotCompared { detail } });
                 }
             }
         };

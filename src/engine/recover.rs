@@ -99,7 +99,7 @@ impl Running {
     }
 
     /// Says what a person should read.
-    pub fn say(&self, text: String) {
-        self.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+    pub fn say(&self, warning: Warning) {
+        self.world.emitter.emit(Event::Warning { server: None, warning });
     }
 }

@@ -45,8 +45,7 @@ impl Running {
                     return Ok(Sent { files: Some(delta.files), removed: Some(delta.removed), ..sent });
                 }
                 Err(Failure { cause: Cause::Refused { code: Refusal::StaleBase, detail }, .. }) => {
-                    let text = format!("its cached tree cannot be used ({detail}): the whole release is sent");
-                    let (server, warning) = (Some(place.server.clone()), Warning::Note { text });
+                    let (server, warning) = (Some(place.server.clone()), Warning::TreeUnusable { detail });
                     self.world.emitter.emit(Event::Warning { server, warning });
                 }
                 Err(failure) => return Err(failure),
@@ -57,8 +56,7 @@ impl Running {
         let call = self.blank(place, package.tree.as_deref());
         let answers = self.sending(place, call, Some(payload), stop).await?;
         if answers.iter().any(|answer| answer.key == "modes") {
-            let text = "its file system does not keep the permissions that the release was sent with".into();
-            let (server, warning) = (Some(place.server.clone()), Warning::Note { text });
+            let (server, warning) = (Some(place.server.clone()), Warning::ModesLost);
             self.world.emitter.emit(Event::Warning { server, warning });
         }
         package.remember().await;

@@ -67,9 +67,7 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
     if stuck.is_empty() {
         unlock(running).await;
     } else {
-        let names: Vec<&str> = stuck.iter().map(ServerName::as_str).collect();
-        let text = format!("the lock is kept, since a person must look at {}", names.join(", "));
-        running.world.emitter.emit(Event::Warning { server: None, warning: Warning::Note { text } });
+        running.world.emitter.emit(Event::Warning { server: None, warning: Warning::LockKept { servers: stuck } });
         keep(running).await;
     }
     // Last: whatever a notification does, the servers are as they should be and nobody waits for the lock.
@@ -90,8 +88,8 @@ async fn keep(running: &Arc<Running>) {
             let kept = running.call(&place, running.script(call, &running.world.stop.hard)).await;
             // A server that nobody reaches is named already, and what stands in its lock is its run.
             if let Err(Failure { cause: Cause::Refused { detail, .. }, .. }) = kept {
-                let text = format!("its lock does not say why it is kept: {detail}");
-                running.world.emitter.emit(Event::Warning { server: Some(name), warning: Warning::Note { text } });
+                let warning = Warning::LockUnmarked { detail };
+                running.world.emitter.emit(Event::Warning { server: Some(name), warning });
             }
         });
     }

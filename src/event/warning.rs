@@ -172,7 +172,79 @@ pub enum Warning {
         /// What became of it.
         fate: Fate,
     },
-    /// A sentence from elsewhere: from a server, or about the source.
+    /// A drain waits until enough other members are in service.
+    DrainWaits {
+        /// What the balancer waits for.
+        detail: String,
+    },
+    /// The drain's limit ended while the balancer still drained, and the balancer counts no connections.
+    DrainUncounted {
+        /// In seconds.
+        waited: f64,
+    },
+    /// A drained server was found back in its balancer before its processes were touched, and is drained again.
+    DrainedAgain,
+    /// The balancers could not be asked how they stand after the run.
+    NotCompared {
+        /// Why.
+        detail: String,
+    },
+    /// The run keeps its locks, since a person must look at these servers.
+    LockKept {
+        /// Which, by name.
+        servers: Vec<ServerName>,
+    },
+    /// The reason why the run keeps a lock could not be written into the lock.
+    LockUnmarked {
+        /// Why.
+        detail: String,
+    },
+    /// The tree that a server keeps is no base for a difference: the whole release is sent.
+    TreeUnusable {
+        /// What the server saw.
+        detail: String,
+    },
+    /// The server's file system does not keep the permissions that the release was sent with.
+    ModesLost,
+    /// The next release may find no room: less is free than the running release takes.
+    MayNotFit {
+        /// The server.
+        of: ServerName,
+        /// Kilobytes that are free.
+        free_kb: u64,
+        /// The directory in which they are free.
+        root: String,
+        /// Kilobytes that the running release takes.
+        current_kb: u64,
+    },
+    /// The run waited for members of the balancer to be in service.
+    WaitedForMembers {
+        /// In seconds.
+        seconds: u64,
+    },
+    /// A balancer cannot be used; the run drains no server, so it goes on.
+    BalancerUnusable {
+        /// What the balancer said.
+        detail: String,
+    },
+    /// The agent is to be lent to the servers, and none runs on this machine.
+    NoAgent {
+        /// Where it was looked for.
+        detail: String,
+    },
+    /// The run has no log.
+    NoLog {
+        /// Why.
+        detail: String,
+    },
+    /// The run's log has gaps from here on.
+    LogBroken {
+        /// The log's directory.
+        directory: String,
+        /// Why.
+        detail: String,
+    },
+    /// What a server or a source says, in its own words.
     Note {
         /// The sentence.
         text: String,

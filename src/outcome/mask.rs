@@ -46,12 +46,26 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         Warning::ReturnsTo { who: Some(text), .. }
         | Warning::LockLost { detail: text }
         | Warning::Lost { detail: text, .. }
+        | Warning::DrainWaits { detail: text }
+        | Warning::NotCompared { detail: text }
+        | Warning::LockUnmarked { detail: text }
+        | Warning::TreeUnusable { detail: text }
+        | Warning::BalancerUnusable { detail: text }
+        | Warning::NoAgent { detail: text }
+        | Warning::NoLog { detail: text }
+        | Warning::LogBroken { detail: text, .. }
         | Warning::Note { text } => mask_text(redactor, text),
         Warning::SerialAdvised
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::Fled { .. }
         | Warning::DrainIncomplete { .. }
+        | Warning::DrainUncounted { .. }
+        | Warning::DrainedAgain
+        | Warning::LockKept { .. }
+        | Warning::ModesLost
+        | Warning::MayNotFit { .. }
+        | Warning::WaitedForMembers { .. }
         | Warning::WaitsForBalancer { .. }
         | Warning::BalancerDiffers { .. }
         | Warning::FoundOut { by: None, .. }

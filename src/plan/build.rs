@@ -409,11 +409,12 @@ pub fn needed_kb(unpacked: u64) -> u64 {
 /// it knows.
 fn may_not_fit(server: &ServerName, found: &ServerFacts) -> Option<Warning> {
     let (free, taken) = (found.free_kb?, found.current_kb?);
-    let text = format!(
-        "{server}: {free} KB are free in {}, and the release that runs takes {taken} KB: the next may not fit",
-        found.root
-    );
-    (free < taken).then_some(Warning::Note { text })
+    (free < taken).then(|| Warning::MayNotFit {
+        of: server.clone(),
+        free_kb: free,
+        root: found.root.clone(),
+        current_kb: taken,
+    })
 }
 
 /// Adds up what waiting for a balancer that lags will cost; nothing where it does not.

@@ -71,7 +71,7 @@ impl RunLog {
 
     fn note(&mut self, error: &io::Error) {
         if !self.told && self.trouble.is_none() {
-            self.trouble = Some(format!("cannot write the run's log in {}: {error}", self.directory.display()));
+            self.trouble = Some(error.to_string());
         }
     }
 
@@ -106,9 +106,9 @@ impl Reporter for RunLog {
     }
 
     fn trouble(&mut self) -> Option<Warning> {
-        let text = self.trouble.take()?;
+        let detail = self.trouble.take()?;
         self.told = true;
-        Some(Warning::Note { text })
+        Some(Warning::LogBroken { directory: self.directory.display().to_string(), detail })
     }
 }
 

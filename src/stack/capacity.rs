@@ -49,6 +49,5 @@ pub async fn wait(waiting: &Waiting<'_>, plan: &Plan, facts: &mut Facts) -> Opti
             }
         }
     }
-    let text = format!("waited {} for members to be in service", held::long(began.elapsed().as_secs()));
-    Some(Warning::Note { text })
+    Some(Warning::WaitedForMembers { seconds: began.elapsed().as_secs() })
 }

@@ -68,14 +68,10 @@ fn lends_nothing(stack: &Stack) -> Option<Warning> {
     let over_ssh = |r: &&Repository| r.deploy_key.is_none() && r.is_over_ssh();
     stack.config.source.repository.as_ref().filter(over_ssh)?;
     let settings = stack.links.values().map(|link| &link.target().settings).find(|settings| settings.is_to_lend())?;
-    let why = match settings.forward.as_ref().map(|path| (path, UnixStream::connect(path))) {
+    let detail = match settings.forward.as_ref().map(|path| (path, UnixStream::connect(path))) {
         Some((_, Ok(_))) => return None,
         Some((path, Err(e))) => format!("{}: {e}", path.display()),
         None => "SSH_AUTH_SOCK is not set".to_owned(),
     };
-    let text = format!(
-        "the agent is to be lent to the servers, and none runs here ({why}): they fetch with what keys they have. \
-         Start one (`eval $(ssh-agent)`, `ssh-add`), or set deploy_key in [source]"
-    );
-    Some(Warning::Note { text })
+    Some(Warning::NoAgent { detail })
 }

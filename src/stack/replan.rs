@@ -80,8 +80,7 @@ impl Draft {
         plan.blockers.splice(0..0, self.blocker.clone());
         if plan.strategy == Strategy::Parallel {
             // The next serial run fails on this.
-            let text = |e: &BalancerError| format!("{e}; this run drains no server, so it goes on");
-            plan.notices.extend(self.refused.iter().map(|e| Warning::Note { text: text(e) }));
+            plan.notices.extend(self.refused.iter().map(|e| Warning::BalancerUnusable { detail: e.to_string() }));
         } else {
             plan.blockers.extend(self.refused.iter().cloned().map(refused));
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::prepare::Stack;
 use crate::cli::Global;
+use crate::event::Warning;
 use crate::name::RunId;
 use crate::process::machine::home;
 use crate::report::lines::Verbosity;
@@ -15,7 +16,7 @@ pub struct Reporters {
     /// All of them.
     pub all: Vec<Box<dyn Reporter + Send>>,
     /// Why the run has no log, where it has none.
-    pub trouble: Option<String>,
+    pub trouble: Option<Warning>,
 }
 
 /// Makes the reporters of a run, and its log.
@@ -25,9 +26,9 @@ pub fn of_run(global: &Global, stack: &Stack, run: &RunId) -> Reporters {
     let (log, trouble) = match directory.map(|d| (RunLog::create(&d, run), d)) {
         Some((Ok(log), _)) => (Some(log), None),
         Some((Err(e), d)) => {
-            (None, Some(format!("there is no log of this run: cannot write below {}: {e}", d.display())))
+            (None, Some(Warning::NoLog { detail: format!("cannot write below {}: {e}", d.display()) }))
         }
-        None => (None, Some("there is no log of this run: set HOME or XDG_STATE_HOME".into())),
+        None => (None, Some(Warning::NoLog { detail: "set HOME or XDG_STATE_HOME".into() })),
     };
     let no_color = std::env::var_os("NO_COLOR");
     let wanted = ReportFlags {

@@ -56,7 +56,7 @@ async fn carry_out(global: &Global, stack: &Stack, asked: Asked) -> Result<u8, E
     let building = Building::Done { run: &begun.owner.run, emitter: &begun.emitter, quiet };
     let (wait, asked) = (asked.wait, begun.asked(asked, Execs::Ready, building));
     let (mut draft, delivery) = begun.draft(gather(stack, asked).await.ok_or_else(interrupted)?);
-    draft.notices.splice(0..0, trouble.map(|text| Warning::Note { text }));
+    draft.notices.splice(0..0, trouble);
     let settled = draft.settle(&begun.waiting(wait)).await;
     let (world, plan) = begun.world(settled, delivery.as_ref());
     engine::run(world, plan).await;

@@ -4,7 +4,7 @@ use super::cause::reason;
 use super::lock::locked;
 use super::step::undo;
 use crate::event::{Fate, Flight, Stuck, TakenBy, Warning};
-use crate::name::ReleaseId;
+use crate::name::{ReleaseId, ServerName};
 use crate::text::clean::clean;
 use crate::text::units::{as_seconds, count, days, long, names, seconds};
 
@@ -12,9 +12,7 @@ use crate::text::units::{as_seconds, count, days, long, names, seconds};
 pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
-        Warning::StaysInTraffic => {
-            "there is no [load_balancer]: servers stay in traffic while they are switched and restarted".into()
-        }
+        Warning::StaysInTraffic => STAYS_IN_TRAFFIC.into(),
         Warning::NoHealthCheck => {
             "there is no [health]: nothing but the list of processes proves the new release".into()
         }
@@ -57,9 +55,7 @@ pub fn sentence(warning: &Warning) -> String {
             let side = if *skew >= 0 { "ahead of" } else { "behind" };
             format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
         }
-        Warning::Hook { command, failure } => {
-            format!("hook `{}` failed: {}", clean(command), reason(&failure.cause))
-        }
+        Warning::Hook { command, failure } => format!("hook `{}` failed: {}", clean(command), reason(&failure.cause)),
         Warning::Prune { failure } => format!("old releases could not be removed: {}", reason(&failure.cause)),
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
@@ -71,17 +67,8 @@ pub fn sentence(warning: &Warning) -> String {
             let (silent, lease, why) = (long(*silent), long(*lease), reason(&failure.cause));
             format!("the lock could not be renewed for {silent}; after {lease} others take this run for dead: {why}")
         }
-        Warning::LockLost { detail } => {
-            format!("the lock is gone, and nothing more is done here: {}", clean(detail))
-        }
-        Warning::Interrupted { signal, again } => {
-            let what = if *again {
-                ", again: stopping at once; the end says what was not taken back"
-            } else {
-                ": taking back what is in flight; once more stops at once"
-            };
-            format!("interrupted ({}){what}", clean(signal))
-        }
+        Warning::LockLost { detail } => with("the lock is gone, and nothing more is done here", detail),
+        Warning::Interrupted { signal, again } => interrupted(signal, *again),
         Warning::Stuck { stuck: why } => format!("needs a person: {}", stuck(why)),
         Warning::ReturnsTo { release, seconds, who, migrated } => {
             format!("release {release}{}{}{}", age(*seconds), deployed_by(who.as_deref()), migrations(migrated))
@@ -90,8 +77,58 @@ pub fn sentence(warning: &Warning) -> String {
             format!("the connection was lost during {step} ({}); asking the server what became of it", clean(detail))
         }
         Warning::Found { step, fate } => format!("{step} {}", became(*fate)),
+        Warning::DrainWaits { detail } => with("the drain waits for others to be in service", detail),
+        Warning::DrainUncounted { waited } => {
+            format!("still drained after {}; the balancer does not count its open connections", seconds(*waited))
+        }
+        Warning::DrainedAgain => "a reload or another hand put it back into its balancer; it is drained again".into(),
+        Warning::NotCompared { detail } => with("the balancer could not be asked how it stands after the run", detail),
+        Warning::LockKept { servers } => format!("the lock is kept, since a person must look at {}", all(servers)),
+        Warning::LockUnmarked { detail } => with("its lock does not say why it is kept", detail),
+        Warning::TreeUnusable { detail } => {
+            with("the whole release is sent, since its cached tree cannot be used", detail)
+        }
+        Warning::ModesLost => "its file system does not keep the permissions that the release was sent with".into(),
+        Warning::MayNotFit { of, free_kb, root, current_kb } => may_not_fit(of, *free_kb, root, *current_kb),
+        Warning::WaitedForMembers { seconds } => format!("waited {} for members to be in service", long(*seconds)),
+        Warning::BalancerUnusable { detail } => format!("{}; this run drains no server, so it goes on", clean(detail)),
+        Warning::NoAgent { detail } => no_agent(detail),
+        Warning::NoLog { detail } => with("there is no log of this run", detail),
+        Warning::LogBroken { directory, detail } => with(&format!("cannot write the run's log in {directory}"), detail),
         Warning::Note { text } => clean(text),
     }
+}
+
+const STAYS_IN_TRAFFIC: &str =
+    "there is no [load_balancer]: servers stay in traffic while they are switched and restarted";
+
+fn with(what: &str, detail: &str) -> String {
+    format!("{}: {}", clean(what), clean(detail))
+}
+
+fn all(servers: &[ServerName]) -> String {
+    servers.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn interrupted(signal: &str, again: bool) -> String {
+    let what = match again {
+        true => ", again: stopping at once; the end says what was not taken back",
+        false => ": taking back what is in flight; once more stops at once",
+    };
+    format!("interrupted ({}){what}", clean(signal))
+}
+
+fn may_not_fit(server: &ServerName, free: u64, root: &str, taken: u64) -> String {
+    let free = format!("{server}: {free} KB are free in {}", clean(root));
+    format!("{free}, and the release that runs takes {taken} KB: the next may not fit")
+}
+
+fn no_agent(detail: &str) -> String {
+    format!(
+        "the agent is to be lent to the servers, and none runs here ({}): they fetch with the keys that they have. \
+         Start one (`eval $(ssh-agent)`, `ssh-add`), or set deploy_key in [source]",
+        clean(detail)
+    )
 }
 
 fn last(line: &str) -> String {
@@ -141,6 +178,20 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::NotRenewed { .. }
         | Warning::LockLost { .. }
         | Warning::Stuck { .. }
+        | Warning::DrainWaits { .. }
+        | Warning::DrainUncounted { .. }
+        | Warning::DrainedAgain
+        | Warning::NotCompared { .. }
+        | Warning::LockKept { .. }
+        | Warning::LockUnmarked { .. }
+        | Warning::TreeUnusable { .. }
+        | Warning::ModesLost
+        | Warning::MayNotFit { .. }
+        | Warning::WaitedForMembers { .. }
+        | Warning::BalancerUnusable { .. }
+        | Warning::NoAgent { .. }
+        | Warning::NoLog { .. }
+        | Warning::LogBroken { .. }
         | Warning::Note { .. }
         | Warning::Lost { .. }
         | Warning::Found { .. }
