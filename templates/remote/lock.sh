@@ -21,8 +21,7 @@ keep)
 esac
 
 first_line "$own/stack"
-stack=$line
-[ -z "$stack" ] || [ "$stack" = "$p_app" ] || fail other_stack "it belongs to $stack, and [app] name is $p_app"
+[ -z "$line" ] || [ "$line" = "$p_app" ] || fail other_stack "it belongs to $line, and [app] name is $p_app"
 
 held() {
     tell_lock
@@ -130,8 +129,6 @@ if [ "$how" != again ]; then
     done
     cleanup() { mv "$lock" "$fresh" && rm -rf "$fresh"; }
 fi
-
-[ -n "$stack" ] || put "$own/stack" "$p_app" || refuse not_writable "$error"
 
 # What the plan took for granted: between its questions and the lock somebody else may have deployed.
 if [ "$p_expect" = yes ]; then

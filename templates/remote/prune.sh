@@ -2,6 +2,8 @@
 # that the run's own is good: then the oldest good one may go.
 holding
 [ "$p_mark" != yes ] || record
+# Whose directory it is, now that a release of it serves here.
+[ "$p_mark" != yes ] || put "$own/stack" "$p_app" || true
 find_current
 # Another hand has moved it since this server's turn.
 [ "$p_mark" != yes ] || [ "$now_id" = "${p_id-}" ] || say moved "${now_id:-${odd:-${gone:-nothing}}}"

@@ -5,6 +5,7 @@ use crate::name::{ReleaseId, RunId};
 use crate::release::ReleaseState;
 use crate::script::call::Call;
 use crate::script::kind::Script;
+use crate::script::owner::one_line;
 
 /// What [`mark`] records; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,7 @@ pub fn prune(site: &Site<'_>, run: &RunId, keep: usize, spare: &[ReleaseId]) -> 
     site.call(Script::Prune)
         .token(run)
         .with("keep", keep.to_string())
+        .with("app", one_line(site.app))
         .list("spare", spare)
         .with("mark", "no")
         .with("cache", "no")
