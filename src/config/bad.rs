@@ -1,5 +1,7 @@
 //! What is wrong with one value.
 
+use std::fmt;
+
 use super::words::quoted;
 
 /// What is wrong with a value: a fragment that follows the key's name, and a hint.
@@ -23,3 +25,12 @@ pub(crate) fn refused(text: &str, hint: &str) -> Bad {
     let what = if text.is_empty() { "cannot be empty".to_owned() } else { format!("cannot be {}", quoted(text)) };
     Bad::new(what, hint)
 }
+
+/// Writes the fragment alone; the edge words the hint.
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Bad {}

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::bad::Bad;
-use super::key::{Form, Key, Kind, PROFILES, Table};
+use super::key::{Form, Key, PROFILES, Table, ValueKind};
 use super::problem::Problems;
 use super::schema;
 use super::values;
@@ -145,7 +145,7 @@ fn check_table(table: &Table, profile: Option<&str>, entry: &Entry<'_, '_>, prob
         Form::Variables => {
             for (name, value) in contents {
                 check_variable(&title, name, problems);
-                report(&title, name.get_ref(), validate(Kind::Text(no_nul), value), problems);
+                report(&title, name.get_ref(), validate(ValueKind::Text(no_nul), value), problems);
             }
         }
         Form::Secrets(keys) => {

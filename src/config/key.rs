@@ -11,7 +11,7 @@ pub type Check = fn(&str) -> Result<(), Bad>;
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum ValueKind {
     /// A text.
     Text(Check),
     /// A text or a list of texts.
@@ -52,7 +52,7 @@ pub struct Key {
     /// Its name.
     pub name: &'static str,
     /// What it takes.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Whether the table is wrong without it.
     pub required: bool,
 }
@@ -102,7 +102,7 @@ impl Table {
 }
 
 /// Makes a key that a table may have.
-pub const fn key(name: &'static str, kind: Kind) -> Key {
+pub const fn key(name: &'static str, kind: ValueKind) -> Key {
     Key { name, kind, required: false }
 }
 
@@ -114,11 +114,11 @@ impl Key {
 }
 
 /// A duration that may be zero.
-pub const ANY_DURATION: Kind = Kind::Duration { zero: true };
+pub const ANY_DURATION: ValueKind = ValueKind::Duration { zero: true };
 /// A duration that is not zero.
-pub const SOME_DURATION: Kind = Kind::Duration { zero: false };
+pub const SOME_DURATION: ValueKind = ValueKind::Duration { zero: false };
 /// A TCP port.
-pub const PORT: Kind = Kind::Whole { least: 1, most: 65535 };
+pub const PORT: ValueKind = ValueKind::Whole { least: 1, most: 65535 };
 
 /// Returns the words of a choice, whose meanings stand beside them.
 pub const fn words<T, const N: usize>(choice: &[(&'static str, T); N]) -> [&'static str; N] {

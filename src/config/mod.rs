@@ -41,7 +41,7 @@ pub use tables::build::BuildPlace;
 pub use tables::health::{Health, HttpProbe, Named, Probe};
 pub use tables::hooks::{Hook, HookPlace, HookPoint, HookStep, parse_hook_point};
 pub use tables::load_balancer::{
-    Aws, BalancerKind, HaproxyAccess, LoadBalancer, Login, OnDrainTimeout, SteeringCommands, Via,
+    ApiLogin, Aws, BalancerKind, HaproxyAccess, LoadBalancer, OnDrainTimeout, SteeringCommands, Via,
 };
 pub use tables::migrate::{Migrate, MigrateWhen};
 pub use tables::secrets::SecretSource;

@@ -38,7 +38,8 @@ pub fn resolve(
     let reached = ssh::ssh(merged);
     let servers = servers::servers(merged, reached.port.unwrap_or(ssh::SSH_PORT), problems);
     let batch = Section::one(merged, &app::TABLE).and_then(|app| app.batch("batch"));
-    let walk = load_balancer::Walk { servers: &servers, strategy, template: web.as_ref().map(|w| w.strategy), batch };
+    let walk =
+        load_balancer::Rollout { servers: &servers, strategy, template: web.as_ref().map(|w| w.strategy), batch };
     let balancer = load_balancer::balancer(merged, &walk, problems);
     let migrate = migrate::migrate(merged, &servers, problems);
     let build_on = build::build_on(merged, source.as_ref(), problems);

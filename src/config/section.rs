@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::key::{Key, Kind, Table};
+use super::key::{Key, Table, ValueKind};
 use super::problem::Problems;
 use super::share::{BatchSize, Least};
 use super::words::{alternatives, quoted};
@@ -170,7 +170,7 @@ impl<'a> Section<'a> {
 
 fn example(key: &Key) -> String {
     match key.kind {
-        Kind::Choice(words) => {
+        ValueKind::Choice(words) => {
             let words: Vec<String> = words.iter().map(|w| format!("\"{w}\"")).collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             format!("add {} = {}", key.name, alternatives(&words))

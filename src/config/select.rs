@@ -2,6 +2,7 @@
 //!
 //! Owns the grammar of such a word: a name, a host range, a pattern with `*`, or `@ROLE`; several with commas.
 
+use super::bad::Bad;
 use super::hosts;
 use super::problem::Problem;
 use super::tables::servers::{Server, find};
@@ -36,7 +37,7 @@ fn named(servers: &[Server], flag: &str, words: &[String], problems: &mut Vec<Pr
     for word in words.iter().flat_map(|word| split(word)) {
         match matching(servers, word) {
             Ok(found) => indices.extend(found),
-            Err((what, hint)) => problems.push(Problem::of_flag(format!("{flag}: {what}"), hint)),
+            Err(bad) => problems.push(Problem::of_flag(format!("{flag}: {}", bad.what), bad.hint)),
         }
     }
     indices
@@ -57,9 +58,7 @@ fn split(text: &str) -> Vec<&str> {
     .collect()
 }
 
-type Unknown = (String, String);
-
-fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Unknown> {
+fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Bad> {
     let picking = |pick: &dyn Fn(&Server) -> bool| -> Vec<usize> {
         servers.iter().enumerate().filter(|(_, s)| pick(s)).map(|(i, _)| i).collect()
     };
@@ -70,32 +69,32 @@ fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Unknown> {
             let mut roles: Vec<&str> = servers.iter().flat_map(|s| &s.roles).map(String::as_str).collect();
             roles.sort_unstable();
             roles.dedup();
-            return Err((format!("no server has the role {}", quoted(role)), suggest(role, "roles", &roles)));
+            return Err(Bad::new(format!("no server has the role {}", quoted(role)), suggest(role, "roles", &roles)));
         }
         return Ok(found);
     }
     if word.contains('*') {
         let found = picking(&|s| glob(word, s.name.as_str()) || glob(word, &s.host));
         if found.is_empty() {
-            return Err((format!("no server's name is like {}", quoted(word)), suggest("", "servers", &names)));
+            return Err(Bad::new(format!("no server's name is like {}", quoted(word)), suggest("", "servers", &names)));
         }
         return Ok(found);
     }
-    let one = |name: &str| -> Result<Vec<usize>, Unknown> {
+    let one = |name: &str| -> Result<Vec<usize>, Bad> {
         if let Some(server) = find(servers, name) {
             return Ok(picking(&|s| s.name == server.name));
         }
         // A host that several servers share means all of them.
         let found = picking(&|s| s.host.eq_ignore_ascii_case(name));
         if found.is_empty() {
-            return Err((format!("there is no server {}", quoted(name)), suggest(name, "servers", &names)));
+            return Err(Bad::new(format!("there is no server {}", quoted(name)), suggest(name, "servers", &names)));
         }
         Ok(found)
     };
     if !word.contains('[') || hosts::parse_one(word).is_ok() {
         return one(word);
     }
-    let expanded = hosts::expand(word).map_err(|bad| (format!("{} {}", quoted(word), bad.what), bad.hint))?;
+    let expanded = hosts::expand(word).map_err(|bad| Bad::new(format!("{} {}", quoted(word), bad.what), bad.hint))?;
     expanded.iter().map(|name| one(name)).collect::<Result<Vec<_>, _>>().map(|found| found.concat())
 }
 

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::bad::Bad;
-use super::key::Kind;
+use super::key::ValueKind;
 use super::share::{self, BatchSize, Least};
 use super::values;
 use super::words::{alternatives, nearest, quoted};
@@ -43,32 +43,34 @@ pub fn whole(value: &DeValue<'_>) -> Option<i64> {
 }
 
 /// Finds everything wrong with a value of a kind.
-pub fn validate(kind: Kind, value: &Spanned<DeValue<'_>>) -> Vec<Wrong> {
+pub fn validate(kind: ValueKind, value: &Spanned<DeValue<'_>>) -> Vec<Wrong> {
     let at = value.span().start;
     let written = value.get_ref();
     let checked = |result: Result<(), Bad>| result.err().map(|value| Found { value, at }).into_iter().collect();
     match kind {
-        Kind::Text(check) => checked(text_of(written).and_then(check)),
-        Kind::Texts(check) => match written {
-            DeValue::Array(items) => items.iter().flat_map(|item| validate(Kind::Text(check), item)).collect(),
+        ValueKind::Text(check) => checked(text_of(written).and_then(check)),
+        ValueKind::Texts(check) => match written {
+            DeValue::Array(items) => items.iter().flat_map(|item| validate(ValueKind::Text(check), item)).collect(),
             DeValue::String(text) => checked(check(text)),
             other => checked(Err(wrong_type("text or a list of texts", other, ""))),
         },
-        Kind::Choice(words) => checked(text_of(written).and_then(|text| choice(text, words))),
-        Kind::Boolean if written.is_bool() => Vec::new(),
-        Kind::Boolean => checked(Err(wrong_type("true or false", written, "write it without quotes"))),
-        Kind::Whole { least, most } => checked(in_range(written, least, most)),
-        Kind::Duration { zero } => checked(duration_of(written).and_then(|d| nonzero(d, zero)).map(drop)),
-        Kind::AtLeast(least) => checked(duration_of(written).and_then(|d| no_shorter(d, least))),
-        Kind::Limit if written.as_str() == Some("none") => Vec::new(),
-        Kind::Limit => checked(duration_of(written).and_then(|d| nonzero(d, false)).map(drop).map_err(|mut bad| {
-            bad.hint = format!("{}; \"none\" means without a limit", bad.hint);
-            bad
-        })),
-        Kind::Batch => batch_of(value).err().into_iter().collect(),
-        Kind::Least => checked(least_of(written).map(drop)),
-        Kind::Statuses => statuses_of(value).err().unwrap_or_default(),
-        Kind::PathOrFalse => match written {
+        ValueKind::Choice(words) => checked(text_of(written).and_then(|text| choice(text, words))),
+        ValueKind::Boolean if written.is_bool() => Vec::new(),
+        ValueKind::Boolean => checked(Err(wrong_type("true or false", written, "write it without quotes"))),
+        ValueKind::Whole { least, most } => checked(in_range(written, least, most)),
+        ValueKind::Duration { zero } => checked(duration_of(written).and_then(|d| nonzero(d, zero)).map(drop)),
+        ValueKind::AtLeast(least) => checked(duration_of(written).and_then(|d| no_shorter(d, least))),
+        ValueKind::Limit if written.as_str() == Some("none") => Vec::new(),
+        ValueKind::Limit => {
+            checked(duration_of(written).and_then(|d| nonzero(d, false)).map(drop).map_err(|mut bad| {
+                bad.hint = format!("{}; \"none\" means without a limit", bad.hint);
+                bad
+            }))
+        }
+        ValueKind::Batch => batch_of(value).err().into_iter().collect(),
+        ValueKind::Least => checked(least_of(written).map(drop)),
+        ValueKind::Statuses => statuses_of(value).err().unwrap_or_default(),
+        ValueKind::PathOrFalse => match written {
             DeValue::Boolean(false) => Vec::new(),
             DeValue::Boolean(true) => checked(Err(Bad::new("cannot be true", "write a path, or false"))),
             other => checked(text_of(other).and_then(values::line)),

@@ -15,7 +15,7 @@ use crate::plan::build::Request;
 use crate::source::{Delivery, Resolved};
 
 /// What to gather for.
-pub struct Asked<'a> {
+pub struct Gathering<'a> {
     /// What the plan decides on, without what is found here.
     pub request: Request,
     /// `deploy REF`.
@@ -43,8 +43,8 @@ pub struct Gathered {
 }
 
 /// Asks everything and packs the source; `None`: a second signal came.
-pub async fn gather(stack: &Stack, asked: Asked<'_>) -> Option<Gathered> {
-    let Asked { mut request, reference, execs, building, stop } = asked;
+pub async fn gather(stack: &Stack, asked: Gathering<'_>) -> Option<Gathered> {
+    let Gathering { mut request, reference, execs, building, stop } = asked;
     let deploys = request.verb == Verb::Deploy;
     let packing = deploys.then(|| Packing::start(stack, reference, stop, building));
     let packed = async {

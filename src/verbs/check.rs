@@ -15,7 +15,7 @@ use crate::plan::{Plan, Verb};
 use crate::report::{cause, clean, outcome, text};
 use crate::source::Resolved;
 use crate::ssh::{Link, Target};
-use crate::stack::gather::{Asked, gather};
+use crate::stack::gather::{Gathering, gather};
 use crate::stack::packing::Building;
 use crate::stack::replan;
 use crate::stack::request::request;
@@ -39,7 +39,7 @@ impl Check {
         let stack = Stack::prepare(stack::read(global)?, global).await?;
         let request = request(Verb::Deploy, &Walk::default(), stack.select(&self.select)?)?;
         let stop = Stop::default();
-        let asked = Asked { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
+        let asked = Gathering { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
         let Some(found) = gather(&stack, asked).await else { return Err(Error::failed("interrupted")) };
         let source = found.source.map(|source| source.map(|(resolved, _)| resolved)).map_err(Error::from);
         let mut plan = build(&stack.config, &found.facts, &found.request, jiff::Timestamp::now());

@@ -96,9 +96,9 @@ impl<'a> Begun<'a> {
         Ok(Self { global, stack, owner, stop, emitter })
     }
 
-    fn asked<'b>(&'b self, asked: Asked, execs: Execs, building: Building<'b>) -> gather::Asked<'b> {
+    fn asked<'b>(&'b self, asked: Asked, execs: Execs, building: Building<'b>) -> gather::Gathering<'b> {
         let Asked { request, reference, .. } = asked;
-        gather::Asked { request, reference, execs, building, stop: &self.stop }
+        gather::Gathering { request, reference, execs, building, stop: &self.stop }
     }
 
     fn waiting(&self, wait: Option<Duration>) -> Waiting<'_> {

@@ -10,7 +10,7 @@ use clap::Args;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use self::row::{Asked, Row, differ, row};
+use self::row::{Checked, Row, differ, row};
 use self::table::text;
 use super::out;
 use crate::cli::{Global, Select};
@@ -51,10 +51,10 @@ impl Status {
             join_all(reached.iter().map(|s| stack.history(&s.name, &never))),
             join_all(reached.iter().map(|s| once(&stack, s, &never))),
         );
-        let mut seen: BTreeMap<&ServerName, Asked> = BTreeMap::new();
+        let mut seen: BTreeMap<&ServerName, Checked> = BTreeMap::new();
         for ((server, log), check) in reached.iter().zip(logs).zip(checks) {
             let last = log.ok().and_then(|lines| lines.last().cloned());
-            seen.insert(&server.name, Asked { last, health: check });
+            seen.insert(&server.name, Checked { last, health: check });
         }
         stack.close().await;
         let servers = stack.config.servers.iter().filter(|s| wanted.contains(&s.name));

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use pitcrew::balancer::{Admin, Around, Balancer, BalancerError, Snapshot};
-use pitcrew::config::{ApiUrl, ApiVersion, BalancerAddress, BalancerKind, LoadBalancer, Login, OnDrainTimeout, Scheme};
+use pitcrew::config::{
+    ApiLogin, ApiUrl, ApiVersion, BalancerAddress, BalancerKind, LoadBalancer, OnDrainTimeout, Scheme,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::apps::{Mode, is_here, load};
@@ -21,7 +23,7 @@ fn url(api: &Api, version: Option<ApiVersion>) -> ApiUrl {
 fn behind(urls: &[ApiUrl]) -> LoadBalancer {
     let mut config = config(&[]);
     *addresses(&mut config) = urls.iter().cloned().map(BalancerAddress::Api).collect();
-    access(&mut config).login = Some(Login { user: USER.into(), secret: SECRET.into() });
+    access(&mut config).login = Some(ApiLogin { user: USER.into(), secret: SECRET.into() });
     config
 }
 

@@ -2,7 +2,7 @@
 
 use toml::de::DeTable;
 
-use crate::config::key::{Form, Kind, Table, key, words};
+use crate::config::key::{Form, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::share::BatchSize;
@@ -25,14 +25,14 @@ const ON_FAILURE: [(&str, OnFailure); 3] =
 pub const TABLE: Table = Table {
     name: "app",
     form: Form::One(&[
-        key("name", Kind::Text(values::name)).required(),
-        key("deploy_to", Kind::Text(values::deploy_to)).required(),
-        key("web_server", Kind::Text(values::line)).required(),
-        key("strategy", Kind::Choice(&words(&STRATEGIES))),
-        key("batch", Kind::Batch),
-        key("prepare", Kind::Choice(&words(&PREPARES))),
-        key("on_failure", Kind::Choice(&words(&ON_FAILURE))),
-        key("keep_releases", Kind::Whole { least: 1, most: 10_000 }),
+        key("name", ValueKind::Text(values::name)).required(),
+        key("deploy_to", ValueKind::Text(values::deploy_to)).required(),
+        key("web_server", ValueKind::Text(values::line)).required(),
+        key("strategy", ValueKind::Choice(&words(&STRATEGIES))),
+        key("batch", ValueKind::Batch),
+        key("prepare", ValueKind::Choice(&words(&PREPARES))),
+        key("on_failure", ValueKind::Choice(&words(&ON_FAILURE))),
+        key("keep_releases", ValueKind::Whole { least: 1, most: 10_000 }),
     ]),
 };
 

@@ -2,7 +2,7 @@
 
 use toml::de::DeTable;
 
-use crate::config::key::{Form, Kind, Table, key, words};
+use crate::config::key::{Form, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::tables::source::{Source, SourceKind};
@@ -13,7 +13,10 @@ const PLACES: [(&str, BuildPlace); 2] = [("each", BuildPlace::Each), ("here", Bu
 /// `[build]`.
 pub const TABLE: Table = Table {
     name: "build",
-    form: Form::One(&[key("run", Kind::Texts(values::command)).required(), key("on", Kind::Choice(&words(&PLACES)))]),
+    form: Form::One(&[
+        key("run", ValueKind::Texts(values::command)).required(),
+        key("on", ValueKind::Choice(&words(&PLACES))),
+    ]),
 };
 
 /// Where the build commands run.

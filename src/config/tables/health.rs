@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::config::key::{Form, Kind, PORT, SOME_DURATION, Table, key, words};
+use crate::config::key::{Form, PORT, SOME_DURATION, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::url::Scheme;
@@ -19,18 +19,18 @@ const SCHEMES: [(&str, Scheme); 2] = [("http", Scheme::Http), ("https", Scheme::
 pub const TABLE: Table = Table {
     name: "health",
     form: Form::One(&[
-        key("path", Kind::Text(values::url_path)),
-        key("paths", Kind::Texts(values::url_path)),
+        key("path", ValueKind::Text(values::url_path)),
+        key("paths", ValueKind::Texts(values::url_path)),
         key("port", PORT),
-        key("host", Kind::Text(values::host_header)),
-        key("scheme", Kind::Choice(&words(&SCHEMES))),
-        key("accept", Kind::Statuses),
-        key("release", Kind::Text(values::header)),
+        key("host", ValueKind::Text(values::host_header)),
+        key("scheme", ValueKind::Choice(&words(&SCHEMES))),
+        key("accept", ValueKind::Statuses),
+        key("release", ValueKind::Text(values::header)),
         key("timeout", SOME_DURATION),
         key("within", SOME_DURATION),
         key("interval", SOME_DURATION),
-        key("successes", Kind::Whole { least: 1, most: 1000 }),
-        key("command", Kind::Text(values::command)),
+        key("successes", ValueKind::Whole { least: 1, most: 1000 }),
+        key("command", ValueKind::Text(values::command)),
     ]),
 };
 

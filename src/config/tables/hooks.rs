@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::config::bad::Bad;
-use crate::config::key::{Form, Kind, Table, key, words};
+use crate::config::key::{Form, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::values;
@@ -16,10 +16,10 @@ const PLACES: [(&str, HookPlace); 3] = [("each", HookPlace::Each), ("one", HookP
 pub const TABLE: Table = Table {
     name: "hooks",
     form: Form::Many(&[
-        key("at", Kind::Text(hook_point)).required(),
-        key("run", Kind::Text(values::command)).required(),
-        key("on", Kind::Choice(&words(&PLACES))),
-        key("halt", Kind::Boolean),
+        key("at", ValueKind::Text(hook_point)).required(),
+        key("run", ValueKind::Text(values::command)).required(),
+        key("on", ValueKind::Choice(&words(&PLACES))),
+        key("halt", ValueKind::Boolean),
     ]),
 };
 

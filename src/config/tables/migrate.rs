@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::servers::{self, Server};
-use crate::config::key::{Form, Kind, Table, key, words};
+use crate::config::key::{Form, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::values;
@@ -16,9 +16,9 @@ const WHEN: [(&str, MigrateWhen); 2] = [("always", MigrateWhen::Always), ("asked
 pub const TABLE: Table = Table {
     name: "migrate",
     form: Form::One(&[
-        key("run", Kind::Text(values::command)).required(),
-        key("server", Kind::Text(values::line)),
-        key("when", Kind::Choice(&words(&WHEN))),
+        key("run", ValueKind::Text(values::command)).required(),
+        key("server", ValueKind::Text(values::line)),
+        key("when", ValueKind::Choice(&words(&WHEN))),
     ]),
 };
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use super::env;
-use crate::config::key::{Form, Kind, Table, key};
+use crate::config::key::{Form, Table, ValueKind, key};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::values;
@@ -18,9 +18,9 @@ use crate::config::words::quoted;
 pub const TABLE: Table = Table {
     name: "secrets",
     form: Form::Secrets(&[
-        key("env", Kind::Text(values::variable)),
-        key("file", Kind::Text(values::line)),
-        key("command", Kind::Text(values::command)),
+        key("env", ValueKind::Text(values::variable)),
+        key("file", ValueKind::Text(values::line)),
+        key("command", ValueKind::Text(values::command)),
     ]),
 };
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::DeTable;
 
 use crate::config::bad::Bad;
-use crate::config::key::{Form, Kind, Table, key};
+use crate::config::key::{Form, Table, ValueKind, key};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::words::quoted;
@@ -17,9 +17,9 @@ use crate::name::ServerName;
 pub const TABLE: Table = Table {
     name: "servers",
     form: Form::Many(&[
-        key("host", Kind::Text(host)).required(),
-        key("roles", Kind::Texts(values::role)),
-        key("lb", Kind::Text(values::line)),
+        key("host", ValueKind::Text(host)).required(),
+        key("roles", ValueKind::Texts(values::role)),
+        key("lb", ValueKind::Text(values::line)),
     ]),
 };
 

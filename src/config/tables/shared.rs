@@ -2,7 +2,7 @@
 
 use toml::de::DeTable;
 
-use crate::config::key::{Form, Kind, Table, key};
+use crate::config::key::{Form, Table, ValueKind, key};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::values;
@@ -12,7 +12,10 @@ use crate::config::written::Found;
 /// `[shared]`.
 pub const TABLE: Table = Table {
     name: "shared",
-    form: Form::One(&[key("dirs", Kind::Texts(values::shared_path)), key("files", Kind::Texts(values::shared_path))]),
+    form: Form::One(&[
+        key("dirs", ValueKind::Texts(values::shared_path)),
+        key("files", ValueKind::Texts(values::shared_path)),
+    ]),
 };
 
 /// `[shared]`: paths relative to the release, linked into `shared/`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use crate::config::bad::Bad;
-use crate::config::key::{Form, Kind, PORT, SOME_DURATION, Table, key, words};
+use crate::config::key::{Form, PORT, SOME_DURATION, Table, ValueKind, key, words};
 use crate::config::section::Section;
 use crate::config::{hosts, values};
 use crate::ssh::options::{ConfigFile, HostKeyChecking, Ssh};
@@ -20,15 +20,15 @@ const CHECKING: [(&str, HostKeyChecking); 2] =
 pub const TABLE: Table = Table {
     name: "ssh",
     form: Form::One(&[
-        key("user", Kind::Text(values::user)),
+        key("user", ValueKind::Text(values::user)),
         key("port", PORT),
-        key("identity_file", Kind::Texts(values::line)),
-        key("known_hosts", Kind::Texts(values::line)),
-        key("host_key_checking", Kind::Choice(&words(&CHECKING))),
-        key("config_file", Kind::PathOrFalse),
+        key("identity_file", ValueKind::Texts(values::line)),
+        key("known_hosts", ValueKind::Texts(values::line)),
+        key("host_key_checking", ValueKind::Choice(&words(&CHECKING))),
+        key("config_file", ValueKind::PathOrFalse),
         key("connect_timeout", SOME_DURATION),
-        key("jump", Kind::Text(jump)),
-        key("forward_agent", Kind::Boolean),
+        key("jump", ValueKind::Text(jump)),
+        key("forward_agent", ValueKind::Boolean),
     ]),
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::config::key::{Form, Kind, SOME_DURATION, Table, key};
+use crate::config::key::{Form, SOME_DURATION, Table, ValueKind, key};
 use crate::config::section::Section;
 use crate::lease;
 
@@ -17,12 +17,12 @@ const STEP: Duration = Duration::from_secs(60);
 pub const TABLE: Table = Table {
     name: "timeouts",
     form: Form::One(&[
-        key("prepare", Kind::Limit),
-        key("migrate", Kind::Limit),
-        key("restart", Kind::Limit),
+        key("prepare", ValueKind::Limit),
+        key("migrate", ValueKind::Limit),
+        key("restart", ValueKind::Limit),
         key("step", SOME_DURATION),
-        key("quiet", Kind::Limit),
-        key("lease", Kind::AtLeast(lease::LEAST)),
+        key("quiet", ValueKind::Limit),
+        key("lease", ValueKind::AtLeast(lease::LEAST)),
     ]),
 };
 

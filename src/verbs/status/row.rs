@@ -36,7 +36,7 @@ pub struct Row {
 
 /// What a server was asked besides its facts.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Checked {
     /// The last line of its `revisions.log`.
     pub last: Option<String>,
     /// How its health check ended; `None`: it was not asked.
@@ -44,8 +44,8 @@ pub struct Asked {
 }
 
 /// Judges one server.
-pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Asked) -> Row {
-    let Asked { last, health } = asked;
+pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Checked) -> Row {
+    let Checked { last, health } = asked;
     let mut row = Row { server: server.name.0.clone(), last: last.map(|l| clean(&l)), ..Row::default() };
     if let Some(failure) = facts.unreachable.get(&server.name) {
         let why = cause::reason(&failure.cause);

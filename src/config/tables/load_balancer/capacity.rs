@@ -9,7 +9,7 @@ use crate::config::written::Found;
 use crate::policy::Strategy;
 
 /// How the file's servers would be walked.
-pub struct Walk<'a> {
+pub struct Rollout<'a> {
     /// All servers.
     pub servers: &'a [Server],
     /// `[app] strategy`.
@@ -23,7 +23,7 @@ pub struct Walk<'a> {
 /// Reports batches that would leave fewer servers in service than must be.
 pub(super) fn capacity(
     section: &Section<'_>,
-    walk: &Walk<'_>,
+    walk: &Rollout<'_>,
     least: Option<Found<Least>>,
     problems: &mut Problems<'_>,
 ) {

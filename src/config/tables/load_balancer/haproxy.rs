@@ -1,6 +1,6 @@
 //! `[load_balancer]` of kind `haproxy`: its addresses, its login, and what they rule out.
 
-use super::types::{BalancerKind, HaproxyAccess, Login, OnDrainTimeout, Via};
+use super::types::{ApiLogin, BalancerKind, HaproxyAccess, OnDrainTimeout, Via};
 use crate::config::address::{BalancerAddress, parse_address};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
@@ -76,7 +76,7 @@ fn access(
     let text = |key: &str| section.text(key).map(|t| t.value.to_owned());
     HaproxyAccess {
         via: via.map(|v| v.value).unwrap_or_default(),
-        login: text("user").zip(text("password")).map(|(user, secret)| Login { user, secret }),
+        login: text("user").zip(text("password")).map(|(user, secret)| ApiLogin { user, secret }),
         ca_file: text("ca_file").map(Into::into),
     }
 }

@@ -6,6 +6,6 @@ mod members;
 mod resolve;
 mod types;
 
-pub use capacity::Walk;
+pub use capacity::Rollout;
 pub use resolve::{OF_KIND, TABLE, balancer};
-pub use types::{Aws, BalancerKind, HaproxyAccess, LoadBalancer, Login, OnDrainTimeout, SteeringCommands, Via};
+pub use types::{ApiLogin, Aws, BalancerKind, HaproxyAccess, LoadBalancer, OnDrainTimeout, SteeringCommands, Via};

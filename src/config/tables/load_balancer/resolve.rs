@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::capacity::{Walk, capacity};
+use super::capacity::{Rollout, capacity};
 use super::haproxy::{self, VIAS};
 use super::members::members;
 use super::types::{Aws, BalancerKind, LoadBalancer, OnDrainTimeout, SteeringCommands};
 use crate::config::address::{parse_address, parse_run_on};
 use crate::config::bad::Bad;
-use crate::config::key::{ANY_DURATION, Form, Kind, SOME_DURATION, Table, key, words};
+use crate::config::key::{ANY_DURATION, Form, SOME_DURATION, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::share::Least;
@@ -32,31 +32,31 @@ pub const OF_KIND: [(&str, &[&str]); 4] = [
 pub const TABLE: Table = Table {
     name: "load_balancer",
     form: Form::One(&[
-        key("kind", Kind::Choice(&words(&OF_KIND))).required(),
-        key("at", Kind::Texts(address)),
-        key("backends", Kind::Texts(values::haproxy_name)),
-        key("via", Kind::Choice(&words(&VIAS))),
-        key("user", Kind::Text(values::line)),
-        key("password", Kind::Text(values::variable)),
-        key("ca_file", Kind::Text(values::line)),
+        key("kind", ValueKind::Choice(&words(&OF_KIND))).required(),
+        key("at", ValueKind::Texts(address)),
+        key("backends", ValueKind::Texts(values::haproxy_name)),
+        key("via", ValueKind::Choice(&words(&VIAS))),
+        key("user", ValueKind::Text(values::line)),
+        key("password", ValueKind::Text(values::variable)),
+        key("ca_file", ValueKind::Text(values::line)),
         key("drain_timeout", ANY_DURATION),
-        key("on_drain_timeout", Kind::Choice(&words(&ENDINGS))),
+        key("on_drain_timeout", ValueKind::Choice(&words(&ENDINGS))),
         key("wait_after_drain", ANY_DURATION),
         key("wait_after_restore", ANY_DURATION),
         key("restore_timeout", SOME_DURATION),
         key("min_healthy_time", ANY_DURATION),
-        key("min_in_service", Kind::Least),
+        key("min_in_service", ValueKind::Least),
         key("capacity_timeout", ANY_DURATION),
-        key("target_groups", Kind::Texts(values::line)),
-        key("region", Kind::Text(values::line)),
-        key("profile", Kind::Text(values::line)),
-        key("names", Kind::Texts(values::line)),
+        key("target_groups", ValueKind::Texts(values::line)),
+        key("region", ValueKind::Text(values::line)),
+        key("profile", ValueKind::Text(values::line)),
+        key("names", ValueKind::Texts(values::line)),
         key("min_drain", ANY_DURATION),
         key("poll", SOME_DURATION),
-        key("drain", Kind::Text(values::command)),
-        key("status", Kind::Text(values::command)),
-        key("restore", Kind::Text(values::command)),
-        key("run_on", Kind::Text(run_on)),
+        key("drain", ValueKind::Text(values::command)),
+        key("status", ValueKind::Text(values::command)),
+        key("restore", ValueKind::Text(values::command)),
+        key("run_on", ValueKind::Text(run_on)),
     ]),
 };
 
@@ -69,7 +69,7 @@ fn run_on(text: &str) -> Result<(), Bad> {
 }
 
 /// Resolves the balancer; reports what no drain could ever satisfy.
-pub fn balancer(merged: &DeTable<'_>, walk: &Walk<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
+pub fn balancer(merged: &DeTable<'_>, walk: &Rollout<'_>, problems: &mut Problems<'_>) -> Option<LoadBalancer> {
     let section = Section::one(merged, &TABLE)?;
     let word_of_kind = section.text("kind")?.value;
     foreign_keys(&section, problems);

@@ -113,14 +113,14 @@ pub struct HaproxyAccess {
     /// `via`.
     pub via: Via,
     /// `user` and `password`; there are some exactly when an address is a Data Plane API's.
-    pub login: Option<Login>,
+    pub login: Option<ApiLogin>,
     /// `ca_file`: signers of a Data Plane API's certificate, instead of those that this machine trusts.
     pub ca_file: Option<PathBuf>,
 }
 
 /// Who a Data Plane API is spoken to as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
+pub struct ApiLogin {
     /// `user`.
     pub user: String,
     /// `password`: a name in `[secrets]`.

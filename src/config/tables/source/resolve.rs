@@ -7,7 +7,7 @@ use toml::de::DeTable;
 use super::checks;
 use super::login::parted;
 use super::types::{Address, Download, Fetcher, Hidden, Password, Repository, Source, SourceKind};
-use crate::config::key::{Form, Kind, Table, key, words};
+use crate::config::key::{Form, Table, ValueKind, key, words};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::tables::secrets;
@@ -30,20 +30,20 @@ const FETCHERS: [(&str, Fetcher); 2] = [("here", Fetcher::Here), ("servers", Fet
 pub const TABLE: Table = Table {
     name: "source",
     form: Form::One(&[
-        key("kind", Kind::Choice(&words(&KINDS))),
-        key("path", Kind::Text(values::line)),
-        key("ref", Kind::Text(checks::git_ref)),
-        key("repo", Kind::Text(checks::repository)),
-        key("password", Kind::Text(values::variable)),
-        key("deploy_key", Kind::Text(values::line)),
-        key("host_keys", Kind::Texts(checks::host_key)),
-        key("at_once", Kind::Whole { least: 1, most: 10_000 }),
-        key("url", Kind::Text(checks::archive_url)),
-        key("url_secret", Kind::Text(values::variable)),
-        key("sha256", Kind::Text(checks::sha256)),
-        key("fetch", Kind::Choice(&words(&FETCHERS))),
-        key("endpoint", Kind::Text(checks::endpoint)),
-        key("region", Kind::Text(values::line)),
+        key("kind", ValueKind::Choice(&words(&KINDS))),
+        key("path", ValueKind::Text(values::line)),
+        key("ref", ValueKind::Text(checks::git_ref)),
+        key("repo", ValueKind::Text(checks::repository)),
+        key("password", ValueKind::Text(values::variable)),
+        key("deploy_key", ValueKind::Text(values::line)),
+        key("host_keys", ValueKind::Texts(checks::host_key)),
+        key("at_once", ValueKind::Whole { least: 1, most: 10_000 }),
+        key("url", ValueKind::Text(checks::archive_url)),
+        key("url_secret", ValueKind::Text(values::variable)),
+        key("sha256", ValueKind::Text(checks::sha256)),
+        key("fetch", ValueKind::Choice(&words(&FETCHERS))),
+        key("endpoint", ValueKind::Text(checks::endpoint)),
+        key("region", ValueKind::Text(values::line)),
     ]),
 };
 
