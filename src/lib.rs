@@ -35,6 +35,7 @@ pub mod health;
 mod http;
 pub mod lease;
 pub mod name;
+pub mod out;
 pub mod outcome;
 pub mod plan;
 pub mod policy;

@@ -73,8 +73,9 @@ pub fn render_all(problems: &[Problem]) -> String {
     problems.iter().map(Problem::render).collect::<Vec<_>>().join("\n\n")
 }
 
-/// Puts stars for the password and the query of what may be a URL, or an address as scp takes it, so that no secret is
-/// shown with a mistake; as long as before.
+/// Puts stars for the password and the query of a URL or an address as scp takes it.
+///
+/// The text stays as long as before; no secret is shown with a mistake.
 fn starred(text: &str) -> String {
     let mut out: Vec<char> = text.chars().collect();
     let ends = |c: &char| c.is_whitespace() || "\"'`".contains(*c);

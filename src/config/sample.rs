@@ -214,7 +214,8 @@ mod tests {
     fn without(others: &[&str]) -> String {
         sample("unicorn", &rich())
             .lines()
-            .filter(|line| !line.starts_with("# command = ") && !of_other_sources(line))
+            .filter(|line| !line.starts_with("# command = ") && !line.starts_with("# paths = "))
+            .filter(|line| !of_other_sources(line))
             .filter(|line| !others.iter().any(|other| line.contains(other)))
             .skip_while(|line| !line.starts_with('['))
             // Three web servers, so that one can be drained; batch wants its own strategy.

@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep};
 use super::waiting::Waiting;
 use crate::event::Warning;
 use crate::facts::Facts;
+use crate::out;
 use crate::plan::Plan;
 use crate::plan::capacity::{Lack, lacks};
 use crate::report::{cause, held};
-use crate::verbs::out;
 
 /// The pause between two looks at the balancers.
 const PAUSE: Duration = Duration::from_secs(1);

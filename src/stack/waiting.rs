@@ -22,10 +22,10 @@ use crate::facts::Facts;
 use crate::lease::{self, Standing};
 use crate::machine;
 use crate::name::ServerName;
+use crate::out;
 use crate::remote::calls;
 use crate::remote::{Call, Owner};
 use crate::report::held;
-use crate::verbs::out;
 
 /// The least pause between two looks at the lock.
 ///
@@ -144,8 +144,9 @@ impl Waiting<'_> {
         }
     }
 
-    /// Takes the locks of all servers that were reached, before the run: empty where another run has the first of them, or
-    /// is in the way for longer than it takes to see that it has not got all either.
+    /// Takes the locks of all reached servers before the run.
+    ///
+    /// Empty: another run has the first lock, or keeps others for longer than two runs need to make way for each other.
     ///
     /// # Errors
     /// As [`Self::wait`].
@@ -172,9 +173,9 @@ impl Waiting<'_> {
         names.filter(|s| facts.servers.contains_key(s)).collect()
     }
 
-    /// Does something that may take long, and renews the locks that were taken as often as a run does meanwhile.
+    /// Waits for something long, and renews the locks that were taken as often as a run does.
     ///
-    /// Whether they all are this run's still is found out by its first step that needs them.
+    /// The run's first step that needs a lock finds out whether it is still this run's.
     pub async fn meanwhile<T>(&self, held: &[ServerName], what: impl Future<Output = T>) -> T {
         let every = self.stack.config.timeouts.lease / lease::RENEWALS;
         let site = self.stack.site();

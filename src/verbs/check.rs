@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::out;
 use crate::balancer::MemberFacts;
 use crate::cli::{Global, Select, Walk};
 use crate::engine::Stop;
@@ -10,6 +9,7 @@ use crate::error::Error;
 use crate::event::{Blocker, Failure};
 use crate::facts::Facts;
 use crate::name::ServerName;
+use crate::out;
 use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
 use crate::report::{cause, clean, outcome, text};

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::out;
 use crate::cli::Global;
 use crate::demo::load::{self, Connections, LoadOptions};
 use crate::demo::{Fleet, FleetError, FleetOptions, Sample, WebKind};
 use crate::error::{Error, Kind};
+use crate::out;
 use crate::process::foreground;
 
 /// Requests a second through the balancer while a deploy runs.

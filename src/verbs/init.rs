@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 
 use clap::Args;
 
-use super::out;
 use crate::cli::Global;
 use crate::config;
 use crate::error::Error;
+use crate::out;
 use crate::web::{Template, builtin_names};
 
 /// Writes a commented pitcrew.toml.

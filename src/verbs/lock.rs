@@ -7,13 +7,13 @@ use futures::future::join_all;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime, Time};
 
-use super::out;
 use crate::cli::Global;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
 use crate::event::Held;
 use crate::name::ServerName;
+use crate::out;
 use crate::remote::calls;
 use crate::report::{Reporting, cause, held};
 use crate::stack::waiting::{self, Take, Waited, Waiting};

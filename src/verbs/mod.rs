@@ -9,7 +9,7 @@ mod deploy;
 mod init;
 mod lb;
 mod lock;
-pub mod out;
+
 mod recover;
 mod releases;
 mod rollback;
@@ -24,7 +24,7 @@ use tokio::runtime::Builder;
 
 use crate::cli::Global;
 use crate::error::Error;
-use crate::stack;
+use crate::{out, stack};
 
 /// Deploys an application over SSH to servers that carry no agent:
 /// to all of them at once, or one at a time out of the load balancer.

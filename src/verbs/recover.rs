@@ -5,7 +5,6 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::task::spawn_blocking;
 
-use super::out;
 use crate::cli::Global;
 use crate::engine::hands::Balance;
 use crate::engine::{self, Running, Stop, World, recover};
@@ -14,6 +13,7 @@ use crate::event::{Event, RECOVER, Stuck};
 use crate::facts::Facts;
 use crate::lease;
 use crate::name::{RunId, ServerName};
+use crate::out;
 use crate::plan::journal::Wreck;
 use crate::remote::Owner;
 use crate::report::{Reporting, cause, held};

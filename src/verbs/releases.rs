@@ -6,11 +6,11 @@ use clap::Args;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::out;
 use crate::cli::{Global, Select};
 use crate::error::Error;
 use crate::facts::{Facts, ReleaseFacts};
 use crate::name::{ReleaseId, ServerName};
+use crate::out;
 use crate::report::{cause, clean};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::out;
 use crate::cli::Global;
 use crate::engine::fetch::Fetch;
 use crate::engine::hands::Balance;
 use crate::engine::{self, Stop, World};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Warning};
+use crate::out;
 use crate::plan::Plan;
 use crate::plan::build::Request;
 use crate::process::machine::home;

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::row::{Checked, Row, differ, row};
 use self::table::text;
-use super::out;
 use crate::cli::{Global, Select};
 use crate::config::{Health, Probe, Server};
 use crate::error::Error;
 use crate::health::{self, Attempt, CheckFailed};
 use crate::name::ServerName;
+use crate::out;
 use crate::remote::calls;
 use crate::report::{cause, clean::clean};
 use crate::stack::survey::Execs;

@@ -4,13 +4,13 @@ use clap::Args;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::out;
 use crate::cli::{Global, Select};
 use crate::error::{Error, Kind};
 use crate::event::Failure;
 use crate::facts::{Facts, LockFacts};
 use crate::lease::{self, Standing};
 use crate::name::{RunId, ServerName};
+use crate::out;
 use crate::remote::calls;
 use crate::report::{cause, held};
 use crate::stack::survey::Execs;

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use toml::de::DeTable;
 
 use crate::config::bad::Bad;
+use crate::config::hosts;
 use crate::config::key::{Form, Table, ValueKind, key};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
+use crate::config::values;
 use crate::config::words::quoted;
 use crate::config::written::Found;
-use crate::config::{hosts, values};
 use crate::name::ServerName;
 
 /// `[[servers]]`.

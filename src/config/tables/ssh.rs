@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use crate::config::bad::Bad;
+use crate::config::hosts;
 use crate::config::key::{Form, PORT, SOME_DURATION, Table, ValueKind, key, words};
 use crate::config::section::Section;
-use crate::config::{hosts, values};
+use crate::config::values;
 use crate::ssh::options::{ConfigFile, HostKeyChecking, Ssh};
 
 /// The SSH port.

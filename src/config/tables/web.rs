@@ -11,10 +11,11 @@ use crate::config::bad::Bad;
 use crate::config::input::Input;
 use crate::config::key::{Form, Table};
 use crate::config::problem::Problems;
+use crate::config::profile;
 use crate::config::section::Section;
+use crate::config::values;
 use crate::config::words::{alternatives, neutral, quoted, suggest};
 use crate::config::written::{Found, article, whole};
-use crate::config::{profile, values};
 use crate::web::{Parameter, ParameterKind, Template, Web};
 
 /// `[web]`.

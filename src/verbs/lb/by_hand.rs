@@ -1,4 +1,4 @@
-//! What the three verbs of the balancer share: the servers that are meant, signals, and each server's end.
+//! What the three verbs of the balancer share: servers, signals, and each server's end.
 
 use std::sync::Mutex;
 
@@ -12,13 +12,13 @@ use crate::error::{Error, Kind};
 use crate::event::{Cause, Failure};
 use crate::facts::{Facts, LockFacts, TakenOut};
 use crate::name::ServerName;
+use crate::out;
 use crate::remote::{Owner, calls};
 use crate::report::{cause, clean::clean, held};
 use crate::stack::Stack;
 use crate::stack::reporters;
 use crate::stack::survey::Execs;
 use crate::sync::lock;
-use crate::verbs::out;
 use crate::{lease, machine};
 
 /// What became of a server.

@@ -6,9 +6,9 @@ use crate::config::Server;
 use crate::error::Error;
 use crate::event::TakenBy;
 use crate::facts::{self, Facts, TakenOut};
+use crate::out;
 use crate::report::{cause, clean::clean};
 use crate::stack::taken;
-use crate::verbs::out;
 
 impl ByHand<'_> {
     /// Takes these servers out, one after another; the exit code.

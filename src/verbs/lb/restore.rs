@@ -5,9 +5,10 @@ use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::error::Error;
 use crate::facts::{self, Facts};
+use crate::out;
 use crate::report::{cause, clean::clean};
 use crate::stack::taken;
-use crate::verbs::{out, status};
+use crate::verbs::status;
 
 impl ByHand<'_> {
     /// Puts these servers back, one after another; the exit code.

@@ -12,10 +12,11 @@ use crate::config::Server;
 use crate::error::Error;
 use crate::facts::Facts;
 use crate::name::ServerName;
+use crate::out;
 use crate::report::{clean::clean, held};
 use crate::stack::survey::Execs;
 use crate::stack::taken;
-use crate::verbs::{out, status};
+use crate::verbs::status;
 
 /// One place of one server.
 #[derive(Debug, Serialize)]

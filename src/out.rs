@@ -1,4 +1,6 @@
-//! Standard output and standard error, for what is no event. A reader that has gone away is no error.
+//! Standard output and standard error, for text that is no event.
+//!
+//! A reader that has gone away is no error.
 
 use std::io::Write;
 
