@@ -9,7 +9,6 @@ mod deploy;
 mod init;
 mod lb;
 mod lock;
-
 mod recover;
 mod releases;
 mod rollback;
