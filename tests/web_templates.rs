@@ -465,6 +465,41 @@ fn every_instance_of_passenger_is_told_once() {
     }
 }
 
+/// An application that Passenger knows by another path of the same directory is found, and restarted by that path.
+#[test]
+fn passenger_is_asked_by_the_path_that_it_knows() {
+    use std::os::unix::process::CommandExt as _;
+    for shell in server::SHELLS {
+        let Some(app) = App::new(shell, "passenger", &[], "unused") else { continue };
+        app.server.tool("passenger-config", PASSENGER_CONFIG);
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        app.release(A, true);
+        app.release(B, true);
+        app.go(None, A).ok();
+        fs::write(app.server.home().join("loaded"), "").unwrap();
+        fs::remove_file(app.server.home().join("asked")).unwrap();
+        let alias = app.server.home().join("alias");
+        std::os::unix::fs::symlink(app.server.root(), &alias).unwrap();
+        let title = format!("Passenger RubyApp: {}/current (production)", alias.display());
+        let mut old = Command::new("sleep")
+            .arg0(title)
+            .arg("600")
+            .current_dir(app.server.root().join("current"))
+            .spawn()
+            .unwrap();
+        let restarted = app.server.run(&calls::switch(&app.server.site(), &run(), Some(&id(A)), Some(&id(B))));
+        restarted.ok();
+        // The process of this test does not restart, so it must be told as one of the old release.
+        let ran = app.server.run(&calls::restart(&app.server.site(), &run(), &id(B), Duration::from_secs(8)));
+        old.kill().unwrap();
+        old.wait().unwrap();
+        let ran = ran.refused("not_proven");
+        assert!(ran.value("fail").unwrap().contains(&old.id().to_string()), "{ran:?}");
+        let asked = fs::read_to_string(app.server.home().join("asked")).unwrap();
+        assert!(asked.contains(&format!("--instance one {}/current", alias.display())), "{asked}");
+    }
+}
+
 #[test]
 fn every_template_is_good_shell() {
     let Some(shellcheck) = require("shellcheck") else { return };

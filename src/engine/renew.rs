@@ -18,7 +18,7 @@ use crate::remote::Execution;
 use crate::script::calls;
 
 /// How a server ends what it says of a lost lock that nobody has taken since.
-const NOBODYS: &str = "held by nobody";
+const NOBODYS: &str = "held by no run";
 
 /// Renews the run's locks until it is over; a renewal that is under way then ends with it.
 pub async fn keep(running: Arc<Running>, over: CancellationToken) {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_server_says_of_a_lock_that_it_is_nobodys() {
-        let said = NOBODYS.replace("nobody", "${owner_run:-nobody}\"");
+        let said = NOBODYS.replace("no run", "${owner_run:-no run}\"");
         assert!(include_str!("../../templates/remote/lib.sh").contains(&said), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-# Notes that somebody takes this server out of its balancer by hand, or has put it back; tells whose lock is held, if any.
+# Records that a person takes this server out of its balancer, or has put it back; says which run holds a lock, if any.
 if [ -n "$p_record" ]; then
     # Where nothing was ever deployed, nothing is created.
     [ -d "$root" ] || fail no_site "there is no $root yet"

@@ -2,7 +2,7 @@
 #
 # The step's nonce stands in its command line; here it comes in two halves, so that this script does not find itself.
 find_owner
-[ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-nobody}"
+[ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-no run}"
 wanted=$p_first$p_second
 # One character in brackets: so the search does not find its own command line either.
 rest=${p_second#?}

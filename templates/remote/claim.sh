@@ -1,14 +1,14 @@
-# Making a lock that somebody left one's own: of many who try at once, one does.
+# Taking over a lock that was left behind: of many runs that try at once, one succeeds.
 
-# claim FROM: enters the lock, and claims it while its owner is still FROM. False: somebody else is at it, or has been.
+# claim FROM: enters the lock, and claims it while its owner is still FROM. False: another run is at it, or has been.
 # The directory is entered first: whatever becomes of its name, what is looked at is what is changed. For a subshell.
 claim() {
     cd "$lock" 2>/dev/null || return 1
-    # Whoever is ended half way lets go of it: the next need not wait.
+    # A script that is ended half way lets go of it: the next need not wait.
     trap 'case $(ls -l ./claim 2>/dev/null) in *" -> $p_token") rm -f ./claim ;; esac; exit 71' HUP INT TERM
     # A link, since it needs no room on the disk, and is never replaced by another.
     if ! ln -s "$p_token" ./claim 2>/dev/null; then
-        # Whoever made it and died over it did not take as long as this.
+        # A script that made it and died over it did not take as long as this.
         touched=$(find ./claim -prune -mmin +1 2>/dev/null)
         [ -n "$touched" ] && rm -f ./claim && ln -s "$p_token" ./claim 2>/dev/null || return 1
     fi

@@ -45,7 +45,7 @@ counted() {
 }
 
 # find_disk DIRECTORY…: sets `free_kb` and `mount` of the fullest disk among theirs (`fullest`, where it is known), and
-# `free_inodes`, the fewest; empty is what nobody tells.
+# `free_inodes`, the fewest; empty is what cannot be asked.
 find_disk() {
     free_kb='' free_inodes='' mount='' fullest=''
     # One process tells both; where `stat` is another, `df` does.

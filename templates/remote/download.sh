@@ -51,7 +51,7 @@ else
 fi
 [ "${sum%% *}" = "$p_sha256" ] || fail bad_checksum "its SHA-256 is ${sum%% *}, expected $p_sha256"
 
-# Room for what comes out of it, and for as much again when the archive itself is gone, as with what is sent. Of zstd nobody
+# Room for what comes out of it, and for as much again when the archive itself is gone, as with what is sent. Of zstd none
 # tells without unpacking; of gzip the last four bytes do, modulo 4 GiB.
 size=$(($(wc -c <"$archive") / 1024))
 kb=$size

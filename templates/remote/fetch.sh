@@ -7,7 +7,7 @@ cleanup() {
     rm -rf "$incoming" "$hosts"
     sweep
 }
-# sweep: what git leaves in a mirror when it is killed, or when the disk is full. Nobody else fetches while this run holds the lock.
+# sweep: what git leaves in a mirror when it is killed, or when the disk is full. No other run fetches while this one holds the lock.
 sweep() {
     [ -d "$repo/objects" ] || return 0
     rm -rf "$repo"/objects/pack/tmp_* "$repo"/objects/??/tmp_obj_* "$repo"/objects/tmp_* "$repo"/config.lock \
@@ -39,7 +39,7 @@ if [ -n "$key" ]; then
     ssh=$ssh' -o IdentitiesOnly=yes -i "$pitcrew_key"'
 fi
 
-# run_git ARGUMENT…: git in the mirror, with the user's environment (proxies, certificates). Nobody is asked anything. The
+# run_git ARGUMENT…: git in the mirror, with the user's environment (proxies, certificates). It never prompts. The
 # password is in that environment, and is told to the configured host alone.
 run_git() {
     unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_NAMESPACE
@@ -200,7 +200,7 @@ attempt() {
         begin
     elif [ ! -e "$repo/objects" ] && [ ! -e "$repo/HEAD" ] && [ ! -e "$repo/config" ]; then
         for entry in "$repo"/* "$repo"/.[!.]*; do
-            # What a `git init` that was cut short has left is in nobody's way.
+            # What a `git init` that was cut short has left is in no one's way.
             case ${entry##*/} in branches | description | hooks | info | refs | config.lock | HEAD.lock | '*' | '.[!.]*') ;; *)
                 fail repo_odd "$repo is no mirror of a git repository; move it away"
                 ;;

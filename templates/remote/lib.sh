@@ -4,7 +4,7 @@
 set -u
 nonce=$2
 set --
-# An answer that nobody is there to hear must not end the script before it has left word of its end. Caught, not ignored:
+# An answer that no client hears must not end the script before it has left word of its end. Caught, not ignored:
 # what it starts is ended by that signal as ever.
 trap : PIPE
 unset IFS CDPATH
@@ -182,7 +182,7 @@ pour() {
 }
 
 # put FILE TEXT: writes a small file atomically; sets `error` and returns 1 when it cannot. What is not there yet is
-# written where it is to be: nobody could read an older text, and a rename is a process more.
+# written where it is to be: there is no older text to read, and a rename is a process more.
 put() {
     if [ ! -e "$1" ] && [ ! -h "$1" ]; then
         { printf '%s\n' "$2" >"$1"; } 2>/dev/null && return 0
@@ -204,7 +204,7 @@ put_state() {
     esac
 }
 
-# find_owner: sets `owner_run`, the token of whoever holds the lock.
+# find_owner: sets `owner_run`, the token of the run that holds the lock.
 find_owner() {
     owner_run=
     [ -f "$lock/owner" ] && [ -r "$lock/owner" ] || return 0
@@ -216,7 +216,7 @@ find_owner() {
 # renewing: refuses unless this run holds the lock, and renews it.
 renewing() {
     find_owner
-    [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-nobody}"
+    [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-no run}"
     true >"$lock/beat"
 } 2>/dev/null
 
@@ -243,7 +243,7 @@ drop_half_line() {
         dd if=/dev/null of="$lock/journal" bs=1 seek="$((size))"
 } 2>/dev/null
 
-# clock: sets `now` to seconds of a clock that nobody sets, and `tenths` to tenths of seconds, in steps of `grain` of them.
+# clock: sets `now` to seconds of a clock that is never set, and `tenths` to tenths of seconds, in steps of `grain` of them.
 clock() {
     now=
     { read -r now line </proc/uptime; } 2>/dev/null

@@ -1,6 +1,6 @@
 # Takes this server's lock, renews it, keeps it for a reason, or tells who holds it.
 #
-# A lock appears whole, by the rename of a directory that has everything in it: nobody ever sees one without its owner,
+# A lock appears whole, by the rename of a directory that has everything in it: no reader ever sees one without its owner,
 # and of many who ask one gets it, since a rename never replaces a directory that is not empty.
 case $p_mode in
 look)
@@ -130,7 +130,7 @@ if [ "$how" != again ]; then
     cleanup() { mv "$lock" "$fresh" && rm -rf "$fresh"; }
 fi
 
-# What the plan took for granted: between its questions and the lock somebody else may have deployed.
+# What the plan took for granted: between its questions and the lock another run may have deployed.
 if [ "$p_expect" = yes ]; then
     find_current
     [ "$now_id" = "$p_current" ] || fail stale_facts "current was ${p_current:-nothing} and is ${now_id:-${odd:-nothing}}"

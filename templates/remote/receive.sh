@@ -44,7 +44,7 @@ receive() {
     fi
     note transfer "$p_id" || refuse not_writable "$error"
     trap 'cleanup; exit 71' HUP INT TERM
-    # What dead ones left behind: nobody else is at it now.
+    # What dead ones left behind: no other run is at it now.
     rm -rf "$own"/incoming.* "$own"/archive.* "$own"/git_hosts.* "$own"/delta.*
     error=$(mkdir -p "$root/releases" 2>&1) || refuse not_writable "$error"
     empty_incoming

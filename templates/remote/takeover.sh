@@ -21,7 +21,7 @@ if [ "$owner_run" != "$p_token" ]; then
     case $? in
     0) ;;
     2) refuse not_writable "$error" ;;
-    *) fail locked_anew "somebody else is taking the lock over, or died over it within the last minute" ;;
+    *) fail locked_anew "another run is taking the lock over, or died over it within the last minute" ;;
     esac
     find_owner
     [ "$owner_run" = "$p_token" ] || fail locked_anew "the lock is held by ${owner_run:-an unknown run}"

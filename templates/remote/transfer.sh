@@ -23,7 +23,7 @@ fi
 note transfer "$p_id" || refuse not_writable "$error"
 cleanup() { rm -rf "$incoming" "$work"; }
 trap 'cleanup; exit 71' HUP INT TERM
-# What dead transfers left behind: nobody else is at it now.
+# What dead transfers left behind: no other run is at it now.
 for dir in "$own"/incoming.* "$own"/delta.* "$own"/archive.* "$own"/git_hosts.*; do
     if [ -e "$dir" ] || [ -h "$dir" ]; then rm -rf "$dir"; fi
 done
@@ -78,7 +78,7 @@ if [ -n "$p_base" ]; then
         error=$(cat 2>&1 >"$work/sent") || refuse bad_payload "$error"
         size=$(wc -c <"$work/sent")
         [ "$((size))" = "$p_size" ] || fail bad_payload "$((size)) of $p_size bytes arrived"
-        # From here on it is nobody's base, until it is whole again.
+        # From here on it is no run's base, until it is whole again.
         rmdir "$work/cache" 2>/dev/null
         error=$(mv "$base" "$work/cache" 2>&1) || refuse stale_base "$error"
         apply

@@ -5,7 +5,7 @@ if [ ! -e "$lock" ] && [ ! -h "$lock" ]; then
 fi
 find_owner
 [ "$owner_run" = "$p_token" ] || fail not_ours "the lock is held by ${owner_run:-an unknown run}"
-# Renamed first: nobody ever sees half a lock, and nobody's new lock is removed with it.
+# Renamed first: no reader ever sees half a lock, and no new lock is removed with it.
 gone=$own/released.$$
 [ ! -e "$gone" ] || rm -rf "$gone"
 if ! error=$(mv "$lock" "$gone" 2>&1); then
@@ -17,7 +17,7 @@ lock=$gone
 find_owner
 lock=$taken
 if [ "$owner_run" != "$p_token" ] && [ -d "$gone" ]; then
-    # Somebody else released it a moment before, and another run has taken it since: it is that run's.
+    # Another script released it a moment before, and another run has taken it since: it is that run's.
     [ -e "$lock" ] || mv "$gone" "$lock"
     fail not_ours "the lock is held by ${owner_run:-an unknown run}"
 fi

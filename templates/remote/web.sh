@@ -30,6 +30,9 @@ paths() {
     done
 }
 
+# is_current PATH: it is the directory that `current` leads to, by whatever name.
+is_current() { [ "$(cd -P "$1" 2>/dev/null && pwd -P)" = "$(cd -P "$current" 2>/dev/null && pwd -P)" ]; }
+
 # alive PID: it runs, and is no zombie. No signal is sent, so it holds for other users' processes too.
 alive() {
     case $1 in '' | *[!0-9]*) return 1 ;; esac
@@ -60,7 +63,7 @@ pid_in() {
 }
 
 # forget FILE WORD: removes a pid file that outlived its process: many servers do not start beside one whose number
-# somebody else has by now. A living WORD keeps its file, also one that is not ours.
+# another process has by now. A living WORD keeps its file, also one that is not ours.
 forget() {
     first_line "$1"
     pid=$(printf %s "$line" | tr -cd 0-9)
