@@ -2,10 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::checkup::{Known, revision};
 use super::running::Running;
 use crate::config::{HookPlace, HookPoint};
 use crate::event::{Cause, Event, Failure, Place, StageName, StepName, Warning};
-use crate::name::ServerName;
+use crate::name::{ReleaseId, ServerName};
 use crate::policy::HERE;
 use crate::process::command::UserCommand;
 use crate::script::Call;
@@ -89,21 +90,28 @@ impl Running {
     }
 
     fn facts_for(&self, place: &Place, hook: Option<&HookPoint>) -> Vec<(String, String)> {
+        let mut facts = self.known(place, &self.plan.release).variables();
+        facts.extend(hook.map(|hook| ("PITCREW_HOOK".to_owned(), hook.to_string())));
+        facts
+    }
+
+    /// What commands on the server of a place are told, where `release` is the one that it concerns.
+    pub(super) fn known(&self, place: &Place, release: &ReleaseId) -> Known {
         let plan = &self.plan;
-        let mut facts = vec![
-            ("PITCREW_APP", self.world.config.app.name.clone()),
-            ("PITCREW_RUN", self.world.run.0.clone()),
-            ("PITCREW_RELEASE", plan.release.as_str().to_owned()),
-            ("PITCREW_REVISION", plan.revision.0.clone()),
-            ("PITCREW_STRATEGY", plan.strategy.to_string()),
-            ("PITCREW_STAGE", place.stage.to_string()),
-            ("PITCREW_SERVER", place.server.0.clone()),
-            ("PITCREW_SERVERS", plan.batches.concat().iter().map(|s| s.0.as_str()).collect::<Vec<_>>().join(" ")),
-        ];
-        if let Some(hook) = hook {
-            facts.push(("PITCREW_HOOK", hook.to_string()));
+        let revision = match *release == plan.release {
+            true => Some(plan.revision.clone()),
+            false => revision(&self.world.facts, &place.server, release),
+        };
+        Known {
+            app: self.world.config.app.name.clone(),
+            run: Some(self.world.run.clone()),
+            release: Some(release.clone()),
+            revision,
+            strategy: Some(plan.strategy),
+            stage: place.stage.to_string(),
+            server: place.server.clone(),
+            servers: plan.batches.concat(),
         }
-        facts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod balance;
 pub mod call;
+pub mod checkup;
 pub mod fetch;
 pub mod hands;
 pub mod hooks;
@@ -27,3 +28,6 @@ pub use run::run;
 pub use running::Running;
 pub use stop::Stop;
 pub use world::World;
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::checkup::Checkup;
 use super::running::Running;
 use crate::answer::Answer;
 use crate::config::{Probe, Server};
 use crate::event::{Cause, Event, Failure, Place, Warning};
-use crate::health::{self, Attempt, Question};
+use crate::health::CheckFailed;
 use crate::name::ReleaseId;
 use crate::remote::{Ear, Execution};
 use crate::script::calls;
@@ -75,7 +76,7 @@ impl Running {
         if !server.is_web() {
             return Ok(());
         }
-        let healthy = self.healthy(place, stop).await;
+        let healthy = self.healthy(place, release, stop).await;
         let proven = match healthy {
             Ok(()) if self.world.config.web.proof.none => return Ok(()),
             Ok(()) => {
@@ -96,29 +97,16 @@ impl Running {
         }
     }
 
-    async fn healthy(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn healthy(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
         let Some(health) = &self.world.config.health else { return Ok(()) };
         let emitter = &self.world.emitter;
         let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });
-        let checked = match &health.probe {
-            Probe::Http(probe) => {
-                let question = Question::from(probe.clone());
-                let ask = || self.world.hands.http(&place.server, &question, health.timeout);
-                health::check(health, ask, &mut on, stop).await
-            }
-            Probe::Command(command) => {
-                let ask = || async {
-                    let call = calls::check(&self.site(), command);
-                    let call = self.with_facts(call, place, None);
-                    let execution = self.script(call, stop).limit(Some(health.timeout)).command(command);
-                    answer(self.call(place, execution).await)
-                };
-                health::check(health, ask, &mut on, stop).await
-            }
-        };
-        checked.map_err(|e| match e {
-            health::CheckFailed::Stopped => Cause::Interrupted.into(),
-            health::CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),
+        let hands = self.world.hands.as_ref();
+        let known = self.known(place, release);
+        let checkup = Checkup { hands, site: self.site(), known, ear: Ear::Step(emitter, place) };
+        checkup.healthy(health, &mut on, stop).await.map_err(|e| match e {
+            CheckFailed::Stopped => Cause::Interrupted.into(),
+            CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),
         })
     }
 
@@ -137,19 +125,5 @@ impl Running {
         };
         let _ = self.world.hands.run(&place.server, &execution, Ear::Lines(&keep)).await;
         lines.into_inner().unwrap_or_else(PoisonError::into_inner).into()
-    }
-}
-
-/// Turns a command's result into a health attempt.
-fn answer(result: Result<Vec<Answer>, Failure>) -> Attempt {
-    match result {
-        Ok(_) => Attempt { ok: true, ..Attempt::default() },
-        Err(failure) => {
-            let body = failure.tail.join("\n");
-            match failure.cause {
-                Cause::Exit { status } => Attempt { status: u16::try_from(status).ok(), body, ..Attempt::default() },
-                cause => Attempt { error: Some(crate::report::cause::reason(&cause)), body, ..Attempt::default() },
-            }
-        }
     }
 }

@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 use self::row::{Checked, Row, differ, row};
 use self::table::text;
 use crate::cli::{Global, Select};
-use crate::config::{Health, Probe, Server};
+use crate::config::{Health, Server};
+use crate::engine::checkup::{Checkup, Known};
 use crate::error::Error;
-use crate::health::{self, Attempt, CheckFailed};
+use crate::event::Cause;
+use crate::facts::Facts;
+use crate::health::CheckFailed;
 use crate::name::ServerName;
 use crate::out;
-use crate::remote::calls;
+use crate::remote::Ear;
 use crate::report::{cause, clean::clean};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
@@ -47,9 +50,10 @@ impl Status {
             .iter()
             .filter(|s| wanted.contains(&s.name) && facts.servers.contains_key(&s.name))
             .collect();
+        let questions = HealthQuestions { stack: &stack, facts: &facts, verb: "status" };
         let (logs, checks) = tokio::join!(
             join_all(reached.iter().map(|s| stack.history(&s.name, &never))),
-            join_all(reached.iter().map(|s| once(&stack, s, &never))),
+            join_all(reached.iter().map(|s| questions.once(s, &never))),
         );
         let mut seen: BTreeMap<&ServerName, Checked> = BTreeMap::new();
         for ((server, log), check) in reached.iter().zip(logs).zip(checks) {
@@ -80,40 +84,39 @@ impl Status {
     }
 }
 
-/// Asks a server for its health, once.
-pub async fn once(stack: &Stack, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
-    let health = stack.config.health.as_ref().filter(|_| server.is_web())?;
-    // The first attempt is whole, and there is no time for another.
-    let once = Health { within: Duration::ZERO, successes: 1, ..health.clone() };
-    asked(stack, server, &once, stop).await
+/// Asks servers for their health outside any run.
+pub struct HealthQuestions<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// What was found, which a `[health] command` reads as `PITCREW_…`.
+    pub facts: &'a Facts,
+    /// The verb that asks.
+    pub verb: &'static str,
 }
 
-/// Asks a server for its health; `None`: it has no connection.
-pub async fn asked(
-    stack: &Stack,
-    server: &Server,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Option<Result<(), String>> {
-    let checked = match &health.probe {
-        Probe::Http(probe) => {
-            let host = stack.hosts.get(&server.name).ok()?;
-            let question = health::Question::from(probe.clone());
-            health::check(health, || host.http(&question, health.timeout), &mut |_| {}, stop).await
-        }
-        Probe::Command(command) => {
-            let ask = || async {
-                let call = calls::check(&stack.site(), command);
-                match stack.ask(&server.name, call, stop).await {
-                    Ok(_) => Attempt { ok: true, ..Attempt::default() },
-                    Err(failure) => Attempt { error: Some(cause::reason(&failure.cause)), ..Attempt::default() },
-                }
-            };
-            health::check(health, ask, &mut |_| {}, stop).await
-        }
-    };
-    Some(checked.map_err(|e| match e {
-        CheckFailed::Stopped => "not asked".into(),
-        CheckFailed::Unhealthy(unhealthy) => cause::reason(&crate::event::Cause::Unhealthy(unhealthy)),
-    }))
+impl HealthQuestions<'_> {
+    /// Asks a server once; `None`: it has no health to ask for, or no connection.
+    pub async fn once(&self, server: &Server, stop: &CancellationToken) -> Option<Result<(), String>> {
+        let health = self.stack.config.health.as_ref().filter(|_| server.is_web())?;
+        // The first attempt is whole, and there is no time for another.
+        let once = Health { within: Duration::ZERO, successes: 1, ..health.clone() };
+        self.within(server, &once, stop).await
+    }
+
+    /// Asks a server within the limits of its check, as a deploy does; `None`: it has no connection.
+    pub async fn within(
+        &self,
+        server: &Server,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> Option<Result<(), String>> {
+        self.stack.hosts.get(&server.name).ok()?;
+        let known = Known::outside(&self.stack.config, self.facts, &server.name, self.verb);
+        let hands = self.stack.hosts.as_ref();
+        let checkup = Checkup { hands, site: self.stack.site(), known, ear: Ear::Off };
+        Some(checkup.healthy(health, &mut |_| {}, stop).await.map_err(|e| match e {
+            CheckFailed::Stopped => "not asked".into(),
+            CheckFailed::Unhealthy(unhealthy) => cause::reason(&Cause::Unhealthy(unhealthy)),
+        }))
+    }
 }

@@ -8,7 +8,7 @@ use crate::facts::{self, Facts};
 use crate::out;
 use crate::report::{cause, clean::clean};
 use crate::stack::taken;
-use crate::verbs::status;
+use crate::verbs::status::HealthQuestions;
 
 impl ByHand<'_> {
     /// Puts these servers back, one after another; the exit code.
@@ -38,7 +38,7 @@ impl ByHand<'_> {
     /// Puts one server back as it was before it was taken out; in service, where no note says.
     async fn put_back(&self, server: &Server, facts: &Facts, force: bool) -> bool {
         self.begin(server);
-        if !force && let Err(why) = self.healthy(server).await {
+        if !force && let Err(why) = self.healthy(server, facts).await {
             let text = format!("is not put back: {why}; --force puts it back all the same");
             return self.said(server, Ended::Not, &text);
         }
@@ -106,12 +106,13 @@ impl ByHand<'_> {
     }
 
     /// Asks a server for its health, as a deploy would.
-    async fn healthy(&self, server: &Server) -> Result<(), String> {
+    async fn healthy(&self, server: &Server, facts: &Facts) -> Result<(), String> {
         let Some(health) = &self.stack.config.health else {
             out::notice(&format!("{}: there is no [health], so only the balancer judges it", server.name));
             return Ok(());
         };
-        match status::asked(self.stack, server, health, &self.stop.soft).await {
+        let questions = HealthQuestions { stack: self.stack, facts, verb: "lb restore" };
+        match questions.within(server, health, &self.stop.soft).await {
             None => Err("it could not be asked for its health".to_owned()),
             Some(Ok(())) => Ok(()),
             Some(Err(_)) if self.stop.asked() => Err("interrupted".to_owned()),

@@ -16,7 +16,7 @@ use crate::out;
 use crate::report::{clean::clean, held};
 use crate::stack::survey::Execs;
 use crate::stack::taken;
-use crate::verbs::status;
+use crate::verbs::status::HealthQuestions;
 
 /// One place of one server.
 #[derive(Debug, Serialize)]
@@ -44,11 +44,10 @@ impl ByHand<'_> {
         let names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
         let soft = &self.stop.soft;
         let asked = async {
-            tokio::join!(
-                self.stack.servers(Execs::Single, soft),
-                self.balancer.survey(&names),
-                join_all(servers.iter().map(|s| status::once(self.stack, s, soft)))
-            )
+            let (facts, survey) = tokio::join!(self.stack.servers(Execs::Single, soft), self.balancer.survey(&names));
+            let questions = HealthQuestions { stack: self.stack, facts: &facts, verb: "lb status" };
+            let checks = join_all(servers.iter().map(|s| questions.once(s, soft))).await;
+            (facts, survey, checks)
         };
         let (facts, survey, checks) = self.unless_asked(asked).await?;
         let (members, errors) = self.unless_asked(self.stack.remind(&facts, &names, survey)).await?;

@@ -1,0 +1,73 @@
+//! The health check: a command reads the same facts in a deploy, on the way back, and outside any run.
+
+use tokio_util::sync::CancellationToken;
+
+use super::stack::{OLD, stack};
+use crate::engine::checkup::{Checkup, Known};
+use crate::name::ServerName;
+use crate::remote::Ear;
+use crate::script::calls::Site;
+
+#[tokio::test(start_paused = true)]
+async fn in_a_deploy_the_command_reads_the_new_release() {
+    let ran = stack(2)
+        .health_command()
+        .run()
+        .await
+        .did(
+            "
+            web1 web2: connect
+            web1: lock
+            web2: lock
+            web1 web2: download switch restart check prove prune
+            web2: unlock
+            web1: unlock
+            ",
+        )
+        .exits(0);
+    assert_eq!(ran.variable("web2 check", "PITCREW_RELEASE").as_deref(), Some("20261123045900"));
+    assert_eq!(ran.variable("web2 check", "PITCREW_REVISION").as_deref(), Some("c0ffee"));
+    assert_eq!(ran.variable("web2 check", "PITCREW_SERVER").as_deref(), Some("web2"));
+    assert_eq!(ran.variable("web2 check", "PITCREW_RUN").as_deref(), Some("run"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_the_way_back_the_command_reads_the_old_release() {
+    let ran = stack(1)
+        .health_command()
+        .fails("web1 check")
+        .run()
+        .await
+        .did(
+            "
+            web1: connect lock download switch restart check log switch:old restart:old check:old prove:old mark unlock
+            ",
+        )
+        .exits(1);
+    assert_eq!(ran.variable("web1 check:old", "PITCREW_REVISION").as_deref(), Some("0ld"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn outside_a_run_the_command_reads_the_current_release_and_all_other_names() {
+    let stack = stack(2).health_command();
+    let (config, facts) = (stack.config(), stack.facts());
+    let recorder = stack.into_recorder();
+    let (app, env) = (&config.app, Vec::new());
+    let site = Site { deploy_to: &app.deploy_to, app: &app.name, web: &config.web, env: &env };
+    let known = Known::outside(&config, &facts, &ServerName("web2".into()), "status");
+    let checkup = Checkup { hands: &recorder, site, known, ear: Ear::Off };
+    let health = config.health.as_ref().unwrap();
+    assert_eq!(checkup.healthy(health, &mut |_| {}, &CancellationToken::new()).await, Ok(()));
+    for (name, value) in [
+        ("PITCREW_APP", "shop"),
+        ("PITCREW_RUN", ""),
+        ("PITCREW_RELEASE", OLD),
+        ("PITCREW_REVISION", "0ld"),
+        ("PITCREW_STRATEGY", ""),
+        ("PITCREW_STAGE", "status"),
+        ("PITCREW_SERVER", "web2"),
+        ("PITCREW_SERVERS", "web1 web2"),
+    ] {
+        assert_eq!(recorder.variable("web2 check:old", name).as_deref(), Some(value), "{name}");
+    }
+}
