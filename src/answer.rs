@@ -17,14 +17,14 @@ pub struct Answer {
 
 /// A script's own refusal: what follows the word `fail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Fail {
     /// `locked`, `lock_lost`, `no_space`, `not_proven`, …
     pub code: String,
     /// What the script saw.
     pub detail: String,
 }
 
-impl Refused {
+impl Fail {
     /// Reads `CODE DETAIL…`.
     pub fn read(value: &str) -> Self {
         let (code, detail) = value.split_once(' ').unwrap_or((value, ""));
@@ -62,8 +62,8 @@ impl Nonce {
 
 impl Answer {
     /// Finds the refusal among a script's answers.
-    pub fn refusal(answers: &[Self]) -> Option<Refused> {
-        answers.iter().find(|a| a.key == "fail").map(|fail| Refused::read(&fail.value))
+    pub fn refusal(answers: &[Self]) -> Option<Fail> {
+        answers.iter().find(|a| a.key == "fail").map(|fail| Fail::read(&fail.value))
     }
 
     /// Tells whether the script ran to its end: without this a good exit status proves nothing.

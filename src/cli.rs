@@ -55,7 +55,7 @@ pub struct Select {
 
 /// How to walk the servers in this one run.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Walk {
+pub struct WalkFlags {
     /// One server at a time, each out of the load balancer first.
     #[arg(long, conflicts_with_all = ["parallel", "rolling"])]
     pub serial: bool,

@@ -52,7 +52,7 @@ pub struct Expected {
 
 /// What is asked of a server, and how its answers are judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct HealthQuestion {
     /// The requests.
     pub probe: HttpProbe,
     /// The release that must answer, where [`HttpProbe::release`] says how it names itself.
@@ -61,7 +61,7 @@ pub struct Question {
     pub proven: bool,
 }
 
-impl From<HttpProbe> for Question {
+impl From<HttpProbe> for HealthQuestion {
     fn from(probe: HttpProbe) -> Self {
         Self { probe, expected: None, proven: false }
     }
@@ -193,7 +193,7 @@ pub fn url(probe: &HttpProbe, path: &str) -> String {
 }
 
 /// Judges an answer by the probe's accepted statuses, and by the release that it must name.
-pub fn judge(question: &Question, answer: HttpAnswer) -> Attempt {
+pub fn judge(question: &HealthQuestion, answer: HttpAnswer) -> Attempt {
     let accepted = |status: u16| question.probe.accept.iter().any(|(low, high)| (*low..=*high).contains(&status));
     let is_accepted = answer.status.is_some_and(accepted);
     let whole = answer.error.is_none();
@@ -243,7 +243,7 @@ impl Expected {
 }
 
 /// Sends the requests of a question to the server's own loopback, through its connection; a lost connection is made again.
-pub async fn through(link: &ssh::Link, question: &Question, limit: Duration) -> Attempt {
+pub async fn through(link: &ssh::Link, question: &HealthQuestion, limit: Duration) -> Attempt {
     let session = match link.session().await {
         Ok(session) => session,
         Err(e) => return Attempt { error: Some(e.to_string()), ..Attempt::default() },
@@ -267,7 +267,7 @@ pub async fn through(link: &ssh::Link, question: &Question, limit: Duration) -> 
 /// Asks once, on IPv4's loopback or else on IPv6's: an application listens on either.
 async fn ask_loopback<S, C>(
     connect: impl Fn(&'static str) -> C,
-    question: &Question,
+    question: &HealthQuestion,
     path: &str,
     limit: Duration,
 ) -> Attempt

@@ -24,7 +24,7 @@ use pitcrew::event::TakenBy;
 use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts, TakenOut};
 use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
-use pitcrew::remote::calls::{self, Behind, Dir, Expected, Mark};
+use pitcrew::remote::calls::{self, AsPlanned, Behind, Dir, Mark};
 use pitcrew::remote::{COMMAND_LIMIT, Call, Nonce, Param, Script};
 use server::{Server, everywhere, id, owner, packed, require, run, tarball};
 
@@ -443,7 +443,7 @@ fn a_lock_is_not_kept_where_the_server_is_not_as_it_was() {
         server.release(B, Some("bbb"));
         let site = server.site();
         let (a, b) = (id(A), id(B));
-        let expect = |current, newest| calls::lock(&site, &owner()).expecting(Expected { current, newest });
+        let expect = |current, newest| calls::lock(&site, &owner()).expecting(AsPlanned { current, newest });
         server.run(&expect(None, Some(&b))).refused("stale_facts");
         server.run(&expect(Some(&b), Some(&b))).refused("stale_facts");
         server.run(&expect(Some(&a), Some(&a))).refused("stale_facts");
@@ -1109,8 +1109,8 @@ fn shellcheck_has_nothing_to_say() {
         calls::lock(&site, &owner()),
         calls::unlock(&site, &run),
         calls::transfer(&site, &run, &a, &Revision("x".into())),
-        calls::fetch(&site, &run, &a, &Revision("x".into()), &fetched),
-        calls::download(&site, &run, &a, &Revision("x".into()), &linked),
+        calls::fetch(&site, &run, calls::Fresh { id: &a, revision: &Revision("x".into()) }, &fetched),
+        calls::download(&site, &run, calls::Fresh { id: &a, revision: &Revision("x".into()) }, &linked),
         calls::listing(&site, "0"),
         calls::link(&site, &run, &a, &shared),
         calls::command(&site, Dir::Current, "true"),

@@ -9,7 +9,7 @@ use crate::answer::Answer;
 use crate::config::{Config, Health, Probe};
 use crate::event::{Cause, Failure, Progress};
 use crate::facts::Facts;
-use crate::health::{self, Attempt, CheckFailed, Question};
+use crate::health::{self, Attempt, CheckFailed, Expected, HealthQuestion};
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
 use crate::policy::Strategy;
 use crate::remote::{Ear, Execution};
@@ -87,6 +87,8 @@ pub struct Checkup<'a> {
     pub known: Known,
     /// Where the output of a command goes.
     pub ear: Ear<'a>,
+    /// Whether the processes that answer are proven: then an error is theirs, and waiting changes nothing.
+    pub proven: bool,
 }
 
 impl Checkup<'_> {
@@ -103,7 +105,9 @@ impl Checkup<'_> {
         let server = &self.known.server;
         match &health.probe {
             Probe::Http(probe) => {
-                let question = Question::from(probe.clone());
+                let (release, revision) = (&self.known.release, &self.known.revision);
+                let expected = release.clone().map(|release| Expected { release, revision: revision.clone() });
+                let question = HealthQuestion { probe: probe.clone(), expected, proven: self.proven };
                 health::check(health, || self.hands.http(server, &question, health.timeout), on, stop).await
             }
             Probe::Command(command) => {

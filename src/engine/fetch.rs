@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::event::{Cause, Failure};
 use crate::name::{ReleaseId, Revision, RunId};
 use crate::script::Call;
-use crate::script::calls::{self, Linked, Mirrored, Site};
+use crate::script::calls::{self, Fresh, Linked, Mirrored, Site};
 use crate::source::Delivery;
 
 /// What servers fetch, and how many of them at once.
@@ -58,11 +58,11 @@ impl Fetch {
                     host_keys: &remote.repository.host_keys,
                     lent: *lent,
                 };
-                Ok(calls::fetch(site, run, release, revision, &from))
+                Ok(calls::fetch(site, run, Fresh { id: release, revision }, &from))
             }
             Delivery::Downloaded(link) => {
                 let from = Linked { url: &link.url, sha256: &link.sha256, secret: link.secret };
-                Ok(calls::download(site, run, release, revision, &from))
+                Ok(calls::download(site, run, Fresh { id: release, revision }, &from))
             }
             Delivery::Packed(_) => Err(Cause::Local { detail: "what is sent cannot be fetched".into() }.into()),
         }

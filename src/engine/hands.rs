@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::Answer;
 use crate::balancer::{Balancer, BalancerError, Drained, Draining, MemberFacts, Snapshot};
 use crate::event::{Failure, Stream};
-use crate::health::{Attempt, Question};
+use crate::health::{Attempt, HealthQuestion};
 use crate::name::ServerName;
 use crate::process::command::UserCommand;
 use crate::remote::{Ear, Execution, Hosts};
@@ -44,7 +44,12 @@ pub trait Hands: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Answer>, Failure>>;
 
     /// Sends the requests of a health check to the server's own loopback.
-    fn http<'a>(&'a self, server: &'a ServerName, question: &'a Question, limit: Duration) -> BoxFuture<'a, Attempt>;
+    fn http<'a>(
+        &'a self,
+        server: &'a ServerName,
+        question: &'a HealthQuestion,
+        limit: Duration,
+    ) -> BoxFuture<'a, Attempt>;
 
     /// Tells whether the operator's SSH agent is forwarded to the server.
     fn lends(&self, server: &ServerName) -> bool;
@@ -88,7 +93,12 @@ impl Hands for Hosts {
         Box::pin(async move { self.get(server)?.run_beside(execution).await })
     }
 
-    fn http<'a>(&'a self, server: &'a ServerName, question: &'a Question, limit: Duration) -> BoxFuture<'a, Attempt> {
+    fn http<'a>(
+        &'a self,
+        server: &'a ServerName,
+        question: &'a HealthQuestion,
+        limit: Duration,
+    ) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match self.get(server) {
                 Ok(host) => host.http(question, limit).await,

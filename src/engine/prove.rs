@@ -103,7 +103,10 @@ impl Running {
         let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });
         let hands = self.world.hands.as_ref();
         let known = self.known(place, release);
-        let checkup = Checkup { hands, site: self.site(), known, ear: Ear::Step(emitter, place) };
+        // The restart has just proven them, but where the web server starts processes only when it is asked.
+        let proof = &self.world.config.web.proof;
+        let proven = !proof.none && !proof.lazy;
+        let checkup = Checkup { hands, site: self.site(), known, ear: Ear::Step(emitter, place), proven };
         checkup.healthy(health, &mut on, stop).await.map_err(|e| match e {
             CheckFailed::Stopped => Cause::Interrupted.into(),
             CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),

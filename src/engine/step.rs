@@ -16,7 +16,7 @@ use crate::plan::past::MIGRATED;
 use crate::remote::execute::no_link;
 use crate::report::clean::clean;
 use crate::script::Call;
-use crate::script::calls::{self, Behind, Expected, Mark};
+use crate::script::calls::{self, AsPlanned, Behind, Mark};
 
 impl Running {
     /// Does one act of the plan.
@@ -127,7 +127,7 @@ impl Running {
         match self.world.facts.servers.get(server) {
             Some(found) => {
                 let newest = found.releases.last().map(|r| &r.id);
-                call.expecting(Expected { current: found.current.as_ref(), newest })
+                call.expecting(AsPlanned { current: found.current.as_ref(), newest })
             }
             None => call,
         }

@@ -306,7 +306,7 @@ fn futures_are_send() {
     sendable(check(&health, || async { Attempt::default() }, &mut on, &stop));
     let probe = probe();
     sendable(http(duplex(64).0, &probe, "/up", Duration::from_secs(1)));
-    fn asks(link: &ssh::Link, question: &Question) -> impl Send {
+    fn asks(link: &ssh::Link, question: &HealthQuestion) -> impl Send {
         through(link, question, Duration::from_secs(1))
     }
     let _ = asks;
@@ -332,7 +332,7 @@ fn an_answer_names_its_release_by_id_or_revision() {
         ("body", "<p>all is well</p>", false),
     ] {
         let release = if named == "body" { Named::Body } else { Named::Header("x-release".into()) };
-        let question = Question {
+        let question = HealthQuestion {
             probe: HttpProbe { release: Some(release), ..probe() },
             expected: Some(expected()),
             proven: true,
@@ -348,7 +348,7 @@ fn an_answer_names_its_release_by_id_or_revision() {
         assert!(!attempt.definite);
         assert_eq!(attempt.error.is_none(), ok);
     }
-    let question = Question {
+    let question = HealthQuestion {
         probe: HttpProbe { release: Some(Named::Header("x-release".into())), ..probe() },
         expected: Some(expected()),
         proven: true,
@@ -361,7 +361,7 @@ fn an_answer_names_its_release_by_id_or_revision() {
 /// How long a check takes whose attempts are answered by these statuses, the last one for ever.
 async fn lasts(statuses: &[u16], proven: bool) -> (Duration, u32) {
     let asked = AtomicU32::new(0);
-    let question = Question { proven, ..probe().into() };
+    let question = HealthQuestion { proven, ..probe().into() };
     let ask = || {
         let at = usize::try_from(asked.fetch_add(1, Ordering::Relaxed)).unwrap();
         let status = statuses.get(at).or(statuses.last()).copied();

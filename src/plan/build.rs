@@ -56,24 +56,10 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let mut blockers = Vec::new();
     let mut notices = Vec::new();
 
-    let (strategy, decided_by) = match (request.strategy, config.app.strategy) {
-        (Some(flag), _) => (flag, DecidedBy::Flag),
-        (None, Some(file)) => (file, DecidedBy::File),
-        (None, None) => (config.web.strategy, DecidedBy::Template),
-    };
-    let prepare = match strategy {
-        Strategy::Parallel => Prepare::Ahead,
-        _ if request.prepare_ahead => Prepare::Ahead,
-        _ => config.app.prepare,
-    };
+    let (strategy, decided_by) = strategy(config, request);
+    let prepare = prepare(config, request, strategy);
     let migrate_on = migrate_on(config, request, &servers, &mut blockers);
-    // Whoever was skipped or cut off knows nothing of it: that the others are on a later release tells.
-    let newest = config.servers.iter().filter_map(|s| facts.servers.get(&s.name)?.current.as_ref()).max();
-    let is_behind = |s: &&&Server| {
-        let found = facts.servers.get(&s.name);
-        left_behind(found) || found.is_some_and(|f| f.current.is_some() && f.current.as_ref() < newest)
-    };
-    let behind: Vec<ServerName> = servers.iter().filter(is_behind).map(|s| s.name.clone()).collect();
+    let behind = behind(config, facts, &servers);
     let walk = Walk { servers: &servers, migrate_on: migrate_on.as_ref(), behind: &behind };
     let sizes = request.batch.as_deref().unwrap_or(&config.app.batch);
     let batches = batches::split(&walk, strategy, sizes);
@@ -83,7 +69,8 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         Verb::Rollback => rollback_target(facts, &servers, request.release.as_ref(), &mut blockers),
     };
 
-    refuse_what_cannot_work(&Check { config, facts, request, servers: &servers }, &mut blockers);
+    let check = Check { config, facts, request, servers: &servers };
+    refuse_what_cannot_work(&check, &mut blockers);
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
         blockers.extend(capacity::lacks(config, facts, &batches).into_iter().map(|lack| lack.blocker));
@@ -100,24 +87,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     if strategy == Strategy::Parallel && migrate_on.is_some() && servers.len() > 1 {
         notices.push(Warning::SerialAdvised);
     }
-    if config.health.is_none() && !config.web.proof.none {
-        notices.push(Warning::NoHealthCheck);
-    }
-    for (server, f) in servers.iter().filter_map(|s| Some((&s.name, facts.servers.get(&s.name)?))) {
-        if let Some(target) = &f.current_gone {
-            notices.push(Warning::CurrentGone { on: server.clone(), target: target.clone() });
-        }
-    }
-    for (server, f) in &facts.servers {
-        let seconds = f.time - now.as_second();
-        if f.time != 0 && seconds.abs() > 30 {
-            notices.push(Warning::ClockSkew { of: server.clone(), seconds });
-        }
-    }
-
-    if request.verb == Verb::Deploy && request.size.is_none() {
-        notices.extend(servers.iter().filter_map(|s| may_not_fit(&s.name, facts.servers.get(&s.name)?)));
-    }
+    notices.extend(found_notices(&check, now));
 
     let may_skip = request.if_changed && blockers.is_empty() && !servers.is_empty();
     let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision));
@@ -151,6 +121,58 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     };
     plan.stages = if unchanged { stages::unreached(&plan) } else { stages::build(config, &plan, drains) };
     plan
+}
+
+/// The strategy, and who decided it.
+fn strategy(config: &Config, request: &Request) -> (Strategy, DecidedBy) {
+    match (request.strategy, config.app.strategy) {
+        (Some(flag), _) => (flag, DecidedBy::Flag),
+        (None, Some(file)) => (file, DecidedBy::File),
+        (None, None) => (config.web.strategy, DecidedBy::Template),
+    }
+}
+
+fn prepare(config: &Config, request: &Request, strategy: Strategy) -> Prepare {
+    match strategy {
+        Strategy::Parallel => Prepare::Ahead,
+        _ if request.prepare_ahead => Prepare::Ahead,
+        _ => config.app.prepare,
+    }
+}
+
+/// The servers of the run that an earlier run left behind.
+fn behind(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<ServerName> {
+    // A server that was skipped or cut off has no mark of it: the later release of the others tells.
+    let newest = config.servers.iter().filter_map(|s| facts.servers.get(&s.name)?.current.as_ref()).max();
+    let is_behind = |s: &&&Server| {
+        let found = facts.servers.get(&s.name);
+        left_behind(found) || found.is_some_and(|f| f.current.is_some() && f.current.as_ref() < newest)
+    };
+    servers.iter().filter(is_behind).map(|s| s.name.clone()).collect()
+}
+
+/// What was found on servers that a person should read, and that stops nothing.
+fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
+    let Check { config, facts, request, servers } = check;
+    let mut notices = Vec::new();
+    if config.health.is_none() && !config.web.proof.none {
+        notices.push(Warning::NoHealthCheck);
+    }
+    for (server, f) in servers.iter().filter_map(|s| Some((&s.name, facts.servers.get(&s.name)?))) {
+        if let Some(target) = &f.current_gone {
+            notices.push(Warning::CurrentGone { on: server.clone(), target: target.clone() });
+        }
+    }
+    for (server, f) in &facts.servers {
+        let seconds = f.time - now.as_second();
+        if f.time != 0 && seconds.abs() > 30 {
+            notices.push(Warning::ClockSkew { of: server.clone(), seconds });
+        }
+    }
+    if request.verb == Verb::Deploy && request.size.is_none() {
+        notices.extend(servers.iter().filter_map(|s| may_not_fit(&s.name, facts.servers.get(&s.name)?)));
+    }
+    notices
 }
 
 /// The current release of a server, as found.

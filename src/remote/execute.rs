@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::execution::{Ear, Execution};
 use super::hearing::Hearing;
-use crate::answer::{Answer, Nonce, Refused};
+use crate::answer::{Answer, Fail, Nonce};
 use crate::event::{Cause, Event, Failure, Fate, Refusal, StepName, Warning};
 use crate::name::ServerName;
 use crate::script::kept::Kept;
@@ -164,7 +164,7 @@ impl Found {
             "done" => Self::Done,
             "never" => Self::Never,
             "fail" => {
-                let refused = Refused::read(rest);
+                let refused = Fail::read(rest);
                 Self::Failed(Cause::Refused { code: Refusal::read(&refused.code), detail: clean(&refused.detail) })
             }
             "exit" => match rest.trim().parse() {

@@ -11,7 +11,7 @@ use super::hearing::Hearing;
 use super::ready::{Over, ReadyExec};
 use crate::answer::Answer;
 use crate::event::{Cause, Failure, Refusal};
-use crate::health::{self, Attempt, Question};
+use crate::health::{self, Attempt, HealthQuestion};
 use crate::script::Script;
 use crate::script::kept::{Kept, UNKEPT};
 use crate::script::standing::Feed;
@@ -104,7 +104,7 @@ impl Host {
     }
 
     /// Sends the requests of a health check to the server's own loopback, through its connection; a lost connection is made again.
-    pub async fn http(&self, question: &Question, limit: Duration) -> Attempt {
+    pub async fn http(&self, question: &HealthQuestion, limit: Duration) -> Attempt {
         health::through(&self.link, question, limit).await
     }
 

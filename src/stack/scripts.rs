@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::config::source::Fetcher;
 use crate::name::{ReleaseId, RunId};
 use crate::plan::{Act, Plan};
-use crate::remote::calls::{self, Dir, Linked, Mirrored, Site};
+use crate::remote::calls::{self, Dir, Fresh, Linked, Mirrored, Site};
 use crate::remote::{Call, Owner};
 
 /// Writes each step's script once, as the first server that takes the step would get it.
@@ -85,12 +85,12 @@ impl Of<'_> {
                 host_keys: &repository.host_keys,
                 lent: self.config.ssh.forward_agent == Some(true),
             };
-            return calls::fetch(site, run, release, revision, &from);
+            return calls::fetch(site, run, Fresh { id: release, revision }, &from);
         }
         match source.download.as_ref().filter(|d| d.by == Fetcher::Servers) {
             Some(download) => {
                 let sha256 = download.sha256.as_deref().unwrap_or_default();
-                calls::download(site, run, release, revision, &Linked { url: "", sha256, secret: true })
+                calls::download(site, run, Fresh { id: release, revision }, &Linked { url: "", sha256, secret: true })
             }
             None => calls::transfer(site, run, release, revision),
         }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::balancer::MemberFacts;
-use crate::cli::{Global, Select, Walk};
+use crate::cli::{Global, Select, WalkFlags};
 use crate::engine::Stop;
 use crate::error::Error;
 use crate::event::{Blocker, Failure};
@@ -37,7 +37,7 @@ impl Check {
     /// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
     pub async fn run(&self, global: &Global) -> Result<u8, Error> {
         let stack = Stack::prepare(stack::read(global)?, global).await?;
-        let request = request(Verb::Deploy, &Walk::default(), stack.select(&self.select)?)?;
+        let request = request(Verb::Deploy, &WalkFlags::default(), stack.select(&self.select)?)?;
         let stop = Stop::default();
         let asked = Gathering { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
         let Some(found) = gather(&stack, asked).await else { return Err(Error::failed("interrupted")) };

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::rollout::{self, Asked};
-use crate::cli::{Global, Select, Walk};
+use crate::cli::{Global, Select, WalkFlags};
 use crate::error::Error;
 use crate::plan::Verb;
 use crate::plan::build::Request;
@@ -18,7 +18,7 @@ pub struct Deploy {
     reference: Option<String>,
     /// How to walk.
     #[command(flatten)]
-    walk: Walk,
+    walk: WalkFlags,
     /// Which servers.
     #[command(flatten)]
     select: Select,

@@ -113,7 +113,7 @@ impl HealthQuestions<'_> {
         self.stack.hosts.get(&server.name).ok()?;
         let known = Known::outside(&self.stack.config, self.facts, &server.name, self.verb);
         let hands = self.stack.hosts.as_ref();
-        let checkup = Checkup { hands, site: self.stack.site(), known, ear: Ear::Off };
+        let checkup = Checkup { hands, site: self.stack.site(), known, ear: Ear::Off, proven: false };
         Some(checkup.healthy(health, &mut |_| {}, stop).await.map_err(|e| match e {
             CheckFailed::Stopped => "not asked".into(),
             CheckFailed::Unhealthy(unhealthy) => cause::reason(&Cause::Unhealthy(unhealthy)),

@@ -4,9 +4,21 @@ use super::cause::reason;
 use super::lock::locked;
 use super::step::undo;
 use crate::event::{Fate, Flight, Stuck, TakenBy, Warning};
-use crate::name::{ReleaseId, ServerName};
+use crate::name::{ReleaseId, Revision, ServerName};
 use crate::text::clean::clean;
 use crate::text::units::{as_seconds, count, days, long, names, seconds};
+
+/// Says why `--if-changed` leaves a revision alone, and how to deploy it all the same.
+fn fled(revision: &Revision, release: &ReleaseId, on: &ServerName, how: Flight) -> String {
+    let how = match how {
+        Flight::Failed => "failed there",
+        Flight::RolledBack => "was rolled back from",
+    };
+    let short = revision.short();
+    format!(
+        "{short} is left alone: release {release} of it {how} ({on}); `pitcrew deploy {short}` deploys it all the same"
+    )
+}
 
 /// Says what a warning warns of.
 pub fn sentence(warning: &Warning) -> String {
@@ -16,17 +28,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::NoHealthCheck => {
             "there is no [health]: nothing but the list of processes proves the new release".into()
         }
-        Warning::Fled { revision, release, on, how } => {
-            let how = match how {
-                Flight::Failed => "failed there",
-                Flight::RolledBack => "was rolled back from",
-            };
-            format!(
-                "{} is left alone: release {release} of it {how} ({on}); `pitcrew deploy {}` deploys it all the same",
-                revision.short(),
-                revision.short()
-            )
-        }
+        Warning::Fled { revision, release, on, how } => fled(revision, release, on, *how),
         Warning::Quiet { step, seconds: silent, last_line } => {
             format!("{step} has printed nothing for {}{}", whole(*silent), last(last_line))
         }

@@ -20,7 +20,12 @@ fn sum(bytes: &[u8]) -> String {
 
 fn download(server: &Server, release: &str, url: &str, sha256: &str) -> Call {
     let linked = Linked { url, sha256, secret: true };
-    calls::download(&server.site(), &run(), &id(release), &Revision(sha256[..40].into()), &linked)
+    calls::download(
+        &server.site(),
+        &run(),
+        calls::Fresh { id: &id(release), revision: &Revision(sha256[..40].into()) },
+        &linked,
+    )
 }
 
 fn formats(dir: &Path) -> Vec<(&'static str, String)> {

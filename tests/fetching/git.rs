@@ -20,7 +20,7 @@ fn from(url: &str) -> Mirrored<'_> {
 }
 
 fn fetch(server: &Server, release: &str, sha: &str, url: &str) -> Call {
-    calls::fetch(&server.site(), &run(), &id(release), &Revision(sha.into()), &from(url))
+    calls::fetch(&server.site(), &run(), calls::Fresh { id: &id(release), revision: &Revision(sha.into()) }, &from(url))
 }
 
 /// Nothing is left of a release that was refused.
@@ -267,7 +267,12 @@ fn a_password_is_told_to_its_host_alone_and_is_no_argument() {
         let call = |release: &str, port: u16| {
             let url = format!("http://127.0.0.1:{port}/shop.git");
             let from = Mirrored { login, origin: &origin, ..from(&url) };
-            calls::fetch(&server.site(), &run(), &id(release), &Revision(sha.clone()), &from)
+            calls::fetch(
+                &server.site(),
+                &run(),
+                calls::Fresh { id: &id(release), revision: &Revision(sha.clone()) },
+                &from,
+            )
         };
         let refused = server.run(&call(A, other.port)).refused("not_fetched");
         assert!(!format!("{refused:?}").contains(password), "{refused:?}");
@@ -302,7 +307,12 @@ fn over_ssh_the_host_key_is_checked_and_the_deploy_key_used() {
         fs::copy(host.dir.path().join("other"), server.home().join("other")).unwrap();
         let call = |release: &str, deploy_key: &str, host_keys: &[String]| {
             let from = Mirrored { deploy_key, host_keys, ..from(&url) };
-            calls::fetch(&server.site(), &run(), &id(release), &Revision(sha.clone()), &from)
+            calls::fetch(
+                &server.site(),
+                &run(),
+                calls::Fresh { id: &id(release), revision: &Revision(sha.clone()) },
+                &from,
+            )
         };
         server.run(&call(A, "~/deploy key", &[])).refused("git_host_key");
         server.run(&call(A, "~/deploy key", std::slice::from_ref(&bad))).refused("git_host_key");

@@ -163,7 +163,8 @@ fn places(tree: &Tree, words: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<Str
 /// Types of one name. Private ones are each file's own affair.
 pub fn namesakes(tree: &Tree) -> Vec<String> {
     let mut homes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (file, code) in &tree.code {
+    // The demo and the rest know nothing of each other.
+    for (file, code) in tree.code.iter().filter(|(file, _)| !file.starts_with("demo/")) {
         for line in code.lines() {
             let found = ["pub struct ", "pub enum ", "pub trait "].iter().find_map(|kind| line.strip_prefix(kind));
             if let Some(rest) = found {

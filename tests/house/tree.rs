@@ -318,7 +318,8 @@ pub fn without_words(text: &str) -> String {
 fn without_tests(code: &str) -> String {
     let mut out = String::new();
     let mut rest = code;
-    while let Some(at) = rest.find("#[cfg(test)]") {
+    let marks = ["#[cfg(test)]", "#[cfg(all(test,"];
+    while let Some(at) = marks.iter().filter_map(|mark| rest.find(mark)).min() {
         out.push_str(&rest[..at]);
         let after = &rest[at..];
         let brace = after.find('{').unwrap_or(after.len());

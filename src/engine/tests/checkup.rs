@@ -55,7 +55,7 @@ async fn outside_a_run_the_command_reads_the_current_release_and_all_other_names
     let (app, env) = (&config.app, Vec::new());
     let site = Site { deploy_to: &app.deploy_to, app: &app.name, web: &config.web, env: &env };
     let known = Known::outside(&config, &facts, &ServerName("web2".into()), "status");
-    let checkup = Checkup { hands: &recorder, site, known, ear: Ear::Off };
+    let checkup = Checkup { hands: &recorder, site, known, ear: Ear::Off, proven: false };
     let health = config.health.as_ref().unwrap();
     assert_eq!(checkup.healthy(health, &mut |_| {}, &CancellationToken::new()).await, Ok(()));
     for (name, value) in [

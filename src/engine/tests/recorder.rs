@@ -15,7 +15,7 @@ use crate::balancer::{Admin, BalancerError, Drained, Draining, MemberFacts, Snap
 use crate::engine::Stop;
 use crate::engine::hands::{Balance, Hands, Hear};
 use crate::event::{Cause, Event, Failure, Warning};
-use crate::health::{Attempt, Question};
+use crate::health::{Attempt, HealthQuestion};
 use crate::name::ServerName;
 use crate::outcome::Emitter;
 use crate::policy::HERE;
@@ -223,7 +223,7 @@ impl Hands for Recorder {
         })
     }
 
-    fn http<'a>(&'a self, server: &'a ServerName, _: &'a Question, limit: Duration) -> BoxFuture<'a, Attempt> {
+    fn http<'a>(&'a self, server: &'a ServerName, _: &'a HealthQuestion, limit: Duration) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match self.make(server.as_str(), "health", &CancellationToken::new(), Some(limit)).await {
                 Ok(_) => Attempt { ok: true, status: Some(200), ..Attempt::default() },

@@ -39,6 +39,15 @@ pub struct Base<'a> {
     pub size: u64,
 }
 
+/// The release that a server makes of what it fetches.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh<'a> {
+    /// Its id.
+    pub id: &'a ReleaseId,
+    /// What it is made of.
+    pub revision: &'a Revision,
+}
+
 /// What a server fetches a commit from.
 #[derive(Debug, Clone, Copy)]
 pub struct Mirrored<'a> {
@@ -87,7 +96,8 @@ pub fn listing(site: &Site<'_>, tree: &str) -> Call {
 ///
 /// Answers `notice TEXT`. Refuses with `not_fetched`, `no_commit`, `git_host_key`, `git_denied`, `no_deploy_key`, `git_lfs`,
 /// `submodules`, `repo_odd`, `not_unpacked` and as [`transfer`], and leaves nothing behind but the mirror.
-pub fn fetch(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Mirrored<'_>) -> Call {
+pub fn fetch(site: &Site<'_>, run: &RunId, fresh: Fresh<'_>, from: &Mirrored<'_>) -> Call {
+    let Fresh { id, revision } = fresh;
     let mut call = site
         .call(Script::Fetch)
         .token(run)
@@ -110,7 +120,8 @@ pub fn fetch(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, 
 ///
 /// `secret`: the URL must be in no process list of the server. Refuses with `not_downloaded`, `bad_checksum` and as
 /// [`transfer`], and leaves nothing behind.
-pub fn download(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revision, from: &Linked<'_>) -> Call {
+pub fn download(site: &Site<'_>, run: &RunId, fresh: Fresh<'_>, from: &Linked<'_>) -> Call {
+    let Fresh { id, revision } = fresh;
     let secret = if from.secret { "yes" } else { "" };
     let call = site.call(Script::Download).token(run).id(id).with("revision", &revision.0);
     let mut call = call.with("sha256", from.sha256).with("secret", secret).env(site);

@@ -11,7 +11,7 @@ use crate::script::owner::{Owner, one_line};
 
 /// What a plan takes for granted about one server.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
+pub struct AsPlanned<'a> {
     /// What `current` points to.
     pub current: Option<&'a ReleaseId>,
     /// The newest release.
@@ -94,7 +94,7 @@ impl Call {
 
     /// Makes a [`lock`] refuse with `stale_facts` when the server is not as the plan takes for granted.
     #[must_use]
-    pub fn expecting(self, expected: Expected<'_>) -> Self {
+    pub fn expecting(self, expected: AsPlanned<'_>) -> Self {
         let text = |id: Option<&ReleaseId>| id.map(ReleaseId::as_str).unwrap_or_default().to_owned();
         self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest))
     }

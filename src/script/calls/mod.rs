@@ -12,8 +12,8 @@ pub mod web;
 
 pub use ask::{all_of, ask, identity, measuring, probe};
 pub use command::{Dir, check, command};
-pub use delivery::{Base, Format, Linked, Mirrored, Wanted, download, fetch, link, listing, transfer};
-pub use lock::{Expected, aside, freeze, keep, lock, look, note, renew, takeover, unlock};
+pub use delivery::{Base, Format, Fresh, Linked, Mirrored, Wanted, download, fetch, link, listing, transfer};
+pub use lock::{AsPlanned, aside, freeze, keep, lock, look, note, renew, takeover, unlock};
 pub use record::{Behind, Mark, history, mark, prune, remove};
 pub use site::Site;
 pub use web::{log, prove, restart, stop, switch};
