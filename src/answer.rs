@@ -2,14 +2,14 @@
 //!
 //! Owns their syntax; what an answer means is decided where it is read.
 
-/// Marks the lines by which a script answers, so that no noise on its output can be taken for an answer.
+/// Marks the lines by which a script answers, so that no noise on its output passes for an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(pub String);
 
 /// A line by which a script answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Its first word: `release`, `fail`, …
+    /// Its first word, such as `release` or `fail`.
     pub key: String,
     /// The rest.
     pub value: String,
@@ -18,7 +18,7 @@ pub struct Answer {
 /// A script's own refusal: what follows the word `fail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fail {
-    /// `locked`, `lock_lost`, `no_space`, `not_proven`, …
+    /// The code, such as `locked`, `lock_lost`, `no_space` or `not_proven`.
     pub code: String,
     /// What the script saw.
     pub detail: String,
@@ -38,7 +38,9 @@ impl Nonce {
         Self(format!("{:016x}", rand::random::<u64>()))
     }
 
-    /// Reads an answer from a line of a script's standard output; anything that stands before it is not looked at.
+    /// Reads an answer from a line of a script's standard output.
+    ///
+    /// Text that stands before the answer is ignored.
     pub fn read(&self, line: &str) -> Option<Answer> {
         self.split(line).1
     }
@@ -48,7 +50,9 @@ impl Nonce {
         ["done", "fail ", "unkept"].iter().map(|word| format!("@pitcrew:{} {word}", self.0)).collect()
     }
 
-    /// Parts a line into what a command or a login shell printed without a newline, and the answer that follows.
+    /// Parts a line into text that was printed without a newline and the answer that follows it.
+    ///
+    /// A command or a login shell printed that text.
     pub fn split<'a>(&self, line: &'a str) -> (&'a str, Option<Answer>) {
         let marker = format!("@pitcrew:{} ", self.0);
         let Some(at) = line.find(&marker) else { return (line, None) };
@@ -72,8 +76,9 @@ impl Answer {
     }
 }
 
-/// Takes back what `say` escapes: `\n` and `\\`. Of control characters only newlines remain, whoever sent the others: answers
-/// are printed in many places.
+/// Takes back what `say` escapes: `\n` and `\\`.
+///
+/// Of control characters only newlines remain, whatever the source of the others: answers are printed in many places.
 fn unescaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars().map(tame);

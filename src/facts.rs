@@ -27,7 +27,9 @@ pub struct Facts {
 /// Ends the mark of a server that a run left behind and out of its balancer.
 pub const DRAINED: &str = " drained";
 
-/// What a server keeps of having been taken out of its balancer by hand; one line of JSON in `.pitcrew/drained`.
+/// What a server keeps of having been taken out of its balancer by hand.
+///
+/// It is one line of JSON in `.pitcrew/drained`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TakenOut {
     /// By whom.
@@ -45,9 +47,9 @@ impl TakenOut {
     }
 }
 
-/// How a server stood in its balancers before pitcrew took it out: `now`, but where it is out because of that.
+/// How a server stood in its balancers before pitcrew took it out.
 ///
-/// What nobody has told pitcrew anything of stays as it is now.
+/// That is `now`, but where the server is out because of pitcrew. A place with no record stays as it is now.
 pub fn before(own: Option<&ServerFacts>, now: &[MemberFacts]) -> Vec<MemberFacts> {
     let recorded = own.and_then(|own| own.taken_out.as_ref()).map(|taken| taken.found.as_slice()).unwrap_or_default();
     let was = |now: &MemberFacts| match recorded.iter().find(|r| r.is_there(now)) {
@@ -72,7 +74,7 @@ pub struct ServerFacts {
     pub user: String,
     /// Seconds since the epoch by the server's clock.
     pub time: i64,
-    /// Seconds by which that clock is ahead of this machine's, where somebody has looked.
+    /// Seconds by which that clock is ahead of this machine's, where it was compared.
     pub ahead: Option<i64>,
     /// What `current` points to, when it is a release.
     pub current: Option<ReleaseId>,
@@ -100,13 +102,15 @@ pub struct ServerFacts {
     pub processes: Vec<ProcessFacts>,
     /// An earlier run left this server behind: that run's id.
     pub behind: Option<String>,
-    /// Somebody took it out of its balancer by hand, and has not put it back with `pitcrew lb restore`.
+    /// An operator took it out of its balancer by hand, and has not put it back with `pitcrew lb restore`.
     pub taken_out: Option<TakenOut>,
     /// The release before the current one: what pruning spares.
     pub previous: Option<ReleaseId>,
-    /// Entries of `releases/` that are no releases: nobody touches them.
+    /// Entries of `releases/` that are no releases: pitcrew leaves them alone.
     pub unknown: u64,
-    /// The lock's journal, oldest line first: seconds since the epoch, the script, what it was about to change.
+    /// The lock's journal, oldest line first.
+    ///
+    /// A line holds seconds since the epoch, the script, and what it was about to change.
     pub journal: Vec<String>,
     /// How the run that left the server drained had found it in its balancers.
     pub found: Vec<MemberFacts>,
@@ -123,7 +127,7 @@ pub struct ServerFacts {
 pub struct CacheFacts {
     /// The digest of its listing.
     pub tree: String,
-    /// Kilobytes that it takes; 0 when nobody wrote it down.
+    /// Kilobytes that it takes; 0 when that was not written down.
     pub kb: u64,
 }
 
@@ -153,7 +157,9 @@ impl std::fmt::Display for ReleaseState {
     }
 }
 
-/// What is one line on the server is one here: nobody shall print lines of a listing in its name.
+/// Makes one line of a value that is one line on the server.
+///
+/// No value may print lines of a listing in the server's name.
 fn one_line(value: &str) -> String {
     value.replace('\n', " ")
 }
@@ -164,8 +170,10 @@ impl ServerFacts {
         self.behind.as_deref().is_some_and(|b| b.ends_with(DRAINED))
     }
 
-    /// How a place stood before a run that took the server out and never put it back: as that run found it, or ready, where
-    /// that is not known. As it is now, where there was no such run, or where somebody has put it back since.
+    /// How a place stood before a run that took the server out and never put it back.
+    ///
+    /// It stood as that run found it, or ready, where that is not known. It stands as it is now, where there was no such
+    /// run, or where an operator has put it back since.
     pub fn before_left(&self, now: &MemberFacts) -> MemberFacts {
         if !self.was_left_drained() {
             return now.clone();
@@ -176,9 +184,9 @@ impl ServerFacts {
         if now.admin == Admin::Ready { MemberFacts { agent: was.agent, ..now.clone() } } else { was }
     }
 
-    /// Reads the probe's answers; refuses what is contradictory or cut short, with a fragment that says why.
+    /// Reads the probe's answers.
     ///
-    /// Answers that it does not know are passed over.
+    /// It refuses what is contradictory or cut short, with a fragment that says why. It passes over unknown answers.
     pub fn read(answers: &[Answer]) -> Result<Self, String> {
         if let Some(refusal) = Answer::refusal(answers) {
             return Err(format!("the probe refused: {} ({})", refusal.detail, refusal.code));
@@ -347,7 +355,7 @@ mod tests {
         let expected = [
             ("a".to_owned(), ready, true),
             ("b".to_owned(), drain, false),
-            // Nobody told pitcrew why it is out there.
+            // There is no record of why it is out there.
             ("c".to_owned(), maint, false),
             ("gone".to_owned(), ready, false),
         ];

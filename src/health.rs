@@ -242,7 +242,9 @@ impl Expected {
     }
 }
 
-/// Sends the requests of a question to the server's own loopback, through its connection; a lost connection is made again.
+/// Sends the requests of a question to the server's own loopback, through its connection.
+///
+/// A lost connection is made again.
 pub async fn through(link: &ssh::Link, question: &HealthQuestion, limit: Duration) -> Attempt {
     let session = match link.session().await {
         Ok(session) => session,

@@ -19,7 +19,9 @@ pub async fn driven<T>(asking: impl Future<Output = T>, connection: impl Future)
     }
 }
 
-/// Says why a request failed, with the causes that hyper's own text leaves out, and without control characters.
+/// Says why a request failed, without control characters.
+///
+/// It adds the causes that hyper's own text leaves out.
 pub fn failure(error: &hyper::Error) -> String {
     if error.is_incomplete_message() {
         return "the other end closed the connection before its answer was complete".to_owned();

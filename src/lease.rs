@@ -18,13 +18,17 @@ pub const DEFAULT: Duration = Duration::from_secs(120);
 pub const LEAST: Duration = Duration::from_secs(5);
 /// Times a lock is renewed within its lease: several may fail before anybody is worried.
 pub const RENEWALS: u32 = 4;
-/// Seconds after which a lock that does not say whose it is was left by somebody who died: nobody takes longer to write it.
+/// Seconds after which a lock that does not name its holder was left by a run that died.
+///
+/// No living run takes longer to write its name.
 const ORPHANED: u64 = 10;
 
 /// A held lock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LockFacts {
-    /// What its owner wrote: `run`, `who`, `host`, `pid`, `process`, `command`, `since`, `lease`; for a freeze also `freeze`,
+    /// What its owner wrote, by key.
+    ///
+    /// The keys are `run`, `who`, `host`, `pid`, `process`, `command`, `since` and `lease`; a freeze has also `freeze`,
     /// `reason` and `until`.
     pub owner: BTreeMap<String, String>,
     /// Seconds since it was taken or renewed, by the server's clock.
@@ -39,7 +43,7 @@ pub struct LockFacts {
     pub left: Option<i64>,
     /// The plan that was written into it, line by line; only the probe tells.
     pub plan: Vec<String>,
-    /// What this machine knows of the process that took it; whoever asked the server adds it.
+    /// What this machine knows of the process that took it; the caller that asked the server adds it.
     pub seen: Seen,
 }
 
@@ -47,7 +51,9 @@ pub struct LockFacts {
 pub const ORIGIN: &str = "recovers";
 
 impl LockFacts {
-    /// Reads who holds the lock from the answers of a `lock` script that was refused with `locked`, or only looked.
+    /// Reads who holds the lock from the answers of a `lock` script.
+    ///
+    /// The script was refused with `locked`, or only looked.
     pub fn read(answers: &[Answer]) -> Self {
         let mut lock = Self::default();
         for answer in answers {
@@ -88,7 +94,7 @@ impl LockFacts {
     }
 }
 
-/// A lock that somebody else holds.
+/// A lock that another run or an operator holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Held {
     /// What its owner wrote: run, who, host, pid, command, since.
@@ -119,7 +125,7 @@ pub struct Process {
 /// What this machine knows of the process that took a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Seen {
-    /// Nothing: it runs elsewhere, or nobody can tell.
+    /// Nothing: it runs elsewhere, or this machine cannot tell.
     #[default]
     Unknown,
     /// It runs here.
@@ -167,17 +173,17 @@ pub enum Standing {
     Frozen {
         /// Why.
         reason: String,
-        /// Seconds until it ends; `None`: when somebody unlocks.
+        /// Seconds until it ends; `None`: it ends when an operator unlocks.
         left: Option<u64>,
     },
-    /// A person froze deploys for a time that is over: it holds nobody any more.
+    /// A person froze deploys for a time that is over: it stops no run any more.
     Expired,
-    /// Nothing in it says whose it is: whoever made it died over it, or wrote it by hand.
+    /// Nothing in it names its holder: the run that made it died over it, or a person wrote it by hand.
     Unowned {
         /// Seconds since it was made.
         age: Option<u64>,
     },
-    /// Its age cannot be told there, and nobody here knows its run.
+    /// The server cannot tell its age, and this machine does not know its run.
     Unknown,
 }
 
@@ -209,7 +215,7 @@ pub fn judge(lock: &LockFacts) -> Standing {
     }
 }
 
-/// What is told of a lock to whoever wanted it.
+/// What a run that wanted the lock is told of it.
 pub fn held(lock: &LockFacts) -> Held {
     // Which script it runs: the journal's lines are the time, the script, and what it was about to change.
     let doing = lock.doing.as_deref().and_then(|line| line.split(' ').nth(1)).filter(|w| !w.is_empty());
@@ -228,7 +234,7 @@ pub fn lease(lock: &LockFacts) -> Duration {
 }
 
 impl Standing {
-    /// Tells whether a run may be at work behind it, so that nobody may take it away without force.
+    /// Tells whether a run may be at work behind it, so that only force may take it away.
     pub fn may_be_at_work(&self) -> bool {
         match self {
             Self::AliveHere { .. } | Self::Renewed { .. } | Self::Unknown => true,
@@ -290,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holders_own_lease_decides_where_nobody_knows_its_process() {
+    fn the_holders_own_lease_decides_where_its_process_is_unknown() {
         assert_eq!(run(Some(60), Seen::Unknown), Standing::Renewed { age: 60, lease: 60 });
         assert_eq!(run(Some(61), Seen::Unknown), Standing::Silent { age: 61, lease: 60 });
         assert_eq!(run(None, Seen::Unknown), Standing::Unknown);

@@ -6,7 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Names one server as the summary, the events and the flags do: its host, or `host:port` where two share a host.
+/// Names one server as the summary, the events and the flags do.
+///
+/// The name is its host, or `host:port` where two servers share a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServerName(pub String);
@@ -16,7 +18,9 @@ pub struct ServerName(pub String);
 #[serde(transparent)]
 pub struct ReleaseId(String);
 
-/// Identifies what a release was made from: a commit's full SHA, or a content digest where there is no git.
+/// Identifies what a release was made from.
+///
+/// It is a commit's full SHA, or a content digest where there is no git.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub String);

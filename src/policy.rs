@@ -1,4 +1,6 @@
-//! How a run walks its servers and what it does about a failure: the words of `[app]`, which events repeat.
+//! How a run walks its servers and what it does about a failure.
+//!
+//! These are the words of `[app]`, which events repeat.
 
 use std::fmt;
 

@@ -13,7 +13,7 @@ pub enum ReleaseState {
     Failed,
     /// Taken back.
     Reverted,
-    /// Somebody else made it (Capistrano): complete as far as anybody knows.
+    /// Another tool made it (Capistrano): it counts as complete.
     Foreign,
 }
 
@@ -30,7 +30,7 @@ impl ReleaseState {
         }
     }
 
-    /// Reads that word; what nobody wrote is foreign.
+    /// Reads that word; a release without a known one is foreign.
     pub fn parse(word: &str) -> Self {
         [Self::Prepared, Self::Active, Self::Good, Self::Failed, Self::Reverted]
             .into_iter()

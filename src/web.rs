@@ -24,10 +24,14 @@ pub struct Web {
     pub proof: Proof,
 }
 
-/// The snippets of a template. All see `$root`, `$current`, `$release_dir` and the parameters, and run in `$current`.
+/// The snippets of a template.
+///
+/// All see `$root`, `$current`, `$release_dir` and the parameters, and run in `$current`.
 #[derive(Debug, Clone, Default)]
 pub struct Scripts {
-    /// Prints the pids of the server's processes, one a line: masters are enough, their descendants are found.
+    /// Prints the pids of the server's processes, one a line.
+    ///
+    /// Masters are enough: their descendants are found.
     pub processes: String,
     /// Starts it; ends when it is started, with nothing left on its output.
     pub start: String,
@@ -46,7 +50,9 @@ pub struct Proof {
     pub none: bool,
     /// The old processes must be gone within this time.
     pub old_gone: Duration,
-    /// The server starts its application at the next request: an empty process set is no failure before the health check.
+    /// The server starts its application at the next request.
+    ///
+    /// An empty process set is no failure before the health check.
     pub lazy: bool,
 }
 
@@ -214,8 +220,9 @@ impl Template {
         Ok(())
     }
 
-    /// Says what is wrong with a stack's `[web]`: pairs of a key and a fragment. A wrong value is a key of it; a missing
-    /// one is not.
+    /// Says what is wrong with a stack's `[web]`: pairs of a key and a fragment.
+    ///
+    /// The key of a wrong value stands in `[web]`; that of a missing one does not.
     pub fn objections(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for (key, value) in given {

@@ -1,4 +1,6 @@
-//! Taking a server out of its balancers and putting it back, with what the run's record and journal keep of it.
+//! Takes a server out of its balancers and puts it back.
+//!
+//! Writes both into the run's record and journal.
 
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +77,7 @@ impl Running {
         Ok(())
     }
 
-    /// How a server was found that is back since: whoever took it out after that has the last word.
+    /// How a server was found that is back since: an operator who took it out after that has the last word.
     async fn found_since(
         &self,
         server: &Server,
@@ -94,7 +96,7 @@ impl Running {
             }
         }
         if found != before {
-            // For whoever recovers this run.
+            // For the run that recovers this one.
             let note = calls::note(&self.site(), &self.world.run, &Journal::found_since(&found));
             self.call(place, self.script(note, stop)).await?;
         }
@@ -109,7 +111,9 @@ impl Running {
         record.finished && !record.out_again
     }
 
-    /// Makes sure a drained server is still out: a reload of the balancer puts everybody back without a word.
+    /// Makes sure that a drained server is still out.
+    ///
+    /// A reload of the balancer puts all members back without a word.
     ///
     /// # Errors
     /// What the balancer said.
@@ -143,7 +147,9 @@ impl Running {
         found_out(server, member, self.world.facts.servers.get(&server.name))
     }
 
-    /// Says of a server that the run never came to take out where it is by now: it may have been removed meanwhile.
+    /// Says where a server is by now that the run never came to take out.
+    ///
+    /// It may have been removed meanwhile.
     async fn tell_where(&self, server: &Server, balancer: &dyn Balance) {
         let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
         let all: Vec<Warning> = match asked {

@@ -1,4 +1,6 @@
-//! One script on one server, as a step of a run: with the run's limits, ended by its signals, heard by its events.
+//! Runs one script on one server, as a step of a run.
+//!
+//! The run's limits bound the script, the run's signals end it, and the run's events report what it says.
 
 use std::time::Duration;
 

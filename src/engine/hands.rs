@@ -36,7 +36,9 @@ pub trait Hands: Send + Sync {
         ear: Ear<'a>,
     ) -> BoxFuture<'a, Result<Vec<Answer>, Failure>>;
 
-    /// Runs a script on the server beside whatever runs there, even where the server allows one session at a time.
+    /// Runs a script on the server beside the one that runs there.
+    ///
+    /// It does so even where the server allows one session at a time.
     fn run_beside<'a>(
         &'a self,
         server: &'a ServerName,

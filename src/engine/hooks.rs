@@ -55,7 +55,9 @@ pub async fn on_failure(running: &Running) {
     tell_failure(running, &all).await;
 }
 
-/// Runs those on the operator's machine alone: of a run that came to nothing, the servers are somebody else's.
+/// Runs the `on failure` hooks on the operator's machine alone.
+///
+/// The run came to nothing: the servers belong to another run.
 pub async fn on_refusal(running: &Running) {
     tell_failure(running, &[]).await;
 }

@@ -1,6 +1,6 @@
-//! The balancer as the last word: at the end of a run that drained, every member is held against what it was before.
+//! Compares every member with what it was before, at the end of a run that drained.
 //!
-//! Puts nothing right: it only says what differs, and a person looks.
+//! The balancer has the last word. This file puts nothing right: it only says what differs, and an operator looks.
 
 use super::running::Running;
 use crate::balancer::{Admin, BalancerError, MemberFacts};
@@ -8,7 +8,7 @@ use crate::config::Server;
 use crate::event::{Event, Warning};
 
 impl Running {
-    /// Asks the balancers once more, where this run drained anybody, and says of every member that is not as it was.
+    /// Asks the balancers once more, where this run drained a member, and names every member that changed.
     ///
     /// Does so once, however often it is called.
     pub async fn last_word(&self) {
@@ -76,7 +76,7 @@ impl Running {
     }
 }
 
-/// Tells whether a member is worse off than it was, or is back although somebody had taken it out.
+/// Tells whether a member is worse off than it was, or is back although an operator had taken it out.
 fn differ(was: &MemberFacts, now: &MemberFacts) -> bool {
     (was.admin == Admin::Ready) != (now.admin == Admin::Ready) || (was.in_service && !now.in_service)
 }

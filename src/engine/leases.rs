@@ -34,7 +34,9 @@ impl Leases {
         lock(&self.held).insert(server.clone(), lease);
     }
 
-    /// Notes that the lock is about to be released: it is not renewed any more, and nobody wonders where it is.
+    /// Notes that the lock is about to be released.
+    ///
+    /// It is not renewed any more, and its absence is no loss.
     pub fn released(&self, server: &ServerName) {
         lock(&self.held).remove(server);
     }

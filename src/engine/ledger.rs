@@ -1,4 +1,4 @@
-//! The ledger of a run: what it has done to each server, how it found the balancers, and which servers need a person.
+//! The ledger of a run: its work on servers, the balancers as found, the servers that need a person.
 //!
 //! It only remembers. What follows from a record is decided in [`crate::plan::unwind`].
 
@@ -32,7 +32,9 @@ impl Ledger {
         Self { pages: Mutex::new(Pages { records, snapshots, ..Pages::default() }) }
     }
 
-    /// Notes what is about to be done to a server; the note precedes the act, so that a half-done act counts as done.
+    /// Notes what is about to be done to a server.
+    ///
+    /// The note precedes the act, so that a half-done act counts as done.
     pub fn note(&self, server: &ServerName, change: impl FnOnce(&mut Record)) {
         change(lock(&self.pages).records.entry(server.clone()).or_default());
     }

@@ -1,4 +1,6 @@
-//! Unwinding a dead run: its locks are taken over, and what it did is taken back as the run itself would have done.
+//! Unwinds a dead run: takes its locks over and takes back what it did.
+//!
+//! It does so as the dead run itself would have done.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,9 +14,11 @@ use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOu
 use crate::name::{RunId, ServerName};
 use crate::script::calls;
 
-/// Makes these servers' locks this run's own, each from the run that holds it. True: all of them are.
+/// Makes these servers' locks this run's own, each from the run that holds it.
 ///
-/// `origin` is the dead run that is recovered; who died in recovering it may hold some of its locks by now.
+/// True: all of them are this run's.
+///
+/// `origin` is the dead run that is recovered; a run that died in recovering it may hold some of its locks by now.
 pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], origin: &RunId) -> bool {
     // The first decides between two who recover at once, as it does between two who deploy.
     let (lead, rest) = servers.split_at(servers.len().min(1));

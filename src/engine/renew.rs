@@ -1,4 +1,6 @@
-//! Keeping the run's locks alive: each is renewed several times within its lease, beside whatever else the run does.
+//! Keeps the run's locks alive: renews each several times within its lease.
+//!
+//! Renewals run beside the run's other work.
 //!
 //! A renewal that fails is repeated, and told when the lease may run out; a lock that is gone ends all work on its server.
 //! What the run knows of its locks is in [`super::leases`].
@@ -17,8 +19,8 @@ use crate::name::ServerName;
 use crate::remote::Execution;
 use crate::script::calls;
 
-/// How a server ends what it says of a lost lock that nobody has taken since.
-const NOBODYS: &str = "held by no run";
+/// How a server ends what it says of a lost lock that no run has taken since.
+const FREE: &str = "held by no run";
 
 /// Renews the run's locks until it is over; a renewal that is under way then ends with it.
 pub async fn keep(running: Arc<Running>, over: CancellationToken) {
@@ -42,7 +44,9 @@ pub async fn keep(running: Arc<Running>, over: CancellationToken) {
 }
 
 impl Running {
-    /// Refuses where the lock of the place's server is another run's by now; unless `may_be_free`, also where it is nobody's.
+    /// Refuses where the lock of the place's server is another run's by now.
+    ///
+    /// It refuses also where no run holds the lock, unless `may_be_free`.
     ///
     /// Asks the server: a machine that slept has renewed nothing meanwhile. One that cannot be asked refuses nothing.
     ///
@@ -52,8 +56,8 @@ impl Running {
         if !self.ledger.record(&place.server).locked {
             return Ok(());
         }
-        let harmless = |detail: &str| may_be_free && detail.ends_with(NOBODYS);
-        // What was nobody's when it was heard of may have been taken since.
+        let harmless = |detail: &str| may_be_free && detail.ends_with(FREE);
+        // A lock that no run held when it was heard of may have been taken since.
         let detail = match self.leases.lost(&place.server).filter(|known| !harmless(known)) {
             Some(known) => known,
             None => {
@@ -90,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_says_of_a_lock_that_it_is_nobodys() {
-        let said = NOBODYS.replace("no run", "${owner_run:-no run}\"");
+    fn a_server_says_of_a_lock_that_no_run_holds_it() {
+        let said = FREE.replace("no run", "${owner_run:-no run}\"");
         assert!(include_str!("../../templates/remote/lib.sh").contains(&said), "{said}");
     }
 }

@@ -16,7 +16,9 @@ use crate::name::ServerName;
 use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
 use crate::policy::HERE;
 
-/// Executes a plan to its end, and ends the connections. `planned` is the first event; `finished` is the reporting's.
+/// Executes a plan to its end, and ends the connections.
+///
+/// `planned` is the first event; the reporting emits `finished`.
 pub async fn run(world: World, plan: Plan) {
     world.emitter.emit(Event::Planned(planned(&world, &plan)));
     let running = Arc::new(Running::new(world, plan));
@@ -129,12 +131,14 @@ impl Running {
         }
     }
 
-    /// Takes a batch through its phases. True: every step of every lane went well.
+    /// Takes a batch through its phases.
+    ///
+    /// True: every step of every lane went well.
     async fn batch(self: &Arc<Self>, at: (usize, StageName, usize), batch: &Batch) -> bool {
         let (number, stage, index) = at;
         let failed = Arc::new(std::sync::Mutex::new(Vec::<ServerName>::new()));
         let trouble = Arc::new(AtomicBool::new(false));
-        // What all of the batch depend on has failed: nobody goes on, whatever the policy.
+        // A step that all of the batch depend on has failed: no server goes on, whatever the policy.
         let halt = Arc::new(AtomicBool::new(false));
         let mut whole = true;
         for phase in 0..batch.phases.len() {
@@ -186,7 +190,9 @@ impl Running {
         stage == StageName::Finish || (stage == StageName::Rollout && self.plan.on_failure == OnFailure::Hold)
     }
 
-    /// Takes one server through its steps of a phase. True: all went well.
+    /// Takes one server through its steps of a phase.
+    ///
+    /// True: all went well.
     async fn lane(&self, at: (StageName, usize), lane: &Lane, trouble: &AtomicBool) -> bool {
         for act in &lane.steps {
             let stopped = self.world.stop.asked() && at.0 != StageName::Finish;

@@ -1,4 +1,6 @@
-//! One act of the plan on one server: which script or balancer call it is, and what the run's record keeps of it.
+//! Runs one act of the plan on one server: chooses its script or balancer call.
+//!
+//! Writes into the run's record what the act did.
 //!
 //! `call` runs scripts, `balance` speaks to the balancers, `prove` restarts and checks; this file only chooses among them.
 
@@ -50,7 +52,7 @@ impl Running {
                 let taken = self.call(place, self.script(self.lock(&server.name), stop)).await;
                 match &taken {
                     Ok(_) => self.leases.taken(&server.name),
-                    // Somebody else's: not ours to release.
+                    // Another run's lock: not ours to release.
                     Err(Failure { cause: Cause::Locked(_), .. }) => {
                         self.ledger.note(&server.name, |r| r.locked = false)
                     }

@@ -19,7 +19,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Counts as a signal, whoever sends it.
+    /// Counts as a signal, whatever its source.
     pub fn ask(&self, name: &'static str) {
         if self.signal.set(name).is_ok() {
             self.soft.cancel();

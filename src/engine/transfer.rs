@@ -1,5 +1,7 @@
-//! The transfer of a release to one server: what differs from the tree that the server keeps, or else all of it, unless the
-//! server fetches the release itself.
+//! Transfers a release to one server.
+//!
+//! It sends what differs from the tree that the server keeps, or else all of it, unless the server fetches the release
+//! itself.
 //!
 //! A server's tree is never relied on: the server compares what comes out with what is wanted, and refuses it. Then the
 //! whole release is sent.
@@ -129,7 +131,9 @@ impl Running {
         }
     }
 
-    /// What differs from the tree that the server keeps, and that tree's name. `None`: it keeps none that is worth it.
+    /// What differs from the tree that the server keeps, and that tree's name.
+    ///
+    /// `None`: the server keeps no tree that is worth it.
     async fn delta(
         &self,
         package: &Package,

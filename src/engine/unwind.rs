@@ -1,4 +1,6 @@
-//! Taking back: undo, newest first, in two rounds. What to do to each server is decided in [`crate::plan::unwind`].
+//! Takes back what a run did: newest first, in two rounds.
+//!
+//! [`crate::plan::unwind`] decides what to do to each server.
 //!
 //! First the servers of the failing batch that are not back in service: bringing them back only adds capacity. Then
 //! those in service, one by one, only where the policy says so and only while nothing is stuck.
@@ -20,7 +22,9 @@ use crate::plan::unwind::{Takeback, lane};
 use crate::report::text;
 use crate::script::calls::{self, Behind, Mark};
 
-/// Takes back what the run did. `failing`: the batch of the rollout that failed; `failed`: a step did, not only a signal.
+/// Takes back what the run did.
+///
+/// `failing`: the batch of the rollout that failed. `failed`: a step failed; it was not only a signal.
 pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool) {
     running.leases.phase("taking back".into());
     let interrupted = running.world.stop.asked();
@@ -70,11 +74,13 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
         running.world.emitter.emit(Event::Warning { server: None, warning: Warning::LockKept { servers: stuck } });
         keep(running).await;
     }
-    // Last: whatever a notification does, the servers are as they should be and nobody waits for the lock.
+    // Last: whatever a notification does, the servers are as they should be and no run waits for the lock.
     hooks::on_failure(running).await;
 }
 
-/// Writes into every lock that the run still holds why it is kept: whoever meets it next reads that first.
+/// Writes into every lock that the run still holds why it is kept.
+///
+/// The run or operator that meets the lock next reads that first.
 async fn keep(running: &Arc<Running>) {
     let kept_for = running.ledger.all_stuck();
     let why: Vec<String> = kept_for.iter().map(|(server, stuck)| format!("{server}: {}", text::stuck(stuck))).collect();
@@ -86,7 +92,7 @@ async fn keep(running: &Arc<Running>) {
             let place = running.place((StageName::Finish, 0), &name, StepName::Unlock);
             let call = calls::keep(&running.site(), &running.world.run, &why);
             let kept = running.call(&place, running.script(call, &running.world.stop.hard)).await;
-            // A server that nobody reaches is named already, and what stands in its lock is its run.
+            // A server that cannot be reached is named already, and what stands in its lock is its run.
             if let Err(Failure { cause: Cause::Refused { detail, .. }, .. }) = kept {
                 let warning = Warning::LockUnmarked { detail };
                 running.world.emitter.emit(Event::Warning { server: Some(name), warning });
@@ -109,12 +115,14 @@ async fn together(running: &Arc<Running>, servers: Vec<ServerName>) -> Vec<Serve
     stuck
 }
 
-/// Writes on each server what has become of the release; a server that cannot be told is told by the next run's probe.
+/// Writes on each server what has become of the release.
+///
+/// The next run's probe does it on a server that cannot be reached.
 pub async fn settle(running: &Arc<Running>) {
     let mut lanes = JoinSet::new();
     for name in running.ledger.touched() {
         let record = running.ledger.record(&name);
-        // Where somebody else had taken it out, it is out because of them.
+        // Where another run or an operator had taken it out, it is out because of them.
         let ours = running.ledger.snapshot(&name).is_some_and(|found| found.was_in());
         let out = record.drained && !record.taken_back && !record.finished && ours;
         if !record.locked || record.marked || (record.switched.is_none() && !out) {
@@ -200,7 +208,9 @@ impl Running {
         self.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning: Warning::Stuck { stuck } });
     }
 
-    /// Takes one server back to how the run found it. False: it is stuck, and has been named.
+    /// Takes one server back to how the run found it.
+    ///
+    /// False: it is stuck, and has been named.
     async fn take_back(&self, name: &ServerName) -> bool {
         let Some(server) = self.server(name) else { return true };
         for takeback in lane(&self.ledger.record(name), self.plan.previous(name)) {
@@ -209,7 +219,7 @@ impl Running {
             let place = self.place((StageName::Rollout, 0), name, step);
             let done = self.undo(name, step, async {
                 match &takeback {
-                    // Whoever has its lock by now says where it belongs.
+                    // A run that has its lock by now says where it belongs.
                     Takeback::Drain => {
                         self.still_ours(&place, false, stop).await?;
                         self.drain(server, &place, stop).await
@@ -230,7 +240,7 @@ impl Running {
                         Err(Cause::Refused { code: Refusal::NothingToServe, detail }.into())
                     }
                     Takeback::Restore => {
-                        // One whose lock was only removed would stay out for nobody.
+                        // A server whose lock was only removed would stay out to no purpose.
                         self.still_ours(&place, true, stop).await?;
                         self.restore(server, stop).await
                     }
@@ -241,7 +251,7 @@ impl Running {
                 }
             });
             if !done.await {
-                // A leftover directory harms nobody, and must not keep a good server out.
+                // A leftover directory does no harm, and must not keep a good server out.
                 if takeback == Takeback::RemoveRelease {
                     continue;
                 }

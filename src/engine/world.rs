@@ -1,4 +1,4 @@
-//! What a run works with: what was asked for, what was found, and the ways to servers, balancers and reporters.
+//! What a run works with: the request, the facts, and the ways to servers, balancers and reporters.
 
 use std::sync::Arc;
 

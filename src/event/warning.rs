@@ -182,7 +182,9 @@ pub enum Warning {
         /// In seconds.
         waited: f64,
     },
-    /// A drained server was found back in its balancer before its processes were touched, and is drained again.
+    /// A drained server was found back in its balancer, and is drained again.
+    ///
+    /// Its processes had not been touched by then.
     DrainedAgain,
     /// The balancers could not be asked how they stand after the run.
     NotCompared {

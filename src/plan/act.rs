@@ -1,4 +1,6 @@
-//! What a step does, and its name in events. It owns no order: that is the plan's.
+//! What a step does, and its name in events.
+//!
+//! It owns no order: that is the plan's.
 
 use crate::config::HookPlace;
 use crate::event::StepName;

@@ -1,4 +1,6 @@
-//! Batches: in which order the servers go, and how many at a time. Every strategy is an arm here and nothing elsewhere.
+//! Batches: in which order the servers go, and how many at a time.
+//!
+//! Every strategy is an arm here and nothing elsewhere.
 
 use crate::config::{BatchSize, Server, Strategy};
 use crate::name::ServerName;

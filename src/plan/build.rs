@@ -1,4 +1,6 @@
-//! From configuration, facts and flags to a plan. The only place that decides what a run does.
+//! Makes a plan from configuration, facts and flags.
+//!
+//! It is the only place that decides what a run does.
 
 use jiff::Timestamp;
 
@@ -45,7 +47,9 @@ pub struct Request {
     pub holder: Option<RunId>,
 }
 
-/// Builds the plan. What makes it impossible is in [`Plan::blockers`], all of it at once.
+/// Builds the plan.
+///
+/// [`Plan::blockers`] holds all that makes it impossible, at once.
 ///
 /// `now` is this machine's clock; the release id is later than any id found on any server, whatever the clocks say.
 pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) -> Plan {
@@ -194,7 +198,7 @@ fn left_behind(facts: Option<&ServerFacts>) -> bool {
     })
 }
 
-/// Finds a release of the revision that failed on a server of the run, or that one was rolled back from.
+/// Finds a release of the revision that a server of the run failed on, or was rolled back from.
 fn fled(facts: &Facts, servers: &[&Server], revision: &Revision) -> Option<Warning> {
     servers.iter().find_map(|server| {
         let found = facts.servers.get(&server.name)?;
@@ -286,7 +290,9 @@ pub fn found_out(server: &Server, member: &MemberFacts, own: Option<&ServerFacts
     }
 }
 
-/// Finds the release to return to: the newest good one that all servers hold and that is older than the newest current one.
+/// Finds the release to return to: the newest good one that all servers hold.
+///
+/// It is older than the newest current one.
 fn rollback_target(
     facts: &Facts,
     servers: &[&Server],
@@ -365,7 +371,7 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
         if let Some(lock) = f.lock.as_ref().filter(|l| check.request.holder.as_ref().is_none_or(|run| l.run() != run.0))
         {
             let held = crate::lease::held(lock);
-            // A freeze whose time is over is taken away by whoever takes the lock.
+            // The run that takes the lock takes a freeze away whose time is over.
             if held.standing != Some(Standing::Expired) {
                 push(&server.name, StepName::Lock, Cause::Locked(Box::new(held)));
             }
@@ -421,14 +427,17 @@ fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
     }
 }
 
-/// Kilobytes that must be free for a release of so many bytes: twice its size, one copy of it and room for the build to
-/// work in. A tree that is cached for the next time comes on top, where there is room for it.
+/// Kilobytes that must be free for a release of so many bytes: twice its size.
+///
+/// That is one copy of it and room for the build to work in. A tree that is cached for the next time comes on top,
+/// where there is room for it.
 pub fn needed_kb(unpacked: u64) -> u64 {
     unpacked.div_ceil(1024) * 2
 }
 
-/// Says of a server that fetches a release of unknown size that the next may find no room; the server itself decides, when
-/// it knows.
+/// Warns that the next release may find no room on a server that fetches it in unknown size.
+///
+/// The server itself decides, when it knows the size.
 fn may_not_fit(server: &ServerName, found: &ServerFacts) -> Option<Warning> {
     let (free, taken) = (found.free_kb?, found.current_kb?);
     (free < taken).then(|| Warning::MayNotFit {

@@ -1,4 +1,6 @@
-//! Who may be drained: no batch may leave a backend with fewer members in service than `min_in_service`. Pure.
+//! Which servers may be drained.
+//!
+//! No batch may leave a backend with fewer members in service than `min_in_service`. Pure.
 
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{Config, Server};
@@ -11,11 +13,13 @@ use crate::name::ServerName;
 pub struct Lack {
     /// What is wrong.
     pub blocker: Blocker,
-    /// Members that nobody took out would be enough if they were healthy: it may pass while one waits.
+    /// Members that were not taken out would be enough if they were healthy: it may pass while one waits.
     pub may_pass: bool,
 }
 
-/// Finds the first batch of each backend that cannot be drained. Whoever is rolled out earlier is in service by then.
+/// Finds the first batch of each backend that cannot be drained.
+///
+/// A server that is rolled out earlier is in service by then.
 pub fn lacks(config: &Config, facts: &Facts, batches: &[Vec<ServerName>]) -> Vec<Lack> {
     let Some(balancer) = &config.balancer else { return Vec::new() };
     let mut pools: Vec<(&str, &str)> = facts.members.iter().map(|m| (m.at.as_str(), m.backend.as_str())).collect();
@@ -35,7 +39,7 @@ pub fn lacks(config: &Config, facts: &Facts, batches: &[Vec<ServerName>]) -> Vec
         let lack = (0..batches.len()).find_map(|index| {
             let (earlier, batch) = (batches[..index].concat(), &batches[index]);
             let of = |names: &[ServerName], place: &Place<'_>| names.contains(&place.server.name);
-            // A member that serves nobody (a first deploy) takes no capacity with it.
+            // A member that serves no requests (a first deploy) takes no capacity with it.
             let first = pool.iter().find(|p| of(batch, p) && p.member.in_service)?.member;
             let up = first.others_in_service + 1;
             let out = pool.iter().filter(|p| of(batch, p) && p.member.in_service).count();
@@ -61,10 +65,10 @@ pub fn lacks(config: &Config, facts: &Facts, batches: &[Vec<ServerName>]) -> Vec
             );
             let hint = match first.size {
                 1 => {
-                    "it is the only member: write `min_in_service = 0` in [load_balancer] if nobody needs to serve \
-                     meanwhile, or deploy with --parallel, which drains nobody"
+                    "it is the only member: write `min_in_service = 0` in [load_balancer] if no server needs to \
+                     serve meanwhile, or deploy with --parallel, which drains no server"
                 }
-                _ => "wait for the other members to be up, or deploy with --parallel, which drains nobody",
+                _ => "wait for the other members to be up, or deploy with --parallel, which drains no server",
             };
             let cause = Cause::Balancer { at: at.into(), member: Some(backend.into()), detail, hint: hint.into() };
             let blocker = Blocker { server: batch.first().cloned(), step: StepName::Drain, failure: cause.into() };
@@ -82,7 +86,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Nobody but pitcrew keeps it out: once it is deployed to, it serves.
+    /// Tells whether pitcrew alone keeps it out: once it is deployed to, it serves.
     fn is_to_serve(&self, facts: &Facts) -> bool {
         let before = facts.servers.get(&self.server.name).map(|own| own.before_left(self.member).admin);
         before.unwrap_or(self.member.admin) == Admin::Ready

@@ -1,4 +1,6 @@
-//! What a run leaves beside each lock, and what it says of the run when that is dead. Pure.
+//! What a run leaves beside each lock, and what that says of the run when it is dead.
+//!
+//! Pure.
 //!
 //! An [`Intent`] is written with the lock; the remote scripts append to the journal before they change anything. From both,
 //! and from how the servers stand now, [`Wreck::read`] makes the very records that the engine would have had in hand, so
@@ -147,7 +149,7 @@ struct Left<'a> {
     current: Option<&'a ReleaseId>,
     /// It serves requests, so that a restart and its proof belong to its rollout.
     proves: bool,
-    /// It is out of a balancer that it was found in; `None`: it was never drained, or nobody can tell.
+    /// It is out of a balancer that it was found in; `None`: it was never drained, or that is not known.
     out: Option<bool>,
 }
 
@@ -187,7 +189,7 @@ impl Left<'_> {
             locked: true,
             prepared: self.journal.transferred,
             drained,
-            // Where nobody can tell, it may be back: then it is drained before its processes are touched.
+            // Where that is not known, it may be back: then it is drained before its processes are touched.
             restored: drained && self.out != Some(true),
             switched: self.switched(),
             restarted: self.journal.restarted,
@@ -201,7 +203,9 @@ impl Left<'_> {
 }
 
 impl Wreck {
-    /// Reads what is left on the servers whose lock `token` holds; `None`: none of them says what was meant to be done.
+    /// Reads what is left on the servers whose lock `token` holds.
+    ///
+    /// `None`: none of them says what was meant to be done.
     pub fn read(config: &Config, facts: &Facts, token: &RunId) -> Option<Self> {
         let ours = |f: &ServerFacts| f.lock.as_ref().is_some_and(|l| l.run() == token.0 || l.origin() == token.0);
         let mut all: Vec<Left<'_>> = Vec::new();
@@ -374,12 +378,12 @@ mod tests {
         let all = ["transfer x", drain, &switch, &restart, &proven];
         assert!(left(&all, NEW, Some(false)).0, "restored");
         assert!(!left(&all, NEW, Some(true)).0, "still out");
-        assert!(!left(&all, OLD, Some(false)).0, "somebody switched it since");
+        assert!(!left(&all, OLD, Some(false)).0, "it was switched since");
         assert!(!left(&all[..4], NEW, Some(false)).0, "never proven");
         let record = left(&all[..3], NEW, Some(true)).2;
         assert!(record.prepared && record.drained && !record.restored && !record.restarted && record.locked);
         assert_eq!(record.switched, Some(Switched { from: Some(id(OLD)), to: id(NEW) }));
-        // What nobody can tell is taken for served: it is drained before its processes are touched.
+        // What is not known is taken for served: it is drained before its processes are touched.
         assert!(left(&all, NEW, None).2.restored);
     }
 

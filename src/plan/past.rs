@@ -1,4 +1,6 @@
-//! What `revisions.log` says of the release that a rollback returns to. Pure.
+//! What `revisions.log` says of the release that a rollback returns to.
+//!
+//! Pure.
 
 use jiff::Timestamp;
 
@@ -9,9 +11,9 @@ use crate::text::one_line;
 /// Ends the line of a release whose deploy ran migrations.
 pub const MIGRATED: &str = ", with migrations";
 
-/// Says how old the release is, who made it, and which later releases brought migrations that a rollback does not undo.
+/// Says how old the release is, who made it, and which later releases brought migrations.
 ///
-/// `lines` are those of `revisions.log`, oldest first, pitcrew's or Capistrano's.
+/// A rollback does not undo those. `lines` are those of `revisions.log`, oldest first, pitcrew's or Capistrano's.
 pub fn of(release: &ReleaseId, lines: &[String], now: Timestamp) -> Warning {
     let made = lines.iter().find(|line| line.contains(release.as_str()) && !line.contains("rolled back"));
     let migrations = lines.iter().filter(|line| line.ends_with(MIGRATED)).filter_map(|line| released(line));

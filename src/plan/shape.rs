@@ -1,4 +1,6 @@
-//! What a plan is: its stages, batches, phases and lanes, as plain values. It decides nothing.
+//! What a plan is: its stages, batches, phases and lanes, as plain values.
+//!
+//! It decides nothing.
 
 use serde::{Deserialize, Serialize};
 

@@ -14,7 +14,9 @@ struct Builder<'a> {
     all: Vec<ServerName>,
 }
 
-/// Builds the stages of a plan whose other fields are decided; `drains`: there is a balancer and the strategy uses it.
+/// Builds the stages of a plan whose other fields are decided.
+///
+/// `drains`: there is a balancer and the strategy uses it.
 pub fn build(config: &Config, plan: &Plan, drains: bool) -> Vec<Stage> {
     let all = plan.batches.concat();
     let b = Builder { config, plan, drains, all };
@@ -39,7 +41,9 @@ pub fn build(config: &Config, plan: &Plan, drains: bool) -> Vec<Stage> {
     stages
 }
 
-/// The stages of a run that has nothing to do: servers that could not be reached are named all the same.
+/// The stages of a run that has nothing to do.
+///
+/// They name servers that could not be reached all the same.
 pub fn unreached(plan: &Plan) -> Vec<Stage> {
     if plan.skipped.is_empty() {
         return Vec::new();
@@ -68,7 +72,9 @@ impl Builder<'_> {
         one(StageName::Lock, phases)
     }
 
-    /// Every server whose lock is taken, in the file's order, whatever the order of the walk: two runs must agree on it.
+    /// Every server whose lock is taken, in the file's order, whatever the order of the walk.
+    ///
+    /// Two runs must agree on that order.
     fn locked(&self) -> Vec<ServerName> {
         let servers = self.config.servers.iter().map(|s| &s.name);
         servers.filter(|s| self.all.contains(s) || self.plan.bystanders.contains(s)).cloned().collect()
@@ -133,7 +139,7 @@ impl Builder<'_> {
         let mut phases = self.around(HookStep::Finish, vec![prune]);
         phases.extend(success);
         let mut everybody = self.locked();
-        // The server that decides who wins is let go last, so that whoever wins it finds the others free.
+        // The server that decides which run wins is let go last, so that its winner finds the others free.
         let rest = everybody.split_off(everybody.len().min(1));
         phases.push(self.lanes(&rest, |_| vec![Act::Unlock]));
         phases.push(self.lanes(&everybody, |_| vec![Act::Unlock]));
@@ -144,7 +150,9 @@ impl Builder<'_> {
         Phase { lanes: servers.iter().map(|s| Lane { server: s.clone(), steps: steps(s) }).collect() }
     }
 
-    /// Puts hooks before and after phases: the servers' own into their lanes' places, the operator's around them.
+    /// Puts hooks before and after phases.
+    ///
+    /// The servers' own go into their lanes' places, the operator's around them.
     fn around(&self, at: HookStep, phases: Vec<Phase>) -> Vec<Phase> {
         let mut servers: Vec<ServerName> = Vec::new();
         for lane in phases.iter().flat_map(|p| &p.lanes) {
@@ -174,7 +182,9 @@ impl Builder<'_> {
             .collect()
     }
 
-    /// Lets a server go on from its switch to its restart without waiting for the others, where no hook stands between.
+    /// Lets a server go on from its switch to its restart without waiting for the others.
+    ///
+    /// It does so where no hook stands between.
     fn merge(&self, mut phases: Vec<Phase>, next: Phase) -> Vec<Phase> {
         let hooks_after = self.config.hooks.iter().any(|h| h.at == HookPoint::After(HookStep::Switch));
         match phases.last_mut() {

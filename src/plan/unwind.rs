@@ -1,4 +1,6 @@
-//! Unwinding: from what was done to a server to the list that takes it back. Pure; the engine executes the list.
+//! Unwinding: from what was done to a server to the list that takes it back.
+//!
+//! Pure; the engine executes the list.
 //!
 //! `--dry-run` prints the same list ([`Forecast`]). "Never back in the balancer without a good check" needs no special
 //! case: it is the order of the list, and the engine stops a server's list at the first failure.
@@ -10,7 +12,9 @@ use super::shape::{Lane, Plan};
 use crate::event::StepName;
 use crate::name::{ReleaseId, ServerName};
 
-/// What a run has done to one server. [`Record::begin`] sets a mark before the act begins: half done counts as done.
+/// What a run has done to one server.
+///
+/// [`Record::begin`] sets a mark before the act begins: half done counts as done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// Its lock is taken.
@@ -38,7 +42,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// Marks that an act begins on the server. Releasing the lock sets no mark: it undoes one when it has succeeded.
+    /// Marks that an act begins on the server.
+    ///
+    /// Releasing the lock sets no mark: it undoes one when it has succeeded.
     pub fn begin(&mut self, act: &Act) {
         match act {
             Act::Lock => self.locked = true,
@@ -104,7 +110,7 @@ impl Takeback {
     }
 }
 
-/// Follows a plan lane by lane and tells what would take each server back, were its batch to fail there.
+/// Follows a plan lane by lane and tells what would take each server back if its batch failed there.
 pub struct Forecast<'a> {
     plan: &'a Plan,
     records: BTreeMap<&'a ServerName, Record>,
@@ -116,9 +122,10 @@ impl<'a> Forecast<'a> {
         Self { plan, records: BTreeMap::new() }
     }
 
-    /// Lists what would take the lane's server back after this lane; empty where the lane itself changes nothing.
+    /// Lists what would take the lane's server back after this lane.
     ///
-    /// The lanes must come in the plan's order: a list also takes back what earlier lanes of the server did.
+    /// The list is empty where the lane itself changes nothing. The lanes must come in the plan's order: a list also takes
+    /// back what earlier lanes of the server did.
     pub fn after(&mut self, lane: &'a Lane) -> Vec<Takeback> {
         let record = self.records.entry(&lane.server).or_default();
         let before = record.clone();
@@ -130,9 +137,10 @@ impl<'a> Forecast<'a> {
     }
 }
 
-/// Lists what takes the server back to how the run found it, in order; `previous` is its release before the run.
+/// Lists what takes the server back to how the run found it, in order.
 ///
-/// The lock is not in the list: it is released when all servers have been taken back.
+/// `previous` is its release before the run. The lock is not in the list: it is released when all servers have been
+/// taken back.
 pub fn lane(record: &Record, previous: Option<&ReleaseId>) -> Vec<Takeback> {
     let check = || previous.map_or(Takeback::StayOut, |release| Takeback::Check(release.clone()));
     let mut list = Vec::new();

@@ -1,4 +1,6 @@
-//! One script in an exec of its own; where the connection is lost in the middle, the server is asked what became of it.
+//! Runs one script in an exec of its own.
+//!
+//! Where the connection is lost in the middle, it asks the server what became of the script.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,7 +191,9 @@ impl From<Cause> for Failure {
     }
 }
 
-/// Makes the failure of a server that no connection was prepared for, which is a mistake of the program.
+/// Makes the failure of a server that no connection was prepared for.
+///
+/// That is a mistake of the program.
 pub fn no_link(server: &ServerName) -> Failure {
     Cause::Local { detail: format!("no connection was prepared for {server}") }.into()
 }

@@ -1,4 +1,6 @@
-//! What one script says while it runs: lines become events, answers are kept, and its end becomes a result.
+//! Hears what one script says while it runs.
+//!
+//! Lines become events, answers are kept, and the script's end becomes a result.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,6 @@
-//! One server that scripts run on: the exec that stands ready there, or else an exec of the script's own.
+//! One server that scripts run on.
+//!
+//! A script runs in the exec that stands ready there, or else in an exec of its own.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,7 +87,9 @@ impl Host {
         }
     }
 
-    /// Runs a script beside whatever runs there, on a second connection where the server allows one session at a time.
+    /// Runs a script beside the one that runs there.
+    ///
+    /// It uses a second connection where the server allows one session at a time.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -103,7 +107,9 @@ impl Host {
         result
     }
 
-    /// Sends the requests of a health check to the server's own loopback, through its connection; a lost connection is made again.
+    /// Sends the requests of a health check to the server's own loopback, through its connection.
+    ///
+    /// A lost connection is made again.
     pub async fn http(&self, question: &HealthQuestion, limit: Duration) -> Attempt {
         health::through(&self.link, question, limit).await
     }
@@ -112,7 +118,9 @@ impl Host {
         Alone { link: &self.link, execution, kept: lock(&self.kept).clone(), ear }
     }
 
-    /// Runs a script in the exec that stands ready; `None`: none does, or it cannot run this script, and nothing was done.
+    /// Runs a script in the exec that stands ready.
+    ///
+    /// `None`: no exec stands ready, or it cannot run this script, and nothing was done.
     async fn in_ready(&self, execution: &Execution<'_>, ear: Ear<'_>) -> Option<Result<Vec<Answer>, Failure>> {
         if execution.payload.is_some() || execution.stop.is_cancelled() {
             return None;
@@ -149,7 +157,9 @@ impl Host {
         }
     }
 
-    /// Takes the exec back after a script; `brought`: the script was the one that keeps a text that was sent with the exec.
+    /// Takes the exec back after a script.
+    ///
+    /// `brought`: the script was the one that keeps a text that was sent with the exec.
     fn still_ready(&self, exec: ReadyExec, brought: bool) {
         if brought || !exec.script.is_whole() {
             *lock(&self.kept) = Some(exec.script.kept().clone());
@@ -160,7 +170,9 @@ impl Host {
         }
     }
 
-    /// Ends the exec that stands ready, for servers that allow no second session beside it; false: there is none.
+    /// Ends the exec that stands ready, for servers that allow no second session beside it.
+    ///
+    /// False: no exec stands ready.
     async fn let_go(&self) -> bool {
         let exec = lock(&self.ready).take();
         match exec {

@@ -1,4 +1,6 @@
-//! An exec that stands ready on a server and runs script after script: an exec costs a server more than most scripts do.
+//! An exec that stands ready on a server and runs script after script.
+//!
+//! An exec costs a server more than most scripts do.
 //!
 //! A script answers, takes its time and ends there as it does in an exec of its own; [`super::host`] chooses between the two.
 
@@ -53,7 +55,9 @@ impl Drop for ReadyExec {
     }
 }
 
-/// Output that waits for a listener; it is read at all times, since unread output would hold up the connection.
+/// Output that waits for a listener.
+///
+/// It is read at all times, since unread output would hold up the connection.
 enum Said {
     Line(Pipe, String),
     Ended(Ended),

@@ -40,7 +40,7 @@ pub enum AfterLoss {
     Ask,
     /// It changes nothing, or nothing that a second time would change: it is run again.
     Again,
-    /// Nobody can tell.
+    /// Its effect cannot be told.
     Fail,
 }
 
@@ -69,12 +69,16 @@ impl Call {
         })
     }
 
-    /// The command line for the server's login shell. Holds no secret: those are in [`Call::head`].
+    /// The command line for the server's login shell.
+    ///
+    /// It holds no secret: those are in [`Call::head`].
     pub fn command(&self, nonce: &Nonce) -> String {
         self.wired(nonce).command
     }
 
-    /// What standard input begins with: the environment, and before it the script when it is too long for an argument.
+    /// What standard input begins with: the environment.
+    ///
+    /// Before it comes the script when that is too long for an argument.
     pub fn head(&self) -> Bytes {
         self.wired(&Nonce(String::new())).head
     }

@@ -1,8 +1,8 @@
-//! The scripts of a site in one text, which servers keep beside their releases: a run that meets it there names it instead of
-//! sending it.
+//! The scripts of a site in one text, which servers keep beside their releases.
 //!
-//! Its name is its SHA-256, and the server compares before it runs a line of it, once a run. Where it is missing, damaged, or cannot be
-//! kept, all is sent as before. It holds what a configuration says of the web server, and no value of the environment.
+//! A run that meets the text there names it instead of sending it. Its name is its SHA-256, and the server compares
+//! before it runs a line of it, once a run. Where it is missing, damaged, or cannot be kept, all is sent as before. It
+//! holds what a configuration says of the web server, and no value of the environment.
 
 use sha2::{Digest, Sha256};
 
@@ -14,9 +14,10 @@ use crate::answer::Nonce;
 
 /// The status of an exec that counted on a text which the server does not keep.
 pub const UNKEPT: u32 = 72;
-/// Scripts that one exec runs one after the other: those that start nothing of the user's. What a user's command leaves in the
-/// background stays in the process group of its exec, and must not be ended with a later script; a health check, asked again
-/// and again, has no business to leave anything.
+/// Scripts that one exec runs one after the other: those that start nothing of the user's.
+///
+/// A process that a user's command leaves in the background stays in the process group of its exec, and must not be
+/// ended with a later script. A health check, asked again and again, has no business to leave anything.
 const SHARED: [Script; 10] = [
     Script::Probe,
     Script::Lock,
@@ -75,9 +76,9 @@ impl Kept {
         readable(&pieces(&self.site))
     }
 
-    /// The command line of an exec that waits for scripts, and what its input begins with; `whole`: with the text.
+    /// The command line of an exec that waits for scripts, and what its input begins with.
     ///
-    /// Without it the exec ends with status 72 where the server does not keep the text.
+    /// `whole`: with the text. Without it the exec ends with status 72 where the server does not keep the text.
     pub fn standing(&self, nonces: &[Nonce], whole: bool) -> Option<Wired> {
         if whole {
             return Some(wired("standing", &self.code, "", nonces));
@@ -85,9 +86,9 @@ impl Kept {
         self.named("standing", COMPARE, nonces).map(|command| Wired { command, head: "\n".into() })
     }
 
-    /// The command line and input of a script with an exec of its own, from the kept text; `None`: it is not in there.
+    /// The command line and input of a script with an exec of its own, from the kept text.
     ///
-    /// Answers `unkept` where the server does not keep the text.
+    /// `None`: the script is not in the text. Answers `unkept` where the server does not keep the text.
     pub fn alone(&self, call: &Call, nonce: &Nonce) -> Option<Wired> {
         if !ALONE.contains(&call.script) || !self.fits(call) {
             return None;
@@ -100,7 +101,9 @@ impl Kept {
         Some(Wired { command, head: head.into() })
     }
 
-    /// The parameters of a script that the exec which waits for scripts runs, in one line; `None`: it does not run that one.
+    /// The parameters, in one line, of a script that the exec which waits for scripts runs.
+    ///
+    /// `None`: that exec does not run the script.
     pub fn shared(&self, call: &Call) -> Option<String> {
         if !SHARED.contains(&call.script) || call.text_of("payload").is_some() || !self.fits(call) {
             return None;

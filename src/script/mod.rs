@@ -1,4 +1,4 @@
-//! The shell that runs on servers: scripts, their parameters, how they are quoted, and what they answer.
+//! The shell that runs on servers: scripts, their parameters, their quoting, and their answers.
 //!
 //! Every line of it lies in `templates/remote/*.sh`. This module assembles and parses; it sends nothing.
 //!

@@ -1,6 +1,7 @@
-//! How text survives shells: quoted for `sh`, and encoded so that any login shell passes it on unchanged.
+//! How text survives shells: quoted for `sh`, and encoded for any login shell.
 //!
-//! Owns quoting alone; what is quoted, and where it goes, is decided in [`super`].
+//! Any login shell passes encoded text on unchanged. Owns quoting alone; [`super`] decides what is quoted, and where it
+//! goes.
 
 /// Quotes one word for POSIX `sh`; `None` when it holds a NUL, which no shell can carry.
 pub fn word(text: &str) -> Option<String> {
@@ -16,7 +17,9 @@ pub fn words<S: AsRef<str>>(list: &[S]) -> Option<String> {
     quoted.map(|q| q.join(" "))
 }
 
-/// Quotes one word for POSIX `sh` without a line break in the result: newlines become `"$nl"`, which must be set.
+/// Quotes one word for POSIX `sh` without a line break in the result.
+///
+/// Newlines become `"$nl"`, which must be set.
 pub fn line(text: &str) -> Option<String> {
     word(text).map(|w| w.replace('\n', "'\"$nl\"'"))
 }
@@ -28,9 +31,10 @@ pub fn is_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Encodes text for `printf %b`, so that in single quotes it means the same to sh, bash, dash, ash, zsh, csh, tcsh and
-/// fish: neither quotes nor `!` (csh's history) nor line breaks nor bytes beyond ASCII are left in it, and a backslash
-/// stands before nothing but `n` and `0`, which fish leaves alone.
+/// Encodes text for `printf %b`, so that in single quotes it means the same to every shell.
+///
+/// The shells are sh, bash, dash, ash, zsh, csh, tcsh and fish. Neither quotes nor `!` (csh's history) nor line breaks
+/// nor bytes beyond ASCII are left in it, and a backslash stands before nothing but `n` and `0`, which fish leaves alone.
 pub fn encode(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len() + text.len() / 8);

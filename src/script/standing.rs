@@ -1,4 +1,6 @@
-//! One exec that waits for scripts: what a run does to a server by short scripts costs it one login, not one each.
+//! One exec that waits for scripts.
+//!
+//! A run's short scripts cost a server one login, not one each.
 //!
 //! The scripts and all that they share are one text ([`Kept`]). The nonces of those that change something stand in the command
 //! line; what differs from one script to the next, its parameters and the environment, arrives on standard input, three lines
@@ -13,7 +15,9 @@ use super::kept::Kept;
 use super::wire::Wired;
 use crate::answer::Nonce;
 
-/// How many scripts that change something one exec runs at most; what comes after them gets an exec of its own.
+/// How many scripts that change something one exec runs at most.
+///
+/// A script that comes after them gets an exec of its own.
 const NONCES: usize = 48;
 
 /// Scripts of one site in one exec.
@@ -22,7 +26,9 @@ pub struct Feed {
     kept: Arc<Kept>,
     /// The text is sent with it, or the server is to have it.
     whole: bool,
-    /// Nonces not yet given to a script; all of them stand in the command line, by which a lost script is found.
+    /// Nonces not yet given to a script.
+    ///
+    /// All of them stand in the command line, by which a lost script is found.
     nonces: Vec<Nonce>,
 }
 
@@ -32,7 +38,9 @@ impl Feed {
         Self { kept, whole: true, nonces: (0..NONCES).map(|_| Nonce::random()).collect() }
     }
 
-    /// Prepares one that counts on the text which the server keeps: it ends with status 72 where there is none.
+    /// Prepares one that counts on the text which the server keeps.
+    ///
+    /// It ends with status 72 where the server keeps none.
     pub fn counting(kept: Arc<Kept>) -> Self {
         Self { whole: false, ..Self::whole(kept) }
     }
@@ -52,11 +60,13 @@ impl Feed {
         self.kept.standing(&self.nonces, self.whole)
     }
 
-    /// The input that makes it run a script, and the nonce by which that answers; `None`: it cannot run this one.
+    /// The input that makes it run a script, and the nonce by which that answers.
+    ///
+    /// `None`: it cannot run this one.
     pub fn ask(&mut self, call: &Call) -> Option<(Bytes, Nonce)> {
         let params = self.kept.shared(call)?;
         let nonce = match call.after_loss() {
-            // Nobody will ask what became of it.
+            // No later script asks what became of it.
             AfterLoss::Again | AfterLoss::Fail => Nonce::random(),
             AfterLoss::Ask => self.nonces.pop()?,
         };

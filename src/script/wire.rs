@@ -46,7 +46,9 @@ pub(super) fn readable(pieces: &[Piece]) -> String {
         .collect()
 }
 
-/// The text in one word. What lies in files is encoded once, however many servers get it.
+/// The text in one word.
+///
+/// The text of files is encoded once, however many servers get it.
 pub(super) fn encoded(pieces: &[Piece]) -> String {
     static FILES: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
     let mut files = lock(&FILES);
@@ -64,7 +66,7 @@ pub(super) fn encoded(pieces: &[Piece]) -> String {
 
 /// Makes the command line and the input of a script; `exports` is its environment's line.
 pub(super) fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> Wired {
-    // A nonce is made here, but nobody shall be able to break out of the quotes with one.
+    // A nonce is made here, but even a foreign one must not break out of the quotes.
     let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
     let nonces = nonces.join(" ");
     // What waits for scripts leaves its own text on the server.
@@ -86,7 +88,9 @@ pub(super) fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> 
     }
 }
 
-/// Drops comment lines, blank lines and indentation: a server needs none of them, and a thousand servers get them all.
+/// Drops comment lines, blank lines and indentation.
+///
+/// A server needs none of them, and a thousand servers would get them all.
 fn stripped(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     for line in source.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#')) {

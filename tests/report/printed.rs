@@ -341,7 +341,7 @@ fn every_warning() -> Vec<Warning> {
         Warning::OutputDropped { lines: 12 },
         Warning::Waited { seconds: 95, held: Box::new(Held { age: Some(3), ..Held::default() }) },
         Warning::NotRenewed { seconds: 61, lease: 120, failure: Box::new(exit(1)) },
-        Warning::LockLost { detail: "the lock is held by nobody".into() },
+        Warning::LockLost { detail: "the lock is held by no run".into() },
         Warning::Interrupted { signal: "TERM".into(), again: false },
         Warning::Interrupted { signal: "INT".into(), again: true },
         Warning::DrainWaits { detail: "2 of 3 are up".into() },

@@ -10,7 +10,7 @@ fn taken(server: &str) -> Cause {
 }
 
 fn free() -> Cause {
-    Cause::Refused { code: Refusal::LockLost, detail: "the lock is held by nobody".into() }
+    Cause::Refused { code: Refusal::LockLost, detail: "the lock is held by no run".into() }
 }
 
 #[tokio::test(start_paused = true)]

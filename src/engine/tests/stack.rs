@@ -127,7 +127,9 @@ impl Stack {
         self
     }
 
-    /// Adds a rule; `SERVER CALL` is about the first such call, `SERVER CALL 2` about the second, `SERVER CALL *` about all.
+    /// Adds a rule for a call.
+    ///
+    /// `SERVER CALL` is about the first such call, `SERVER CALL 2` about the second, `SERVER CALL *` about all.
     fn rule(mut self, call: &str, what: What) -> Self {
         let (name, nth) = match call.rsplit_once(' ').map(|(name, nth)| (name, nth.parse())) {
             Some((name, Ok(nth))) => (name, Some(nth)),

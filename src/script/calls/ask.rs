@@ -7,7 +7,9 @@ use crate::answer::Nonce;
 use crate::script::call::{Call, Param};
 use crate::script::kind::Script;
 
-/// Asks for everything a plan depends on, and changes nothing; [`crate::facts::ServerFacts::read`] reads the answers.
+/// Asks for everything a plan depends on, and changes nothing.
+///
+/// [`crate::facts::ServerFacts::read`] reads the answers.
 pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
     site.call(Script::Probe)
         .list("files", files.to_vec())
@@ -15,12 +17,16 @@ pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
         .web(site, &["processes"])
 }
 
-/// Asks the probe how much room the release takes that runs; only where nobody knows the size of the next one.
+/// Asks the probe how much room the running release takes.
+///
+/// It serves only where the size of the next release is unknown.
 pub fn measuring(probe: Call) -> Call {
     probe.with("measure", "yes")
 }
 
-/// Asks what became of another script of this run whose connection was lost; waits up to `limit` while it still runs.
+/// Asks what became of another script of this run whose connection was lost.
+///
+/// Waits up to `limit` while that script still runs.
 ///
 /// Answers `became done`, `became fail CODE DETAIL`, `became exit STATUS`, `became begun` (it ended without saying how),
 /// or `became never`. Refuses with `lock_lost`, `still_running`.
@@ -28,7 +34,7 @@ pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
     let copied = |name: &'static str| (name, Param::Text(lost.text_of(name).unwrap_or_default().to_owned()));
     let params = vec![copied("root"), copied("token")];
     let (first, second) = nonce.0.split_at(nonce.0.len() / 2);
-    // One that reads a payload waits for ever: nobody sends the rest.
+    // One that reads a payload waits for ever: the rest is never sent.
     let end = if lost.script == Script::Transfer { "yes" } else { "no" };
     Call { script: Script::Ask, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
         .with("first", first)
@@ -37,7 +43,9 @@ pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
         .with("end", end)
 }
 
-/// Asks what a cloud machine knows of itself: answers `instance ID`, `address IP` (several), and `why TEXT` without the first.
+/// Asks what a cloud machine knows of itself.
+///
+/// Answers `instance ID`, `address IP` (several), and `why TEXT` without the first.
 ///
 /// `limit` is for each of at most two questions; `meta` is the metadata service's root, `dmi` the firmware's tag.
 pub fn identity(meta: &str, dmi: &str, limit: Duration) -> Call {
@@ -49,7 +57,9 @@ pub fn identity(meta: &str, dmi: &str, limit: Duration) -> Call {
         .with("limit", seconds(limit))
 }
 
-/// What a [`crate::script::standing::Feed`] exec must know of the site. It is not to be executed by itself.
+/// What a [`crate::script::standing::Feed`] exec must know of the site.
+///
+/// It is not to be executed by itself.
 pub fn all_of(site: &Site<'_>) -> Call {
     let call = site.call(Script::Restart).web(site, &["processes", "start", "restart", "stop", "log"]);
     Call { env: Vec::new(), ..call }

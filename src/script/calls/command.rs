@@ -16,8 +16,10 @@ pub enum Dir {
     Root,
 }
 
-/// Runs a user's command. The script's exit status is the command's; answers `exit N`, before it `signal NAME` when a
-/// signal ended it. Refuses with `no_release`, and with [`Call::under`] with `lock_lost`.
+/// Runs a user's command.
+///
+/// The script's exit status is the command's. Answers `exit N`, before it `signal NAME` when a signal ended it. Refuses
+/// with `no_release`, and with [`Call::under`] with `lock_lost`.
 pub fn command(site: &Site<'_>, dir: Dir, run: &str) -> Call {
     users(site, Script::Command, &dir, run)
 }
@@ -37,7 +39,9 @@ fn users(site: &Site<'_>, script: Script, dir: &Dir, run: &str) -> Call {
 }
 
 impl Call {
-    /// Makes a [`command`] refuse with `lock_lost` unless the run holds the lock, and write `verb` into the journal first.
+    /// Makes a [`command`] refuse with `lock_lost` unless the run holds the lock.
+    ///
+    /// The command then writes `verb` into the journal first.
     #[must_use]
     pub fn under(self, run: &RunId, verb: &str) -> Self {
         self.with("token", run.as_str()).with("verb", verb)

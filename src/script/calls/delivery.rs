@@ -72,12 +72,14 @@ pub struct Linked<'a> {
     pub url: &'a str,
     /// What the archive must be.
     pub sha256: &'a str,
-    /// Whether nobody else may see the URL.
+    /// Whether the URL must stay hidden from the server's other users.
     pub secret: bool,
 }
 
-/// Receives a gzipped tar after the head and makes it a release in state `prepared`; [`Call::packed`] makes it another format,
-/// [`Call::wanting`] has what came out compared with what is wanted, and [`Call::onto`] has it made from the cached tree.
+/// Receives a gzipped tar after the head and makes it a release in state `prepared`.
+///
+/// [`Call::packed`] makes it another format, [`Call::wanting`] has what came out compared with what is wanted, and
+/// [`Call::onto`] has it made from the cached tree.
 ///
 /// Answers `modes lost` where the file system keeps no permissions, and `cached yes`.
 /// Refuses with `release_exists`, `bad_payload`, `no_space`, `not_writable`, `lock_lost`, and leaves nothing behind.
@@ -87,12 +89,16 @@ pub fn transfer(site: &Site<'_>, run: &RunId, id: &ReleaseId, revision: &Revisio
     empty.into_iter().fold(call, |call, name| call.with(name, "")).packed(Format::Gzip)
 }
 
-/// Answers what the cached tree `tree` holds: `listing TEXT`, base64 of gzip, in pieces. Refuses with `no_cache`.
+/// Answers what the cached tree `tree` holds: `listing TEXT`, base64 of gzip, in pieces.
+///
+/// Refuses with `no_cache`.
 pub fn listing(site: &Site<'_>, tree: &str) -> Call {
     site.call(Script::Listing).with("tree", tree)
 }
 
-/// Fetches a commit into the mirror and makes it a release in state `prepared`; the login travels with the environment.
+/// Fetches a commit into the mirror and makes it a release in state `prepared`.
+///
+/// The login travels with the environment.
 ///
 /// Answers `notice TEXT`. Refuses with `not_fetched`, `no_commit`, `git_host_key`, `git_denied`, `no_deploy_key`, `git_lfs`,
 /// `submodules`, `repo_odd`, `not_unpacked` and as [`transfer`], and leaves nothing behind but the mirror.
@@ -116,7 +122,9 @@ pub fn fetch(site: &Site<'_>, run: &RunId, fresh: Fresh<'_>, from: &Mirrored<'_>
     call
 }
 
-/// Downloads an archive and makes it a release in state `prepared`; the URL travels with the environment.
+/// Downloads an archive and makes it a release in state `prepared`.
+///
+/// The URL travels with the environment.
 ///
 /// `secret`: the URL must be in no process list of the server. Refuses with `not_downloaded`, `bad_checksum` and as
 /// [`transfer`], and leaves nothing behind.
@@ -156,7 +164,9 @@ impl Call {
             .with("kb", wanted.kb.to_string())
     }
 
-    /// Makes a [`transfer`] start from the cached tree; it refuses also with `stale_base` then, and the cache is gone.
+    /// Makes a [`transfer`] start from the cached tree.
+    ///
+    /// The transfer then refuses also with `stale_base`, and the cache is gone.
     #[must_use]
     pub fn onto(self, base: &Base<'_>) -> Self {
         self.with("base", base.tree).with("gone", base.gone.to_string()).with("size", base.size.to_string())

@@ -18,15 +18,17 @@ pub struct AsPlanned<'a> {
     pub newest: Option<&'a ReleaseId>,
 }
 
-/// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more. Answers `taken yes|again|thawed`.
+/// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more.
 ///
-/// Refuses with `locked` (its answers are for [`crate::lease::LockFacts::read`]), `other_stack`, `stale_facts`, `not_writable`, `no_space`;
-/// a lock that it took it has released then.
+/// Answers `taken yes|again|thawed`. Refuses with `locked` (its answers are for [`crate::lease::LockFacts::read`]),
+/// `other_stack`, `stale_facts`, `not_writable`, `no_space`; a lock that it took it has released then.
 pub fn lock(site: &Site<'_>, owner: &Owner) -> Call {
     locking(site, "take", &owner.run).with("owner", owner.lines())
 }
 
-/// Takes the lock to keep it without a run, for `time` or until somebody unlocks; otherwise as [`lock`].
+/// Takes the lock to keep it without a run, for `time` or until an operator unlocks.
+///
+/// Otherwise as [`lock`].
 pub fn freeze(site: &Site<'_>, owner: &Owner, reason: &str, time: Option<Duration>) -> Call {
     let reason = one_line(reason);
     let call = lock(site, owner).with("owner", format!("{}\nfreeze=yes\nreason={reason}", owner.lines()));
@@ -36,28 +38,37 @@ pub fn freeze(site: &Site<'_>, owner: &Owner, reason: &str, time: Option<Duratio
     }
 }
 
-/// Renews a held lock, and says in it what the run does (`phase`, one line; empty: as before). Refuses with `lock_lost`.
+/// Renews a held lock, and says in it what the run does (`phase`, one line; empty: as before).
+///
+/// Refuses with `lock_lost`.
 pub fn renew(site: &Site<'_>, run: &RunId, phase: &str) -> Call {
     locking(site, "renew", run).with("phase", one_line(phase))
 }
 
-/// Says in a held lock why it is kept after the run has ended: `reason`, one line. Refuses with `lock_lost`.
+/// Says in a held lock why it is kept after the run has ended: `reason`, one line.
+///
+/// Refuses with `lock_lost`.
 pub fn keep(site: &Site<'_>, run: &RunId, reason: &str) -> Call {
     locking(site, "keep", run).with("reason", one_line(reason))
 }
 
-/// Asks who holds the lock, and nothing else: `lock free`, or answers for [`crate::lease::LockFacts::read`].
+/// Asks who holds the lock, and nothing else.
+///
+/// Answers `lock free`, or what [`crate::lease::LockFacts::read`] reads.
 pub fn look(site: &Site<'_>) -> Call {
     locking(site, "look", &RunId(String::new()))
 }
 
-/// Releases this run's lock. Refuses with `not_ours`; a lock that is gone already is no failure.
+/// Releases this run's lock.
+///
+/// Refuses with `not_ours`; a lock that is gone already is no failure.
 pub fn unlock(site: &Site<'_>, run: &RunId) -> Call {
     site.call(Script::Unlock).token(run)
 }
 
-/// Makes the lock that `from` left behind this run's own, and ends what `from` left running; the journal stays.
-/// `origin` is the run whose work the journal tells of: `from` may have died in recovering it.
+/// Makes the lock that `from` left behind this run's own, and ends what `from` left running.
+///
+/// The journal stays. `origin` is the run whose work the journal tells of: `from` may have died in recovering it.
 ///
 /// Answers `taken over`, or `lock free`. Refuses with `locked_anew`, `still_running`, `not_writable`, `no_space`.
 pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId, origin: &RunId) -> Call {
@@ -65,16 +76,17 @@ pub fn takeover(site: &Site<'_>, owner: &Owner, from: &RunId, origin: &RunId) ->
     site.call(Script::Takeover).token(&owner.run).with("from", from.as_str()).with("owner", lines)
 }
 
-/// Writes a line into the journal before a server is taken out of its balancer. Refuses with `lock_lost`, `no_space`,
-/// `not_writable`.
+/// Writes a line into the journal before a server is taken out of its balancer.
+///
+/// Refuses with `lock_lost`, `no_space`, `not_writable`.
 pub fn note(site: &Site<'_>, run: &RunId, words: &str) -> Call {
     site.call(Script::Note).token(run).with("words", one_line(words)).with("in", "no")
 }
 
-/// Notes who takes a server out of its balancer by hand; `None`: it has been put back. No lock is needed.
+/// Notes who takes a server out of its balancer by hand; an empty record: it has been put back.
 ///
-/// Answers who holds the lock, for [`crate::lease::LockFacts::read`], where somebody does. Refuses with `no_site`, `no_space`,
-/// `not_writable`.
+/// No lock is needed. Answers who holds the lock, if it is held, for [`crate::lease::LockFacts::read`]. Refuses with
+/// `no_site`, `no_space`, `not_writable`.
 pub fn aside(site: &Site<'_>, record: &str) -> Call {
     site.call(Script::Aside).with("record", record)
 }
@@ -86,7 +98,9 @@ fn locking(site: &Site<'_>, mode: &str, run: &RunId) -> Call {
 }
 
 impl Call {
-    /// Writes the plan into a [`lock`], before its owner: what `recover` needs to know. Opaque here.
+    /// Writes the plan into a [`lock`], before its owner: what `recover` needs to know.
+    ///
+    /// The plan is opaque here.
     #[must_use]
     pub fn planning(self, plan: &str) -> Self {
         self.with("plan", plan.trim_end_matches('\n'))

@@ -1,4 +1,6 @@
-//! What each remote script is given: one function a script, from typed values to a [`Call`](super::Call).
+//! What each remote script is given: one function a script makes a [`Call`](super::Call).
+//!
+//! The functions take typed values.
 //!
 //! Owns the scripts' parameters. Codes with which scripts refuse stand at each function.
 

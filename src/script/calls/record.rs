@@ -10,7 +10,7 @@ use crate::script::owner::one_line;
 /// What [`mark`] records; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Mark<'a> {
-    /// A release's state. [`ReleaseState::Foreign`] cannot be written and is left out.
+    /// A release's state; [`ReleaseState::Foreign`] cannot be written and is left out.
     pub state: Option<(&'a ReleaseId, ReleaseState)>,
     /// A line for `revisions.log`.
     pub line: Option<&'a str>,
@@ -27,7 +27,9 @@ pub enum Behind<'a> {
     No,
 }
 
-/// Records what became of a release and of the server. Refuses with `no_space`, `not_writable`, `lock_lost`.
+/// Records what became of a release and of the server.
+///
+/// Refuses with `no_space`, `not_writable`, `lock_lost`.
 pub fn mark(site: &Site<'_>, run: &RunId, mark: &Mark<'_>) -> Call {
     site.call(Script::Mark).token(run).marking(mark)
 }
@@ -48,7 +50,9 @@ pub fn prune(site: &Site<'_>, run: &RunId, keep: usize, spare: &[ReleaseId]) -> 
         .with("cache", "no")
 }
 
-/// Removes a prepared, failed or reverted release. Refuses with `in_use`, `not_removed`, `lock_lost`.
+/// Removes a prepared, failed or reverted release.
+///
+/// Refuses with `in_use`, `not_removed`, `lock_lost`.
 pub fn remove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
     site.call(Script::Remove).token(run).id(id)
 }

@@ -7,7 +7,9 @@ use crate::name::{ReleaseId, RunId};
 use crate::script::call::Call;
 use crate::script::kind::Script;
 
-/// Points `current` from one release to another; `None` is no `current` at all. Already there is no failure.
+/// Points `current` from one release to another; `None` is no `current` at all.
+///
+/// A `current` that points there already is no failure.
 ///
 /// Refuses with `current_changed`, `current_odd`, `no_release`, `not_switched`, `no_space`, `not_writable`, `lock_lost`.
 pub fn switch(site: &Site<'_>, run: &RunId, from: Option<&ReleaseId>, to: Option<&ReleaseId>) -> Call {
@@ -30,21 +32,26 @@ pub fn restart(site: &Site<'_>, run: &RunId, id: &ReleaseId, limit: Duration) ->
         .web(site, &["processes", "start", "restart", "log"])
 }
 
-/// Judges again what [`restart`] proved, without restarting: for after the health check. Refuses as it does.
+/// Judges again what [`restart`] proved, without restarting: for after the health check.
+///
+/// Refuses as [`restart`] does.
 pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
     site.call(Script::Prove).token(run).id(id).proof(site).with("answered", "no").web(site, &["processes", "log"])
 }
 
 impl Call {
-    /// Makes a [`prove`] demand a process also of a web server that starts its application with the first request: one was
-    /// answered.
+    /// Makes a [`prove`] demand a process also of a lazy web server.
+    ///
+    /// That server starts its application with the first request, and one was answered.
     #[must_use]
     pub fn after_answer(self) -> Self {
         self.with("answered", "yes")
     }
 }
 
-/// Stops the web server within `limit` and proves it. Refuses with `still_running`, `no_proc`, `lock_lost`.
+/// Stops the web server within `limit` and proves it.
+///
+/// Refuses with `still_running`, `no_proc`, `lock_lost`.
 pub fn stop(site: &Site<'_>, run: &RunId, limit: Duration) -> Call {
     site.call(Script::Stop)
         .token(run)
