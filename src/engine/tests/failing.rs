@@ -2,12 +2,11 @@
 
 use super::stack::stack;
 use crate::event::{Cause, Refusal, StepName, Stuck, Warning};
-use crate::lease::Held;
 use crate::policy::OnFailure;
 
 #[tokio::test(start_paused = true)]
 async fn a_held_lock_ends_the_run_before_anything_is_done() {
-    let held = Cause::Locked(Box::new(Held::default()));
+    let held = Cause::Locked(Box::default());
     stack(3)
         .fails_with("web2 lock", held)
         .run()
@@ -26,7 +25,7 @@ async fn a_held_lock_ends_the_run_before_anything_is_done() {
 
 #[tokio::test(start_paused = true)]
 async fn a_held_lock_on_the_deciding_server_keeps_the_run_from_the_others() {
-    let held = Cause::Locked(Box::new(Held::default()));
+    let held = Cause::Locked(Box::default());
     stack(3)
         .fails_with("web1 lock", held)
         .run()
