@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hooks;
 use super::running::Running;
-use crate::config::SourceKind;
+use crate::config::{Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, Warning};
 use crate::facts::ReleaseState;
 use crate::name::{ReleaseId, ServerName};
@@ -46,20 +46,7 @@ impl Running {
                 Some(failure) => Err(failure.clone()),
                 None => self.world.hands.connect(&server.name).await,
             },
-            Act::Lock => {
-                self.ledger.note(&server.name, |r| r.begin(act));
-                self.world.hands.stand_ready(&server.name, &self.site()).await;
-                let taken = self.call(place, self.script(self.lock(&server.name), stop)).await;
-                match &taken {
-                    Ok(_) => self.leases.taken(&server.name),
-                    // Another run's lock: not ours to release.
-                    Err(Failure { cause: Cause::Locked(_), .. }) => {
-                        self.ledger.note(&server.name, |r| r.locked = false)
-                    }
-                    Err(_) => {}
-                }
-                taken.map(drop)
-            }
+            Act::Lock => self.take_lock(server, place, stop).await,
             Act::Transfer => {
                 self.ledger.note(&server.name, |r| r.begin(act));
                 if let Some(fetch) = &self.world.fetch {
@@ -87,20 +74,7 @@ impl Running {
                 self.ledger.note(&server.name, |r| r.begin(act));
                 self.drain(server, place, stop).await
             }
-            Act::Switch { from, to } => {
-                self.ledger.note(&server.name, |r| r.begin(act));
-                let done = self.switch(place, from.as_ref(), Some(to), stop).await;
-                if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
-                    && matches!(
-                        code,
-                        Refusal::CurrentChanged | Refusal::CurrentOdd | Refusal::NoRelease | Refusal::LockLost
-                    )
-                {
-                    // Refused before anything was changed: there is nothing to switch back.
-                    self.ledger.note(&server.name, |r| r.switched = None);
-                }
-                done
-            }
+            Act::Switch { .. } => self.switch_on(act, place, stop).await,
             Act::Restart => {
                 self.stay_out(server, place, stop).await?;
                 self.ledger.note(&server.name, |r| r.begin(act));
@@ -120,6 +94,33 @@ impl Running {
             }
             Act::Hook { .. } => Ok(()),
         }
+    }
+
+    async fn take_lock(&self, server: &Server, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        self.ledger.note(&server.name, |r| r.begin(&Act::Lock));
+        self.world.hands.stand_ready(&server.name, &self.site()).await;
+        let taken = self.call(place, self.script(self.lock(&server.name), stop)).await;
+        match &taken {
+            Ok(_) => self.leases.taken(&server.name),
+            // Another run's lock: not ours to release.
+            Err(Failure { cause: Cause::Locked(_), .. }) => self.ledger.note(&server.name, |r| r.locked = false),
+            Err(_) => {}
+        }
+        taken.map(drop)
+    }
+
+    /// Switches to the run's release.
+    async fn switch_on(&self, act: &Act, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
+        let Act::Switch { from, to } = act else { return Ok(()) };
+        self.ledger.note(&place.server, |r| r.begin(act));
+        let done = self.switch(place, from.as_ref(), Some(to), stop).await;
+        if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
+            && matches!(code, Refusal::CurrentChanged | Refusal::CurrentOdd | Refusal::NoRelease | Refusal::LockLost)
+        {
+            // Refused before anything was changed: there is nothing to switch back.
+            self.ledger.note(&place.server, |r| r.switched = None);
+        }
+        done
     }
 
     /// The call that takes the lock, and leaves in it what is meant to be done.

@@ -4,7 +4,7 @@ use russh::keys::Algorithm;
 use russh::{Preferred, cipher, kex, mac};
 
 use super::config::{ConfigError, Mistake, SettingOrigin};
-use super::known_hosts::{Known, supported};
+use super::known_hosts::{KnownHost, supported};
 use super::wildcard::wildcard;
 
 /// The end of a certificate algorithm's name.
@@ -47,7 +47,7 @@ impl Lists {
     }
 
     /// Returns what is offered to a host.
-    pub(super) fn preferred(&self, known: &Known) -> Preferred {
+    pub(super) fn preferred(&self, known: &KnownHost) -> Preferred {
         let (mut plain, mut certified) = (known.algorithms(), known.certificate_algorithms());
         let keys = &self.host_keys;
         if keys.fixed {

@@ -14,7 +14,7 @@ use super::dial::{Dialled, dial};
 use super::end::End;
 use super::error::ConnectError;
 use super::forward::Lent;
-use super::known_hosts::Known;
+use super::known_hosts::KnownHost;
 use super::lost::Lost;
 use super::peer::{Broken, Peer};
 use super::proxy::{Complaint, LAST_WORDS, Proxy};
@@ -149,7 +149,7 @@ fn is_passing(e: &russh::Error) -> bool {
     }
 }
 
-fn config(target: &Target, known: &Known) -> Config {
+fn config(target: &Target, known: &KnownHost) -> Config {
     let settings = &target.settings;
     Config {
         client_id: SshId::Standard(concat!("SSH-2.0-pitcrew_", env!("CARGO_PKG_VERSION")).into()),

@@ -37,7 +37,6 @@ fn every_file_stands_on_a_floor() {
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn imports_run_downwards() {
     holds(rules::upwards);
     fails(rules::upwards, "plan/build.rs", "use crate::engine::run;", "plan/build.rs (floor");
@@ -50,7 +49,6 @@ fn imports_run_downwards() {
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn no_files_import_each_other_in_a_loop() {
     holds(rules::loops);
     fails(rules::loops, "script/kind.rs", "use super::call::Call;", "script/call.rs -> script/kind.rs");
@@ -65,28 +63,24 @@ fn what_decides_names_no_network_clock_environment_or_file() {
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn processes_are_started_in_one_room() {
     holds(rules::processes);
     fails(rules::processes, "facts.rs", "fn f() { Command::new(git); }", "Command::new");
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn the_environment_is_read_at_the_edges() {
     holds(rules::environment);
     fails(rules::environment, "facts.rs", "fn f() { std::env::var(home); }", "env::var");
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn one_type_name_is_one_thing() {
     holds(rules::namesakes);
     fails(rules::namesakes, "name.rs", "pub struct Plan;", "Plan is name.rs and plan/");
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn files_and_functions_are_small() {
     holds(rules::large);
     let long = format!("fn long() {{\n{}}}", "    f();\n".repeat(90));
@@ -97,14 +91,12 @@ fn files_and_functions_are_small() {
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn docs_begin_with_a_short_sentence() {
     holds(rules::long_docs);
     fails(rules::long_docs, "name.rs", &format!("/// {}", "word ".repeat(30)), "name.rs:");
 }
 
 #[test]
-#[ignore = "not yet held everywhere"]
 fn prose_names_things() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut broken: Vec<String> =

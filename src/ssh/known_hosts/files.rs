@@ -10,7 +10,7 @@ use russh::keys::ssh_key::public::KeyData;
 use super::append;
 use super::entry::{Entry, HostName, describe};
 use super::error::{KnownHostsError, NotRecorded, Revocations};
-use super::judging::{Known, Shown};
+use super::judging::{KnownHost, Shown};
 use super::line::Line;
 use crate::ssh::options::HostKeyChecking;
 
@@ -119,11 +119,11 @@ impl KnownHosts {
     }
 
     /// Finds the lines of a host.
-    pub fn of(&self, host: &str, port: u16) -> Known {
+    pub fn of(&self, host: &str, port: u16) -> KnownHost {
         let name = HostName::new(host, port);
         let lines = self.matching(&name.written);
         let bare = if name.port == 22 { Vec::new() } else { self.matching(&name.host) };
-        Known { lines, bare, first_file: self.record.clone(), name }
+        KnownHost { lines, bare, first_file: self.record.clone(), name }
     }
 
     /// Judges what a host shows.
@@ -156,7 +156,7 @@ impl KnownHosts {
     }
 
     /// Refuses a key of `RevokedHostKeys`.
-    fn never(&self, known: &Known, shown: Shown<'_>) -> Result<(), KnownHostsError> {
+    fn never(&self, known: &KnownHost, shown: Shown<'_>) -> Result<(), KnownHostsError> {
         let Some((file, keys)) = &self.revoked else { return Ok(()) };
         let key = shown.key();
         let signer = match shown {
@@ -170,7 +170,7 @@ impl KnownHosts {
         Ok(())
     }
 
-    async fn record(&self, known: Known, key: PublicKey) -> Result<(), KnownHostsError> {
+    async fn record(&self, known: KnownHost, key: PublicKey) -> Result<(), KnownHostsError> {
         let Some(file) = known.first_file.clone() else { return Err(known.unknown(&key)) };
         let host = &known.name.written;
         let failed = |source| KnownHostsError::NotRecorded { host: host.clone(), file: file.clone(), source };

@@ -13,7 +13,7 @@ use super::line::Marker;
 
 /// What the files say of one host.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownHost {
     pub(super) name: HostName,
     /// Lines that match the name as written.
     pub(super) lines: Vec<Arc<Entry>>,
@@ -43,7 +43,7 @@ impl Shown<'_> {
     }
 }
 
-impl Known {
+impl KnownHost {
     /// Orders host key algorithms: those of known keys come first. SHA-1 is never among them.
     pub fn algorithms(&self) -> Vec<Algorithm> {
         let keys: Vec<Algorithm> = self.trusted().chain(self.bare_trusted()).map(|e| e.line.key.algorithm()).collect();

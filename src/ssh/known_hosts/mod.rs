@@ -16,7 +16,7 @@ pub use self::entry::HostName;
 pub use self::error::{KnownHostsError, NotRecorded, Recorded, Revocations};
 pub use self::files::KnownHosts;
 pub(super) use self::judging::supported;
-pub use self::judging::{Known, Shown};
+pub use self::judging::{KnownHost, Shown};
 
 #[cfg(test)]
 mod tests;
