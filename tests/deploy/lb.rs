@@ -124,7 +124,7 @@ async fn a_run_waits_for_what_somebody_broke_and_touches_nothing_meanwhile() {
     stack.assert_unlocked();
     stack.fleet.start_app(2).await.unwrap();
     let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(0);
-    assert!(ran.stdout.contains("for members to be in service"), "{ran}");
+    assert!(ran.stdout.contains("waited_for_members"), "{ran}");
     stack.assert_all("1");
 
     // What somebody took out comes back when they put it back: that is not waited for.
