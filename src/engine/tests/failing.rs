@@ -597,3 +597,41 @@ async fn a_rollback_that_fails_returns_to_where_it_came_from() {
             ",
         ).exits(1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_transfer_stops_the_mates_of_a_held_server_as_well() {
+    let ran = stack(2).rolling("2").on_failure(OnFailure::Hold).fails("web1 download").run().await;
+    ran.did(
+        "
+            web1 web2: connect
+            web1: lock
+            web2: lock
+            web1 web2: look note drain download
+            web2: remove health prove:old renew restore
+            web1: mark
+            web1 web2: keep
+            ",
+    )
+    .stuck(&[("web1", Stuck::Held)])
+    .exits(3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_hook_on_this_machine_stops_a_held_batch() {
+    let toml = "[[hooks]]\nat = \"before switch\"\nrun = \"ask\"\non = \"here\"\n";
+    let ran = stack(2).toml(toml).on_failure(OnFailure::Hold).fails("here ask").run().await;
+    ran.did(
+        "
+            web1 web2: connect
+            web1: lock
+            web2: lock
+            web1 web2: download
+            here: ask
+            web1 web2: remove
+            web2: unlock
+            web1: unlock
+            ",
+    )
+    .stuck(&[])
+    .exits(1);
+}
