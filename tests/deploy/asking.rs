@@ -55,3 +55,24 @@ async fn a_command_that_fails_takes_the_release_back_and_is_shown() {
     assert!(ran.printed().contains("the queue is stuck"), "{ran}");
     stack.assert_all("0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_reads_the_release_in_a_deploy_on_the_way_back_and_outside_runs() {
+    let asks =
+        "[ \"$(basename \"$(readlink ../../current)\")\" = \"$PITCREW_RELEASE\" ] && [ -n \"$PITCREW_REVISION\" ]";
+    let name = "[ -n \"$PITCREW_SERVER\" ] && [ -n \"$PITCREW_SERVERS\" ] && ! grep -qx 2 VERSION";
+    let extra = asking(&format!("{asks} && {name}")).replace("20s", "2s");
+    let stack = Stack::serving(2, WebKind::Reload, &extra).await;
+    stack.release(&Sample::good("1"));
+    stack.run(&["deploy", "-p", "asking"]).await.expect(0);
+    stack.run(&["status", "-p", "asking"]).await.expect(0);
+    stack.run(&["lb", "status", "-p", "asking"]).await.expect(0);
+    let server = stack.fleet.servers()[0].ip().to_string();
+    stack.run(&["lb", "drain", "-p", "asking", &server]).await.expect(0);
+    stack.run(&["lb", "restore", "-p", "asking", &server]).await.expect(0);
+    stack.assert_in_service();
+    stack.release(&Sample::good("2"));
+    stack.run(&["deploy", "-p", "asking"]).await.expect(1);
+    stack.assert_all("1");
+    stack.assert_unlocked();
+}
