@@ -16,9 +16,9 @@ use crate::plan::Act;
 use crate::plan::journal::Intent;
 use crate::plan::past::MIGRATED;
 use crate::remote::execute::no_link;
-use crate::report::clean::clean;
 use crate::script::Call;
 use crate::script::calls::{self, AsPlanned, Behind, Mark};
+use crate::text::clean::clean;
 
 impl Running {
     /// Does one act of the plan.

@@ -19,8 +19,8 @@ use crate::facts::ReleaseState;
 use crate::name::{RunId, ServerName};
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
-use crate::report::text;
 use crate::script::calls::{self, Behind, Mark};
+use crate::wording::warning;
 
 /// Takes back what the run did.
 ///
@@ -83,7 +83,8 @@ pub async fn unwind(running: &Arc<Running>, failing: Option<usize>, failed: bool
 /// The run or operator that meets the lock next reads that first.
 async fn keep(running: &Arc<Running>) {
     let kept_for = running.ledger.all_stuck();
-    let why: Vec<String> = kept_for.iter().map(|(server, stuck)| format!("{server}: {}", text::stuck(stuck))).collect();
+    let why: Vec<String> =
+        kept_for.iter().map(|(server, stuck)| format!("{server}: {}", warning::stuck(stuck))).collect();
     let why = if why.is_empty() { "a person must look".to_owned() } else { why.join("; ") };
     let mut lanes = JoinSet::new();
     for name in running.ledger.locked() {
