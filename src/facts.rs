@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::answer::Answer;
 use crate::balancer::{Admin, MemberFacts, Snapshot};
 use crate::event::TakenBy;
-pub use crate::lease::{LockFacts, ORIGIN};
+use crate::lease::LockFacts;
 use crate::name::{ReleaseId, Revision, ServerName};
-pub use crate::release::ReleaseState;
+use crate::release::ReleaseState;
 
 /// All that was asked before deciding.
 #[derive(Debug, Clone, Default)]

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use pitcrew::remote::{Call, Nonce, calls};
+use pitcrew::answer::Nonce;
+use pitcrew::script::{Call, calls};
 use server::{Server, owner};
 
 /// Takes the lock, without which nothing is fetched.

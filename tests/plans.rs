@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use pitcrew::balancer::{Admin, MemberFacts};
 use pitcrew::config::{self, Config, OnFailure, Prepare, Strategy};
 use pitcrew::event::{Cause, Failure, TakenBy};
-use pitcrew::facts::{Facts, LockFacts, ReleaseFacts, ReleaseState, ServerFacts, TakenOut};
+use pitcrew::facts::{Facts, ReleaseFacts, ServerFacts, TakenOut};
+use pitcrew::lease::LockFacts;
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
 use pitcrew::plan::unwind::{Forecast, Takeback};
 use pitcrew::plan::{Act, Plan, Verb};
+use pitcrew::release::ReleaseState;
 use pitcrew::web::{self, Template};
 use serde::Deserialize;
 

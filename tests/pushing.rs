@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use pitcrew::config::{Source, SourceKind};
 use pitcrew::name::{ReleaseId, Revision};
-use pitcrew::remote::calls::{self, Base, Format, Wanted};
+use pitcrew::script::calls;
+use pitcrew::script::calls::{Base, Format, Wanted};
 use pitcrew::source::delta::{Delta, Packed};
 use pitcrew::source::{Package, pack, resolve};
 use pitcrew::ssh::Payload;

@@ -18,14 +18,19 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use pitcrew::answer::Nonce;
 use pitcrew::balancer::MemberFacts;
 use pitcrew::config::Shared;
 use pitcrew::event::TakenBy;
-use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts, TakenOut};
+use pitcrew::facts::{ServerFacts, TakenOut};
+use pitcrew::lease::LockFacts;
 use pitcrew::lease::{self, Standing};
 use pitcrew::name::{ReleaseId, Revision, RunId};
-use pitcrew::remote::calls::{self, AsPlanned, Behind, Dir, Mark};
-use pitcrew::remote::{COMMAND_LIMIT, Call, Nonce, Param, Script};
+use pitcrew::release::ReleaseState;
+use pitcrew::script::calls;
+use pitcrew::script::calls::{AsPlanned, Behind, Dir, Mark};
+use pitcrew::script::wire::COMMAND_LIMIT;
+use pitcrew::script::{Call, Param, Script};
 use server::{Server, everywhere, id, owner, packed, require, run, tarball};
 
 const A: &str = "20260101000000";
@@ -1070,7 +1075,7 @@ proptest::proptest! {
     ) {
         proptest::prop_assume!(!value.contains('\0') && !word.contains('\0'));
         let env = [("VALUE".to_owned(), value.clone())];
-        let quoted = pitcrew::remote::quote::word(&word).unwrap();
+        let quoted = pitcrew::script::quote::word(&word).unwrap();
         let run = format!("printf %s \"$VALUE\" >value; printf %s {quoted} >word");
         everywhere(|server| {
             let mut site = server.site();

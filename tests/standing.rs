@@ -8,9 +8,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Child;
 use std::sync::Arc;
 
-use pitcrew::remote::calls::{self, Dir};
-use pitcrew::remote::kept::Kept;
-use pitcrew::remote::{Answer, Call, Nonce};
+use pitcrew::answer::{Answer, Nonce};
+use pitcrew::script::Call;
+use pitcrew::script::calls;
+use pitcrew::script::calls::Dir;
+use pitcrew::script::kept::Kept;
 use pitcrew::script::standing::Feed;
 
 use server::{Server, everywhere, id, owner, run, tarball};
@@ -230,7 +232,7 @@ fn what_it_does_not_know_gets_an_exec_of_its_own() {
     let revision = pitcrew::name::Revision("aaa".into());
     assert!(standing.ask(&calls::transfer(&site, &run(), &id(A), &revision)).is_none(), "it has a payload");
     assert!(standing.ask(&calls::history(&site)).is_none());
-    let elsewhere = pitcrew::remote::calls::Site { deploy_to: "/srv/other", ..site };
+    let elsewhere = pitcrew::script::calls::Site { deploy_to: "/srv/other", ..site };
     assert!(standing.ask(&calls::unlock(&elsewhere, &run())).is_none());
     let nul = calls::mark(&site, &run(), &calls::Mark { line: Some("a\0b"), ..calls::Mark::default() });
     assert!(standing.ask(&nul).is_none());
@@ -307,7 +309,7 @@ fn a_text_that_the_server_keeps_need_not_be_sent() {
 fn a_place_that_cannot_be_named_keeps_no_text() {
     let Some(server) = Server::new("dash") else { return };
     for root in ["/", "~", "-x", "/srv/a\\b"] {
-        let site = pitcrew::remote::calls::Site { deploy_to: root, ..server.site() };
+        let site = pitcrew::script::calls::Site { deploy_to: root, ..server.site() };
         let kept = Arc::new(Kept::new(calls::all_of(&site)).unwrap());
         assert_eq!(Feed::counting(kept.clone()).wired(), None, "{root}");
         assert_eq!(kept.alone(&calls::command(&site, Dir::Root, "true"), &Nonce::random()), None, "{root}");

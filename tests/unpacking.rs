@@ -11,9 +11,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pitcrew::answer::{Answer, Nonce};
 use pitcrew::name::{ReleaseId, Revision, RunId};
-use pitcrew::remote::calls::{self, Format, Site};
-use pitcrew::remote::{Answer, Call, Nonce, Owner};
+use pitcrew::script::calls;
+use pitcrew::script::calls::{Format, Site};
+use pitcrew::script::{Call, Owner};
 use tempfile::TempDir;
 
 const SHELLS: [&str; 3] = ["dash", "bash", "busybox"];

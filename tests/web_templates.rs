@@ -20,7 +20,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pitcrew::name::ReleaseId;
-use pitcrew::remote::calls;
+use pitcrew::script::calls;
 use pitcrew::web::{Template, builtin_names};
 use server::{Ran, Server, id, owner, require, run};
 

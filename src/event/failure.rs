@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
-pub use crate::lease::Held;
+use crate::lease::Held;
 
 /// Why a step failed, with the evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ mod warning;
 mod word;
 
 pub use end::{Finished, ServerEnd, Stuck};
-pub use failure::{Cause, Failure, Held, Unhealthy};
+pub use failure::{Cause, Failure, Unhealthy};
 pub use planned::{Blocker, Place, Planned};
 pub use refusal::Refusal;
 pub use stamped::{Event, Stamped};

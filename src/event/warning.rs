@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::end::Stuck;
-use super::failure::{Failure, Held};
+use super::failure::Failure;
 use super::word::StepName;
+use crate::lease::Held;
 use crate::name::{ReleaseId, Revision, ServerName};
 
 /// Something a person should read.

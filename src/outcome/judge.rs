@@ -3,8 +3,9 @@
 //! It owns the meaning of the exit codes; `next` lists the commands to run next, and reports have the words.
 
 use super::server::ServerState;
-use super::state::{FailedStep, HERE, State};
+use super::state::{FailedStep, State};
 use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, Refusal, ServerEnd, StepName, Stuck};
+use crate::policy::HERE;
 use crate::policy::OnFailure;
 
 impl State {

@@ -3,7 +3,8 @@
 //! It owns where events hold such text; how a secret is recognised is [`Redactor`]'s. Names, ids and figures of the
 //! contract are left alone, since the fold reads them. Every variant is listed, so that a new one is decided on.
 
-use crate::event::{Cause, Event, Failure, Held, Planned, TakenBy, Unhealthy, Warning};
+use crate::event::{Cause, Event, Failure, Planned, TakenBy, Unhealthy, Warning};
+use crate::lease::Held;
 use crate::lease::Standing;
 use crate::text::redact::Redactor;
 

@@ -11,7 +11,6 @@ use crate::event::{
 };
 use crate::lease::Standing;
 use crate::name::{ReleaseId, ServerName};
-pub use crate::policy::HERE;
 
 /// What is known of a run at one moment.
 #[derive(Debug, Clone, Default)]

@@ -10,9 +10,10 @@ use super::{capacity, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, Flight, Refusal, StepName, Warning};
-use crate::facts::{Facts, ReleaseState, ServerFacts};
+use crate::facts::{Facts, ServerFacts};
 use crate::lease::Standing;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
+use crate::release::ReleaseState;
 
 /// What this run was asked for, beyond the file.
 #[derive(Debug, Clone)]

@@ -10,7 +10,3 @@ mod ready;
 pub use execution::{Ear, Execution};
 pub use host::Host;
 pub use hosts::Hosts;
-
-pub use crate::answer::{Answer, Nonce};
-pub use crate::script::wire::COMMAND_LIMIT;
-pub use crate::script::{AfterLoss, Call, Owner, Param, Script, Wired, calls, kept, quote, standing};

@@ -3,8 +3,10 @@
 //! It owns which failures appear together; the words for a cause are `wording`'s.
 
 use super::paint::Paint;
-use crate::event::{Cause, Held};
-use crate::outcome::state::{FailedStep, HERE, State};
+use crate::event::Cause;
+use crate::lease::Held;
+use crate::outcome::state::{FailedStep, State};
+use crate::policy::HERE;
 use crate::text::clean::clean;
 use crate::text::units::names;
 use crate::wording::cause;

@@ -5,7 +5,8 @@
 use super::paint::Paint;
 use crate::event::{Event, Failure, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 use crate::name::ServerName;
-use crate::outcome::state::{HERE, RunningStage, State};
+use crate::outcome::state::{RunningStage, State};
+use crate::policy::HERE;
 use crate::text::clean::clean;
 use crate::text::units::{names, seconds as duration};
 use crate::wording::{cause, plan, step, warning};

@@ -16,12 +16,6 @@ pub mod sink;
 mod summary;
 mod table;
 pub mod terminal;
-pub mod text;
 pub mod wanted;
 
-pub use crate::outcome::judge as outcome;
-pub use crate::outcome::reporter::Reporter;
-pub use crate::outcome::{Emitter, Reporting, next, server, state};
-pub use crate::text::{clean, redact as scrub};
-pub use crate::wording::{cause, lock as held};
 pub use wanted::{ReportFlags, reporters};

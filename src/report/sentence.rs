@@ -4,7 +4,8 @@
 
 use crate::event::{Cause, Finished, Outcome, Planned, ServerEnd, Stuck};
 use crate::outcome::server::ServerState;
-use crate::outcome::state::{FailedStep, HERE, State};
+use crate::outcome::state::{FailedStep, State};
+use crate::policy::HERE;
 use crate::text::clean::clean;
 use crate::text::units::{count, names, seconds};
 

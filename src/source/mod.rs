@@ -24,7 +24,6 @@ mod secrets;
 pub mod store;
 pub mod tree;
 
-pub use crate::process::program::Stop;
 pub use deliver::{Delivery, SourceWanted, deliver, hidden, is_tracked, pack, resolve};
 pub use error::SourceError;
 pub use package::Package;

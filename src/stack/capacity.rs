@@ -10,7 +10,8 @@ use crate::facts::Facts;
 use crate::out;
 use crate::plan::Plan;
 use crate::plan::capacity::{Lack, lacks};
-use crate::report::{cause, held};
+use crate::text::units;
+use crate::wording::cause;
 
 /// The pause between two looks at the balancers.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,7 +31,7 @@ pub async fn wait(waiting: &Waiting<'_>, plan: &Plan, facts: &mut Facts) -> Opti
     }
     if !quiet {
         let why: Vec<String> = found.iter().map(|l| cause::reason(&l.blocker.failure.cause)).collect();
-        let limit = held::long(limit.as_secs());
+        let limit = units::long(limit.as_secs());
         out::notice(&format!("waiting up to {limit} for members to be in service: {}", why.join("; ")));
     }
     let names: Vec<String> = stack.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();

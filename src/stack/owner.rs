@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::name::RunId;
 use crate::process::machine::{self, local_user};
-use crate::remote::Owner;
+use crate::script::Owner;
 
 /// Makes a run's id, and what its locks say of it.
 pub fn owner(command: String, lease: Duration) -> Owner {

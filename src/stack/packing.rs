@@ -12,12 +12,13 @@ use crate::error::{Error, Kind};
 use crate::event::{Blocker, Cause, Event, Failure, StepName, StepOutcome, Stream};
 use crate::name::RunId;
 use crate::out;
+use crate::outcome::Emitter;
 use crate::plan::shape::build_here;
 use crate::policy::HERE;
 use crate::process::command::UserCommand;
-use crate::report::scrub::Redactor;
-use crate::report::{Emitter, cause};
 use crate::source::{self, Delivery, Resolved, SourceError};
+use crate::text::redact::Redactor;
+use crate::wording::cause;
 
 /// Whether `[build] on = "here"` is done.
 #[derive(Clone, Copy)]

@@ -13,11 +13,11 @@ use crate::error::Error;
 use crate::name::ServerName;
 use crate::process::machine::{self, expand, home, local_user};
 use crate::remote::Hosts;
-use crate::remote::calls::Site;
-use crate::report::scrub::Redactor;
+use crate::script::calls::Site;
 use crate::source;
 use crate::ssh::config::{Local, Question};
 use crate::ssh::{self, ConnectError, Link, Network};
+use crate::text::redact::Redactor;
 
 /// A stack that answers.
 pub struct Stack {

@@ -6,10 +6,11 @@ use super::prepare::Stack;
 use crate::cli::Global;
 use crate::event::Warning;
 use crate::name::RunId;
+use crate::outcome::reporter::Reporter;
 use crate::process::machine::home;
 use crate::report::lines::Verbosity;
 use crate::report::log::{self, RunLog};
-use crate::report::{ReportFlags, Reporter, reporters};
+use crate::report::{ReportFlags, reporters};
 
 /// The reporters of a run.
 pub struct Reporters {

@@ -12,8 +12,9 @@ use crate::config::Config;
 use crate::config::source::Fetcher;
 use crate::name::{ReleaseId, RunId};
 use crate::plan::{Act, Plan};
-use crate::remote::calls::{self, Dir, Fresh, Linked, Mirrored, Site};
-use crate::remote::{Call, Owner};
+use crate::script::calls;
+use crate::script::calls::{Dir, Fresh, Linked, Mirrored, Site};
+use crate::script::{Call, Owner};
 
 /// Writes each step's script once, as the first server that takes the step would get it.
 pub fn text(stack: &Stack, plan: &Plan, run: &RunId) -> String {

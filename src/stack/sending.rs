@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use crate::event::Sent;
 use crate::facts::Facts;
 use crate::name::ServerName;
-use crate::report::text;
 use crate::source::Package;
 use crate::source::delta::Packed;
+use crate::text::units;
+use crate::wording::step;
 
 /// Says what the servers would be sent; `None` for a source that is always sent whole.
 pub async fn foreseen(package: &Package, facts: &Facts, servers: &[ServerName]) -> Option<String> {
@@ -19,19 +20,19 @@ pub async fn foreseen(package: &Package, facts: &Facts, servers: &[ServerName]) 
     for facts in servers.iter().filter_map(|server| facts.servers.get(server)) {
         let packed = if facts.zstd { Packed::Zstd } else { Packed::Gzip };
         let what = match &facts.cache {
-            None => text::sent(whole),
+            None => step::sent(whole),
             Some(cache) => match package.delta(&cache.tree, packed, async { None }).await {
-                Ok(Some(delta)) => text::sent(Sent {
+                Ok(Some(delta)) => step::sent(Sent {
                     bytes: delta.payload.as_ref().map_or(0, |payload| payload.len),
                     files: Some(delta.files),
                     removed: Some(delta.removed),
                     ..whole
                 }),
-                _ => format!("at most {}", text::sent(whole)),
+                _ => format!("at most {}", step::sent(whole)),
             },
         };
         *said.entry(what).or_default() += 1;
     }
-    let said: Vec<String> = said.iter().map(|(what, n)| format!("{what} to {}", text::count(*n, "server"))).collect();
+    let said: Vec<String> = said.iter().map(|(what, n)| format!("{what} to {}", units::count(*n, "server"))).collect();
     (!said.is_empty()).then(|| format!("would be sent: {}", said.join("; ")))
 }

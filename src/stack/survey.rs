@@ -5,14 +5,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::prepare::Stack;
 use super::taken;
+use crate::answer::Answer;
 use crate::balancer::{BalancerError, MemberFacts};
 use crate::event::{Cause, Failure, Refusal};
 use crate::facts::{Facts, ServerFacts};
 use crate::machine;
 use crate::name::ServerName;
-use crate::remote::calls;
-use crate::remote::{Answer, Call, Ear, Execution};
-use crate::report::cause;
+use crate::remote::{Ear, Execution};
+use crate::script::Call;
+use crate::script::calls;
+use crate::wording::cause;
 
 /// What balancers told of members, and what is wrong with some balancers.
 pub type Survey = (Vec<MemberFacts>, Vec<BalancerError>);

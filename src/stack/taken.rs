@@ -4,7 +4,9 @@ use crate::balancer::MemberFacts;
 use crate::facts::{DRAINED, ServerFacts, TakenOut};
 use crate::lease;
 use crate::plan::journal::Journal;
-use crate::report::{clean::clean, held, text};
+use crate::text::clean::clean;
+use crate::wording::lock as held;
+use crate::wording::warning;
 
 /// Says who took a server out: the run that holds its lock, a person, or a run that left it out.
 pub fn who(found: &ServerFacts) -> Option<String> {
@@ -16,7 +18,7 @@ pub fn who(found: &ServerFacts) -> Option<String> {
         }
     }
     if let Some(taken) = &found.taken_out {
-        return Some(text::taken_by(&taken.by));
+        return Some(warning::taken_by(&taken.by));
     }
     let behind = found.behind.as_deref()?;
     behind.strip_suffix(DRAINED).map(|run| format!("run {}, which left it so", clean(run)))

@@ -17,15 +17,17 @@ use super::prepare::Stack;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
-use crate::event::{Cause, Failure, Held, Refusal};
+use crate::event::{Cause, Failure, Refusal};
 use crate::facts::Facts;
+use crate::lease::Held;
 use crate::lease::{self, Standing};
 use crate::machine;
 use crate::name::ServerName;
 use crate::out;
-use crate::remote::calls;
-use crate::remote::{Call, Owner};
-use crate::report::held;
+use crate::script::calls;
+use crate::script::{Call, Owner};
+use crate::text::units;
+use crate::wording::lock as held;
 
 /// The least pause between two looks at the lock.
 ///
@@ -119,7 +121,7 @@ impl Waiting<'_> {
             }
             let run = whose.owner.get("run").cloned().unwrap_or_default();
             if told.insert(run) && !self.quiet {
-                let left = held::long(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+                let left = units::long(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
                 out::notice(&format!("waiting up to {left} for the lock: {server} is {}", held::locked(&whose)));
             }
             tokio::select! {

@@ -10,9 +10,9 @@ use crate::event::{Blocker, Failure};
 use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::out;
+use crate::outcome::judge as outcome;
 use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
-use crate::report::{cause, clean, outcome, text};
 use crate::source::Resolved;
 use crate::ssh::{Link, Target};
 use crate::stack::gather::{Gathering, gather};
@@ -21,6 +21,9 @@ use crate::stack::replan;
 use crate::stack::request::request;
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
+use crate::text::clean;
+use crate::wording::cause;
+use crate::wording::warning;
 
 /// Connects everywhere and reports everything that would make a deploy fail, all at once.
 #[derive(Debug, Clone, Args)]
@@ -118,7 +121,7 @@ impl Report<'_> {
             lines.extend(shown(failure));
         }
         for notice in &self.plan.notices {
-            lines.push(format!("note: {}", text::warning(notice)));
+            lines.push(format!("note: {}", warning::sentence(notice)));
         }
         let count = self.plan.blockers.len() + usize::from(source.is_err());
         match count {

@@ -11,13 +11,15 @@ use crate::cli::Global;
 use crate::config::values::parse_duration;
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
-use crate::event::Held;
+use crate::lease::Held;
 use crate::name::ServerName;
 use crate::out;
-use crate::remote::calls;
-use crate::report::{Reporting, cause, held};
+use crate::outcome::Reporting;
+use crate::script::calls;
 use crate::stack::waiting::{self, Take, Waited, Waiting};
 use crate::stack::{self, Stack};
+use crate::text::units;
+use crate::wording::{cause, lock as held};
 
 /// Freezes deploys, with a reason and perhaps an end.
 #[derive(Debug, Clone, Args)]
@@ -97,7 +99,7 @@ async fn freeze(
             "--skip-unreachable freezes the others: one of them is enough to hold every deploy that reaches it",
         ));
     }
-    let take = |owner: &crate::remote::Owner| calls::freeze(&stack.site(), owner, &flags.reason, time);
+    let take = |owner: &crate::script::Owner| calls::freeze(&stack.site(), owner, &flags.reason, time);
     let first = match first {
         Some(first) => first,
         None => match waiting.take_all(&reached, &take).await? {
@@ -133,7 +135,7 @@ fn tell(global: &Global, flags: &Lock, time: Option<Duration>, frozen: &[ServerN
     } else if !global.quiet {
         let until = match (&end, time) {
             (Some(end), Some(time)) => {
-                format!("until {} (for {})", end.strftime("%Y-%m-%d %H:%M"), held::long(time.as_secs()))
+                format!("until {} (for {})", end.strftime("%Y-%m-%d %H:%M"), units::long(time.as_secs()))
             }
             _ => "until `pitcrew unlock`".into(),
         };

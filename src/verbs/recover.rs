@@ -14,12 +14,13 @@ use crate::facts::Facts;
 use crate::lease;
 use crate::name::{RunId, ServerName};
 use crate::out;
+use crate::outcome::Reporting;
 use crate::plan::journal::Wreck;
-use crate::remote::Owner;
-use crate::report::{Reporting, cause, held};
+use crate::script::Owner;
 use crate::stack::reporters::{self, Reporters};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
+use crate::wording::{cause, lock as held};
 
 /// Takes back what a dead run had in flight, puts back what is proven good, and releases its lock.
 #[derive(Debug, Clone, Args)]

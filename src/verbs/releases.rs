@@ -11,9 +11,10 @@ use crate::error::Error;
 use crate::facts::{Facts, ReleaseFacts};
 use crate::name::{ReleaseId, ServerName};
 use crate::out;
-use crate::report::{cause, clean};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
+use crate::text::clean;
+use crate::wording::cause;
 
 /// Lists who deployed what when, from the servers themselves.
 #[derive(Debug, Clone, Args)]

@@ -22,9 +22,10 @@ use crate::health::CheckFailed;
 use crate::name::ServerName;
 use crate::out;
 use crate::remote::Ear;
-use crate::report::{cause, clean::clean};
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
+use crate::text::clean::clean;
+use crate::wording::cause;
 
 /// Shows every server: release, processes, health, balancer, lock, disk. Exit code 3 on drift.
 #[derive(Debug, Clone, Args)]

@@ -7,14 +7,15 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Global, Select};
 use crate::error::{Error, Kind};
 use crate::event::Failure;
-use crate::facts::{Facts, LockFacts};
+use crate::facts::Facts;
+use crate::lease::LockFacts;
 use crate::lease::{self, Standing};
 use crate::name::{RunId, ServerName};
 use crate::out;
-use crate::remote::calls;
-use crate::report::{cause, held};
+use crate::script::calls;
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
+use crate::wording::{cause, lock as held};
 
 /// Ends a freeze, or removes the lock that a dead or stuck run left behind.
 #[derive(Debug, Clone, Args)]

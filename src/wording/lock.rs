@@ -2,10 +2,10 @@
 //!
 //! It owns the wording alone; [`crate::lease`] judges the state.
 
-use crate::event::Held;
+use crate::lease::Held;
 use crate::lease::Standing;
 use crate::text::clean::clean;
-pub use crate::text::units::long;
+use crate::text::units::long;
 
 /// Says who holds the lock, since when and for what, and in which state it is.
 pub fn locked(held: &Held) -> String {

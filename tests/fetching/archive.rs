@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use pitcrew::answer::Nonce;
 use pitcrew::name::Revision;
-use pitcrew::remote::calls::{self, Linked};
-use pitcrew::remote::{Call, Nonce};
+use pitcrew::script::Call;
+use pitcrew::script::calls;
+use pitcrew::script::calls::Linked;
 use sha2::{Digest as _, Sha256};
 
 use crate::hosts::Web;

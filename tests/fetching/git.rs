@@ -4,8 +4,9 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use pitcrew::name::Revision;
-use pitcrew::remote::Call;
-use pitcrew::remote::calls::{self, Mirrored};
+use pitcrew::script::Call;
+use pitcrew::script::calls;
+use pitcrew::script::calls::Mirrored;
 
 use crate::hosts::{Repository, Web};
 use crate::server::{Server, everywhere, id, on_path, require, run};
@@ -58,7 +59,7 @@ fn a_commit_becomes_a_release() {
         assert!(nowhere.value("notice").is_none());
         assert_eq!(server.stray(), Vec::<String>::new());
         let facts = server.probe(&[]);
-        assert!(facts.releases.iter().all(|r| r.state == pitcrew::facts::ReleaseState::Prepared));
+        assert!(facts.releases.iter().all(|r| r.state == pitcrew::release::ReleaseState::Prepared));
         // Asked again by the same run, whose answer was lost.
         let again = server.run(&fetch(server, B, &second, &repository.url())).ok();
         assert_eq!(again.value("transferred"), Some("again"));
@@ -179,7 +180,7 @@ fn what_a_fetch_that_was_cut_short_has_left_is_gone_on_with() {
             "git --git-dir='{}' hash-object -t commit -w \"$HOME/commit\"",
             mirror.display().to_string().replace('\'', "'\\''")
         );
-        let nonce = pitcrew::remote::Nonce("0123456789abcdef".into());
+        let nonce = pitcrew::answer::Nonce("0123456789abcdef".into());
         assert_eq!(server.exec(&write, b"", &nonce).output.trim(), second);
         for lock in ["refs/pitcrew/fetched.lock", "FETCH_HEAD.lock", "packed-refs.lock", "shallow.lock"] {
             server.write(&format!("repo/{lock}"), "");
@@ -282,7 +283,7 @@ fn a_password_is_told_to_its_host_alone_and_is_no_argument() {
         let arguments = fs::read_to_string(server.home().join("arguments")).unwrap();
         assert!(arguments.contains("fetch") && !arguments.contains("pass word"), "{arguments}");
         assert!(!format!("{ran:?}").contains(password));
-        assert!(!call(B, web.port).command(&pitcrew::remote::Nonce("0123456789abcdef".into())).contains("pass word"));
+        assert!(!call(B, web.port).command(&pitcrew::answer::Nonce("0123456789abcdef".into())).contains("pass word"));
     });
     assert!(web.asked().iter().any(|a| a.contains("Basic bWU6cGFzcyB3b3JkJyQoaWQpIg==")), "{:?}", web.asked());
 }

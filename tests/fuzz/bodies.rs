@@ -10,16 +10,20 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use pitcrew::answer::{Answer, Nonce};
 use pitcrew::balancer::haproxy::protocol;
 use pitcrew::config::{
     self, BatchSize, HostKeyChecking, HttpProbe, Input, Named, Problem, Scheme, Source, SourceKind, hosts, values,
 };
-use pitcrew::facts::{LockFacts, ReleaseState, ServerFacts};
+use pitcrew::facts::ServerFacts;
 use pitcrew::lease;
+use pitcrew::lease::LockFacts;
 use pitcrew::name::{ReleaseId, ServerName};
 use pitcrew::plan::journal::Journal;
-use pitcrew::remote::calls::{self, Site};
-use pitcrew::remote::{Answer, Nonce, quote};
+use pitcrew::release::ReleaseState;
+use pitcrew::script::calls;
+use pitcrew::script::calls::Site;
+use pitcrew::script::quote;
 use pitcrew::source::members::{Body, Members};
 use pitcrew::ssh::known_hosts::{KnownHosts, Shown};
 use pitcrew::ssh::lines::{LINE_LIMIT, Lines};

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{A, App, B, Broken, C, LIMIT, gunicorn_in, puma_by, server, unicorn_by};
-use pitcrew::remote::calls;
+use pitcrew::script::calls;
 use server::{Ran, id, owner, run};
 
 /// Answers what the repository's own gem says: the release that the gem was loaded from.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{A, B, LIMIT, server};
-use pitcrew::remote::calls;
+use pitcrew::script::calls;
 use pitcrew::web::Template;
 use server::{Ran, Server, id, owner, run};
 

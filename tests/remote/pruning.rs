@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::SystemTime;
 
 use super::server::{self, Server, everywhere, id, owner, run};
-use pitcrew::remote::calls;
+use pitcrew::script::calls;
 
 /// Seven good releases of one month, the last of them current.
 fn seven(server: &Server) -> Vec<String> {

@@ -10,10 +10,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use pitcrew::answer::{Answer, Nonce};
 use pitcrew::facts::ServerFacts;
 use pitcrew::name::{ReleaseId, RunId};
-use pitcrew::remote::calls::{self, Site};
-use pitcrew::remote::{Answer, Call, Nonce, Owner};
+use pitcrew::script::calls;
+use pitcrew::script::calls::Site;
+use pitcrew::script::{Call, Owner};
 use pitcrew::web::{Template, Web};
 
 /// The shells that a server's `sh` may be.

@@ -2,6 +2,7 @@
 
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
+use pitcrew::lease::Held;
 use pitcrew::outcome::state::State;
 
 use crate::story::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
-use pitcrew::lease::Standing;
+use pitcrew::lease::{Held, Standing};
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::report::json::Json;
 use pitcrew::report::lines::Verbosity;

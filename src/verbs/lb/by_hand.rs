@@ -10,15 +10,17 @@ use crate::config::{self, Problem, Server};
 use crate::engine::Stop;
 use crate::error::{Error, Kind};
 use crate::event::{Cause, Failure};
-use crate::facts::{Facts, LockFacts, TakenOut};
+use crate::facts::{Facts, TakenOut};
+use crate::lease::LockFacts;
 use crate::name::ServerName;
 use crate::out;
-use crate::remote::{Owner, calls};
-use crate::report::{cause, clean::clean, held};
+use crate::script::{Owner, calls};
 use crate::stack::Stack;
 use crate::stack::reporters;
 use crate::stack::survey::Execs;
 use crate::sync::lock;
+use crate::text::clean::clean;
+use crate::wording::{cause, lock as held};
 use crate::{lease, machine};
 
 /// What became of a server.

@@ -7,8 +7,9 @@ use crate::error::Error;
 use crate::event::TakenBy;
 use crate::facts::{self, Facts, TakenOut};
 use crate::out;
-use crate::report::{cause, clean::clean};
 use crate::stack::taken;
+use crate::text::clean::clean;
+use crate::wording::cause;
 
 impl ByHand<'_> {
     /// Takes these servers out, one after another; the exit code.

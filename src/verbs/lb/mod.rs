@@ -17,7 +17,7 @@ use by_hand::ByHand;
 use crate::cli::{Global, Select};
 use crate::engine::Stop;
 use crate::error::Error;
-use crate::report::Reporting;
+use crate::outcome::Reporting;
 use crate::stack::{self, Stack};
 
 /// The load balancer by hand.

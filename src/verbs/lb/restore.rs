@@ -6,9 +6,10 @@ use crate::config::Server;
 use crate::error::Error;
 use crate::facts::{self, Facts};
 use crate::out;
-use crate::report::{cause, clean::clean};
 use crate::stack::taken;
+use crate::text::clean::clean;
 use crate::verbs::status::HealthQuestions;
+use crate::wording::cause;
 
 impl ByHand<'_> {
     /// Puts these servers back, one after another; the exit code.

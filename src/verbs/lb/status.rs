@@ -13,9 +13,10 @@ use crate::error::Error;
 use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::out;
-use crate::report::{clean::clean, held};
 use crate::stack::survey::Execs;
 use crate::stack::taken;
+use crate::text::clean::clean;
+use crate::text::units;
 use crate::verbs::status::HealthQuestions;
 
 /// One place of one server.
@@ -107,7 +108,7 @@ fn text(rows: &[Row], balancers: &[(String, String)]) -> String {
                 Some(_) => "FAILS".into(),
             },
             member.sessions.map_or("?".into(), |n| n.to_string()),
-            member.since.map_or("-".into(), held::long),
+            member.since.map_or("-".into(), units::long),
             match (&row.by, member.admin) {
                 (_, Admin::Ready) => String::new(),
                 (Some(by), _) => by.clone(),

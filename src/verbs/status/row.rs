@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{Config, Server};
-use crate::facts::{Facts, ReleaseState, ServerFacts};
+use crate::facts::{Facts, ServerFacts};
 use crate::lease;
 use crate::name::{ReleaseId, Revision};
-use crate::report::{cause, clean::clean, held};
+use crate::release::ReleaseState;
 use crate::stack::taken;
+use crate::text::clean::clean;
+use crate::wording::{cause, lock as held};
 
 /// One server, as it is.
 #[derive(Debug, Default, Serialize)]

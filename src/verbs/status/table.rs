@@ -1,7 +1,7 @@
 //! The table of all servers, and a line for each thing that needs reading.
 
 use super::row::Row;
-use crate::report::clean::clean;
+use crate::text::clean::clean;
 
 /// Writes the table of all servers.
 pub fn text(rows: &[Row], balancers: &[String]) -> String {
@@ -67,7 +67,7 @@ fn together(rows: &[Row], title: &str, of: fn(&Row) -> Option<&str>) -> String {
     }
     let all = rows.len();
     let line = |(text, who): (&str, Vec<&str>)| {
-        let who = if who.len() == all { String::new() } else { format!(" ({})", crate::report::text::names(&who, 5)) };
+        let who = if who.len() == all { String::new() } else { format!(" ({})", crate::text::units::names(&who, 5)) };
         format!("{title}: {text}{who}\n")
     };
     said.into_iter().map(line).collect()
