@@ -15,10 +15,10 @@ use super::running::Running;
 use crate::config::OnFailure;
 use crate::event::{Cause, Event, Failure, Refusal, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::facts::DRAINED;
-use crate::facts::ReleaseState;
 use crate::name::{RunId, ServerName};
 use crate::plan::Verb;
 use crate::plan::unwind::{Takeback, lane};
+use crate::release::ReleaseState;
 use crate::script::calls::{self, Behind, Mark};
 use crate::wording::warning;
 
