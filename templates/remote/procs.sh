@@ -96,6 +96,8 @@ identities() {
         done
         # A directory that cannot be read this moment makes no new process of one that was there before.
         if [ "$place" = hidden ]; then
+            # One that has ended since is gone, not hidden.
+            alive "$pid" || continue
             case "$before " in
             *" $pid:${word##*:}:"*)
                 place=${before#*" $pid:${word##*:}:"}
@@ -157,7 +159,7 @@ trace() {
         texts="$texts /proc/$pid/cmdline"
         if { IFS= read -r line <"/proc/$pid/maps"; } 2>/dev/null; then
             texts="$texts /proc/$pid/environ" maps="$maps /proc/$pid/maps" links="$links /proc/$pid/exe /proc/$pid/fd"
-        elif [ -d "/proc/$pid" ]; then
+        elif alive "$pid"; then
             unseen="$unseen $pid"
         fi
     done

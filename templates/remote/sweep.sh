@@ -41,10 +41,11 @@ begun() {
     seconds=$((seconds + ((year * 365 + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 1) - 719468) * 86400))
 }
 
-# find_hidden: sets `hidden` to words `pid:seconds`: processes that this login may not look into, and when they began.
-# Kernel threads are none of them: they have no command line.
+# find_hidden: sets `hidden` to words `pid:seconds`: processes of other users that this login may not look into, and when they
+# began. Kernel threads are none of them: they have no command line. Root's count by their command lines alone, which
+# `find_used` reads: some daemon of root's, this very session's sshd for one, began in the time of every release.
 find_hidden() {
-    hidden='' booted=
+    hidden='' booted='' blank=$(printf ' \t')
     while IFS=' ' read -r name value; do
         case $name in btime) booted=$value ;; esac
     done </proc/stat
@@ -54,6 +55,9 @@ find_hidden() {
         { true <"$dir/maps"; } 2>/dev/null && continue
         name=
         { IFS= read -r name <"$dir/cmdline" || [ -n "$name" ]; } 2>/dev/null || continue
+        uid=
+        { while IFS="$blank" read -r name uid gone; do [ "$name" != Uid: ] || break; done <"$dir/status"; } 2>/dev/null || continue
+        [ "$uid" != 0 ] || continue
         { IFS= read -r stat <"$dir/stat"; } 2>/dev/null || continue
         # shellcheck disable=SC2086
         set -- ${stat##*) }

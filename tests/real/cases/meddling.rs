@@ -56,7 +56,7 @@ fn reload_while_drained() {
     });
     let ran = ran.expect(0);
     load.assert_none_failed();
-    assert!(about(&ran, &stack.servers[1].address()).contains("drained again"), "it is told");
+    assert!(about(&ran, &stack.servers[1].address()).contains("drained_again"), "it is told");
     stack.assert_serves(&[&second; 3]);
     stack.assert_all_in_balancer();
     stack.assert_no_lock();
@@ -110,7 +110,7 @@ fn readied_while_drained() {
     });
     let ran = ran.expect(0);
     load.assert_none_failed();
-    assert!(about(&ran, &stack.servers[0].address()).contains("drained again"), "it is told");
+    assert!(about(&ran, &stack.servers[0].address()).contains("drained_again"), "it is told");
     assert_eq!(trace.most_out(), 1);
     assert_eq!(trace.taken_out(), ["host1", "host1", "host2", "host3"]);
     stack.assert_serves(&[&second; 3]);
