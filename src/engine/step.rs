@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hooks;
 use super::running::Running;
+use crate::answer::Answer;
 use crate::config::{Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, Warning};
 use crate::name::{ReleaseId, ServerName};
@@ -163,8 +164,7 @@ impl Running {
         }
         let execution = self.script(call, stop).limit(self.world.config.timeouts.prepare);
         let pruned = self.call(place, execution).await.map(|answers| {
-            for moved in answers.into_iter().filter(|a| a.key == "moved") {
-                let warning = Warning::CurrentMoved { current: clean(&moved.value) };
+            for warning in answers.iter().filter_map(told_by_prune) {
                 self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
             }
         });
@@ -199,5 +199,17 @@ impl Running {
                 format!("{who} rolled back to release {release} (at {revision}) in run {}", self.world.run)
             }
         }
+    }
+}
+
+/// What a person should read of an answer of the prune script.
+fn told_by_prune(answer: &Answer) -> Option<Warning> {
+    match answer.key.as_str() {
+        "moved" => Some(Warning::CurrentMoved { current: clean(&answer.value) }),
+        "kept" => {
+            let (release, why) = answer.value.split_once(' ')?;
+            Some(Warning::ReleaseKept { release: ReleaseId::parse(release)?, why: why.to_owned() })
+        }
+        _ => None,
     }
 }

@@ -31,6 +31,13 @@ pub enum Warning {
         /// How the release ended.
         how: Flight,
     },
+    /// An old release stays, since a process that the login may not look into may come from it.
+    ReleaseKept {
+        /// The release.
+        release: ReleaseId,
+        /// Which process.
+        why: String,
+    },
     /// A step has printed nothing for a while.
     Quiet {
         /// The step.

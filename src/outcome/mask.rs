@@ -47,6 +47,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         Warning::ReturnsTo { who: Some(text), .. }
         | Warning::LockLost { detail: text }
         | Warning::Lost { detail: text, .. }
+        | Warning::ReleaseKept { why: text, .. }
         | Warning::DrainWaits { detail: text }
         | Warning::NotCompared { detail: text }
         | Warning::LockUnmarked { detail: text }

@@ -28,6 +28,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::NoHealthCheck => {
             "there is no [health]: nothing but the list of processes proves the new release".into()
         }
+        Warning::ReleaseKept { release, why } => format!("old release {release} stays: {}", clean(why)),
         Warning::Fled { revision, release, on, how } => fled(revision, release, on, *how),
         Warning::Quiet { step, seconds: silent, last_line } => {
             format!("{step} has printed nothing for {}{}", whole(*silent), last(last_line))
@@ -203,6 +204,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::NoHealthCheck
         | Warning::WaitsForBalancer { .. }
         | Warning::Fled { .. }
+        | Warning::ReleaseKept { .. }
         | Warning::Quiet { .. }
         | Warning::Waited { .. }
         | Warning::ReturnsTo { .. }

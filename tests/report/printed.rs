@@ -315,6 +315,10 @@ fn every_warning() -> Vec<Warning> {
         Warning::StaysInTraffic,
         Warning::NoHealthCheck,
         Warning::WaitsForBalancer { seconds: 150, batches: 3 },
+        Warning::ReleaseKept {
+            release: ReleaseId::parse("20260101000000").unwrap(),
+            why: "process 77, which this login may not look into, may come from it".into(),
+        },
         Warning::Fled {
             revision: Revision("c0ffee1234".into()),
             release: ReleaseId::parse("20260101000000").unwrap(),

@@ -108,13 +108,15 @@ fn deployed_pruned_and_rolled_back() {
     let git = |stack: Stack| stack.source(&source);
     let stack = git(stack);
     let ran = stack.pitcrew(&["deploy"]).run().expect(0);
+    let kept = |id: &str| ran.printed().contains(&format!("old release {id} stays: process "));
     assert!(!ran.printed().contains("cloned anew"), "the mirror is good as it is");
     assert_eq!(stack.revisions(), [&fourth[..]; 3]);
-    // Capistrano's oldest is pruned like any other: three good ones stay.
+    // Capistrano's oldest is pruned like any other: three good ones stay. Cases beside this one run other users' processes on the
+    // same hosts: where one may come from it, it stays, and that is said.
     for host in &stack.servers {
         let releases = stack.releases(host);
-        assert_eq!(releases.len(), 3, "{releases:?}");
-        assert!(!releases.contains(one) && releases.contains(two), "{releases:?}");
+        assert_eq!(releases.len(), 3 + usize::from(releases.contains(one)), "{releases:?}");
+        assert!((!releases.contains(one) || kept(one)) && releases.contains(two), "{releases:?}");
         assert!(host.sh(&format!("readlink {}/current/log", stack.deploy_to)).contains("shared/log"));
     }
     // Back to the release that Capistrano made, by name.
