@@ -1,13 +1,11 @@
 //! Balancers steered by the commands that the README shows, against the real daemons: no request is lost.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
-mod apps;
-
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use apps::{App, Mode, binary, get, is_here, load};
+use crate::apps::{App, Mode, binary, get, is_here, load};
 use pitcrew::balancer::{Around, Balancer, Draining, Snapshot};
 use pitcrew::config::{BalancerKind, Least, LoadBalancer, OnDrainTimeout, Server, SteeringCommands};
 use pitcrew::name::ServerName;

@@ -2,23 +2,16 @@
 //! password; and archives, with every tool that may be there.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
-#[path = "fetching/archive.rs"]
 mod archive;
-#[path = "fetching/git.rs"]
 mod git;
-#[expect(dead_code, reason = "what is slow is another test's")]
-#[path = "fetching/hosts.rs"]
-mod hosts;
-#[path = "remote/server.rs"]
-mod server;
 
 use std::time::Duration;
 
+use crate::server::{Server, owner};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use pitcrew::answer::Nonce;
 use pitcrew::script::{Call, calls};
-use server::{Server, owner};
 
 /// Takes the lock, without which nothing is fetched.
 fn locked(server: &Server) {

@@ -1,6 +1,6 @@
 //! Plans as files: a configuration, facts and flags in `tests/plans/*.toml`, the plan they make in the `.txt` beside it.
 //!
-//! `UPDATE=1 cargo test --test plans` writes the `.txt` files anew; read the difference before committing it.
+//! `UPDATE=1 cargo test --test cases plans` writes the `.txt` files anew; read the difference before committing it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 

@@ -4,9 +4,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps tests may fail like tests")]
 
-#[path = "remote/server.rs"]
-mod server;
-
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,6 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::server::{self, Ran, SHELLS, Server, everywhere, owner, run};
 use pitcrew::config::{Source, SourceKind};
 use pitcrew::name::{ReleaseId, Revision};
 use pitcrew::script::calls;
@@ -23,7 +21,6 @@ use pitcrew::source::delta::{Delta, Packed};
 use pitcrew::source::{Package, pack, resolve};
 use pitcrew::ssh::Payload;
 use proptest::prelude::*;
-use server::{Ran, SHELLS, Server, everywhere, owner, run};
 use tempfile::TempDir;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,14 +10,13 @@
 
 #[path = "remote/pruning.rs"]
 mod pruning;
-#[path = "remote/server.rs"]
-mod server;
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use crate::server::{self, Server, everywhere, id, owner, packed, require, run, tarball};
 use pitcrew::answer::Nonce;
 use pitcrew::balancer::MemberFacts;
 use pitcrew::config::Shared;
@@ -31,7 +30,6 @@ use pitcrew::script::calls;
 use pitcrew::script::calls::{AsPlanned, Behind, Dir, Mark};
 use pitcrew::script::wire::COMMAND_LIMIT;
 use pitcrew::script::{Call, Param, Script};
-use server::{Server, everywhere, id, owner, packed, require, run, tarball};
 
 const A: &str = "20260101000000";
 const B: &str = "20260102000000";
@@ -212,7 +210,7 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
         // One ends when it is asked to, the other does not.
         let stubborn = "trap '' TERM; n=0; while [ $n -lt 600 ]; do n=$((n + 1)); sleep 0.1; done";
         let commands = ["sleep 60", stubborn]
-            .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&crate::run(), "build"));
+            .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&server::run(), "build"));
         // Waited for by threads, as sshd waits for them.
         let left = commands.map(|c| {
             let child = server.begin(&c, &c.head(), &Nonce::random());
@@ -227,7 +225,7 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
         }
         let mut other = owner();
         other.run = RunId("recovery".into());
-        let taken = server.run(&calls::takeover(&site, &other, &run(), &run())).ok();
+        let taken = server.run(&calls::takeover(&site, &other, &server::run(), &server::run())).ok();
         assert_eq!(taken.value("taken"), Some("over"), "{taken:?}");
         for ended in left {
             let ended = ended.join().unwrap();
@@ -263,7 +261,7 @@ fn a_command_ends_with_all_of_its_session_whoever_ends_it() {
         server.release(A, Some("aaa"));
         for is_recovery in [false, true] {
             let run = format!("setsid sleep {} >/dev/null 2>&1 & timeout 600 sleep {seconds}", seconds + 10_000);
-            let call = calls::command(&site, Dir::Release(id(A)), &run).under(&crate::run(), "build");
+            let call = calls::command(&site, Dir::Release(id(A)), &run).under(&server::run(), "build");
             let child = server.begin(&call, &call.head(), &Nonce::random());
             let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
             let ended = std::thread::spawn(move || child.wait_with_output().unwrap());
@@ -271,7 +269,7 @@ fn a_command_ends_with_all_of_its_session_whoever_ends_it() {
             if is_recovery {
                 let mut other = owner();
                 other.run = RunId("recovery".into());
-                server.run(&calls::takeover(&site, &other, &crate::run(), &crate::run())).ok();
+                server.run(&calls::takeover(&site, &other, &server::run(), &server::run())).ok();
                 server.run(&calls::unlock(&site, &other.run)).ok();
             } else {
                 nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM).unwrap();

@@ -1,9 +1,6 @@
 //! Scripts one after the other in one exec that waits for them, under every shell a server's `sh` may be.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-#[path = "remote/server.rs"]
-mod server;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Child;
 use std::sync::Arc;
@@ -15,7 +12,7 @@ use pitcrew::script::calls::Dir;
 use pitcrew::script::kept::Kept;
 use pitcrew::script::standing::Feed;
 
-use server::{Server, everywhere, id, owner, run, tarball};
+use crate::server::{Server, everywhere, id, owner, run, tarball};
 
 const A: &str = "20260101000001";
 const B: &str = "20260101000002";
@@ -247,7 +244,7 @@ fn what_it_does_not_know_gets_an_exec_of_its_own() {
 }
 
 /// Runs a script by itself from the text that the server keeps.
-fn alone(server: &Server, call: &Call, payload: &[u8]) -> server::Ran {
+fn alone(server: &Server, call: &Call, payload: &[u8]) -> crate::server::Ran {
     let nonce = Nonce::random();
     let wired = text(server).alone(call, &nonce).unwrap();
     assert!(wired.command.len() < 600, "{}", wired.command);

@@ -8,8 +8,6 @@
 mod libraries;
 #[path = "remote/proofs.rs"]
 mod proofs;
-#[path = "remote/server.rs"]
-mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,10 +17,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::server::{self, Ran, Server, id, owner, require, run};
 use pitcrew::name::ReleaseId;
 use pitcrew::script::calls;
 use pitcrew::web::{Template, builtin_names};
-use server::{Ran, Server, id, owner, require, run};
 
 const A: &str = "20260101000000";
 const B: &str = "20260102000000";

@@ -2,7 +2,7 @@
 
 use pitcrew::demo::{Sample, WebKind};
 
-use crate::stack::{Stack, of, spans};
+use crate::deploy::stack::{Stack, of, spans};
 
 /// A profile whose health check is this command.
 fn asking(command: &str) -> String {

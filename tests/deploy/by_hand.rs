@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Child;
 
-use crate::stack::{PITCREW, Ran, Stack};
+use crate::deploy::stack::{PITCREW, Ran, Stack};
 
 fn server(stack: &Stack, at: usize) -> String {
     stack.fleet.servers()[at].ip().to_string()

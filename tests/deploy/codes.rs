@@ -3,7 +3,7 @@
 use pitcrew::demo::log::Kind;
 use pitcrew::demo::{Fault, Sample, WebKind};
 
-use crate::stack::{Stack, tree};
+use crate::deploy::stack::{Stack, tree};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn code_0_deployed_and_0_again_when_nothing_changed() {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use pitcrew::demo::{Sample, WebKind, make_release};
 use serde_json::Value;
 
+use crate::deploy::sources::configure;
+use crate::deploy::stack::{Ran, Stack};
 use crate::hosts::Repository;
-use crate::sources::configure;
-use crate::stack::{Ran, Stack};
 
 /// The log of the last run: its events, and what it holds of this machine.
 fn log(stack: &Stack) -> (Vec<Value>, String) {

@@ -10,9 +10,9 @@ use pitcrew::demo::{Sample, WebKind};
 use tokio::process::Command;
 use toml::{Table, Value};
 
-use crate::moto::Moto;
+use crate::deploy::moto::Moto;
+use crate::deploy::stack::{Ran, Stack, of, spans};
 use crate::responder::{Classic, Group, Responder, State, Target};
-use crate::stack::{Ran, Stack, of, spans};
 
 /// Gives a run of the program this endpoint, and credentials of nobody.
 fn aws(mut command: Command, endpoint: &str) -> Command {

@@ -2,7 +2,7 @@
 
 use pitcrew::demo::{Sample, WebKind};
 
-use crate::stack::Stack;
+use crate::deploy::stack::Stack;
 
 const STEPS: [&str; 7] = ["lock", "prepare", "migrate", "drain", "switch", "restore", "finish"];
 

@@ -10,7 +10,7 @@ use pitcrew::demo::{Fault, Sample, WebKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::stack::{Ran, Stack};
+use crate::deploy::stack::{Ran, Stack};
 
 fn server(stack: &Stack, at: usize) -> String {
     stack.fleet.servers()[at].ip().to_string()

@@ -11,7 +11,7 @@ use pitcrew::machine;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
-use crate::stack::{Ran, Stack};
+use crate::deploy::stack::{Ran, Stack};
 
 /// A stack whose builds wait until the test opens a gate.
 struct Gated {

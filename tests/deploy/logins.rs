@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pitcrew::demo::WebKind;
 
+use crate::deploy::sources::{archive, commit, configure};
+use crate::deploy::stack::{Ran, Stack, tree};
 use crate::hosts::{Repository, Web};
-use crate::sources::{archive, commit, configure};
-use crate::stack::{Ran, Stack, tree};
 
 const PASSWORD: &str = "hunter22hunter22";
 /// `me:hunter22hunter22`

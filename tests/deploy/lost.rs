@@ -2,7 +2,7 @@
 
 use pitcrew::demo::{Fault, Sample, WebKind};
 
-use crate::stack::Stack;
+use crate::deploy::stack::Stack;
 
 const LAST_WORDS: &str = "asking the server what became of it";
 

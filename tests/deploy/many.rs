@@ -1,10 +1,10 @@
 //! What a deploy to very many servers costs the client: it is measured, so it is run by hand.
 //!
-//! `MANY=1000 cargo test --test deploy -- many --ignored --nocapture`; `PITCREW` names another build of the program.
+//! `MANY=1000 cargo test --test embedded -- many --ignored --nocapture`; `PITCREW` names another build of the program.
 
 use pitcrew::demo::{FleetOptions, Sample};
 
-use crate::stack::{PITCREW, Stack};
+use crate::deploy::stack::{PITCREW, Stack};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures time"]

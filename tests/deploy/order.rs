@@ -3,7 +3,7 @@
 use pitcrew::demo::log::Kind;
 use pitcrew::demo::{FleetOptions, Sample, WebKind};
 
-use crate::stack::{PITCREW, Span, Stack, assert_before, of, spans};
+use crate::deploy::stack::{PITCREW, Span, Stack, assert_before, of, spans};
 
 /// Appends to a file beside the release, so that the servers themselves tell who migrated and when.
 const MIGRATE: &str = "migrate.run = 'echo \"$PITCREW_RELEASE $PITCREW_SERVER\" >> ../../migrations'\n";

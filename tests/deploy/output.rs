@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pitcrew::demo::{Sample, WebKind};
 
-use crate::stack::{Ran, Stack};
+use crate::deploy::stack::{Ran, Stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_one_event_a_line_planned_first_finished_last_once() {
@@ -96,7 +96,7 @@ async fn secrets_reach_commands_and_appear_nowhere() {
         assert!(!text.contains(secret), "{text}");
     }
     // Neither in the logs of the runs, nor on any command line that the server saw.
-    for (name, content) in crate::stack::tree(&stack.logs()) {
+    for (name, content) in crate::deploy::stack::tree(&stack.logs()) {
         let shown = format!("{:?}", secret.as_bytes());
         assert!(!content.contains(shown.trim_matches(['[', ']'])), "{name}");
     }
@@ -139,7 +139,7 @@ async fn hostile_output_disturbs_neither_terminal_nor_log_nor_events() {
                 }
                 lines.iter().for_each(|l| assert_tame("an event", l));
             }
-            for (name, _) in crate::stack::tree(&stack.logs()) {
+            for (name, _) in crate::deploy::stack::tree(&stack.logs()) {
                 if let Ok(text) = std::fs::read_to_string(stack.logs().join(&name)) {
                     assert_tame(&name, &text);
                 }
@@ -157,7 +157,7 @@ async fn hostile_output_never_reaches_a_terminal_raw() {
     let stack = Stack::serving(2, WebKind::Reload, &format!("env.STATUS = '9'\n{HOSTILE}")).await;
     stack.release(&Sample::good("1"));
     let typescript = stack.fleet.path().join("typescript");
-    let command = format!("{} deploy", crate::stack::PITCREW);
+    let command = format!("{} deploy", crate::deploy::stack::PITCREW);
     let mut on_terminal = stack.command(&[]);
     let environment: Vec<_> =
         on_terminal.as_std().get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();

@@ -8,7 +8,7 @@ use pitcrew::demo::faults::PointKind;
 use pitcrew::demo::log::{Kind, Record};
 use pitcrew::demo::{Fault, FleetOptions, Sample, WebKind};
 
-use crate::stack::{PITCREW, Ran, Stack};
+use crate::deploy::stack::{PITCREW, Ran, Stack};
 
 fn state(stack: &Stack, server: usize, release: &str) -> String {
     let file = stack.fleet.deploy_to(server).join(".pitcrew/states").join(release);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pitcrew::demo::WebKind;
 
-use crate::sources::{archive, configure};
-use crate::stack::{PITCREW, Ran, Stack};
+use crate::deploy::sources::{archive, configure};
+use crate::deploy::stack::{PITCREW, Ran, Stack};
 
 /// Runs a program in the place of pitcrew's, with this before all else on the PATH.
 async fn run(stack: &Stack, bin: &Path, program: &str, args: &[&str]) -> Ran {

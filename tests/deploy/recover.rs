@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use pitcrew::demo::log::Kind;
 use pitcrew::demo::{Fault, Sample, WebKind};
 
-use crate::stack::{Ran, Stack};
+use crate::deploy::stack::{Ran, Stack};
 
 /// Starts a deploy and kills it, without a chance to say goodbye, when a point is reached; false: it never was.
 async fn killed_at(stack: &Stack, args: &[&str], (kind, server, label): (&str, &str, &str)) -> bool {

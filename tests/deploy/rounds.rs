@@ -1,13 +1,13 @@
 //! How many round trips a parallel deploy takes, by a delay on the wire: it is measured, so it is run by hand.
 //!
-//! `cargo test --test deploy -- rounds --ignored --nocapture`
+//! `cargo test --test embedded -- rounds --ignored --nocapture`
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pitcrew::demo::{FleetOptions, Sample, WebKind};
 
-use crate::stack::{PITCREW, Stack};
+use crate::deploy::stack::{PITCREW, Stack};
 
 /// One-way delays; the round trips are the slope between them.
 const DELAYS: [u64; 2] = [20, 100];

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use pitcrew::demo::{Sample, WebKind, make_release};
 
+use crate::deploy::sources::configure;
+use crate::deploy::stack::{Ran, Stack};
 use crate::hosts::{Repository, Web};
-use crate::sources::configure;
-use crate::stack::{Ran, Stack};
 
 const SECRETS: [&str; 3] = ["correct-horse-battery", "hunter-twenty-two", "line-two-of-a-key"];
 

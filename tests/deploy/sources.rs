@@ -5,9 +5,9 @@ use std::time::Duration;
 use pitcrew::demo::{Sample, WebKind, make_release};
 use sha2::{Digest as _, Sha256};
 
+use crate::deploy::moto::Moto;
+use crate::deploy::stack::{Stack, of, spans};
 use crate::hosts::{Repository, Web};
-use crate::moto::Moto;
-use crate::stack::{Stack, of, spans};
 
 /// Lays `extra` over the stack's configuration, with this source in place of its own.
 pub fn configure(stack: &Stack, source: &str, extra: &str) {
@@ -145,7 +145,7 @@ async fn an_object_store_feeds_twenty_servers_and_this_machine_sends_nothing_of_
     let mut command = stack.command(&["deploy", &sum, "--json"]);
     command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMIK7MDENG");
     let output = tokio::time::timeout(Duration::from_secs(100), command.output()).await.unwrap().unwrap();
-    let ran = crate::stack::Ran::from(output).expect(0);
+    let ran = crate::deploy::stack::Ran::from(output).expect(0);
     assert!(stack.versions().iter().all(|v| v == "1"), "{:?}", stack.versions());
     assert_eq!(store.gets(&object), SERVERS, "each server asks once, and nobody else");
     let sent = stack.fleet.servers().iter().map(|s| s.received()).sum::<u64>() - sent_before;
@@ -165,7 +165,7 @@ async fn an_object_store_feeds_twenty_servers_and_this_machine_sends_nothing_of_
     let mut command = stack.command(&["deploy", &wanted]);
     command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMIK7MDENG");
     let output = tokio::time::timeout(Duration::from_secs(100), command.output()).await.unwrap().unwrap();
-    let ran = crate::stack::Ran::from(output).expect(1);
+    let ran = crate::deploy::stack::Ran::from(output).expect(1);
     assert!(ran.stderr.contains("not what was meant"), "{ran}");
     assert!(stack.versions().iter().all(|v| v == "1"));
     stack.assert_unlocked();

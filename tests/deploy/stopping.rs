@@ -7,9 +7,9 @@ use nix::unistd::Pid;
 use pitcrew::demo::{Fault, Sample, WebKind, make_release};
 use tokio::process::Child;
 
+use crate::deploy::sources::{archive, commit, configure};
+use crate::deploy::stack::{Ran, Stack};
 use crate::hosts::{Repository, Web};
-use crate::sources::{archive, commit, configure};
-use crate::stack::{Ran, Stack};
 
 /// How servers come by a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

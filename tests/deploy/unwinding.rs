@@ -8,7 +8,7 @@ use pitcrew::demo::Admin;
 use pitcrew::demo::log::Kind;
 use pitcrew::demo::{Fault, Sample, WebKind};
 
-use crate::stack::{Stack, of, spans};
+use crate::deploy::stack::{Stack, of, spans};
 
 /// A release that is sick on one server only.
 fn sick_on(stack: &Stack, index: usize, version: &str) -> Sample {
@@ -228,7 +228,7 @@ async fn interrupted(signal: Signal) {
         .await;
     kill(pid, signal).unwrap();
     let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
-    let ran = crate::stack::Ran::from(output).expect(130);
+    let ran = crate::deploy::stack::Ran::from(output).expect(130);
     assert_eq!(ran.finished()["outcome"], "interrupted", "{ran}");
     stack.assert_all("0");
 }
@@ -259,7 +259,7 @@ async fn ctrl_c_in_a_build_ends_the_remote_command_and_takes_back() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     kill(pid, Signal::SIGINT).unwrap();
     let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
-    crate::stack::Ran::from(output).expect(130);
+    crate::deploy::stack::Ran::from(output).expect(130);
     stack.assert_all("0");
     for index in 0..2 {
         let left: Vec<_> = stack.fleet.processes(index).into_iter().filter(|p| p.command.contains("sleep")).collect();
@@ -284,7 +284,7 @@ async fn a_second_signal_stops_at_once_and_names_what_is_left() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     kill(pid, Signal::SIGINT).unwrap();
     let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await.unwrap().unwrap();
-    let ran = crate::stack::Ran::from(output).expect(3);
+    let ran = crate::deploy::stack::Ran::from(output).expect(3);
     let finished = ran.finished();
     assert_eq!(finished["outcome"], "stuck", "{ran}");
     assert!(!finished["next"].as_array().unwrap().is_empty(), "{ran}");

@@ -10,9 +10,9 @@ use pitcrew::script::calls;
 use pitcrew::script::calls::Linked;
 use sha2::{Digest as _, Sha256};
 
+use super::{interrupted, locked};
 use crate::hosts::Web;
 use crate::server::{Server, everywhere, id, require, run, tarball};
-use crate::{interrupted, locked};
 
 const A: &str = "20260101000001";
 

@@ -8,9 +8,9 @@ use pitcrew::script::Call;
 use pitcrew::script::calls;
 use pitcrew::script::calls::Mirrored;
 
+use super::{interrupted, locked};
 use crate::hosts::{Repository, Web};
 use crate::server::{Server, everywhere, id, on_path, require, run};
-use crate::{interrupted, locked};
 
 const A: &str = "20260101000001";
 const B: &str = "20260101000002";

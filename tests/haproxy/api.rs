@@ -10,8 +10,8 @@ use pitcrew::config::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::apps::{Mode, is_here, load};
-use crate::dataplane::{Api, Fault, PASSWORD, Release, SOON, USER, certify};
-use crate::proxy::{NAMES, Proxy, Shop, addresses, backends as backends_of, config, names, servers, three};
+use crate::haproxy::dataplane::{Api, Fault, PASSWORD, Release, SOON, USER, certify};
+use crate::haproxy::proxy::{NAMES, Proxy, Shop, addresses, backends as backends_of, config, names, servers, three};
 
 const SECRET: &str = "LB_PASSWORD";
 

@@ -7,7 +7,7 @@ use pitcrew::config::{BalancerAddress, OnDrainTimeout};
 use tokio::time::{sleep, timeout};
 
 use crate::apps::{is_here, load};
-use crate::proxy::{NAMES, Proxy, Shop, addresses, backends, balancer, config, names, open, three};
+use crate::haproxy::proxy::{NAMES, Proxy, Shop, addresses, backends, balancer, config, names, open, three};
 
 /// A shop whose haproxy is a master's worker, steered through the master.
 async fn shop() -> Shop {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::apps::{Mode, is_here, load};
-use crate::proxy::{
+use crate::haproxy::proxy::{
     NAMES, Proxy, Shop, addresses, backends as listed, balancer, config, names, open, servers, slow_to_change, three,
 };
 

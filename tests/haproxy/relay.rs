@@ -9,9 +9,9 @@ use pitcrew::balancer::{Around, Balancer, Snapshot};
 use pitcrew::config::{BalancerAddress, LoadBalancer, Via};
 
 use crate::apps::{binary, is_here, load};
-use crate::daemon::Sshd;
-use crate::proxy::{Shop, addresses, config, names, three};
-use crate::sshd::me;
+use crate::haproxy::proxy::{Shop, addresses, config, names, three};
+use crate::haproxy::sshd::me;
+use crate::ssh::daemon::Sshd;
 
 /// The adapter for a socket behind an sshd.
 fn behind(sshd: &Sshd, socket: &Path) -> Balancer {
@@ -176,7 +176,7 @@ async fn root_needs_no_sudo_and_others_are_told_when_there_is_none() {
     let shop = Shop::open(three, |_| {}).await;
     let sshd = Sshd::start(&programs(shop.dir.path(), &["socat"]));
     let mut config = settings(&sshd, &shop.proxy.socket());
-    crate::api::access(&mut config).via = Via::Sudo;
+    crate::haproxy::api::access(&mut config).via = Via::Sudo;
     let facts = made(&sshd, &config).facts(&names()).await;
     if me() == "root" {
         assert_eq!(facts.unwrap().len(), 3);

@@ -9,7 +9,7 @@ use pitcrew::config::{ConfigFile, HostKeyChecking, Ssh, SshHost};
 use pitcrew::ssh::config::{Local, Question};
 use pitcrew::ssh::{Ask, Link, Network};
 
-use crate::daemon::{self, Sshd};
+use crate::ssh::daemon::{self, Sshd};
 
 struct NoPerson;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::tree::Tree;
+use super::tree::Tree;
 
 /// The rooms by floor, from the ground. A file may import what stands on lower floors, and its own room.
 const FLOORS: &[&[&str]] = &[

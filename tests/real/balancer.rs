@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ pub struct Member {
 /// A witness at work.
 pub struct Watch {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Trace>,
+    seen: Arc<Mutex<Vec<(f64, Vec<Member>)>>>,
+    thread: JoinHandle<()>,
 }
 
 /// What it saw: each change with seconds since the start.
@@ -156,7 +157,8 @@ impl Balancer {
         let (socket, stop) = (self.socket.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         // What is so before the case goes on belongs to what was seen.
-        let mut trace = vec![(0.0, self.members())];
+        let seen = Arc::new(Mutex::new(vec![(0.0, self.members())]));
+        let trace = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
             let start = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
@@ -165,14 +167,15 @@ impl Balancer {
                     std::thread::sleep(Duration::from_millis(50));
                     continue;
                 };
-                if trace.last().is_none_or(|(_, last): &(f64, Vec<Member>)| *last != members) {
+                let mut trace = trace.lock().expect("no witness panics");
+                if trace.last().is_none_or(|(_, last)| *last != members) {
                     trace.push((start.elapsed().as_secs_f64(), members));
                 }
+                drop(trace);
                 std::thread::sleep(Duration::from_millis(50));
             }
-            Trace(trace)
         });
-        Watch { stop, thread }
+        Watch { stop, seen, thread }
     }
 }
 
@@ -183,10 +186,20 @@ impl Drop for Balancer {
 }
 
 impl Watch {
+    /// Waits until the witness itself has seen every member in, or one out: what follows is then a change in its trace.
+    pub fn wait_until_seen(&self, all_in: bool) {
+        let seen = || {
+            let seen = self.seen.lock().expect("no witness panics");
+            seen.last().is_some_and(|(_, members)| members.iter().all(Member::is_in) == all_in)
+        };
+        fleet::wait_for("the witness to see it", Duration::from_secs(20), seen);
+    }
+
     /// Ends it.
     pub fn stop(self) -> Trace {
         self.stop.store(true, Ordering::Relaxed);
-        let trace = self.thread.join().expect("the witness saw everything");
+        self.thread.join().expect("the witness saw everything");
+        let trace = Trace(std::mem::take(&mut *self.seen.lock().expect("no witness panics")));
         transcript::note(format!("--- balancer\n{trace}"));
         trace
     }

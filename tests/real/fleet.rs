@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Servers of the fleet: three for applications, one balancer, and three oddities.
-const SIZE: usize = 7;
+/// Servers of the fleet: three for applications, one balancer, three oddities, and two where only one case runs.
+const SIZE: usize = 9;
 /// Applications run on these.
 pub const WEB: [usize; 3] = [1, 2, 3];
 /// Balancers run here.
@@ -18,6 +18,9 @@ pub const NOISY: usize = 5;
 pub const FRAGILE: usize = 6;
 /// For the case that cuts its cable.
 pub const CUT: usize = 7;
+
+/// For the case that must see every process: on the others, cases beside it run processes of other users.
+pub const APART: [usize; 2] = [8, 9];
 
 static FLEET: OnceLock<Result<Fleet, String>> = OnceLock::new();
 

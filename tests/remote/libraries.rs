@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{A, App, B, Broken, C, LIMIT, gunicorn_in, puma_by, server, unicorn_by};
+use super::{A, App, B, Broken, C, LIMIT, gunicorn_in, puma_by, unicorn_by};
+use crate::server;
 use pitcrew::script::calls;
 use server::{Ran, id, owner, run};
 

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{A, B, LIMIT, server};
+use super::{A, B, LIMIT};
+use crate::server;
 use pitcrew::script::calls;
 use pitcrew::web::Template;
 use server::{Ran, Server, id, owner, run};

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::time::SystemTime;
 
-use super::server::{self, Server, everywhere, id, owner, run};
+use crate::server::{self, Server, everywhere, id, owner, run};
 use pitcrew::script::calls;
 
 /// Seven good releases of one month, the last of them current.

@@ -9,7 +9,7 @@ use pitcrew::outcome::state::State;
 use pitcrew::outcome::{Emitter, Reporter, Reporting};
 use pitcrew::text::redact::Redactor;
 
-use crate::story::*;
+use crate::report::story::*;
 
 /// Passes on all it is told.
 struct Witness(Sender<Stamped>);

@@ -10,7 +10,7 @@ use pitcrew::name::RunId;
 use pitcrew::outcome::Reporter;
 use pitcrew::report::log::{RunLog, directory, file_name};
 
-use crate::story::*;
+use crate::report::story::*;
 
 fn run(id: &str) -> RunId {
     RunId(id.into())

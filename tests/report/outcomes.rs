@@ -5,7 +5,7 @@ use pitcrew::event::*;
 use pitcrew::lease::Held;
 use pitcrew::outcome::state::State;
 
-use crate::story::*;
+use crate::report::story::*;
 
 const WEBS: [&str; 3] = ["web1", "web2", "web3"];
 

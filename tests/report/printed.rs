@@ -14,7 +14,7 @@ use pitcrew::report::plain::Plain;
 use pitcrew::report::sink::{Sink, Sinks};
 use pitcrew::wording::{cause, warning};
 
-use crate::story::*;
+use crate::report::story::*;
 
 /// What goes to stderr and to stdout.
 fn print(story: &Story, verbosity: Verbosity) -> String {

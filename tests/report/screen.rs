@@ -12,7 +12,7 @@ use pitcrew::report::sink::{Sink, Sinks};
 use pitcrew::report::terminal::Terminal;
 use proptest::prelude::*;
 
-use crate::story::*;
+use crate::report::story::*;
 
 struct Screen {
     term: InMemoryTerm,

@@ -7,7 +7,7 @@ use std::process::Command;
 use pitcrew::config::ConfigFile;
 use pitcrew::ssh::config::{Question, Says, SshConfig};
 
-use crate::support::{Client, ask};
+use crate::ssh::support::{Client, ask};
 
 /// What is compared as it is written.
 const COMPARED: &[&str] = &[

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Client, command, payload, run, run_until};
+use crate::ssh::support::{Client, command, payload, run, run_until};
 
 /// A server whose commands are faults.
 struct Faulty {

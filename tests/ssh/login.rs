@@ -13,9 +13,9 @@ use russh::server::{Auth, Response, Session};
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::daemon::Sshd;
-use crate::real::{Agent, agent, keygen, keygen_with, sshd};
-use crate::support::{Answers, Client, command, run};
+use crate::ssh::daemon::Sshd;
+use crate::ssh::real::{Agent, agent, keygen, keygen_with, sshd};
+use crate::ssh::support::{Answers, Client, command, run};
 
 /// An sshd that trusts an authority for its users.
 fn certifying() -> Option<(Sshd, PathBuf)> {
@@ -32,7 +32,7 @@ fn certifying() -> Option<(Sshd, PathBuf)> {
 
 /// Signs a key for the user who runs the tests; gives the certificate's file.
 fn certify(sshd: &Sshd, key: &Path, validity: &str) -> PathBuf {
-    let user = crate::support::me();
+    let user = crate::ssh::support::me();
     let out = Command::new("ssh-keygen")
         .args(["-q", "-I", "the id", "-n", &user, "-V", validity, "-s"])
         .arg(sshd.dir.path().join("ca"))

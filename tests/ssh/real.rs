@@ -12,8 +12,8 @@ use pitcrew::ssh::{ConnectErrorKind, Ended, Exec, Heard, Pipe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::{self, SSHD, Sshd, nap};
-use crate::support::{Answers, Client, command, payload, run, run_until};
+use crate::ssh::daemon::{self, SSHD, Sshd, nap};
+use crate::ssh::support::{Answers, Client, command, payload, run, run_until};
 
 /// Starts sshd; `None` where it is not installed, which is said loudly, or is a failure if the daemons are demanded.
 pub fn sshd(extra: &str) -> Option<Sshd> {
@@ -402,7 +402,7 @@ async fn rsa_keys_sign_with_sha2() {
         let key = client.home.path().join("key");
         keygen_with(&key, &["-t", "rsa", "-b", "2048", "-N", ""]);
         if certified {
-            let sign = ["-q", "-I", "id", "-n", &crate::support::me(), "-s"];
+            let sign = ["-q", "-I", "id", "-n", &crate::ssh::support::me(), "-s"];
             let out = Command::new("ssh-keygen").args(sign).arg(&ca).arg(format!("{}.pub", key.display())).output();
             assert!(out.unwrap().status.success());
         } else {

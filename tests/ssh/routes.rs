@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pitcrew::ssh::{ConnectErrorKind, Ended, Link};
 
-use crate::daemon::{Sshd, nap};
-use crate::real::{keygen, sshd};
-use crate::support::{Client, ask, command, run};
+use crate::ssh::daemon::{Sshd, nap};
+use crate::ssh::real::{keygen, sshd};
+use crate::ssh::support::{Client, ask, command, run};
 
 /// A key that this server alone accepts, in the client's home.
 fn own_key(client: &Client, sshd: &Sshd, name: &str) -> String {

@@ -2,7 +2,7 @@
 //! and never overwritten.
 
 use super::{ROOT_UNICORN, Row, UNICORN};
-use crate::balancer::Trace;
+use crate::balancer::{Trace, Watch};
 use crate::load::{Load, Tally};
 use crate::pitcrew::Ran;
 use crate::stack::{App, Stack};
@@ -27,13 +27,13 @@ fn up(at: &str) -> (Stack, String) {
 }
 
 /// Runs a serial deploy under load; at the gate of server `at` something happens.
-fn meddled(stack: &Stack, at: usize, meddle: impl FnOnce()) -> (Ran, Tally, Trace) {
+fn meddled(stack: &Stack, at: usize, meddle: impl FnOnce(&Watch)) -> (Ran, Tally, Trace) {
     let server = stack.servers[at];
     stack.close_gate(server);
     let (load, watch) = (Load::start(&stack.balancer().authority()), stack.balancer().watch());
     let running = stack.pitcrew(&["--json", "deploy", "--serial"]).start();
     stack.wait_at_gate(server);
-    meddle();
+    meddle(&watch);
     stack.open_gate(server);
     let ran = running.wait();
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -50,7 +50,7 @@ fn about(ran: &Ran, address: &str) -> String {
 fn reload_while_drained() {
     let (stack, _) = up("before switch");
     let second = stack.commit(&[]);
-    let (ran, load, _) = meddled(&stack, 1, || {
+    let (ran, load, _) = meddled(&stack, 1, |_| {
         stack.balancer().reload(None);
         stack.balancer().wait_until_all_up();
     });
@@ -68,9 +68,10 @@ fn reload_before_taking_back() {
     let bad = format!("test ! -e {}/current/BAD", stack.deploy_to);
     let stack = stack.tables(&format!("[[hooks]]\nat = \"before restore\"\nrun = \"{bad}\"\non = \"each\""));
     stack.commit(&[("BAD", "")]);
-    let (ran, load, trace) = meddled(&stack, 0, || {
+    let (ran, load, trace) = meddled(&stack, 0, |watch| {
+        watch.wait_until_seen(false);
         stack.balancer().reload(None);
-        stack.balancer().wait_until_all_up();
+        watch.wait_until_seen(true);
     });
     assert_eq!(ran.expect(1).outcome(), "reverted");
     load.assert_none_failed();
@@ -84,7 +85,7 @@ fn reload_before_taking_back() {
 fn restart_while_drained() {
     let (stack, _) = up("before switch");
     let second = stack.commit(&[]);
-    let (ran, load, _) = meddled(&stack, 1, || {
+    let (ran, load, _) = meddled(&stack, 1, |_| {
         stack.balancer().restart();
         stack.balancer().wait_until_all_up();
     });
@@ -104,9 +105,10 @@ fn restart_while_drained() {
 fn readied_while_drained() {
     let (stack, _) = up("before switch");
     let second = stack.commit(&[]);
-    let (ran, load, trace) = meddled(&stack, 0, || {
+    let (ran, load, trace) = meddled(&stack, 0, |watch| {
+        watch.wait_until_seen(false);
         stack.balancer().ask("set server app/host1 state ready");
-        stack.balancer().wait_until_all_up();
+        watch.wait_until_seen(true);
     });
     let ran = ran.expect(0);
     load.assert_none_failed();
@@ -121,7 +123,7 @@ fn readied_while_drained() {
 fn later_member_taken_out() {
     let (stack, _) = up("before switch");
     let second = stack.commit(&[]);
-    let (ran, load, _) = meddled(&stack, 0, || {
+    let (ran, load, _) = meddled(&stack, 0, |_| {
         stack.balancer().ask("set server app/host3 state maint");
     });
     let ran = ran.expect(0);
@@ -142,7 +144,7 @@ fn nobody_else_left() {
     let (stack, first) = up("before restore");
     let second = stack.commit(&[]);
     // At the gate of the second the first is back; then both others go.
-    let (ran, load, trace) = meddled(&stack, 1, || {
+    let (ran, load, trace) = meddled(&stack, 1, |_| {
         stack.balancer().ask("set server app/host1 state maint");
     });
     // The third must not be drained unless the second is back: it is, and then two are in service. That the first is out
@@ -166,7 +168,7 @@ fn nobody_else_left() {
 fn removed_before_its_turn() {
     let (stack, first) = up("before switch");
     let second = stack.commit(&[]);
-    let (ran, load, _) = meddled(&stack, 0, || {
+    let (ran, load, _) = meddled(&stack, 0, |_| {
         stack.balancer().reload(Some("host2"));
         crate::fleet::wait_for("two members to be up", std::time::Duration::from_secs(10), || {
             let members = stack.balancer().members();
@@ -185,7 +187,7 @@ fn removed_before_its_turn() {
 fn removed_while_drained() {
     let (stack, first) = up("before switch");
     let second = stack.commit(&[]);
-    let (ran, load, _) = meddled(&stack, 1, || {
+    let (ran, load, _) = meddled(&stack, 1, |_| {
         stack.balancer().reload(Some("host2"));
         crate::fleet::wait_for("two members to be up", std::time::Duration::from_secs(10), || {
             let members = stack.balancer().members();

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod agreement;
-mod daemon;
+pub mod daemon;
 mod faults;
 mod login;
 mod real;

@@ -11,8 +11,6 @@ mod early;
 #[cfg(feature = "elb")]
 mod elb;
 mod hooks;
-#[path = "../fetching/hosts.rs"]
-mod hosts;
 mod lb;
 mod locking;
 mod logins;
@@ -25,9 +23,6 @@ mod policies;
 mod pushing;
 mod reaching;
 mod recover;
-#[cfg(feature = "elb")]
-#[path = "../aws/responder.rs"]
-mod responder;
 mod rounds;
 mod silence;
 mod sources;

@@ -5,10 +5,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set itself up has failed")]
 
 mod api;
-#[path = "../apps/mod.rs"]
-mod apps;
-#[path = "../ssh/daemon.rs"]
-mod daemon;
 mod dataplane;
 mod master;
 mod members;

@@ -1,0 +1,20 @@
+//! The program and its parts against servers: the embedded fleet, the scripts under real shells, single real daemons.
+
+mod apps;
+mod command_real;
+mod deploy;
+mod fetching;
+mod fleet_self;
+mod haproxy;
+#[path = "fetching/hosts.rs"]
+mod hosts;
+mod pushing;
+mod remote_scripts;
+#[cfg(feature = "elb")]
+#[path = "aws/responder.rs"]
+mod responder;
+#[path = "remote/server.rs"]
+mod server;
+mod ssh;
+mod standing;
+mod web_templates;
