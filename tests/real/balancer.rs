@@ -42,12 +42,15 @@ pub struct Member {
 /// A witness at work.
 pub struct Watch {
     stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Vec<(f64, Vec<Member>)>>>,
+    seen: Arc<Mutex<Samples>>,
     thread: JoinHandle<()>,
 }
 
 /// What it saw: each change with seconds since the start.
-pub struct Trace(Vec<(f64, Vec<Member>)>);
+pub struct Trace(Samples);
+
+/// Each change, with seconds since the start.
+type Samples = Vec<(f64, Vec<Member>)>;
 
 impl Member {
     /// It gets traffic.
