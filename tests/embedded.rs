@@ -12,6 +12,7 @@ mod pushing;
 mod remote_scripts;
 #[cfg(feature = "elb")]
 #[path = "aws/responder.rs"]
+#[expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 mod responder;
 #[path = "remote/server.rs"]
 mod server;

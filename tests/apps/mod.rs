@@ -1,4 +1,5 @@
 //! What the balancer tests share: tiny applications, clients that count, and whether a daemon is here.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
 //! What servers fetch from: repositories, and a web server that asks for a login.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

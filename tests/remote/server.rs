@@ -1,6 +1,6 @@
 //! A server without a network: a home directory and a `sh` of a chosen kind, in which remote scripts run for real.
 
-#![allow(dead_code, reason = "each test binary uses its part of it")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
