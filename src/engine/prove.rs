@@ -97,7 +97,12 @@ impl Running {
         }
     }
 
-    async fn healthy(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
+    pub(super) async fn healthy(
+        &self,
+        place: &Place,
+        release: &ReleaseId,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         let Some(health) = &self.world.config.health else { return Ok(()) };
         let emitter = &self.world.emitter;
         let mut on = |progress| emitter.emit(Event::Progress { place: place.clone(), progress });

@@ -2,9 +2,11 @@
 //!
 //! It does so as the dead run itself would have done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::future::join_all;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +35,29 @@ pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], 
         }
     }
     true
+}
+
+/// Asks servers that nothing but their health proves, and returns those that are healthy.
+///
+/// They are asked as the dead run would have asked them.
+pub async fn healthy(running: &Arc<Running>, servers: &[ServerName]) -> BTreeSet<ServerName> {
+    let over = CancellationToken::new();
+    let keeping = tokio::spawn(renew::keep(running.clone(), over.clone()));
+    let asked = servers.iter().map(|server| async {
+        let place = running.place((StageName::Rollout, 0), server, StepName::Check);
+        let failure = running.healthy(&place, &running.plan.release, &running.world.stop.soft).await.err();
+        let failure = failure.map(Box::new);
+        if let Some(failure) = failure {
+            let warning = Warning::NotHealthy { release: running.plan.release.clone(), failure };
+            running.world.emitter.emit(Event::Warning { server: Some(server.clone()), warning });
+            return None;
+        }
+        Some(server.clone())
+    });
+    let healthy = join_all(asked).await.into_iter().flatten().collect();
+    over.cancel();
+    let _ = keeping.await;
+    healthy
 }
 
 /// Takes back what the dead run had in flight, or finishes what it had finished, and releases its lock.

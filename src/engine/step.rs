@@ -126,7 +126,7 @@ impl Running {
 
     /// The call that takes the lock, and leaves in it what is meant to be done.
     fn lock(&self, server: &ServerName) -> Call {
-        let intent = Intent::of(&self.plan, server, &self.world.owner.who);
+        let intent = Intent::of(&self.plan, server, &self.world.owner.who).among(&self.world.roster);
         let call = calls::lock(&self.site(), &self.world.owner).planning(&intent.line());
         match self.world.facts.servers.get(server) {
             Some(found) => {

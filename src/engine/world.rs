@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
 use crate::outcome::Emitter;
+use crate::plan::run_server::RunServer;
 use crate::script::Owner;
 use crate::source::Package;
 
@@ -30,6 +31,8 @@ pub struct World {
     pub run: RunId,
     /// The owner that the run writes into its locks.
     pub owner: Owner,
+    /// All servers of the stack, as the run writes them into its locks.
+    pub roster: Vec<RunServer>,
     /// Servers whose lock the run took before it had a plan, because it waited for them.
     pub held: Vec<ServerName>,
     /// `[env]` and the values of `[secrets]`.

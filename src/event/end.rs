@@ -58,6 +58,8 @@ pub enum Stuck {
     LockKept,
     /// It could not be reached.
     Unreachable,
+    /// A dead run had it, and the file does not name it.
+    NotInFile,
     /// A second signal ended the run before its undos were done.
     CutShort,
 }

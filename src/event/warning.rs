@@ -8,7 +8,7 @@ use super::end::Stuck;
 use super::failure::Failure;
 use super::word::StepName;
 use crate::lease::Held;
-use crate::name::{ReleaseId, Revision, ServerName};
+use crate::name::{ReleaseId, Revision, RunId, ServerName};
 
 /// Something a person should read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,6 +236,28 @@ pub enum Warning {
     BalancerUnusable {
         /// What the balancer said.
         detail: String,
+    },
+    /// The release that a dead run left on a server does not pass its health check.
+    NotHealthy {
+        /// The release.
+        release: ReleaseId,
+        /// Why it does not.
+        failure: Box<Failure>,
+    },
+    /// A server of a dead run is not in the file, so it is not recovered.
+    Absent {
+        /// The dead run.
+        run: RunId,
+        /// The run's command line, as its lock has it.
+        command: String,
+        /// The server's address in that run.
+        at: String,
+        /// The address of the server that has its name now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        now: Option<String>,
+        /// Where a balancer has it out: `backend/server on ADDRESS is STATUS`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        out: Vec<String>,
     },
     /// The agent is to be lent to the servers, and none runs on this machine.
     NoAgent {

@@ -132,6 +132,9 @@ impl State {
     }
 
     fn stuck(&self, server: &ServerState) -> Option<Stuck> {
+        if server.absent {
+            return Some(Stuck::NotInFile);
+        }
         if let Some(step) = server.undo_failed {
             // A second signal cuts every undo short, which is no failure of the undo.
             return Some(if self.interrupts < 2 { Stuck::UndoFailed { step } } else { Stuck::CutShort });

@@ -41,8 +41,13 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
             mask_text(redactor, command);
             mask_failure(redactor, failure);
         }
-        Warning::Prune { failure } | Warning::NotRenewed { failure, .. } => mask_failure(redactor, failure),
+        Warning::Prune { failure } | Warning::NotRenewed { failure, .. } | Warning::NotHealthy { failure, .. } => {
+            mask_failure(redactor, failure)
+        }
         Warning::Waited { held, .. } => mask_lock(redactor, held),
+        Warning::Absent { command, out, .. } => {
+            std::iter::once(command).chain(out).for_each(|text| mask_text(redactor, text));
+        }
         Warning::FoundOut { by: Some(by), .. } => mask_taken(redactor, by),
         Warning::ReturnsTo { who: Some(text), .. }
         | Warning::LockLost { detail: text }

@@ -6,6 +6,7 @@ use super::server::ServerState;
 use super::state::State;
 use crate::event::{Cause, Outcome, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
+use crate::text::units::names;
 
 /// Lists the commands for a run that ended like this, in the order in which to run them.
 pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<String> {
@@ -27,6 +28,11 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
             }
             commands.extend(ready(state, ends));
             commands.extend(unlock(state, ends));
+            let absent = ends.iter().filter(|e| e.stuck == Some(Stuck::NotInFile));
+            let absent: Vec<&str> = absent.map(|e| e.server.as_str()).collect();
+            if !absent.is_empty() {
+                commands.push(format!("pitcrew recover    # when the file names {} again", names(&absent, 3)));
+            }
             if ends.iter().any(|e| !matches!(e.stuck, Some(Stuck::LockKept | Stuck::BalancerDiffers))) {
                 commands.extend(again(state, outcome));
             }

@@ -47,6 +47,8 @@ pub struct ServerState {
     pub differs: bool,
     /// Another user or program repointed its `current` after its turn.
     pub moved: bool,
+    /// A dead run had it, and the file does not name it.
+    pub absent: bool,
     /// The release before the run.
     pub(super) previous: Option<ReleaseId>,
     /// The release of the run.
@@ -119,6 +121,7 @@ impl ServerState {
             restart: Effect::None,
             differs: false,
             moved: false,
+            absent: false,
             previous: None,
             target: None,
             rollout_planned: 0,

@@ -210,6 +210,7 @@ impl State {
         match (warning, server) {
             (Warning::Interrupted { .. }, _) => self.interrupts += 1,
             (Warning::FoundOut { of, .. }, _) => self.entry(of).set_found_out(),
+            (Warning::Absent { .. }, Some(server)) => self.entry(server).absent = true,
             (Warning::Stuck { stuck: Stuck::LockKept }, Some(server)) => self.entry(server).locked = true,
             (Warning::CurrentMoved { current }, Some(server)) => {
                 let entry = self.entry(server);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::run_server::RunServer;
 use super::shape::{Plan, Verb};
 use super::unwind::{Record, Switched};
 use crate::balancer::{Admin, MemberFacts, Snapshot};
@@ -40,6 +41,12 @@ pub struct Intent {
     /// Where its migrations run.
     #[serde(default)]
     pub migrate_on: Option<ServerName>,
+    /// The server's name in the run's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
+    /// All servers of the run, whose locks it takes as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<RunServer>,
 }
 
 /// The journal of one server, read.
@@ -70,6 +77,8 @@ pub struct Wreck {
     pub snapshots: BTreeMap<ServerName, Snapshot>,
     /// The batch that was in flight; `None`: every batch had succeeded.
     pub failing: Option<usize>,
+    /// Servers of that batch that lack nothing but a health check: it decides what becomes of the batch.
+    pub unproven: Vec<ServerName>,
     /// Servers that do not say what the run meant to do, though something was done to them.
     pub unreadable: Vec<ServerName>,
 }
@@ -87,7 +96,15 @@ impl Intent {
             previous: plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone()),
             who: who.to_owned(),
             migrate_on: plan.migrate_on.clone(),
+            server: Some(server.clone()),
+            servers: Vec::new(),
         }
+    }
+
+    /// Lists all servers of the run in it: the next file may not name them.
+    #[must_use]
+    pub fn among(self, servers: &[RunServer]) -> Self {
+        Self { servers: servers.to_vec(), ..self }
     }
 
     /// Writes it as one line.
@@ -95,7 +112,8 @@ impl Intent {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    fn read(lines: &[String]) -> Option<Self> {
+    /// Reads the plan that a lock holds.
+    pub fn read(lines: &[String]) -> Option<Self> {
         lines.iter().find_map(|line| serde_json::from_str(line).ok())
     }
 }
@@ -149,6 +167,10 @@ struct Left<'a> {
     current: Option<&'a ReleaseId>,
     /// It serves requests, so that a restart and its proof belong to its rollout.
     proves: bool,
+    /// Nothing but its health proves it, and the journal does not tell of that.
+    asked: bool,
+    /// It was asked since, and is healthy.
+    healthy: bool,
     /// It is out of a balancer that it was found in; `None`: it was never drained, or that is not known.
     out: Option<bool>,
 }
@@ -163,6 +185,11 @@ impl Left<'_> {
 
     /// Its whole rollout went well, as far as can be told from here.
     fn is_new(&self) -> bool {
+        self.is_in_place() && (!self.asked || self.healthy)
+    }
+
+    /// The same, but for a health check that no journal tells of.
+    fn is_in_place(&self) -> bool {
         self.switched().is_some()
             && self.current == Some(&self.intent.release)
             && (!self.proves || self.journal.proven.as_ref() == Some(&self.intent.release))
@@ -173,7 +200,9 @@ impl Left<'_> {
     fn is_old(&self) -> bool {
         let Some(switched) = self.switched() else { return false };
         let back = self.journal.switches.last().is_some_and(|(_, to)| *to == switched.from);
-        back && switched.from.is_some()
+        // Where its health alone proves it, its way back is walked again, and asks.
+        back && !self.asked
+            && switched.from.is_some()
             && self.current == switched.from.as_ref()
             && (!self.journal.restarted || self.journal.proven == switched.from)
             && (self.journal.drained.is_none() || self.out == Some(false))
@@ -205,8 +234,8 @@ impl Left<'_> {
 impl Wreck {
     /// Reads what is left on the servers whose lock `token` holds.
     ///
-    /// `None`: none of them says what was meant to be done.
-    pub fn read(config: &Config, facts: &Facts, token: &RunId) -> Option<Self> {
+    /// `healthy`: servers that were asked for their health since. `None`: none of them says what was meant to be done.
+    pub fn read(config: &Config, facts: &Facts, token: &RunId, healthy: &BTreeSet<ServerName>) -> Option<Self> {
         let ours = |f: &ServerFacts| f.lock.as_ref().is_some_and(|l| l.run() == token.0 || l.origin() == token.0);
         let mut all: Vec<Left<'_>> = Vec::new();
         let (mut untouched, mut unreadable) = (Vec::new(), Vec::new());
@@ -220,8 +249,16 @@ impl Wreck {
             };
             let members: Vec<&MemberFacts> = facts.members.iter().filter(|m| m.member == server.lb).collect();
             let out = journal.drained.as_ref().and_then(|snapshot| is_out(snapshot.as_ref(), &members));
-            let proves = server.is_web() && !config.web.proof.none;
-            all.push(Left { name: &server.name, intent, journal, current: found.current.as_ref(), proves, out });
+            all.push(Left {
+                name: &server.name,
+                intent,
+                journal,
+                current: found.current.as_ref(),
+                proves: server.is_web() && !config.web.proof.none,
+                asked: server.is_web() && config.web.proof.none && config.health.is_some(),
+                healthy: healthy.contains(&server.name),
+                out,
+            });
         }
         // What was only locked is only unlocked.
         let only_locked = |name: ServerName| (name, Record { locked: true, ..Record::default() });
@@ -249,6 +286,9 @@ impl Wreck {
             .copied()
             .or_else(|| (0..count).find(|b| !finished.contains(b)));
 
+        let unproven = all.iter().filter(|l| l.intent.batch == failing && !l.is_new() && l.is_in_place());
+        let unproven = unproven.map(|l| l.name.clone()).collect();
+
         let mut records: BTreeMap<ServerName, Record> = untouched.into_iter().map(only_locked).collect();
         let mut snapshots = BTreeMap::new();
         for left in &all {
@@ -272,7 +312,7 @@ impl Wreck {
             migrate_on: model.migrate_on,
             ..Self::of_nothing(&held).plan
         };
-        Some(Self { plan, who: Some(model.who), records, snapshots, failing, unreadable })
+        Some(Self { plan, who: Some(model.who), records, snapshots, failing, unproven, unreadable })
     }
 }
 
@@ -305,6 +345,7 @@ impl Wreck {
             records: held.iter().map(|s| (s.clone(), record.clone())).collect(),
             snapshots: BTreeMap::new(),
             failing: None,
+            unproven: Vec::new(),
             unreadable: Vec::new(),
         }
     }
@@ -363,10 +404,21 @@ mod tests {
             previous: Some(id(OLD)),
             who: "ann".into(),
             migrate_on: None,
+            server: Some(name.clone()),
+            servers: Vec::new(),
         };
         let current = id(current);
         let journal = Journal::read(&lines(journal));
-        let left = Left { name: &name, intent, journal, current: Some(&current), proves: true, out };
+        let left = Left {
+            name: &name,
+            intent,
+            journal,
+            current: Some(&current),
+            proves: true,
+            asked: false,
+            healthy: false,
+            out,
+        };
         (left.is_new(), left.is_old(), left.record(false))
     }
 

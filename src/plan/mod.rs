@@ -3,12 +3,14 @@
 //! [`build`] is pure and the only place that decides; the engine executes a [`Plan`] and decides nothing but what to
 //! take back, and for that it asks [`unwind`]. This file declares the rooms and holds nothing itself.
 
+pub mod absent;
 pub mod act;
 pub mod batches;
 pub mod build;
 pub mod capacity;
 pub mod journal;
 pub mod past;
+pub mod run_server;
 pub mod shape;
 pub mod stages;
 pub mod unwind;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::{secrets, terminal};
 use crate::balancer::{Around, Balancer};
 use crate::cli::{Global, Select};
-use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer};
+use crate::config::{self, BalancerKind, Config, ConfigFile, LoadBalancer, Server};
 use crate::error::Error;
 use crate::name::ServerName;
+use crate::plan::run_server::RunServer;
 use crate::process::machine::{self, expand, home, local_user};
 use crate::remote::Hosts;
 use crate::script::calls::Site;
@@ -96,6 +97,16 @@ impl Stack {
     pub fn site(&self) -> Site<'_> {
         let app = &self.config.app;
         Site { deploy_to: &app.deploy_to, app: &app.name, web: &self.config.web, env: &self.env }
+    }
+
+    /// Lists all servers with their addresses and their names in the balancer.
+    pub fn roster(&self) -> Vec<RunServer> {
+        let listed = |server: &Server| RunServer {
+            name: server.name.clone(),
+            at: self.links.get(&server.name).map_or_else(|| server.host.clone(), |link| link.target().place()),
+            lb: if self.balancer.is_some() && server.is_web() { vec![server.lb.clone()] } else { Vec::new() },
+        };
+        self.config.servers.iter().map(listed).collect()
     }
 
     /// Ends every connection.

@@ -15,6 +15,7 @@ use crate::plan::build::build;
 use crate::plan::{Plan, Verb};
 use crate::source::Resolved;
 use crate::ssh::{Link, Target};
+use crate::stack::absent::Missing;
 use crate::stack::gather::{Gathering, gather};
 use crate::stack::packing::Building;
 use crate::stack::replan;
@@ -49,8 +50,9 @@ impl Check {
         // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
         plan.blockers.extend(found.refused.into_iter().map(replan::refused));
         plan.notices.extend(found.notices);
+        let missing = stack.missing_of_dead_runs(&found.facts).await;
         let facts = found.facts;
-        let report = Report { stack: &stack, facts: &facts, plan: &plan };
+        let report = Report { stack: &stack, facts: &facts, plan: &plan, missing: &missing };
         out::result(&if global.json { report.json(&source) } else { report.text(&source, global) });
         stack.close().await;
         Ok(match (&source, plan.blockers.is_empty()) {
@@ -65,6 +67,8 @@ struct Report<'a> {
     stack: &'a Stack,
     facts: &'a Facts,
     plan: &'a Plan,
+    /// Servers of dead runs that the file does not name.
+    missing: &'a [Missing],
 }
 
 impl Report<'_> {
@@ -120,6 +124,9 @@ impl Report<'_> {
             lines.push("the run as a whole  FAILS".into());
             lines.extend(shown(failure));
         }
+        for (server, notice) in self.missing {
+            lines.push(format!("note: {server}: {}", warning::sentence(notice)));
+        }
         for notice in &self.plan.notices {
             lines.push(format!("note: {}", warning::sentence(notice)));
         }
@@ -143,6 +150,7 @@ impl Report<'_> {
             },
             "problems": self.plan.blockers,
             "notices": self.plan.notices,
+            "missing": missing(self.missing),
             "members": self.facts.members,
             "servers": self.stack.config.servers.iter().map(|s| {
                 let f = self.facts.servers.get(&s.name);
@@ -174,6 +182,11 @@ impl Report<'_> {
         };
         format!("{}@{}: {release}{running}{free}", f.user, f.root)
     }
+}
+
+/// Servers of dead runs that the file does not name, as JSON.
+pub fn missing(missing: &[Missing]) -> Vec<serde_json::Value> {
+    missing.iter().map(|(server, warning)| serde_json::json!({"server": server, "warning": warning})).collect()
 }
 
 /// Tells how a host is reached, setting by setting, and where each comes from.

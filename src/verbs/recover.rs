@@ -1,5 +1,6 @@
 //! `pitcrew recover`: unwinds what a dead run left, from any machine that has the configuration.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
@@ -64,15 +65,17 @@ impl Recover {
             fetch: None,
             run: owner.run.clone(),
             owner,
+            roster: stack.roster(),
             held: Vec::new(),
             env: stack.env.clone(),
             emitter: emitter.clone(),
             stop: stop.clone(),
         };
-        let read = |facts: &Facts, token: &RunId| {
-            Wreck::read(&stack.config, facts, token).unwrap_or_else(|| Wreck::of_nothing(&names(&held)))
+        let none = BTreeSet::new();
+        let read = |facts: &Facts, token: &RunId, healthy: &BTreeSet<ServerName>| {
+            Wreck::read(&stack.config, facts, token, healthy).unwrap_or_else(|| Wreck::of_nothing(&names(&held)))
         };
-        let wreck = read(&facts, &dead);
+        let wreck = read(&facts, &dead, &none);
         let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
         let mut planned = engine::run::planned(&taking.world, &taking.plan);
         planned.verb = RECOVER.into();
@@ -90,17 +93,24 @@ impl Recover {
                 taking.stuck(server, Stuck::LockKept);
             }
         }
+        for (server, warning) in stack.missing(&facts, &dead).await {
+            emitter.emit(Event::Warning { server: Some(server), warning });
+        }
         if let Some(mut again) = found {
             again.unreachable.retain(|s, _| held.iter().any(|(h, _)| h == s));
             for (server, failure) in &again.unreachable {
                 taking.cannot_reach(server, failure.clone());
             }
-            let wreck = read(&again, &owner.run);
-            let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
+            let mut wreck = read(&again, &owner.run, &none);
             // The release remains the work of the person who began it.
             let owner = Owner { who: wreck.who.clone().unwrap_or(owner.who), ..owner };
-            let running = Arc::new(Running::inheriting(world(again, owner), wreck));
-            recover::run(&running, failing, &unreadable).await;
+            let running = |wreck| Arc::new(Running::inheriting(world(again.clone(), owner.clone()), wreck));
+            if !wreck.unproven.is_empty() {
+                let healthy = recover::healthy(&running(wreck.clone()), &wreck.unproven).await;
+                wreck = read(&again, &owner.run, &healthy);
+            }
+            let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
+            recover::run(&running(wreck), failing, &unreadable).await;
         }
         stack.close().await;
         let finished = spawn_blocking(move || reporting.finish()).await;

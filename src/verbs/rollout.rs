@@ -151,6 +151,7 @@ impl<'a> Begun<'a> {
             package: delivery.and_then(Delivery::package).cloned(),
             run: self.owner.run.clone(),
             owner: self.owner,
+            roster: stack.roster(),
             held,
             env: stack.env.clone(),
             emitter: self.emitter,

@@ -25,7 +25,8 @@ use crate::remote::Ear;
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
 use crate::text::clean::clean;
-use crate::wording::cause;
+use crate::verbs::check::missing as as_json;
+use crate::wording::{cause, warning};
 
 /// Shows every server: release, processes, health, balancer, lock, disk. Exit code 3 on drift.
 #[derive(Debug, Clone, Args)]
@@ -52,7 +53,8 @@ impl Status {
             .filter(|s| wanted.contains(&s.name) && facts.servers.contains_key(&s.name))
             .collect();
         let questions = HealthQuestions { stack: &stack, facts: &facts, verb: "status" };
-        let (logs, checks) = tokio::join!(
+        let (missing, logs, checks) = tokio::join!(
+            stack.missing_of_dead_runs(&facts),
             join_all(reached.iter().map(|s| stack.history(&s.name, &never))),
             join_all(reached.iter().map(|s| questions.once(s, &never))),
         );
@@ -71,12 +73,13 @@ impl Status {
             .collect();
         differ(&mut rows);
         let balancers: Vec<String> = refused.iter().map(|e| clean(&e.to_string())).collect();
-        let drifts = !balancers.is_empty() || rows.iter().any(|r| !r.drift.is_empty());
+        let drifts = !balancers.is_empty() || !missing.is_empty() || rows.iter().any(|r| !r.drift.is_empty());
         if global.json {
-            let value = serde_json::json!({"ok": !drifts, "servers": rows, "balancers": balancers});
+            let value = serde_json::json!({"ok": !drifts, "servers": rows, "balancers": balancers, "missing": as_json(&missing)});
             out::result(&format!("{value}\n"));
         } else if drifts || !global.quiet {
-            out::result(&text(&rows, &balancers));
+            let missing = missing.iter().map(|(server, w)| format!("{server}: {}\n", warning::sentence(w)));
+            out::result(&(text(&rows, &balancers) + &missing.collect::<String>()));
         }
         if !rows.is_empty() && rows.iter().all(|r| r.unreachable.is_some()) {
             return Err(Error::unreachable("no server could be reached"));

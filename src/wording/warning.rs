@@ -3,7 +3,7 @@
 use super::cause::reason;
 use super::lock::locked;
 use super::step::undo;
-use crate::event::{Fate, Flight, Stuck, TakenBy, Warning};
+use crate::event::{Failure, Fate, Flight, Stuck, TakenBy, Warning};
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::text::clean::clean;
 use crate::text::units::{as_seconds, count, days, long, names, seconds};
@@ -25,9 +25,7 @@ pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
         Warning::StaysInTraffic => STAYS_IN_TRAFFIC.into(),
-        Warning::NoHealthCheck => {
-            "there is no [health]: nothing but the list of processes proves the new release".into()
-        }
+        Warning::NoHealthCheck => NO_HEALTH_CHECK.into(),
         Warning::ReleaseKept { release, why } => format!("old release {release} stays: {}", clean(why)),
         Warning::Fled { revision, release, on, how } => fled(revision, release, on, *how),
         Warning::Quiet { step, seconds: silent, last_line } => {
@@ -95,6 +93,8 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::MayNotFit { of, free_kb, root, current_kb } => may_not_fit(of, *free_kb, root, *current_kb),
         Warning::WaitedForMembers { seconds } => format!("waited {} for members to be in service", long(*seconds)),
         Warning::BalancerUnusable { detail } => format!("{}; this run drains no server, so it goes on", clean(detail)),
+        Warning::NotHealthy { release, failure } => not_healthy(release, failure),
+        Warning::Absent { .. } => absent(warning),
         Warning::NoAgent { detail } => no_agent(detail),
         Warning::NoLog { detail } => with("there is no log of this run", detail),
         Warning::LogBroken { directory, detail } => with(&format!("cannot write the run's log in {directory}"), detail),
@@ -104,6 +104,8 @@ pub fn sentence(warning: &Warning) -> String {
 
 const STAYS_IN_TRAFFIC: &str =
     "there is no [load_balancer]: servers stay in traffic while they are switched and restarted";
+
+const NO_HEALTH_CHECK: &str = "there is no [health]: nothing but the list of processes proves the new release";
 
 fn with(what: &str, detail: &str) -> String {
     format!("{}: {}", clean(what), clean(detail))
@@ -124,6 +126,30 @@ fn interrupted(signal: &str, again: bool) -> String {
 fn may_not_fit(server: &ServerName, free: u64, root: &str, taken: u64) -> String {
     let free = format!("{server}: {free} KB are free in {}", clean(root));
     format!("{free}, and the release that runs takes {taken} KB: the next may not fit")
+}
+
+fn not_healthy(release: &ReleaseId, failure: &Failure) -> String {
+    format!("release {release} fails its health check: {}", reason(&failure.cause))
+}
+
+/// Says that a server of a dead run is not in the file, and what is to be done about it.
+fn absent(warning: &Warning) -> String {
+    let Warning::Absent { run, command, at, now, out } = warning else { return String::new() };
+    let here = match now {
+        Some(now) => format!("the file has {} under that name now", clean(now)),
+        None => "the file does not name it".to_owned(),
+    };
+    let out: String = out.iter().map(|out| format!("; its balancer has it out: {}", clean(out))).collect();
+    let began = match command.trim() {
+        "" => String::new(),
+        command => format!(" (it began as `{}`)", clean(command)),
+    };
+    format!(
+        "at {}, it is a server of run {run}{began}, and {here}: it is not recovered, and may be locked and half \
+         switched{out}. Write it into [[servers]] again, or name that run's file or profile, and run `pitcrew \
+         recover`; if it is gone for good, nothing is to be done there",
+        clean(at)
+    )
 }
 
 fn no_agent(detail: &str) -> String {
@@ -192,6 +218,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::MayNotFit { .. }
         | Warning::WaitedForMembers { .. }
         | Warning::BalancerUnusable { .. }
+        | Warning::NotHealthy { .. }
+        | Warning::Absent { .. }
         | Warning::NoAgent { .. }
         | Warning::NoLog { .. }
         | Warning::LogBroken { .. }
@@ -235,6 +263,7 @@ pub fn stuck(stuck: &Stuck) -> String {
         Stuck::CurrentMoved => "`current` was moved from outside the run".into(),
         Stuck::LockKept => "its lock is kept".into(),
         Stuck::Unreachable => "could not be reached".into(),
+        Stuck::NotInFile => "not in the file, so it was not recovered".into(),
         Stuck::CutShort => "cut short".into(),
     }
 }

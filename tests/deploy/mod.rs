@@ -11,6 +11,7 @@ mod early;
 #[cfg(feature = "elb")]
 mod elb;
 mod hooks;
+mod identity;
 mod lb;
 mod locking;
 mod logins;

@@ -11,7 +11,7 @@ use pitcrew::demo::{Fault, Sample, WebKind};
 use crate::deploy::stack::{Ran, Stack};
 
 /// Starts a deploy and kills it, without a chance to say goodbye, when a point is reached; false: it never was.
-async fn killed_at(stack: &Stack, args: &[&str], (kind, server, label): (&str, &str, &str)) -> bool {
+pub async fn killed_at(stack: &Stack, args: &[&str], (kind, server, label): (&str, &str, &str)) -> bool {
     let pid = Arc::new(Mutex::new(None::<i32>));
     let (shared, wanted) = (pid.clone(), (kind.to_owned(), server.to_owned(), label.to_owned()));
     stack.fleet.faults().clear();
