@@ -149,6 +149,8 @@ pub struct ProcessFacts {
     pub pid: u32,
     /// The release that its working directory is in.
     pub release: Option<ReleaseId>,
+    /// This login may not see where it works.
+    pub unseen: bool,
 }
 
 impl std::fmt::Display for ReleaseState {
@@ -252,7 +254,7 @@ impl ServerFacts {
             "process" => {
                 let (pid, place) = value.split_once(' ').unwrap_or((value, ""));
                 let pid = pid.parse().map_err(|_| strange(answer))?;
-                self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place) });
+                self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place), unseen: place == "hidden" });
             }
             "no_proc" => self.no_proc = true,
             "zstd" => self.zstd = true,

@@ -69,7 +69,8 @@ locate() {
         pid=${pid%%/*}
         place=-
         case $where in
-        "$entry") ;;
+        # The link itself is listed; what it points to is not for this login.
+        "$entry") continue ;;
         "$real"/releases/*' (deleted)') place=deleted ;;
         "$real"/releases/*)
             place=${where#"$real"/releases/}

@@ -5,6 +5,7 @@
 #   fleet.sh with N DELAY -- CMD   runs CMD with servers 1..N up; DELAY in ms each way, 0 for none
 #   fleet.sh exec I CMD...         inside: runs CMD in server I, as root where there is one
 #   fleet.sh as I CMD...           inside: runs CMD in server I as its login user
+#   fleet.sh boot I                inside, root only: one more server, which systemd runs; prints its line of `hosts`
 #
 # Two disks of 3 MB, /srv/small1 and /srv/small2, are there to be filled (not in light mode).
 #
@@ -21,6 +22,7 @@ SELF=$(readlink -f "$0")
 HERE=$(dirname "$SELF")
 NET=10.77 # NET.0.1 is this machine, NET.1.I server I
 PATH=$PATH:/usr/sbin:/sbin
+CGROUPS=pitcrew-fleet-
 INSIDE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 die() { echo "fleet: $*" >&2; exit 1; }
@@ -168,6 +170,74 @@ X
     env -i PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 /usr/sbin/sshd -D -f /run/k/sshd_config -E /var/log/sshd.log
 }
 
+host_booted() { # the nspawn of server $1, in its new namespaces: the same layers, but systemd is process 1
+  local i=$1 h=$FLEET_DIR/h$1 at
+  # A cgroup of its own in every hierarchy that systemd may use; --keep-unit makes it the server's root.
+  for at in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+    [ -e "$at/cgroup.procs" ] || continue
+    mkdir "$at/$2" && echo $$ >"$at/$2/cgroup.procs" || exit 1
+  done
+  host_net "$i"
+  mount -t overlay "h$i" -o "lowerdir=$FLEET_DIR/base:/,upperdir=$h/up,workdir=$h/work" "$h/root" || exit 1
+  # None of this machine's units: those of /etc are hidden behind the server's own.
+  exec env -i PATH="$INSIDE_PATH" SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 systemd-nspawn --quiet --boot \
+    --directory="$h/root" --register=no --keep-unit --link-journal=no --resolv-conf=off --timezone=off --console=pipe \
+    --hostname="host$i" --bind="$h/units:/etc/systemd/system" -- systemd.unit=fleet.target
+}
+
+boot_host() { # I: boots one more server, and waits for its sshd
+  local i=$1 h=$FLEET_DIR/h$1 up init cgroup
+  cgroup=$CGROUPS$(cat /proc/sys/kernel/random/uuid)
+  [ "$FLEET_MODE" = root ] || die "servers here have no root"
+  command -v systemd-nspawn >/dev/null || die 'systemd-nspawn is not installed (systemd-container)'
+  [ -e /lib/systemd/system/ssh.service ] || die 'there is no ssh.service'
+  mkdir -p "$h"/{up/etc/ssh,work,root,units} "$FLEET_DIR/log"
+  mkdir -p "$h"/up/{var/lib/systemd/linger,etc/sudoers.d,var/log/journal}
+  : >"$h/up/var/lib/systemd/linger/deploy"
+  echo 'deploy ALL=(root) NOPASSWD: /usr/bin/systemctl' >"$h/up/etc/sudoers.d/fleet"
+  cat >"$h/units/fleet.target" <<'X'
+[Unit]
+Requires=basic.target dbus.socket
+Wants=systemd-logind.service systemd-user-sessions.service ssh.service
+After=basic.target
+X
+  ssh-keygen -q -t ed25519 -N '' -C "host$i" -f "$h/up/etc/ssh/ssh_host_ed25519_key" || exit 1
+  unshare --net --mount --ipc --uts --propagation private -- bash "$SELF" _boot "$i" "$cgroup" >"$FLEET_DIR/log/$i" 2>&1 </dev/null &
+  up=$!
+  until [ "$(readlink /proc/$up/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do
+    kill -0 $up 2>/dev/null || die "host$i: $(cat "$FLEET_DIR/log/$i")"
+    sleep 0.01
+  done
+  ip link add "fleet$i" type veth peer name eth0 netns $up || die 'cannot make a link'
+  ip link set "fleet$i" master fleetbr up || die 'cannot join the bridge'
+  wait_for_banner "host$i" "$(addr "$i")" 22 $up "$FLEET_DIR/log/$i"
+  init=$(cat "/proc/$up/task/$up/children")
+  [ -n "$init" ] || die "host$i has no process 1"
+  echo "$cgroup $up $init" >>"$FLEET_DIR/booted"
+  echo "$(addr "$i") $(cut -d' ' -f1,2 "$h/up/etc/ssh/ssh_host_ed25519_key.pub")" >>"$FLEET_DIR/known_hosts"
+  echo "host$i $(addr "$i") 22 /proc/${init%% *}/root /home/deploy" | tee -a "$FLEET_DIR/hosts"
+}
+
+# Of fleets that were killed and of this one; those in use cannot be removed.
+sweep_cgroups() {
+  find /sys/fs/cgroup -depth -mindepth 1 -type d -path "*/$CGROUPS*" -exec rmdir {} + 2>/dev/null
+  true
+}
+
+end_booted() { # what systemd ran leaves empty cgroups, which no namespace takes along
+  local cgroup pids t
+  [ -s "$FLEET_DIR/booted" ] || return
+  while read -r cgroup pids; do
+    # shellcheck disable=SC2086
+    kill -KILL $pids
+    for ((t = 0; t < 100; t++)); do
+      sweep_cgroups
+      find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -name "$cgroup" | grep -q . || break
+      sleep 0.05
+    done
+  done <"$FLEET_DIR/booted"
+}
+
 start_hosts() { # N: processes first, cables next, then one wait for all
   local n=$1 i c t h pids=() ups=()
   mkdir -p "$FLEET_DIR/log"
@@ -231,12 +301,15 @@ main_namespaces() { # N DELAY CMD: process 1 of the fleet's own namespaces
   fi
   ssh-keygen -q -t ed25519 -N '' -C fleet -f "$FLEET_DIR/id_ed25519" || exit 1
   seq 1 "$n" | xargs -P4 -I@ ssh-keygen -q -t ed25519 -N '' -C host@ -f "$FLEET_DIR/keys/k@" || exit 1
-  [ "$FLEET_MODE" = root ] && make_base
+  [ "$FLEET_MODE" = root ] && make_base && sweep_cgroups
   bridge "$delay"
   start_hosts "$n"
   client_files deploy >"$FLEET_DIR/ssh_config"
   if [ "$FLEET_MODE" = root ]; then
     "$@"
+    n=$?
+    end_booted
+    exit $n
   else
     # CMD may cut cables and enter servers, but file permissions still bind it.
     setpriv --inh-caps=$caps --ambient-caps=$caps --bounding-set=$caps "$@"
@@ -340,6 +413,8 @@ with)
   esac ;;
 _main) main_namespaces "$@" ;;
 _host) "host_$FLEET_MODE" "$1" ;;
+boot) boot_host "$1" ;;
+_boot) host_booted "$@" ;;
 exec) run_in root "$@" ;;
 as) run_in login "$@" ;;
 *) sed -n '2,/^set -u/p' "$SELF" | sed '$d' >&2; exit 2 ;;

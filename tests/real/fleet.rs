@@ -22,6 +22,10 @@ pub const CUT: usize = 7;
 /// For the case that must see every process: on the others, cases beside it run processes of other users.
 pub const APART: [usize; 2] = [8, 9];
 
+/// Those that systemd runs; they are booted when a case asks for them.
+const BOOTED: [usize; 2] = [10, 11];
+
+static HOSTS: OnceLock<Result<Vec<&'static Host>, String>> = OnceLock::new();
 static FLEET: OnceLock<Result<Fleet, String>> = OnceLock::new();
 
 /// The servers and what a client needs to reach them.
@@ -59,6 +63,8 @@ pub enum Need {
     Namespaces,
     /// Servers with a root of their own.
     Root,
+    /// Servers that systemd runs.
+    Systemd,
     /// A program.
     Tool(&'static str),
 }
@@ -90,6 +96,21 @@ pub fn fleet() -> &'static Fleet {
     FLEET.get().and_then(|f| f.as_ref().ok()).expect("a case without Need::Fleet asked for the fleet")
 }
 
+/// The servers that systemd runs, or why there are none; the first case that asks boots them.
+pub fn booted() -> &'static Result<Vec<&'static Host>, String> {
+    HOSTS.get_or_init(|| {
+        let boot = |index: &usize| {
+            let ran = Command::new(script()).args(["boot", &index.to_string()]).output().map_err(|e| e.to_string())?;
+            let (said, why) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+            if !ran.status.success() {
+                return Err(format!("no server can be booted by systemd here: {}", why.trim()));
+            }
+            Ok(&*Box::leak(Box::new(Host::read(said.trim(), *index)?)))
+        };
+        BOOTED.iter().map(boot).collect()
+    })
+}
+
 /// Server `index`, from 1.
 pub fn host(index: usize) -> &'static Host {
     &fleet().hosts[index - 1]
@@ -100,18 +121,7 @@ impl Fleet {
         let text = std::fs::read_to_string(dir.join("hosts")).map_err(|e| format!("cannot read the fleet: {e}"))?;
         let mut hosts = Vec::new();
         for (i, line) in text.lines().enumerate() {
-            let [name, addr, port, root, home] = line.split(' ').collect::<Vec<_>>()[..] else {
-                return Err(format!("a strange line in the fleet's hosts: {line}"));
-            };
-            hosts.push(Host {
-                name: name.to_owned(),
-                addr: addr.to_owned(),
-                port: port.parse().map_err(|_| format!("a strange port: {line}"))?,
-                user: None,
-                index: i + 1,
-                root: root.into(),
-                home: home.into(),
-            });
+            hosts.push(Host::read(line, i + 1)?);
         }
         let mode = std::env::var("FLEET_MODE").map_err(|_| "FLEET_DIR without FLEET_MODE")?;
         let user = if mode == "light" { output(Command::new("id").arg("-un")) } else { "deploy".into() };
@@ -125,6 +135,21 @@ impl Fleet {
 }
 
 impl Host {
+    fn read(line: &str, index: usize) -> Result<Self, String> {
+        let [name, addr, port, root, home] = line.split(' ').collect::<Vec<_>>()[..] else {
+            return Err(format!("a strange line in the fleet's hosts: {line}"));
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            addr: addr.to_owned(),
+            port: port.parse().map_err(|_| format!("a strange port: {line}"))?,
+            user: None,
+            index,
+            root: root.into(),
+            home: home.into(),
+        })
+    }
+
     /// The server as `[[servers]] host` names it.
     pub fn address(&self) -> String {
         let user = self.user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
@@ -236,6 +261,8 @@ impl Need {
             Self::Fleet => None,
             Self::Namespaces => (fleet.mode == "light").then(|| "servers here share files and ports".into()),
             Self::Root => (fleet.mode != "root").then(|| "servers here have no root".into()),
+            Self::Systemd if fleet.mode != "root" => Some("servers here have no root".into()),
+            Self::Systemd => booted().as_ref().err().cloned(),
             Self::Tool(tool) => {
                 let dirs = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
                 let found = std::env::split_paths(&dirs).any(|dir| dir.join(tool).exists());

@@ -1,4 +1,4 @@
-//! The truth: pitcrew against real sshd, HAProxy, Unicorn, Puma and Passenger on separate servers, under load.
+//! The truth: pitcrew against real sshd, HAProxy, systemd, Unicorn, Puma and Passenger on separate servers, under load.
 //!
 //! `main` puts the whole process inside a fleet (`tests/fleet/fleet.sh`) by executing itself there, and then runs the
 //! cases. Nothing of the fleet outlives the process. Where no fleet is possible, cases say that they were SKIPPED, or

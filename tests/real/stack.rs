@@ -27,6 +27,8 @@ pub enum App {
     Puma,
     /// The same under Apache with Passenger, which the case starts itself.
     Passenger,
+    /// Whatever the case says by [`Stack::web`], and starts itself where that is needed.
+    Served,
 }
 
 /// Whether a server of tunnels stands beside the application.
@@ -52,6 +54,7 @@ pub struct Stack {
     pub partner: Option<Balancer>,
     tunnels: Tunnels,
     app: App,
+    web: (String, String),
     dir: TempDir,
     app_keys: String,
     ssh_keys: String,
@@ -66,8 +69,13 @@ impl Stack {
         Self::on(app, &fleet::WEB)
     }
 
-    /// A stack on these servers.
+    /// A stack on these servers of the fleet.
     pub fn on(app: App, servers: &[usize]) -> Self {
+        Self::among(app, servers.iter().map(|i| fleet::host(*i)).collect())
+    }
+
+    /// A stack on these servers.
+    pub fn among(app: App, servers: Vec<&'static Host>) -> Self {
         let port = PORTS.fetch_add(4, Ordering::Relaxed);
         let name = format!("app{port}");
         let deploy_to = if fleet().mode == "light" { format!("~/{name}") } else { format!("/srv/{name}") };
@@ -78,12 +86,13 @@ impl Stack {
         let stack = Self {
             name,
             deploy_to,
-            servers: servers.iter().map(|i| fleet::host(*i)).collect(),
+            servers,
             port,
             balancer: None,
             partner: None,
             tunnels: Tunnels::None,
             app,
+            web: Default::default(),
             dir,
             app_keys: String::new(),
             ssh_keys: String::new(),
@@ -130,6 +139,12 @@ impl Stack {
     /// Its balancers.
     pub fn balancers(&self) -> Vec<&Balancer> {
         self.balancer.iter().chain(&self.partner).collect()
+    }
+
+    /// Sets the template and the lines of `[web]`.
+    pub fn web(mut self, template: &str, keys: &str) -> Self {
+        self.web = (template.to_owned(), format!("{keys}\n"));
+        self
     }
 
     /// Adds lines to `[app]`.
@@ -331,6 +346,7 @@ impl Stack {
                 ),
             ),
             App::Passenger => ("passenger", String::new()),
+            App::Served => (self.web.0.as_str(), self.web.1.clone()),
         };
         let mut toml = format!(
             "[app]\nname = \"{name}\"\ndeploy_to = \"{deploy_to}\"\nweb_server = \"{web_server}\"\n{app_keys}\n\

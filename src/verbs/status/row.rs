@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{Config, Server};
-use crate::facts::{Facts, ServerFacts};
+use crate::facts::{Facts, ProcessFacts, ServerFacts};
 use crate::lease;
 use crate::name::{ReleaseId, Revision};
 use crate::release::ReleaseState;
@@ -109,19 +109,26 @@ fn release(row: &mut Row, found: &ServerFacts) {
 }
 
 fn processes(row: &mut Row, found: &ServerFacts) {
-    let mut running: Vec<String> =
-        found.processes.iter().map(|p| p.release.as_ref().map_or("elsewhere".into(), |r| r.as_str().into())).collect();
+    let place = |p: &ProcessFacts| match &p.release {
+        Some(release) => release.as_str().to_owned(),
+        None if p.unseen => UNSEEN.to_owned(),
+        None => "elsewhere".to_owned(),
+    };
+    let mut running: Vec<String> = found.processes.iter().map(place).collect();
     running.sort();
     running.dedup();
     if let Some(current) = &found.current {
         if running.is_empty() {
             row.drift.push("its web server does not run".into());
-        } else if running.iter().any(|r| r != current.as_str()) {
+        } else if running.iter().any(|r| r != current.as_str() && r != UNSEEN) {
             row.drift.push(format!("its web server runs from {}", running.join(", ")));
         }
     }
     row.running = running;
 }
+
+/// Where a process works that this login may not look into.
+const UNSEEN: &str = "unseen";
 
 /// Names the servers that are not on the newest release.
 pub fn differ(rows: &mut [Row]) {

@@ -16,6 +16,7 @@ mod shells;
 mod sources;
 mod sticky;
 mod strategies;
+mod systemd;
 mod ways;
 
 use std::time::Duration;
@@ -54,6 +55,17 @@ const PUMA: &[Need] = &[Need::Namespaces, Need::Tool("git"), Need::Tool("haproxy
 const PASSENGER: &[Need] =
     &[Need::Root, Need::Tool("git"), Need::Tool("haproxy"), Need::Tool("apache2"), Need::Tool("passenger-config")];
 
+/// Servers that systemd runs, and what it runs there.
+const SYSTEMD: &[Need] = &[
+    Need::Root,
+    Need::Tool("git"),
+    Need::Tool("node"),
+    Need::Tool("puma"),
+    Need::Tool("unicorn"),
+    Need::Tool("gunicorn"),
+    Need::Systemd,
+];
+
 /// All of them.
 pub fn all() -> Vec<Case> {
     [
@@ -62,6 +74,7 @@ pub fn all() -> Vec<Case> {
         sticky::CASES,
         by_hand::CASES,
         oracles::CASES,
+        systemd::CASES,
         strategies::CASES,
         failures::CASES,
         killed::CASES,

@@ -1,0 +1,206 @@
+//! Web servers as units of a real systemd: of every type, with and without a reload, of the login's own and of others.
+
+use super::{Row, SYSTEMD, under_load};
+use crate::fleet::{self, Host};
+use crate::load::Load;
+use crate::stack::{App, Stack};
+
+pub const CASES: &[Row] = &[
+    ("systemd::node_simple", SYSTEMD, || story(&NODE)),
+    ("systemd::node_of_the_login_itself", SYSTEMD, || story(&NODE_OF_THE_LOGIN)),
+    ("systemd::node_of_another_user", SYSTEMD, || story(&NODE_OF_ANOTHER)),
+    ("systemd::node_behind_a_socket", SYSTEMD, || story(&NODE_BEHIND_A_SOCKET)),
+    ("systemd::puma_simple", SYSTEMD, || story(&PUMA)),
+    ("systemd::puma_with_a_phased_reload", SYSTEMD, || story(&PUMA_PHASED)),
+    ("systemd::unicorn_with_a_reload", SYSTEMD, || story(&UNICORN)),
+    ("systemd::gunicorn_notify_with_a_reload", SYSTEMD, || story(&GUNICORN)),
+    ("systemd::a_reload_that_stays_in_the_old_release", SYSTEMD, a_reload_that_stays),
+];
+
+/// How one application runs. In its texts `@` is the stack's name, `%` the port.
+struct Unit {
+    /// Lines of `[web]` beside the unit's name.
+    web: &'static str,
+    /// Lines of `[Service]` beside those that all have.
+    service: &'static str,
+    /// Whether systemd holds its socket.
+    socket: bool,
+    /// Whether the login's own systemd runs it.
+    own: bool,
+    /// The promise: no request fails while a release that boots is deployed.
+    lossless: bool,
+}
+
+const NODE: Unit = Unit {
+    web: "sudo = true",
+    service: "User=deploy\nExecStart=/usr/bin/node server.js",
+    socket: false,
+    own: false,
+    lossless: false,
+};
+const NODE_OF_THE_LOGIN: Unit =
+    Unit { web: "user = true", service: "ExecStart=/usr/bin/node server.js", own: true, ..NODE };
+const NODE_OF_ANOTHER: Unit = Unit { service: "User=www-data\nExecStart=/usr/bin/node server.js", ..NODE };
+const NODE_BEHIND_A_SOCKET: Unit = Unit { socket: true, lossless: true, ..NODE };
+const PUMA: Unit = Unit { service: "User=deploy\nExecStart=/usr/bin/puma -w 2 -b tcp://0.0.0.0:% config.ru", ..NODE };
+const PUMA_PHASED: Unit = Unit {
+    service: "User=deploy\nExecReload=/bin/kill -USR1 $MAINPID\n\
+              ExecStart=/usr/bin/puma -e production -C /srv/@/current/puma.rb config.ru",
+    lossless: true,
+    ..NODE
+};
+const UNICORN: Unit = Unit {
+    service: "User=deploy\nExecReload=/bin/kill -HUP $MAINPID\nExecStart=/usr/bin/unicorn -c config/unicorn.rb",
+    lossless: true,
+    ..NODE
+};
+const GUNICORN: Unit = Unit {
+    service: "User=deploy\nType=notify\nExecReload=/bin/kill -s HUP $MAINPID\nKillMode=mixed\n\
+              ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 --chdir /srv/@/current wsgi:app",
+    lossless: true,
+    ..NODE
+};
+
+/// Hosts that systemd runs.
+fn hosts() -> Vec<&'static Host> {
+    fleet::booted().as_ref().expect("a case without Need::Systemd asked for it").clone()
+}
+
+/// The stack's unit on a host, which ends with the case.
+struct Installed<'a> {
+    stack: &'a Stack,
+    host: &'static Host,
+    unit: &'a Unit,
+}
+
+impl<'a> Installed<'a> {
+    fn new(stack: &'a Stack, host: &'static Host, unit: &'a Unit) -> Self {
+        let fill = |text: &str| text.replace('@', &stack.name).replace('%', &stack.port.to_string());
+        let service = format!(
+            "[Unit]\nDescription=@\n[Service]\nWorkingDirectory=/srv/@/current\nEnvironment=APP_ROOT=/srv/@ APP_PORT=%\n\
+             Restart=always\nTimeoutStopSec=10\n{}\n",
+            unit.service
+        );
+        let dir = if unit.own { "/home/deploy/.config/systemd/user" } else { "/etc/systemd/system" };
+        let this = Self { stack, host, unit };
+        this.asked(&format!("mkdir -p {dir}"));
+        let write = |kind: &str, text: &str| {
+            std::fs::write(host.seen(&format!("{dir}/{}.{kind}", stack.name)), fill(text))
+                .expect("a unit can be written");
+        };
+        write("service", &service);
+        if unit.socket {
+            write("socket", "[Socket]\nListenStream=0.0.0.0:%\nBacklog=512\n");
+        }
+        this.systemctl("daemon-reload");
+        this
+    }
+
+    fn asked(&self, command: &str) -> String {
+        if self.unit.own {
+            self.host.sh(&format!("XDG_RUNTIME_DIR=/run/user/1500 {command}"))
+        } else {
+            self.host.root_sh(command)
+        }
+    }
+
+    fn systemctl(&self, words: &str) -> String {
+        self.asked(&format!("systemctl {}{words}", if self.unit.own { "--user " } else { "" }))
+    }
+
+    fn show(&self, property: &str) -> String {
+        self.systemctl(&format!("show --value -p {property} {}", self.stack.name)).trim().to_owned()
+    }
+}
+
+impl Drop for Installed<'_> {
+    fn drop(&mut self) {
+        self.systemctl(&format!(
+            "stop {0}.service $(systemctl list-units --plain --no-legend {0}.socket | cut -d' ' -f1)",
+            self.stack.name
+        ));
+    }
+}
+
+/// The application in all languages, and these files.
+fn files(flag: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    let unicorn =
+        "working_directory \"#{ENV['APP_ROOT']}/current\"\nlisten Integer(ENV['APP_PORT'])\nworker_processes 2\n";
+    let app = [
+        ("BOOT_SLEEP", "0.2"),
+        ("server.js", include_str!("../../fleet/app/server.js")),
+        ("wsgi.py", include_str!("../../fleet/app/wsgi.py")),
+        ("config/unicorn.rb", unicorn),
+    ];
+    app.iter().chain(flag).copied().collect()
+}
+
+/// A first deploy, another with other code, one that dies while it boots, and the way back to the first.
+fn story(unit: &Unit) {
+    let stack = Stack::among(App::Served, hosts()[..1].to_vec());
+    let web = format!("unit = \"{}\"\n{}", stack.name, unit.web);
+    let stack = stack.web("systemd", &web);
+    let installed = Installed::new(&stack, stack.servers[0], unit);
+    if unit.socket {
+        installed.systemctl(&format!("start {}.socket", stack.name));
+    }
+    let first = stack.commit(&files(&[]));
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    stack.assert_serves(&[&first]);
+    let good = stack.current(stack.servers[0]).unwrap();
+
+    let authority = format!("{}:{}", stack.servers[0].addr, stack.port);
+    let load = unit.lossless.then(|| Load::start(&authority));
+    let second = stack.commit(&files(&[]));
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    stack.assert_serves(&[&second]);
+    if let Some(load) = load {
+        load.stop().assert_none_failed();
+    }
+
+    // It is taken back whatever systemd counts against the unit.
+    for _ in 0..2 {
+        stack.commit(&files(&[("BROKEN", "")]));
+        let ran = stack.pitcrew(&["deploy"]).run().expect(1);
+        let said = ran.printed();
+        assert!(said.contains("back on its old release"), "{said}");
+        stack.assert_serves(&[&second]);
+        stack.assert_no_lock();
+        assert_eq!(installed.show("ActiveState"), "active");
+    }
+
+    let ran = stack.pitcrew(&["rollback"]).run().expect(0);
+    stack.assert_serves(&[&first]);
+    assert_eq!(stack.current(stack.servers[0]).unwrap(), good, "{}", ran.printed());
+    stack.pitcrew(&["status"]).run().expect(0);
+}
+
+/// Gunicorn's documented unit: a reload leaves its master, and all new workers, in the release that it was started in.
+fn a_reload_that_stays() {
+    let stack = Stack::among(App::Served, hosts()).balanced();
+    let web = format!("unit = \"{}\"\nsudo = true", stack.name);
+    let stack = stack.web("systemd", &web);
+    let service = "User=deploy\nType=notify\nExecReload=/bin/kill -s HUP $MAINPID\nKillMode=mixed\n\
+                   ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 wsgi:app";
+    let unit = Unit { service, ..GUNICORN };
+    let _installed: Vec<_> = stack.servers.iter().map(|h| Installed::new(&stack, h, &unit)).collect();
+    let first = stack.commit(&files(&[]));
+    stack.deploy_first();
+
+    // With the servers in traffic it is refused, and nothing was lost.
+    let second = stack.commit(&files(&[]));
+    let seen = under_load(&stack, &["deploy"]);
+    let said = seen.ran.expect(1).printed();
+    assert!(said.contains("set restart = \"restart\" in [web]"), "{said}");
+    seen.load.assert_none_failed();
+    stack.assert_serves(&[&first; 2]);
+    stack.assert_no_lock();
+
+    // With them out of their balancer they are restarted instead, and that is said.
+    let seen = under_load(&stack, &["deploy", "--serial"]);
+    let said = seen.ran.expect(0).printed();
+    assert!(said.contains("it was restarted instead"), "{said}");
+    seen.load.assert_none_failed();
+    stack.assert_serves(&[&second; 2]);
+    stack.assert_all_in_balancer();
+}
