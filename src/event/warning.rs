@@ -227,6 +227,11 @@ pub enum Warning {
         /// Kilobytes that the running release takes.
         current_kb: u64,
     },
+    /// A dry run: what the transfer would send.
+    WouldSend {
+        /// Amounts and how many servers get each.
+        what: String,
+    },
     /// The run waited for members of the balancer to be in service.
     WaitedForMembers {
         /// In seconds.

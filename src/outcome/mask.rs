@@ -61,6 +61,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::NoAgent { detail: text }
         | Warning::NoLog { detail: text }
         | Warning::LogBroken { detail: text, .. }
+        | Warning::WouldSend { what: text }
         | Warning::Note { text } => mask_text(redactor, text),
         Warning::SerialAdvised
         | Warning::StaysInTraffic

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::Sent;
+use crate::event::Warning;
 use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::source::Package;
@@ -13,7 +14,7 @@ use crate::text::units;
 use crate::wording::step;
 
 /// Says what the servers would be sent; `None` for a source that is always sent whole.
-pub async fn foreseen(package: &Package, facts: &Facts, servers: &[ServerName]) -> Option<String> {
+pub async fn foreseen(package: &Package, facts: &Facts, servers: &[ServerName]) -> Option<Warning> {
     package.tree.as_ref()?;
     let whole = Sent { bytes: package.payload.len, whole: package.payload.len, files: None, removed: None };
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
@@ -34,5 +35,5 @@ pub async fn foreseen(package: &Package, facts: &Facts, servers: &[ServerName]) 
         *said.entry(what).or_default() += 1;
     }
     let said: Vec<String> = said.iter().map(|(what, n)| format!("{what} to {}", units::count(*n, "server"))).collect();
-    (!said.is_empty()).then(|| format!("would be sent: {}", said.join("; ")))
+    (!said.is_empty()).then(|| Warning::WouldSend { what: said.join("; ") })
 }

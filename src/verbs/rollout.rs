@@ -130,8 +130,7 @@ impl<'a> Begun<'a> {
         let (draft, delivery) = self.draft(gathered);
         let mut settled = draft.foresee(&self.waiting(None)).await;
         if let Some(package) = delivery.as_ref().and_then(Delivery::package) {
-            let text = sending::foreseen(package, &settled.facts, &servers).await;
-            settled.plan.notices.extend(text.map(|text| Warning::Note { text }));
+            settled.plan.notices.extend(sending::foreseen(package, &settled.facts, &servers).await);
         }
         let (global, stack) = (self.global, self.stack);
         let (world, plan) = self.world(settled, delivery.as_ref());

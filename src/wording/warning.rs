@@ -91,6 +91,7 @@ pub fn sentence(warning: &Warning) -> String {
         }
         Warning::ModesLost => "its file system does not keep the permissions that the release was sent with".into(),
         Warning::MayNotFit { of, free_kb, root, current_kb } => may_not_fit(of, *free_kb, root, *current_kb),
+        Warning::WouldSend { what } => format!("would be sent: {}", clean(what)),
         Warning::WaitedForMembers { seconds } => format!("waited {} for members to be in service", long(*seconds)),
         Warning::BalancerUnusable { detail } => format!("{}; this run drains no server, so it goes on", clean(detail)),
         Warning::NotHealthy { release, failure } => not_healthy(release, failure),
@@ -216,6 +217,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::TreeUnusable { .. }
         | Warning::ModesLost
         | Warning::MayNotFit { .. }
+        | Warning::WouldSend { .. }
         | Warning::WaitedForMembers { .. }
         | Warning::BalancerUnusable { .. }
         | Warning::NotHealthy { .. }

@@ -357,6 +357,7 @@ fn every_warning() -> Vec<Warning> {
         Warning::TreeUnusable { detail: "the cached tree has been changed".into() },
         Warning::ModesLost,
         Warning::MayNotFit { of: ServerName("web1".into()), free_kb: 10, root: "/srv/shop".into(), current_kb: 20 },
+        Warning::WouldSend { what: "1.2 kB to 2 servers".into() },
         Warning::WaitedForMembers { seconds: 12 },
         Warning::BalancerUnusable { detail: "lb1 does not answer".into() },
         Warning::NoAgent { detail: "SSH_AUTH_SOCK is not set".into() },

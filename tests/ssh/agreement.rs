@@ -226,3 +226,33 @@ async fn jump_hosts_are_asked_about_too() {
     let hosts: Vec<&str> = target.way.iter().filter_map(|place| place.split_once('@')).map(|(_, host)| host).collect();
     assert_eq!(hosts, ["outer:2222", "inner:22", "web:22"]);
 }
+
+#[tokio::test]
+async fn what_match_exec_runs_ends_with_the_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = dir.path().join("pid");
+    let text =
+        format!("Match exec \"echo $$ >{0}.new; mv {0}.new {0}; sleep 300; true\"\n  User ann\n", told.display());
+    let client = Client::configured(&text);
+    let network = client.network();
+    let web = [ask("web")];
+    let running = async {
+        while !told.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        asked = network.prepare(&web) => panic!("it was to wait: {:?}", asked.err().map(|e| e.to_string())),
+        () = running => {}
+    }
+    let process = Path::new("/proc").join(std::fs::read_to_string(&told).unwrap().trim());
+    for _ in 0..1000 {
+        // Its parent is gone; a zombie is one that nothing has waited for yet.
+        let status = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+        if status.is_empty() || status.contains(") Z ") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("{} goes on", process.display());
+}

@@ -9,6 +9,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::process::Command;
 
 use super::error::{ConfigError, SshFault};
@@ -108,9 +110,17 @@ async fn one(question: &Question, about: &About<'_>) -> Result<String, ConfigErr
     // A host may look like an option.
     command.arg("--").arg(&question.host);
     command.env("HOME", about.home);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let host = question.host.clone();
-    let output = match tokio::time::timeout(LIMIT, command.output()).await {
+    let asked = async {
+        let child = command.spawn()?;
+        let mut group = Group(child.id());
+        let output = child.wait_with_output().await;
+        // It ended by itself: what it meant to leave running stays.
+        group.0 = None;
+        output
+    };
+    let output = match tokio::time::timeout(LIMIT, asked).await {
         Ok(Ok(output)) => output,
         Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(about.failed(SshFault::NoSsh)),
         Ok(Err(e)) => return Err(about.failed(SshFault::NotStarted { host, source: e.into() })),
@@ -123,6 +133,17 @@ async fn one(question: &Question, about: &About<'_>) -> Result<String, ConfigErr
     }
     let bytes = output.stdout.get(..LONGEST).unwrap_or(&output.stdout);
     Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// The process group of one `ssh -G`: killed when dropped, with what `Match exec` runs.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
 }
 
 /// Groups the answer's lines by keyword.
