@@ -3,6 +3,7 @@
 //! Pure: it parses what `remote/probe.sh` printed and knows nothing of how the answers travelled.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,8 @@ pub struct ServerFacts {
     pub root: String,
     /// The stack that the directory belongs to, as its `.pitcrew/stack` says.
     pub stack: Option<String>,
+    /// Addresses that are the server's: its own, and what its name in the file resolves to here.
+    pub addresses: Vec<IpAddr>,
     /// What tells this directory from every other: the machine's boot, the file system, the inode.
     pub place: Option<String>,
     /// Login user.
@@ -215,6 +218,8 @@ impl ServerFacts {
         match answer.key.as_str() {
             "root" => self.root = one_line(value),
             "stack" => self.stack = Some(one_line(value)),
+            // What is no address is passed over: it tells of no other server.
+            "address" => self.addresses.extend(value.trim().parse::<IpAddr>().map(|ip| ip.to_canonical())),
             "place" => self.place = Some(one_line(value)),
             "user" => self.user = one_line(value),
             "time" => *time = Some(number(answer)?),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use pitcrew::balancer::{Admin, MemberFacts};
@@ -63,6 +64,8 @@ struct Found {
     #[serde(default)]
     place: Option<String>,
     #[serde(default)]
+    addresses: Vec<IpAddr>,
+    #[serde(default)]
     current_odd: Option<String>,
     #[serde(default)]
     current_gone: Option<String>,
@@ -98,6 +101,10 @@ struct Member {
     at: String,
     backend: String,
     member: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    also: Vec<String>,
     #[serde(default)]
     status: Option<String>,
 }
@@ -140,6 +147,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             root: "/srv/shop".into(),
             stack: found.stack.clone(),
             place: found.place.clone(),
+            addresses: found.addresses.clone(),
             user: "deploy".into(),
             time: now.as_second() + found.clock_ahead,
             current: found.current.as_deref().and_then(ReleaseId::parse),
@@ -176,6 +184,8 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             at: m.at.clone(),
             backend: m.backend.clone(),
             member: m.member.clone(),
+            address: m.address.clone(),
+            also: m.also.clone(),
             admin: match status.as_str() {
                 "MAINT" => Admin::Maint,
                 "DRAIN" => Admin::Drain,
@@ -332,6 +342,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                     let found = |_| Found {
                         stack: None,
                         place: None,
+                        addresses: Vec::new(),
                         current: Some("20260101000000".into()),
                         current_odd: None,
                         current_gone: None,
@@ -350,6 +361,8 @@ fn the_matrix_of_strategies_templates_and_policies() {
                         at: "unix:///h".into(),
                         backend: "b".into(),
                         member: (*m).into(),
+                        address: String::new(),
+                        also: Vec::new(),
                         status: None,
                     };
                     let case = Case {

@@ -17,6 +17,15 @@ pub struct MemberFacts {
     pub backend: String,
     /// The server's name there.
     pub member: String,
+    /// Its address as the balancer has it; empty where it does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// Its port there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// What else sends the host the stack's traffic there, by `backend/server`, and is not drained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Its administrative state.
     pub admin: Admin,
     /// The balancer sends the member traffic: it is running, and administratively ready.

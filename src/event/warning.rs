@@ -242,6 +242,37 @@ pub enum Warning {
         /// What the balancer said.
         detail: String,
     },
+    /// A member's address is none of its server's, and none of another's.
+    StrangeAddress {
+        /// The server.
+        of: ServerName,
+        /// `backend/server on ADDRESS`.
+        member: String,
+        /// The member's address.
+        address: String,
+        /// The server's own addresses.
+        own: String,
+    },
+    /// A balancer sends a server the stack's traffic by other ways than those that are drained.
+    AlsoSentTo {
+        /// The server.
+        of: ServerName,
+        /// The balancer.
+        at: String,
+        /// `backend/server` of each.
+        places: Vec<String>,
+    },
+    /// A server is in some of the backends only, and is drained there.
+    InSomeBackends {
+        /// The server.
+        of: ServerName,
+        /// The balancer.
+        at: String,
+        /// The backends that have it.
+        has: Vec<String>,
+        /// The backends that do not.
+        lacks: Vec<String>,
+    },
     /// The release that a dead run left on a server does not pass its health check.
     NotHealthy {
         /// The release.

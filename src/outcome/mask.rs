@@ -63,7 +63,10 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::LogBroken { detail: text, .. }
         | Warning::WouldSend { what: text }
         | Warning::Note { text } => mask_text(redactor, text),
-        Warning::SerialAdvised
+        Warning::StrangeAddress { .. }
+        | Warning::AlsoSentTo { .. }
+        | Warning::InSomeBackends { .. }
+        | Warning::SerialAdvised
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::Fled { .. }

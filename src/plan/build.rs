@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::batches::{self, Walk};
 use super::shape::{Plan, Verb};
-use super::{capacity, stages};
+use super::{capacity, members, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, Flight, Refusal, StepName, Warning};
@@ -78,7 +78,9 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     refuse_what_cannot_work(&check, &mut blockers);
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
+        blockers.extend(members::mistaken(config, facts, &facts.members, &servers));
         blockers.extend(capacity::lacks(config, facts, &batches).into_iter().map(|lack| lack.blocker));
+        notices.extend(members::elsewhere(servers.iter().copied(), &facts.members));
         notices.extend(waits(config, &facts.members, &batches));
         for server in servers.iter().filter(|s| s.is_web()) {
             let own = facts.servers.get(&server.name);

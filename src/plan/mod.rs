@@ -9,6 +9,7 @@ pub mod batches;
 pub mod build;
 pub mod capacity;
 pub mod journal;
+pub mod members;
 pub mod past;
 pub mod run_server;
 pub mod shape;

@@ -3,6 +3,7 @@
 //! Stands between the verbs and the engine. `plan` decides what is done to servers; this room only asks and waits.
 
 pub mod absent;
+pub mod addresses;
 pub mod capacity;
 pub mod file;
 pub mod gather;

@@ -94,6 +94,8 @@ impl Stack {
         }
         let probe = calls::probe(&self.site(), &self.config.shared.files).needing(&self.config.source.tools());
         let probe = if self.config.source.is_fetched() { calls::measuring(probe) } else { probe };
+        let checks = self.checks_addresses();
+        let probe = if checks { calls::locating(probe) } else { probe };
         let asked = self.ask(name, probe, stop).await;
         let answers = asked.map_err(|mut failure| {
             // The probe itself never ends so: it did not run, or not to its end.
@@ -105,6 +107,9 @@ impl Stack {
         })?;
         let read = ServerFacts::read(&answers);
         let mut found = read.map_err(|detail| Failure::from(Cause::Refused { code: Refusal::OddAnswer, detail }))?;
+        if checks {
+            found.addresses.extend(self.resolved(name).await);
+        }
         found.ahead = Some(found.time.saturating_sub(jiff::Timestamp::now().as_second()));
         Ok(found)
     }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::balancer::MemberFacts;
 use crate::cli::{Global, Select, WalkFlags};
+use crate::config::{Server, Strategy};
 use crate::engine::Stop;
 use crate::error::Error;
 use crate::event::{Blocker, Failure};
@@ -12,7 +13,7 @@ use crate::name::ServerName;
 use crate::out;
 use crate::outcome::judge as outcome;
 use crate::plan::build::build;
-use crate::plan::{Plan, Verb};
+use crate::plan::{Plan, Verb, members};
 use crate::source::Resolved;
 use crate::ssh::{Link, Target};
 use crate::stack::absent::Missing;
@@ -50,6 +51,15 @@ impl Check {
         // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
         plan.blockers.extend(found.refused.into_iter().map(replan::refused));
         plan.notices.extend(found.notices);
+        let drains = plan.strategy != Strategy::Parallel;
+        if !drains {
+            let servers: Vec<&Server> =
+                stack.config.servers.iter().filter(|s| found.request.servers.contains(&s.name)).collect();
+            plan.blockers.extend(members::mistaken(&stack.config, &found.facts, &found.facts.members, &servers));
+            plan.notices.extend(members::elsewhere(stack.config.servers.iter(), &found.facts.members));
+        }
+        plan.notices.extend(members::strange(&stack.config, &found.facts));
+        plan.notices.extend(members::partial(&stack.config, &found.facts.members));
         let missing = stack.missing_of_dead_runs(&found.facts).await;
         let facts = found.facts;
         let report = Report { stack: &stack, facts: &facts, plan: &plan, missing: &missing };

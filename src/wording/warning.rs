@@ -31,14 +31,8 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::Quiet { step, seconds: silent, last_line } => {
             format!("{step} has printed nothing for {}{}", whole(*silent), last(last_line))
         }
-        Warning::DrainIncomplete { open, waited } => {
-            let open = count(usize::try_from(*open).unwrap_or(usize::MAX), "connection");
-            format!("{open} still open after {} of draining", seconds(*waited))
-        }
-        Warning::WaitsForBalancer { seconds: all, batches } => {
-            let batches = if *batches == 1 { "1 batch".to_owned() } else { format!("{batches} batches") };
-            format!("waiting for the balancer to follow takes {} in all, for {batches}", whole(*all))
-        }
+        Warning::DrainIncomplete { open, waited } => drain_incomplete(*open, *waited),
+        Warning::WaitsForBalancer { seconds: all, batches } => waits_for_balancer(*all, *batches),
         Warning::BalancerDiffers { member, was, now } => {
             format!("{} was {} in its balancer before the run, and is now: {}", clean(member), clean(was), clean(now))
         }
@@ -94,6 +88,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::WouldSend { what } => format!("would be sent: {}", clean(what)),
         Warning::WaitedForMembers { seconds } => format!("waited {} for members to be in service", long(*seconds)),
         Warning::BalancerUnusable { detail } => format!("{}; this run drains no server, so it goes on", clean(detail)),
+        Warning::StrangeAddress { .. } | Warning::AlsoSentTo { .. } | Warning::InSomeBackends { .. } => member(warning),
         Warning::NotHealthy { release, failure } => not_healthy(release, failure),
         Warning::Absent { .. } => absent(warning),
         Warning::NoAgent { detail } => no_agent(detail),
@@ -127,6 +122,42 @@ fn interrupted(signal: &str, again: bool) -> String {
 fn may_not_fit(server: &ServerName, free: u64, root: &str, taken: u64) -> String {
     let free = format!("{server}: {free} KB are free in {}", clean(root));
     format!("{free}, and the release that runs takes {taken} KB: the next may not fit")
+}
+
+/// Says what a person should know of a server's places in its balancer.
+fn member(warning: &Warning) -> String {
+    match warning {
+        Warning::StrangeAddress { of, member, address, own } => format!(
+            "{} is {}, which is none of {of}'s addresses ({}): if it is another host, correct `lb` in [[servers]] or \
+             haproxy.cfg; if addresses are translated, set check_addresses = false in [load_balancer]",
+            clean(member),
+            clean(address),
+            clean(own)
+        ),
+        Warning::AlsoSentTo { of, at, places } => format!(
+            "{of} also gets traffic as {} on {}, where no run drains it: add the backend to `backends` in \
+             [load_balancer], or the name to `lb` in [[servers]]",
+            clean(&places.join(", ")),
+            clean(at)
+        ),
+        Warning::InSomeBackends { of, at, has, lacks } => format!(
+            "{of} is in {} on {}, and not in {}: it is drained where it is",
+            clean(&has.join(", ")),
+            clean(at),
+            clean(&lacks.join(", "))
+        ),
+        _ => String::new(),
+    }
+}
+
+fn drain_incomplete(open: u64, waited: f64) -> String {
+    let open = count(usize::try_from(open).unwrap_or(usize::MAX), "connection");
+    format!("{open} still open after {} of draining", seconds(waited))
+}
+
+fn waits_for_balancer(all: u64, batches: usize) -> String {
+    let batches = if batches == 1 { "1 batch".to_owned() } else { format!("{batches} batches") };
+    format!("waiting for the balancer to follow takes {} in all, for {batches}", whole(all))
 }
 
 fn not_healthy(release: &ReleaseId, failure: &Failure) -> String {
@@ -220,6 +251,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::WouldSend { .. }
         | Warning::WaitedForMembers { .. }
         | Warning::BalancerUnusable { .. }
+        | Warning::StrangeAddress { .. }
+        | Warning::AlsoSentTo { .. }
         | Warning::NotHealthy { .. }
         | Warning::Absent { .. }
         | Warning::NoAgent { .. }
@@ -232,6 +265,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         Warning::SerialAdvised
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
+        | Warning::InSomeBackends { .. }
         | Warning::WaitsForBalancer { .. }
         | Warning::Fled { .. }
         | Warning::ReleaseKept { .. }

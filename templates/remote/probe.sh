@@ -21,6 +21,17 @@ case $line in *' drained') tell_lines found "$own/journal" ;; esac
 first_line "$own/drained"
 [ -n "$line" ] && say drained "$line"
 
+# Where it can be reached: what a balancer calls by this server's name may be another.
+if [ -n "${p_addresses-}" ]; then
+    # shellcheck disable=SC2086 # three of its words are a port, a port and an address
+    set -- ${SSH_CONNECTION-}
+    [ -z "${3-}" ] || say address "$3"
+    told=$(hostname -I 2>/dev/null </dev/null) ||
+        told=$(ip -o addr show 2>/dev/null | sed -n 's,.* inet6\{0,1\} \([0-9a-fA-F.:]*\).*,\1,p')
+    for address in $told; do say address "$address"; done
+    set --
+fi
+
 unknown=0
 for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
     id=${dir##*/}

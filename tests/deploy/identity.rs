@@ -1,5 +1,6 @@
 //! Who is who: servers of a dead run that the file names no more, members that are another server, locks of other runs.
 
+use pitcrew::demo::log::Kind;
 use pitcrew::demo::{FleetOptions, Sample, WebKind};
 use toml::{Table, Value};
 
@@ -91,4 +92,52 @@ async fn recover_asks_the_old_release_on_the_way_back() {
     let ran = stack.run(&["recover"]).await.expect(3);
     assert_eq!(stack.versions(), ["0", "0"], "{ran}");
     assert!(stack.fleet.lock_present(1), "{ran}");
+}
+
+/// Names shifted by one, as `server-template` makes them by itself.
+fn shift(config: &mut Table) {
+    let servers = config["servers"].as_array_mut().unwrap();
+    let last = servers.len();
+    for (index, server) in servers.iter_mut().enumerate() {
+        server["lb"] = format!("s{}", (index + 1) % last + 1).into();
+    }
+}
+
+/// Commands that a balancer has heard and that change something.
+fn changes(stack: &Stack, since: u64) -> Vec<String> {
+    let heard = stack.fleet.log().since(since);
+    let commands = heard.into_iter().filter_map(|record| match record.kind {
+        Kind::Command { command } => Some(command),
+        _ => None,
+    });
+    commands.filter(|command| command.contains("set server")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_another_server_is_refused_before_anything_is_touched() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    edit(&stack, shift);
+    stack.release(&Sample::good("1"));
+    let [s1, s2]: [String; 2] = [0, 1].map(|index| stack.fleet.servers()[index].ip().to_string());
+    let since = stack.now();
+    for args in [&["deploy", "--serial"][..], &["check"], &["lb", "drain", &s1]] {
+        let ran = stack.run(args).await.expect(1);
+        for said in [format!("it is {s2} there, an address of {s2}, and not of {s1}"), "check_addresses = false".into()]
+        {
+            assert!(ran.printed().contains(&said), "{said}\n{ran}");
+        }
+    }
+    assert_eq!(stack.versions(), ["0", "0", "0"]);
+    assert_eq!(changes(&stack, since), [String::new(); 0]);
+    stack.assert_unlocked();
+    // A parallel run touches no balancer.
+    stack.run(&["deploy", "--parallel"]).await.expect(0);
+    // Where addresses are translated, the file says so.
+    edit(&stack, |config| {
+        shift(config);
+        config["load_balancer"].as_table_mut().unwrap().insert("check_addresses".into(), false.into());
+    });
+    stack.run(&["check"]).await.expect(0);
+    stack.run(&["lb", "drain", &s1]).await.expect(0);
+    assert!(!changes(&stack, since).is_empty());
 }

@@ -20,7 +20,7 @@ fn url(api: &Api, version: Option<ApiVersion>) -> ApiUrl {
 }
 
 /// The settings for a stack behind these APIs.
-fn behind(urls: &[ApiUrl]) -> LoadBalancer {
+pub fn behind(urls: &[ApiUrl]) -> LoadBalancer {
     let mut config = config(&[]);
     *addresses(&mut config) = urls.iter().cloned().map(BalancerAddress::Api).collect();
     access(&mut config).login = Some(ApiLogin { user: USER.into(), secret: SECRET.into() });
@@ -32,7 +32,7 @@ pub fn access(config: &mut LoadBalancer) -> &mut pitcrew::config::HaproxyAccess 
     access
 }
 
-fn made(config: &LoadBalancer, password: &str) -> Result<Balancer, String> {
+pub fn made(config: &LoadBalancer, password: &str) -> Result<Balancer, String> {
     let env = vec![(SECRET.to_owned(), password.to_owned())];
     Balancer::new(config, Around { env, ..Around::default() })
 }

@@ -8,6 +8,7 @@ mod api;
 mod dataplane;
 mod master;
 mod members;
+mod neighbours;
 mod proxy;
 mod relay;
 mod sshd;

@@ -15,6 +15,7 @@ use super::nodes::Nodes;
 use super::protocol::ServerChange;
 use super::restore::HaproxyBack;
 use super::socket::Socket;
+use super::table::{Neighbour, Table, beside};
 use crate::balancer::adapter::{Adapter, OnDrain, OnRestore};
 use crate::balancer::around::Around;
 use crate::balancer::error::{BalancerError, together};
@@ -25,6 +26,8 @@ use crate::config::{BalancerAddress, HaproxyAccess, LoadBalancer};
 /// All HAProxy instances of a stack.
 pub struct Haproxy {
     all: Nodes,
+    /// The names of all servers of the stack.
+    names: Vec<String>,
 }
 
 /// What the configuration says of the instances.
@@ -55,7 +58,17 @@ impl Haproxy {
             nodes.push(Node::new(way, backends.to_vec()));
         }
         let (config, backends) = (config.clone(), backends.to_vec());
-        Ok(Self { all: Nodes { nodes, backends, config, gate: Mutex::new(()) } })
+        Ok(Self { all: Nodes { nodes, backends, config, gate: Mutex::new(()) }, names: around.names() })
+    }
+}
+
+impl Haproxy {
+    /// Says of a member what else sends its host the stack's traffic.
+    fn with_neighbours(&self, facts: MemberFacts, table: &Table, all: &[Neighbour]) -> MemberFacts {
+        let members = table.iter().find(|(backend, _)| *backend == facts.backend).map(|(_, members)| members);
+        let member = members.and_then(|members| members.iter().find(|m| m.name == facts.member));
+        let also = member.map(|member| beside((&facts.backend, member), all, table, &self.names)).unwrap_or_default();
+        MemberFacts { also, ..facts }
     }
 }
 
@@ -70,19 +83,25 @@ impl Adapter for Haproxy {
             let nodes = &self.all.nodes;
             let tables = join_all(nodes.iter().map(Node::inspect)).await;
             for (node, table) in nodes.iter().zip(tables) {
-                let table = match table {
-                    Ok(table) => Arc::new(table),
+                let (table, all) = match table {
+                    Ok((table, all)) => (Arc::new(table), all),
                     Err(error) => {
                         let read = if error.is_unreachable() { None } else { node.look_only().await };
                         errors.push(error);
                         let Some(table) = read else { continue };
-                        table
+                        (table, Vec::new())
                     }
                 };
                 for backend in &self.all.backends {
                     for name in lb_names {
+                        // A server may be in some of the backends only.
+                        let here =
+                            node.places(&table, name).is_ok_and(|places| !places.iter().any(|(b, _)| b == backend));
+                        if here {
+                            continue;
+                        }
                         match node.facts(&table, backend, name) {
-                            Ok(member) => facts.push(member),
+                            Ok(member) => facts.push(self.with_neighbours(member, &table, &all)),
                             Err(error) => errors.push(error),
                         }
                     }
@@ -151,8 +170,18 @@ impl Adapter for Haproxy {
                 Admin::Drain => ServerChange::Drain,
                 Admin::Maint => ServerChange::Maint,
             };
-            let changes: Vec<(ServerChange, &str)> = self.all.backends.iter().map(|b| (change, b.as_str())).collect();
-            let results = join_all(self.all.nodes.iter().map(|n| n.change(lb_name, &changes))).await;
+            let backends = &self.all.backends;
+            let results = join_all(self.all.nodes.iter().map(|node| async move {
+                let mut changes: Vec<(ServerChange, &str)> = backends.iter().map(|b| (change, b.as_str())).collect();
+                // A server may be in some of them only.
+                if changes.len() > 1 {
+                    let table = node.look(Duration::ZERO).await?;
+                    let places = node.places(&table, lb_name)?;
+                    changes.retain(|(_, backend)| places.iter().any(|(b, _)| b == backend));
+                }
+                node.change(lb_name, &changes).await
+            }))
+            .await;
             together(results.into_iter().filter_map(Result::err))
         }
         .boxed()

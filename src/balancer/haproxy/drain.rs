@@ -69,8 +69,7 @@ impl<'a> HaproxyOut<'a> {
 
     /// Takes the server out of every instance and waits for its connections, up to `drain_timeout`.
     pub async fn take(&mut self, found: &Snapshot) -> Result<Drained, BalancerError> {
-        self.covered(found)?;
-        let tables = self.pass_gate().await?;
+        let tables = self.pass_gate(found).await?;
         let began = Instant::now();
         let config = &self.all.config;
         self.wait(ServerChange::Drain, began + config.drain_timeout, Some(tables)).await?;
@@ -97,14 +96,18 @@ impl<'a> HaproxyOut<'a> {
         Ok(drained)
     }
 
-    /// Makes sure that every place was asked about: another could not be restored.
-    fn covered(&self, found: &Snapshot) -> Result<(), BalancerError> {
-        for node in &self.all.nodes {
-            for backend in &self.all.backends {
-                let known = |m: &MemberFacts| m.at == node.at() && m.backend == *backend && m.member == self.server;
+    /// Makes sure that every place was asked about, and that none has gone: it could not be restored.
+    fn covered(&self, found: &Snapshot, tables: &[Arc<Table>]) -> Result<(), BalancerError> {
+        for (node, table) in self.all.nodes.iter().zip(tables) {
+            for (backend, _) in node.places(table, self.server)? {
+                let known = |m: &MemberFacts| m.at == node.at() && m.backend == backend && m.member == self.server;
                 if !found.members.iter().any(known) {
                     return Err(node.error(backend, self.server, DrainFault::NotAsked));
                 }
+            }
+            let own = |m: &&MemberFacts| m.at == node.at() && m.member == self.server;
+            for found in found.members.iter().filter(own).filter(|m| self.all.backends.contains(&m.backend)) {
+                node.member(table, &found.backend, self.server)?;
             }
         }
         Ok(())
@@ -113,13 +116,14 @@ impl<'a> HaproxyOut<'a> {
     /// Counts the others and takes the server out of new traffic, with no other lane in between.
     ///
     /// Returns the readings after that.
-    async fn pass_gate(&mut self) -> Result<Vec<Arc<Table>>, BalancerError> {
+    async fn pass_gate(&mut self, found: &Snapshot) -> Result<Vec<Arc<Table>>, BalancerError> {
         let all = self.all;
         // The time that other lanes wait here counts.
         let patient = Instant::now() + all.config.capacity_timeout;
         let _gate = unless(self.stop, all.gate.lock()).await?;
         let planned = loop {
             let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
+            self.covered(found, &tables)?;
             match self.count(&tables)? {
                 Count::Enough(planned) => break planned,
                 Count::TooFew(error) if Instant::now() >= patient => return Err(error),
@@ -146,8 +150,7 @@ impl<'a> HaproxyOut<'a> {
         }
         let tables = unless(self.stop, all.look(Duration::ZERO)).await??;
         for (node, table) in all.nodes.iter().zip(&tables) {
-            for backend in &all.backends {
-                let member = node.member(table, backend, self.server)?;
+            for (backend, member) in node.places(table, self.server)? {
                 if member.admin() == Admin::Ready {
                     return Err(node.error(backend, self.server, DrainFault::Ignored(member.status.clone())));
                 }
@@ -173,12 +176,11 @@ impl<'a> HaproxyOut<'a> {
             let (mut open, mut lost) = (0u64, false);
             for (node, table) in self.all.nodes.iter().zip(&tables) {
                 let mut again = Vec::new();
-                for backend in &self.all.backends {
-                    let member = node.member(table, backend, self.server)?;
+                for (backend, member) in node.places(table, self.server)? {
                     open = open.saturating_add(member.sessions);
                     if member.admin() == Admin::Ready {
                         // A reload forgets what was set through the socket.
-                        again.push((state, backend.as_str()));
+                        again.push((state, backend));
                     }
                 }
                 lost |= !again.is_empty();
@@ -197,8 +199,9 @@ impl<'a> HaproxyOut<'a> {
         let all = self.all;
         let mut planned = Vec::new();
         for (node, table) in all.nodes.iter().zip(tables) {
+            let places = node.places(table, self.server)?;
             for backend in &all.backends {
-                let member = node.member(table, backend, self.server)?;
+                let Some((_, member)) = places.iter().find(|(b, _)| b == backend) else { continue };
                 let ready = member.admin() == Admin::Ready;
                 let others = others_in_service(table, backend, self.server);
                 let written = all.config.min_in_service;

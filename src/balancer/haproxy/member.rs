@@ -28,6 +28,10 @@ pub mod bits {
 pub struct BackendMember {
     /// Its name.
     pub name: String,
+    /// `srv_addr`, as HAProxy prints it; empty where it does not tell.
+    pub address: String,
+    /// `srv_port`, where it tells.
+    pub port: Option<u16>,
     /// `srv_admin_state`.
     pub bits: u32,
     /// `srv_op_state`: 0 stopped, 1 starting (slowstart), 2 running, 3 stopping.

@@ -11,7 +11,7 @@ use super::limits::Tries;
 use super::member::BackendMember;
 use super::protocol::{self, ServerChange};
 use super::socket::Socket;
-use super::table::{Table, of_backend, others_in_service};
+use super::table::{Neighbour, Table, of_backend, others_in_service};
 use crate::balancer::error::{BalancerError, BalancerFault};
 use crate::balancer::facts::MemberFacts;
 use crate::balancer::reading::SharedReading;
@@ -59,7 +59,7 @@ impl Node {
     }
 
     /// Reads the backends with one try, and makes sure that they can be changed this way.
-    pub async fn inspect(&self) -> Result<Table, BalancerError> {
+    pub async fn inspect(&self) -> Result<(Table, Vec<Neighbour>), BalancerError> {
         self.each_valid()?;
         match &self.way {
             Way::Socket(socket) => socket.inspect(&self.backends).await,
@@ -99,6 +99,25 @@ impl Node {
         done
     }
 
+    /// Lists the backends of a reading that have a server, with the server there.
+    ///
+    /// # Errors
+    /// When none has it.
+    pub fn places<'t>(
+        &self,
+        table: &'t Table,
+        server: &str,
+    ) -> Result<Vec<(&'t str, &'t BackendMember)>, BalancerError> {
+        let found = |(backend, members): &'t (String, Vec<BackendMember>)| {
+            members.iter().find(|m| m.name == server).map(|member| (backend.as_str(), member))
+        };
+        let places: Vec<(&str, &BackendMember)> = table.iter().filter_map(found).collect();
+        match table.first().filter(|_| places.is_empty()) {
+            Some((backend, _)) => self.member(table, backend, server).map(|_| places),
+            None => Ok(places),
+        }
+    }
+
     /// Finds a server in a reading.
     pub fn member<'t>(
         &self,
@@ -129,6 +148,8 @@ impl Node {
             admin: member.admin(),
             in_service: member.in_service(),
             status: member.status.clone(),
+            address: member.address.clone(),
+            port: member.port,
             sessions: Some(member.sessions),
             others_in_service: others_in_service(table, backend, server),
             size: of_backend(table, backend),

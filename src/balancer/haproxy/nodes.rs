@@ -34,10 +34,8 @@ impl Nodes {
     pub async fn still_out(&self, lb_name: &str) -> Result<bool, BalancerError> {
         let tables = self.look(Duration::ZERO).await?;
         for (node, table) in self.nodes.iter().zip(&tables) {
-            for backend in &self.backends {
-                if node.member(table, backend, lb_name)?.admin() == Admin::Ready {
-                    return Ok(false);
-                }
+            if node.places(table, lb_name)?.iter().any(|(_, member)| member.admin() == Admin::Ready) {
+                return Ok(false);
             }
         }
         Ok(true)

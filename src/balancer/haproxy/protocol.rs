@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::quoted::quote;
-pub use super::rows::{members, sessions};
+pub use super::rows::{members, neighbours, sessions};
 
 /// Longest name that is sent; HAProxy itself has no such limit.
 const NAME_LIMIT: usize = 256;
@@ -123,10 +123,13 @@ pub fn show_state(backend: &str) -> String {
     format!("show servers state {backend}")
 }
 
-/// Asks for the counters of a backend's servers (type 4): sessions, status.
-pub fn show_stat(backend: &str) -> String {
-    format!("show stat {backend} 4 -1")
-}
+/// Asks for the state of the servers of all backends.
+pub const SHOW_ALL: &str = "show servers state";
+
+/// Asks for the counters of all servers (type 4): sessions, status.
+///
+/// Not of one backend: where a frontend has the same name, HAProxy takes the name for the frontend's.
+pub const SHOW_STAT: &str = "show stat -1 4 -1";
 
 /// Accepts what HAProxy accepts as the name of a proxy or server.
 ///

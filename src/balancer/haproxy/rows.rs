@@ -6,6 +6,10 @@ use std::collections::HashMap;
 
 use super::member::BackendMember;
 use super::quoted::{cut, quote};
+use super::table::Neighbour;
+
+/// Set in the configuration, and without a meaning of its own.
+const CMAINT: u32 = 4;
 
 /// Reads the servers of one backend from `show servers state` and `show stat`.
 ///
@@ -24,6 +28,9 @@ pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<BackendMemb
     let (be, srv) = (column("be_name")?, column("srv_name")?);
     let (op, admin, weight) = (column("srv_op_state")?, column("srv_admin_state")?, column("srv_uweight")?);
     let (check, agent) = (column("srv_check_state")?, column("srv_agent_state")?);
+    // For comparison only: without them nothing is wrong.
+    let place = |name: &str| header.iter().position(|h| *h == name);
+    let (address, port) = (place("srv_addr"), place("srv_port"));
     let mut members = Vec::new();
     for line in lines {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -38,6 +45,8 @@ pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<BackendMemb
         let Some(counters) = counters.get(text(srv)) else { continue };
         members.push(BackendMember {
             name: text(srv).to_owned(),
+            address: address.map(|at| cut(text(at))).unwrap_or_default(),
+            port: port.and_then(|at| text(at).parse().ok()),
             bits: number(admin)?,
             op_state: number(op)?,
             weight: number(weight)?,
@@ -47,6 +56,28 @@ pub fn members(backend: &str, state: &str, stat: &str) -> Result<Vec<BackendMemb
         });
     }
     Ok(members)
+}
+
+/// Reads the servers of all backends that are sent traffic from `show servers state`.
+///
+/// What cannot be read is left out: no drain depends on it.
+pub fn neighbours(state: &str) -> Vec<Neighbour> {
+    let mut lines = state.lines().skip(1);
+    let header = lines.next().and_then(|l| l.strip_prefix("# ")).unwrap_or_default();
+    let header: Vec<&str> = header.split_whitespace().collect();
+    let column = |name: &str| header.iter().position(|h| *h == name);
+    let read = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let text = |name: &str| fields.get(column(name)?).copied();
+        Some(Neighbour {
+            backend: text("be_name")?.to_owned(),
+            server: text("srv_name")?.to_owned(),
+            address: text("srv_addr")?.to_owned(),
+            port: text("srv_port").and_then(|port| port.parse().ok()),
+            out: text("srv_admin_state")?.parse::<u32>().is_ok_and(|bits| bits & !CMAINT != 0),
+        })
+    };
+    lines.filter_map(read).collect()
 }
 
 /// Reads how many sessions the servers of one backend have, by name, from `show stat`.

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::fault::HaproxyFault;
 use super::limits::Tries;
 use super::protocol::{self, ChangeRefusal, ServerChange};
-use super::table::Table;
+use super::table::{Neighbour, Table};
 use crate::balancer::error::BalancerError;
 
 /// A socket that speaks HAProxy's Runtime API.
@@ -39,9 +39,9 @@ impl Socket {
     /// Makes a reading of the answers to [`questions`].
     async fn table(&self, backends: &[String], answers: &[String], tries: Tries) -> Result<Table, BalancerError> {
         let mut table = Vec::new();
-        for (backend, answer) in backends.iter().zip(answers.chunks_exact(2)) {
-            let [state, stat] = answer else { continue };
-            if protocol::no_backend(state) || protocol::no_backend(stat) {
+        let Some((stat, states)) = answers.split_first() else { return Ok(table) };
+        for (backend, state) in backends.iter().zip(states) {
+            if protocol::no_backend(state) {
                 return Err(self.no_backend(backend).await);
             }
             let members = protocol::members(backend, state, stat).map_err(|e| self.senseless(e))?;
@@ -54,13 +54,10 @@ impl Socket {
     /// Adds the sessions of workers before a reload: no drain ends them, and they are open all the same.
     async fn add_old(&self, table: &mut Table, tries: Tries) -> Result<(), BalancerError> {
         for worker in self.client.old_workers(tries).await? {
-            let commands: Vec<String> = table.iter().map(|(backend, _)| protocol::show_stat(backend)).collect();
-            let Some(answers) = self.client.ask_old(worker, &commands).await? else { continue };
-            for ((backend, members), stat) in table.iter_mut().zip(&answers) {
-                // It may know another configuration.
-                if protocol::no_backend(stat) {
-                    continue;
-                }
+            let asked = self.client.ask_old(worker, &[protocol::SHOW_STAT.to_owned()]).await?;
+            let Some(stat) = asked.as_ref().and_then(|answers| answers.first()) else { continue };
+            // It may know another configuration.
+            for (backend, members) in table.iter_mut() {
                 let open = protocol::sessions(backend, stat).map_err(|e| self.senseless(e))?;
                 for member in members {
                     let more = open.get(&member.name).copied().unwrap_or(0);
@@ -71,17 +68,19 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads backends with one try, and makes sure that the socket allows changes.
-    pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
-        let mut commands = vec![protocol::SHOW_LEVEL.to_owned()];
+    /// Reads backends and their neighbours with one try, and makes sure that the socket allows changes.
+    pub async fn inspect(&self, backends: &[String]) -> Result<(Table, Vec<Neighbour>), BalancerError> {
+        let mut commands = vec![protocol::SHOW_LEVEL.to_owned(), protocol::SHOW_ALL.to_owned()];
         commands.extend(questions(backends));
         let answers = self.client.ask(&commands, Tries::Once).await?;
         let (level, answers) = answers.split_first().map(|(level, rest)| (level.trim(), rest)).unwrap_or_default();
+        let (all, answers) = answers.split_first().map(|(all, rest)| (all.as_str(), rest)).unwrap_or_default();
         // Any other text comes from an HAProxy that does not know the question.
         if matches!(level, "user" | "operator") {
             return Err(self.client.error(None, HaproxyFault::Level(level.to_owned())));
         }
-        self.table(backends, answers, Tries::Once).await
+        let neighbours = protocol::neighbours(all);
+        Ok((self.table(backends, answers, Tries::Once).await?, neighbours))
     }
 
     /// Makes changes to `server`, in order. All are sent; the first refusal is the error.
@@ -128,9 +127,10 @@ impl Socket {
     }
 }
 
-/// What is asked of each backend: its members' states, and their statistics.
+/// What is asked: the statistics, and of each backend its members' states.
 fn questions(backends: &[String]) -> Vec<String> {
-    backends.iter().flat_map(|b| [protocol::show_state(b), protocol::show_stat(b)]).collect()
+    let states = backends.iter().map(|backend| protocol::show_state(backend));
+    std::iter::once(protocol::SHOW_STAT.to_owned()).chain(states).collect()
 }
 
 /// The backends in which sessions are to be ended.

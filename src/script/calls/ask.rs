@@ -24,6 +24,11 @@ pub fn measuring(probe: Call) -> Call {
     probe.with("measure", "yes")
 }
 
+/// Asks the probe for the server's own addresses, too.
+pub fn locating(probe: Call) -> Call {
+    probe.with("addresses", "yes")
+}
+
 /// Asks what became of another script of this run whose connection was lost.
 ///
 /// Waits up to `limit` while that script still runs.

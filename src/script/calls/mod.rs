@@ -12,7 +12,7 @@ pub mod record;
 pub mod site;
 pub mod web;
 
-pub use ask::{all_of, ask, identity, measuring, probe};
+pub use ask::{all_of, ask, identity, locating, measuring, probe};
 pub use command::{Dir, check, command};
 pub use delivery::{Base, Format, Fresh, Linked, Mirrored, Wanted, download, fetch, link, listing, transfer};
 pub use lock::{AsPlanned, aside, freeze, keep, lock, look, note, renew, takeover, unlock};

@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::event::TakenBy;
 use crate::facts::{self, Facts, TakenOut};
 use crate::out;
+use crate::plan::members;
 use crate::stack::taken;
 use crate::text::clean::clean;
-use crate::wording::cause;
+use crate::wording::{cause, warning};
 
 impl ByHand<'_> {
     /// Takes these servers out, one after another; the exit code.
@@ -20,9 +21,17 @@ impl ByHand<'_> {
         let (servers, facts) = self.named(names).await?;
         let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
         // Everything that is wrong is said before the first is taken out.
-        let (_, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
+        let (members, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
         if let Some(error) = failed(errors) {
             return Err(error.hint("no server was taken out: every balancer in the file must be told"));
+        }
+        let mistaken = members::mistaken(&self.stack.config, &facts, &members, &servers);
+        if let Some(first) = mistaken.first() {
+            let hint = "no server was taken out: another server would have been";
+            return Err(Error::failed(cause::lines(&first.failure).join("\n  ")).hint(hint));
+        }
+        for warning in members::elsewhere(servers.iter().copied(), &members) {
+            out::notice(&warning::sentence(&warning));
         }
         for server in &servers {
             // What could not be done for one is no reason to take out the next.

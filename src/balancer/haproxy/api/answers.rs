@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
 use super::json::{Counters, NativeStat, NativeStats, OneOrMany, RuntimeServer};
 use crate::balancer::haproxy::member::{BackendMember, bits};
 use crate::balancer::haproxy::protocol::{self, ServerChange};
+use crate::balancer::haproxy::table::Neighbour;
 use crate::config::ApiVersion;
 use crate::text::one_line;
 
@@ -44,6 +46,11 @@ impl ApiQuestion {
     /// Asks for the counters of a backend's servers.
     pub fn stats(version: ApiVersion, backend: &str) -> Self {
         Self { path: format!("/{version}/services/haproxy/stats/native?type=server&parent={backend}"), body: None }
+    }
+
+    /// Asks for the counters of the servers of all backends.
+    pub fn all_servers(version: ApiVersion) -> Self {
+        Self { path: format!("/{version}/services/haproxy/stats/native?type=server"), body: None }
     }
 
     /// Asks for the backends.
@@ -178,6 +185,25 @@ pub fn backends(stats: &str) -> Result<Vec<String>, String> {
     Ok(stats.into_iter().flatten().filter(|s| s.kind == "backend").filter_map(|s| s.name).collect())
 }
 
+/// Reads the servers of all backends that are sent traffic.
+///
+/// What cannot be read is left out: no drain depends on it.
+pub fn neighbours(stats: &str) -> Vec<Neighbour> {
+    let stats = all_stats(stats).unwrap_or_default().into_iter().flatten().filter(|s| s.kind == "server");
+    let read = |stat: NativeStat| {
+        let counters = stat.stats?;
+        let addr = counters.addr?;
+        let (address, port) = match addr.parse::<SocketAddr>() {
+            Ok(socket) => (socket.ip().to_string(), Some(socket.port())),
+            Err(_) => (addr, None),
+        };
+        let status = counters.status.unwrap_or_default();
+        let out = status.starts_with("MAINT") || status.starts_with("DRAIN");
+        Some(Neighbour { backend: stat.backend_name?, server: stat.name?, address, port, out })
+    };
+    stats.filter_map(read).collect()
+}
+
 fn all_stats(text: &str) -> Result<Vec<Vec<NativeStat>>, String> {
     let all: OneOrMany<NativeStats> = serde_json::from_str(text).map_err(|e| senseless("the statistics", text, &e))?;
     let all = all.all();
@@ -226,6 +252,8 @@ fn member(server: RuntimeServer, counters: Counters) -> Result<BackendMember, St
     let code = counters.check_code.map(|c| c.to_string()).unwrap_or_default();
     Ok(BackendMember {
         name: server.name,
+        address: server.address.map(|address| cut(&address)).unwrap_or_default(),
+        port: server.port.and_then(|port| u16::try_from(port).ok()),
         bits,
         op_state,
         weight: counters.weight.unwrap_or(0),

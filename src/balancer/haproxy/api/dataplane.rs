@@ -23,7 +23,7 @@ use crate::balancer::haproxy::fault::HaproxyFault;
 use crate::balancer::haproxy::limits::{CALL_LIMIT, RETRY_FOR, RETRY_PAUSE, Tries};
 use crate::balancer::haproxy::member::BackendMember;
 use crate::balancer::haproxy::protocol::ServerChange;
-use crate::balancer::haproxy::table::Table;
+use crate::balancer::haproxy::table::{Neighbour, Table};
 use crate::config::{ApiUrl, ApiVersion};
 
 /// Says why a member cannot be taken out and put back this way, if it cannot.
@@ -105,9 +105,13 @@ impl Api {
         Ok(Ok(table))
     }
 
-    /// Reads backends, with one try.
-    pub async fn inspect(&self, backends: &[String]) -> Result<Table, BalancerError> {
-        self.read(backends, Tries::Once).await
+    /// Reads backends and their neighbours, with one try.
+    pub async fn inspect(&self, backends: &[String]) -> Result<(Table, Vec<Neighbour>), BalancerError> {
+        let table = self.read(backends, Tries::Once).await?;
+        let version = self.version(Tries::Once).await?;
+        let all = self.one(ApiQuestion::all_servers(version), Tries::Once, None).await;
+        // No drain depends on it.
+        Ok((table, all.map(|text| answers::neighbours(&text)).unwrap_or_default()))
     }
 
     /// Makes changes to `server`, in order, and returns the first refusal.

@@ -28,6 +28,10 @@ pub struct RuntimeServer {
     pub admin_state: String,
     #[serde(default)]
     pub operational_state: String,
+    #[serde(default)]
+    pub address: Option<String>,
+    #[serde(default)]
+    pub port: Option<i64>,
     pub check_state: Option<u32>,
     pub agent_state: Option<u32>,
 }
@@ -54,6 +58,7 @@ pub struct NativeStat {
 #[derive(Deserialize, Default)]
 pub struct Counters {
     pub status: Option<String>,
+    pub addr: Option<String>,
     pub scur: Option<u64>,
     pub qcur: Option<u64>,
     pub bck: Option<u64>,

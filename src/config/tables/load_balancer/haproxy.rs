@@ -76,6 +76,7 @@ fn access(
     let text = |key: &str| section.text(key).map(|t| t.value.to_owned());
     HaproxyAccess {
         via: via.map(|v| v.value).unwrap_or_default(),
+        unchecked: section.boolean("check_addresses") == Some(false),
         login: text("user").zip(text("password")).map(|(user, secret)| ApiLogin { user, secret }),
         ca_file: text("ca_file").map(Into::into),
     }

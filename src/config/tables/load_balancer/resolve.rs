@@ -22,7 +22,7 @@ const ENDINGS: [(&str, OnDrainTimeout); 3] =
 
 /// The kinds, and the keys that belong to some of them only.
 pub const OF_KIND: [(&str, &[&str]); 4] = [
-    ("haproxy", &["at", "backends", "via", "user", "password", "ca_file"]),
+    ("haproxy", &["at", "backends", "via", "user", "password", "ca_file", "check_addresses"]),
     ("elb", &["target_groups", "region", "profile", "min_drain", "poll"]),
     ("elb-classic", &["names", "region", "profile", "min_drain", "poll"]),
     ("command", &["drain", "status", "restore", "run_on"]),
@@ -39,6 +39,7 @@ pub const TABLE: Table = Table {
         key("user", ValueKind::Text(values::line)),
         key("password", ValueKind::Text(values::variable)),
         key("ca_file", ValueKind::Text(values::line)),
+        key("check_addresses", ValueKind::Boolean),
         key("drain_timeout", ANY_DURATION),
         key("on_drain_timeout", ValueKind::Choice(&words(&ENDINGS))),
         key("wait_after_drain", ANY_DURATION),

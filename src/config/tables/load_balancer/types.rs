@@ -114,6 +114,8 @@ pub struct HaproxyAccess {
     pub via: Via,
     /// `user` and `password`; there are some exactly when an address is a Data Plane API's.
     pub login: Option<ApiLogin>,
+    /// `check_addresses = false`: members are not held against the servers' addresses.
+    pub unchecked: bool,
     /// `ca_file`: signers of a Data Plane API's certificate, instead of those that this machine trusts.
     pub ca_file: Option<PathBuf>,
 }
