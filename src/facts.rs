@@ -103,6 +103,8 @@ pub struct ServerFacts {
     pub missing_tools: Vec<String>,
     /// Processes of the web server that run.
     pub processes: Vec<ProcessFacts>,
+    /// What the web server's template tells of a restart there.
+    pub web: Vec<WebFact>,
     /// An earlier run left this server behind: that run's id.
     pub behind: Option<String>,
     /// An operator took it out of its balancer by hand, and has not put it back with `pitcrew lb restore`.
@@ -146,14 +148,52 @@ pub struct ReleaseFacts {
 }
 
 /// A process of the web server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessFacts {
     /// Its pid.
     pub pid: u32,
-    /// The release that its working directory is in.
+    /// The release that it comes from; `None`: from another place, or from one that the login may not see.
     pub release: Option<ReleaseId>,
-    /// This login may not see where it works.
-    pub unseen: bool,
+    /// The user whose process it is, where the login may not look into it.
+    pub hidden: Option<String>,
+}
+
+/// What a web server's template tells of a restart on one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebFact {
+    /// What follows from it.
+    pub kind: WebFactKind,
+    /// What was seen, as a fragment.
+    pub why: String,
+}
+
+/// What follows from a fact about the web server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebFactKind {
+    /// A restart stops answering for a while.
+    Interrupts,
+    /// A restart cannot work.
+    Refuses,
+    /// A restart cannot work unless the run itself makes what is missing.
+    Lacks,
+    /// It should be read.
+    Warns,
+}
+
+impl WebFact {
+    /// Reads a fact as a template says it; `None`: of a kind that is not known here.
+    pub fn read(value: &str) -> Option<Self> {
+        let (word, why) = value.split_once(' ')?;
+        let kind = match word {
+            "interrupts" => WebFactKind::Interrupts,
+            "refuses" => WebFactKind::Refuses,
+            "lacks" => WebFactKind::Lacks,
+            "warns" => WebFactKind::Warns,
+            _ => return None,
+        };
+        Some(Self { kind, why: one_line(why) })
+    }
 }
 
 impl std::fmt::Display for ReleaseState {
@@ -187,6 +227,11 @@ impl ServerFacts {
         let ready = || MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() };
         let was = self.found.iter().find(|was| was.is_there(now)).cloned().unwrap_or_else(ready);
         if now.admin == Admin::Ready { MemberFacts { agent: was.agent, ..now.clone() } } else { was }
+    }
+
+    /// What the web server's template tells of one kind.
+    pub fn told(&self, kind: WebFactKind) -> impl Iterator<Item = &str> {
+        self.web.iter().filter(move |fact| fact.kind == kind).map(|fact| fact.why.as_str())
     }
 
     /// Reads the probe's answers.
@@ -257,10 +302,13 @@ impl ServerFacts {
             "missing_file" => self.missing_files.push(value.to_owned()),
             "missing_tool" => self.missing_tools.push(value.to_owned()),
             "process" => {
-                let (pid, place) = value.split_once(' ').unwrap_or((value, ""));
-                let pid = pid.parse().map_err(|_| strange(answer))?;
-                self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place), unseen: place == "hidden" });
+                let mut words = value.splitn(3, ' ');
+                let pid = words.next().unwrap_or_default().parse().map_err(|_| strange(answer))?;
+                let place = words.next().unwrap_or_default();
+                let hidden = (place == "hidden").then(|| one_line(words.next().unwrap_or_default()));
+                self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place), hidden });
             }
+            "fact" => self.web.extend(WebFact::read(value)),
             "no_proc" => self.no_proc = true,
             "zstd" => self.zstd = true,
             // What cannot be read is no cache: it is made anew.

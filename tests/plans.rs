@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use pitcrew::balancer::{Admin, MemberFacts};
 use pitcrew::config::{self, Config, OnFailure, Prepare, Strategy};
 use pitcrew::event::{Cause, Failure, TakenBy};
-use pitcrew::facts::{Facts, ReleaseFacts, ServerFacts, TakenOut};
+use pitcrew::facts::{Facts, ReleaseFacts, ServerFacts, TakenOut, WebFact};
 use pitcrew::lease::LockFacts;
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
@@ -85,6 +85,9 @@ struct Found {
     /// Who took it out by hand.
     #[serde(default)]
     taken_out_by: Option<String>,
+    /// What the web server's template tells: `interrupts WHY`, …
+    #[serde(default)]
+    facts: Vec<String>,
     #[serde(default = "plenty")]
     free_kb: u64,
     #[serde(default)]
@@ -164,6 +167,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             missing_tools: found.missing_tools.clone(),
             not_writable: found.not_writable.clone(),
             behind: found.behind.clone(),
+            web: found.facts.iter().map(|text| WebFact::read(text).unwrap()).collect(),
             taken_out: found.taken_out_by.as_ref().map(|who| TakenOut {
                 by: TakenBy { who: who.clone(), host: "laptop".into(), ..TakenBy::default() },
                 found: Vec::new(),
@@ -341,6 +345,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                     );
                     let found = |_| Found {
                         stack: None,
+                        facts: Vec::new(),
                         place: None,
                         addresses: Vec::new(),
                         current: Some("20260101000000".into()),

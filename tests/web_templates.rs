@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "remote/facts.rs"]
+mod facts;
 #[path = "remote/libraries.rs"]
 mod libraries;
 #[path = "remote/proofs.rs"]
@@ -516,7 +518,7 @@ fn every_template_is_good_shell() {
         }
         text.push_str(&lib.concat());
         let scripts = [&web.scripts.processes, &web.scripts.start, &web.scripts.restart, &web.scripts.stop];
-        for (n, script) in scripts.into_iter().chain([&web.scripts.log]).enumerate() {
+        for (n, script) in scripts.into_iter().chain([&web.scripts.log, &web.scripts.facts]).enumerate() {
             if !script.is_empty() {
                 text.push_str(&format!("snippet{n}() {{\n{script}\n}}\n"));
             }

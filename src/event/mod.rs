@@ -5,6 +5,7 @@
 
 mod end;
 mod failure;
+mod finding;
 mod planned;
 mod refusal;
 mod stamped;
@@ -14,6 +15,7 @@ mod word;
 
 pub use end::{Finished, ServerEnd, Stuck};
 pub use failure::{Cause, Failure, Unhealthy};
+pub use finding::Finding;
 pub use planned::{Blocker, Place, Planned};
 pub use refusal::Refusal;
 pub use stamped::{Event, Stamped};

@@ -98,6 +98,10 @@ pub enum Refusal {
     NotRemoved,
     /// The release is in use and stays.
     InUse,
+    /// The web server cannot be restarted as it stands.
+    CannotRestart,
+    /// A parameter of `[web]` was never filled in.
+    Placeholder,
     /// The web server could not be restarted.
     NotRestarted,
     /// The restart is not proven.

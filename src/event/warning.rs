@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::end::Stuck;
 use super::failure::Failure;
+use super::finding::Finding;
 use super::word::StepName;
 use crate::lease::Held;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
@@ -312,6 +313,8 @@ pub enum Warning {
         /// Why.
         detail: String,
     },
+    /// What was found on servers, or in the file, before the run.
+    Finding(Finding),
     /// What a server or a source says, in its own words.
     Note {
         /// The sentence.

@@ -61,7 +61,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// Where the strategy of a run comes from.
+/// The origin of a run's strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecidedBy {
@@ -71,6 +71,8 @@ pub enum DecidedBy {
     File,
     /// A flag of this run.
     Flag,
+    /// What the servers say of a restart: the template's default does not hold there.
+    Fact,
 }
 
 /// A run's outcome.

@@ -44,6 +44,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         Warning::Prune { failure } | Warning::NotRenewed { failure, .. } | Warning::NotHealthy { failure, .. } => {
             mask_failure(redactor, failure)
         }
+        Warning::Finding(found) => found.texts().into_iter().for_each(|text| mask_text(redactor, text)),
         Warning::Waited { held, .. } => mask_lock(redactor, held),
         Warning::Absent { command, out, .. } => {
             std::iter::once(command).chain(out).for_each(|text| mask_text(redactor, text));

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::batches::{self, Walk};
 use super::shape::{Plan, Verb};
-use super::{capacity, members, stages};
+use super::{capacity, default, members, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
-use crate::event::{Blocker, Cause, DecidedBy, Failure, Flight, Refusal, StepName, Warning};
+use crate::event::{Blocker, Cause, Failure, Flight, Refusal, StepName, Warning};
 use crate::facts::{Facts, ServerFacts};
 use crate::lease::Standing;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
@@ -61,7 +61,9 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let mut blockers = Vec::new();
     let mut notices = Vec::new();
 
-    let (strategy, decided_by) = strategy(config, request);
+    let decision = default::decide(config, facts, request.strategy, &servers);
+    let (strategy, decided_by) = (decision.strategy, decision.by);
+    notices.extend(decision.notices);
     let prepare = prepare(config, request, strategy);
     let migrate_on = migrate_on(config, request, &servers, &mut blockers);
     let behind = behind(config, facts, &servers);
@@ -76,6 +78,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
 
     let check = Check { config, facts, request, servers: &servers };
     refuse_what_cannot_work(&check, &mut blockers);
+    blockers.extend(default::refuses(config, facts, &servers));
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
         blockers.extend(members::mistaken(config, facts, &facts.members, &servers));
@@ -94,6 +97,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     if strategy == Strategy::Parallel && migrate_on.is_some() && servers.len() > 1 {
         notices.push(Warning::SerialAdvised);
     }
+    notices.extend(default::warns(config, facts, &servers));
     notices.extend(found_notices(&check, now));
 
     let may_skip = request.if_changed && blockers.is_empty() && !servers.is_empty();
@@ -128,15 +132,6 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     };
     plan.stages = if unchanged { stages::unreached(&plan) } else { stages::build(config, &plan, drains) };
     plan
-}
-
-/// The strategy, and who decided it.
-fn strategy(config: &Config, request: &Request) -> (Strategy, DecidedBy) {
-    match (request.strategy, config.app.strategy) {
-        (Some(flag), _) => (flag, DecidedBy::Flag),
-        (None, Some(file)) => (file, DecidedBy::File),
-        (None, None) => (config.web.strategy, DecidedBy::Template),
-    }
 }
 
 fn prepare(config: &Config, request: &Request, strategy: Strategy) -> Prepare {

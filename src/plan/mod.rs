@@ -8,6 +8,7 @@ pub mod act;
 pub mod batches;
 pub mod build;
 pub mod capacity;
+pub mod default;
 pub mod journal;
 pub mod members;
 pub mod past;

@@ -3,6 +3,7 @@
 //! It owns sentences about single things, and decides nothing; which of them a reader sees, and where, is `report`'s.
 
 pub mod cause;
+pub mod finding;
 pub mod lock;
 pub mod plan;
 pub mod refusal;

@@ -21,6 +21,7 @@ pub fn strategy(strategy: Strategy, by: DecidedBy, web_server: &str) -> String {
     match by {
         DecidedBy::Template => format!("{strategy} ({web_server}'s default)"),
         DecidedBy::File => format!("{strategy} (pitcrew.toml)"),
+        DecidedBy::Fact => format!("{strategy} (what the servers say of a restart)"),
         DecidedBy::Flag => format!("{strategy} (--{strategy})"),
     }
 }

@@ -51,6 +51,8 @@ pub fn sentence(code: &Refusal, detail: &str) -> String {
         Refusal::NoMigrationServer => "there is no server to migrate on",
         Refusal::NotRemoved => "a release could not be removed",
         Refusal::InUse => "the release is in use and stays",
+        Refusal::CannotRestart => "the web server cannot be restarted as it stands",
+        Refusal::Placeholder => "a parameter of the web server is not filled in",
         Refusal::NotRestarted => "the web server could not be restarted",
         Refusal::NotProven => "the restart is not proven",
         Refusal::StillRunning => "processes there could not be ended",
@@ -119,6 +121,8 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::NoMigrationServer => "add it with --only, or say --no-migrate",
         Refusal::NotRemoved => "remove it by hand, as the user that owns it",
         Refusal::InUse => "nothing needs doing: it goes when it is in use no more",
+        Refusal::CannotRestart => "mend that on the server, or the parameters in [web]",
+        Refusal::Placeholder => "write its value into the file",
         Refusal::NotRestarted => "look at the web server's own log",
         Refusal::NotProven => {
             "look at the web server's own log, and at the parameters in [web] that say where its processes are"

@@ -1,6 +1,7 @@
 //! The words for warnings, and which warnings break the silence of `-q`.
 
 use super::cause::reason;
+use super::finding;
 use super::lock::locked;
 use super::step::undo;
 use crate::event::{Failure, Fate, Flight, Stuck, TakenBy, Warning};
@@ -24,6 +25,7 @@ fn fled(revision: &Revision, release: &ReleaseId, on: &ServerName, how: Flight) 
 pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
+        Warning::Finding(found) => finding::sentence(found),
         Warning::StaysInTraffic => STAYS_IN_TRAFFIC.into(),
         Warning::NoHealthCheck => NO_HEALTH_CHECK.into(),
         Warning::ReleaseKept { release, why } => format!("old release {release} stays: {}", clean(why)),
@@ -98,10 +100,9 @@ pub fn sentence(warning: &Warning) -> String {
     }
 }
 
+const NO_HEALTH_CHECK: &str = "there is no [health]: nothing but the list of processes proves the new release";
 const STAYS_IN_TRAFFIC: &str =
     "there is no [load_balancer]: servers stay in traffic while they are switched and restarted";
-
-const NO_HEALTH_CHECK: &str = "there is no [health]: nothing but the list of processes proves the new release";
 
 fn with(what: &str, detail: &str) -> String {
     format!("{}: {}", clean(what), clean(detail))
@@ -229,6 +230,7 @@ fn whole(duration: u64) -> String {
 /// Tells whether `-q` shows a warning; it hides those that come with every run.
 pub fn needs_reading(warning: &Warning) -> bool {
     match warning {
+        Warning::Finding(found) => found.needs_reading(),
         Warning::FoundOut { .. }
         | Warning::BalancerDiffers { .. }
         | Warning::CurrentMoved { .. }

@@ -148,9 +148,19 @@ if [ -r /proc/self/stat ]; then
         # A process that comes from another release is not of the one that it works in.
         place=${id##*:}
         case $traces in *" ${id%%:*} ("*) place=${traces#*" ${id%%:*} ("} place=${place%%)*} place=${place##* } ;; esac
+        # Whose a hidden one is, everyone may know.
+        [ "$place" != hidden ] || place="hidden $(owner_of "${id%%:*}")"
         say process "${id%%:*}" "$place"
     done
     set --
+    if [ -n "${s_facts-}" ]; then
+        # What a restart would hand on may come from any release, the running one too.
+        wanted_release=
+        told=$(web_facts 2>/dev/null)
+        printf '%s\n' "$told" | while IFS= read -r fact; do
+            case $fact in 'interrupts '* | 'refuses '* | 'lacks '* | 'warns '*) say fact "$fact" ;; esac
+        done
+    fi
 else
     say no_proc yes
 fi

@@ -69,7 +69,7 @@ locate() {
         pid=${pid%%/*}
         place=-
         case $where in
-        # The link itself is listed; what it points to is not for this login.
+        # Some kinds of `ls` list also a link that they may not read.
         "$entry") continue ;;
         "$real"/releases/*' (deleted)') place=deleted ;;
         "$real"/releases/*)

@@ -10,6 +10,7 @@ web_start() { as_user snippet "${s_start-}"; }
 web_restart() { as_user snippet "${s_restart-}"; }
 web_stop() { as_user snippet "${s_stop-}"; }
 web_log() { as_user snippet "${s_log-}"; }
+web_facts() { as_this_user snippet "${s_facts-}"; }
 
 snippet() {
     # PWD keeps the link's own name: servers that re-execute themselves return to it and find the new release.
@@ -127,6 +128,33 @@ in_time() {
 sorry() {
     echo "$1" >&2
     return 1
+}
+
+# What `facts` tells a plan: a restart stops answering for a while; it cannot work; it cannot work unless something makes
+# what is missing; something else that should be read.
+interrupts() { echo "interrupts $1"; }
+refuses() { echo "refuses $1"; }
+lacks() { echo "lacks $1"; }
+warns() { echo "warns $1"; }
+
+# owner_of PID: prints the name of the user whose process it is.
+# shellcheck disable=SC2012
+owner_of() { ls -ld "/proc/$1" 2>/dev/null | { read -r _ _ owner _ && echo "$owner"; } || echo "another user"; }
+
+# obeyed PID…: says that a restart cannot work where a process takes no signal of this login; its answer is false then.
+obeyed() {
+    for pid; do
+        if kill -0 "$pid" 2>/dev/null || ! alive "$pid"; then continue; fi
+        refuses "process $pid belongs to $(owner_of "$pid"), and $(id -un) may not send it the signal that restarts it"
+        return 1
+    done
+}
+
+# takes_sockets: this login may take the sockets of another process of its own over.
+takes_sockets() {
+    scope=0
+    { IFS= read -r scope </proc/sys/kernel/yama/ptrace_scope; } 2>/dev/null
+    [ "$scope" = 0 ] || [ "$(id -u)" = 0 ]
 }
 
 # notice TEXT: tells the user something of a restart, which goes on.

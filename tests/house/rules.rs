@@ -8,7 +8,7 @@ use super::tree::Tree;
 const FLOORS: &[&[&str]] = &[
     &["ssh/", "demo/", "sync.rs", "policy.rs", "name.rs", "out.rs", "text/"],
     &["answer.rs", "release.rs", "cli.rs", "http.rs"],
-    &["lease.rs", "web.rs"],
+    &["lease.rs", "web/"],
     &["config/", "event/"],
     &["error.rs", "script/", "health/"],
     &["outcome/", "process/", "wording/"],

@@ -14,7 +14,7 @@ pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
     site.call(Script::Probe)
         .list("files", files.to_vec())
         .list("tools", site.web.tools.clone())
-        .web(site, &["processes"])
+        .web(site, &["processes", "facts"])
 }
 
 /// Asks the probe how much room the running release takes.
@@ -66,7 +66,7 @@ pub fn identity(meta: &str, dmi: &str, limit: Duration) -> Call {
 ///
 /// It is not to be executed by itself.
 pub fn all_of(site: &Site<'_>) -> Call {
-    let call = site.call(Script::Restart).web(site, &["processes", "start", "restart", "stop", "log"]);
+    let call = site.call(Script::Restart).web(site, &["processes", "start", "restart", "stop", "log", "facts"]);
     Call { env: Vec::new(), ..call }
 }
 

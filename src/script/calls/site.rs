@@ -68,6 +68,7 @@ impl Call {
             ("web_restart", "restart", &scripts.restart),
             ("web_stop", "stop", &scripts.stop),
             ("web_log", "log", &scripts.log),
+            ("web_facts", "facts", &scripts.facts),
         ] {
             if names.contains(&short) {
                 call.snippets.push((name, snippet.clone()));

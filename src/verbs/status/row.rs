@@ -6,11 +6,15 @@ use crate::balancer::{Admin, MemberFacts};
 use crate::config::{Config, Server};
 use crate::facts::{Facts, ProcessFacts, ServerFacts};
 use crate::lease;
-use crate::name::{ReleaseId, Revision};
+use crate::name::{ReleaseId, Revision, ServerName};
+use crate::plan::default;
 use crate::release::ReleaseState;
 use crate::stack::taken;
 use crate::text::clean::clean;
-use crate::wording::{cause, lock as held};
+use crate::wording::{cause, finding, lock as held};
+
+/// The place of a process that this login may not look into.
+const HIDDEN: &str = "unseen";
 
 /// One server, as it is.
 #[derive(Debug, Default, Serialize)]
@@ -34,6 +38,8 @@ pub struct Row {
     pub(super) last: Option<String>,
     /// What is not as it should be, a fragment each.
     pub(super) drift: Vec<String>,
+    /// What should be read and is no drift, a fragment each.
+    pub(super) notes: Vec<String>,
 }
 
 /// What a server was asked besides its facts.
@@ -109,10 +115,10 @@ fn release(row: &mut Row, found: &ServerFacts) {
 }
 
 fn processes(row: &mut Row, found: &ServerFacts) {
-    let place = |p: &ProcessFacts| match &p.release {
-        Some(release) => release.as_str().to_owned(),
-        None if p.unseen => UNSEEN.to_owned(),
-        None => "elsewhere".to_owned(),
+    let place = |p: &ProcessFacts| match (&p.release, &p.hidden) {
+        (Some(release), _) => release.as_str().to_owned(),
+        (None, Some(_)) => HIDDEN.to_owned(),
+        (None, None) => "elsewhere".to_owned(),
     };
     let mut running: Vec<String> = found.processes.iter().map(place).collect();
     running.sort();
@@ -120,15 +126,13 @@ fn processes(row: &mut Row, found: &ServerFacts) {
     if let Some(current) = &found.current {
         if running.is_empty() {
             row.drift.push("its web server does not run".into());
-        } else if running.iter().any(|r| r != current.as_str() && r != UNSEEN) {
+        } else if running.iter().any(|r| r != current.as_str() && r != HIDDEN) {
             row.drift.push(format!("its web server runs from {}", running.join(", ")));
         }
     }
+    row.notes.extend(default::hidden(&ServerName(row.server.clone()), found).map(|found| finding::fragment(&found)));
     row.running = running;
 }
-
-/// Where a process works that this login may not look into.
-const UNSEEN: &str = "unseen";
 
 /// Names the servers that are not on the newest release.
 pub fn differ(rows: &mut [Row]) {

@@ -45,8 +45,8 @@ pub fn text(rows: &[Row], balancers: &[String]) -> String {
         text.push_str(&together(rows, title, of));
     }
     for row in rows {
-        for drift in &row.drift {
-            text.push_str(&format!("{}: {drift}\n", row.server));
+        for said in row.drift.iter().chain(&row.notes) {
+            text.push_str(&format!("{}: {said}\n", row.server));
         }
     }
     for balancer in balancers {
