@@ -23,8 +23,7 @@ fn with_gems(mut app: App, server: &str) -> App {
     app
 }
 
-/// Restarts on another release while requests come one after the other: none may fail, or one in a thousand where the web
-/// server itself closes connections that it has accepted and not read.
+/// Restarts on another release while requests come one after the other: none may fail.
 #[track_caller]
 fn without_loss(app: &App, from: &str, to: &str) -> Ran {
     let stop = AtomicBool::new(false);
@@ -40,9 +39,7 @@ fn without_loss(app: &App, from: &str, to: &str) -> Ran {
         let ran = app.go(Some(from), to);
         stop.store(true, Ordering::Relaxed);
         let (asked, lost) = load.join().unwrap();
-        let closes_unread = ["puma", "gunicorn"].iter().any(|server| app.pid_file.contains(server));
-        let spared = if closes_unread { 1 + asked / 1000 } else { 0 };
-        assert!(asked > 5 && lost <= spared, "{lost} of {asked} requests lost: {ran:#?}");
+        assert!(asked > 5 && lost == 0, "{lost} of {asked} requests lost: {ran:#?}");
         ran
     });
     ran.ok()
@@ -116,6 +113,9 @@ fn unicorn_whose_application_sets_its_own_environment() {
     assert!(ran.value("notice").is_some_and(|n| n.contains("APP_DIR")), "{ran:#?}");
 }
 
+/// Else a Puma that makes way closes connections on which no request has arrived yet, without an answer.
+const CLUSTER: &str = "workers 2\nqueue_requests false";
+
 /// Ruby goes on looking for a gem where it found it first: new workers of an old master would load the old one.
 #[test]
 fn puma_in_phases_with_gems_in_the_release() {
@@ -124,7 +124,7 @@ fn puma_in_phases_with_gems_in_the_release() {
     }
     let start = "exec bundle exec puma -C config/puma.rb config.ru";
     for shell in ["dash", "busybox"] {
-        let Some(app) = puma_by(shell, start, "workers 2", "auto") else { continue };
+        let Some(app) = puma_by(shell, start, CLUSTER, "auto") else { continue };
         let ran = walk(&with_gems(app, "puma"));
         assert!(ran.value("notice").is_some_and(|n| n.contains("restarted in place")), "{ran:#?}");
     }
@@ -136,7 +136,7 @@ fn puma_in_phases_with_the_same_bundle() {
         return;
     }
     let start = "exec bundle exec puma -C config/puma.rb config.ru";
-    let Some(mut app) = puma_by("dash", start, "workers 2", "auto") else { return };
+    let Some(mut app) = puma_by("dash", start, CLUSTER, "auto") else { return };
     app.file("Gemfile", "gem 'rack'\ngem 'puma'\n".to_owned());
     app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
     for release in [A, B, C] {

@@ -17,6 +17,7 @@ mod sources;
 mod sticky;
 mod strategies;
 mod systemd;
+mod tenfold;
 mod ways;
 
 use std::time::Duration;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Case> {
         by_hand::CASES,
         oracles::CASES,
         systemd::CASES,
+        tenfold::CASES,
         strategies::CASES,
         failures::CASES,
         killed::CASES,

@@ -18,20 +18,20 @@ pub const CASES: &[Row] = &[
 ];
 
 /// How one application runs. In its texts `@` is the stack's name, `%` the port.
-struct Unit {
+pub struct Unit {
     /// Lines of `[web]` beside the unit's name.
-    web: &'static str,
+    pub web: &'static str,
     /// Lines of `[Service]` beside those that all have.
-    service: &'static str,
+    pub service: &'static str,
     /// Whether systemd holds its socket.
-    socket: bool,
+    pub socket: bool,
     /// Whether the login's own systemd runs it.
-    own: bool,
+    pub own: bool,
     /// The promise: no request fails while a release that boots is deployed.
-    lossless: bool,
+    pub lossless: bool,
 }
 
-const NODE: Unit = Unit {
+pub const NODE: Unit = Unit {
     web: "sudo = true",
     service: "User=deploy\nExecStart=/usr/bin/node server.js",
     socket: false,
@@ -62,19 +62,19 @@ const GUNICORN: Unit = Unit {
 };
 
 /// Hosts that systemd runs.
-fn hosts() -> Vec<&'static Host> {
+pub fn hosts() -> Vec<&'static Host> {
     fleet::booted().as_ref().expect("a case without Need::Systemd asked for it").clone()
 }
 
 /// The stack's unit on a host, which ends with the case.
-struct Installed<'a> {
+pub struct Installed<'a> {
     stack: &'a Stack,
     host: &'static Host,
     unit: &'a Unit,
 }
 
 impl<'a> Installed<'a> {
-    fn new(stack: &'a Stack, host: &'static Host, unit: &'a Unit) -> Self {
+    pub fn new(stack: &'a Stack, host: &'static Host, unit: &'a Unit) -> Self {
         let fill = |text: &str| text.replace('@', &stack.name).replace('%', &stack.port.to_string());
         let service = format!(
             "[Unit]\nDescription=@\n[Service]\nWorkingDirectory=/srv/@/current\nEnvironment=APP_ROOT=/srv/@ APP_PORT=%\n\
@@ -93,6 +93,9 @@ impl<'a> Installed<'a> {
             write("socket", "[Socket]\nListenStream=0.0.0.0:%\nBacklog=512\n");
         }
         this.systemctl("daemon-reload");
+        if unit.socket {
+            this.systemctl(&format!("start {}.socket", stack.name));
+        }
         this
     }
 
@@ -141,9 +144,6 @@ fn story(unit: &Unit) {
     let web = format!("unit = \"{}\"\n{}", stack.name, unit.web);
     let stack = stack.web("systemd", &web);
     let installed = Installed::new(&stack, stack.servers[0], unit);
-    if unit.socket {
-        installed.systemctl(&format!("start {}.socket", stack.name));
-    }
     let first = stack.commit(&files(&[]));
     stack.pitcrew(&["deploy"]).run().expect(0);
     stack.assert_serves(&[&first]);
