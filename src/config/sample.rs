@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn what_is_commented_out_is_valid_too() {
-        const HAPROXY: [&str; 4] = ["# at = [\"ssh:", "# backends = ", "# via = ", "# https://: "];
+        const HAPROXY: [&str; 5] =
+            ["# at = [\"ssh:", "# backends = ", "# via = ", "# https://: ", "# check_addresses = "];
         for (kind, others) in [
             ("haproxy", &["# command: ", "# elb: ", "# elb-classic: ", "# elb, ", HAPROXY[3]][..]),
             ("command", &["# elb: ", "# elb-classic: ", "# elb, "]),

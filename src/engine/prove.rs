@@ -28,6 +28,8 @@ impl Running {
     pub async fn restart(&self, place: &Place, release: &ReleaseId, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
         let call = calls::restart(&self.site(), &self.world.run, release, limit);
+        // Where it was back in between, its way back has taken it out again by now.
+        let call = if self.ledger.record(&place.server).drained { call.out_of_traffic() } else { call };
         // The script keeps the limit itself, so that it can say which proof is missing; this one is for when it cannot.
         let answers = self.call(place, self.script(call, stop).limit(self.after(limit))).await?;
         self.tell_notices(place, answers);
@@ -73,7 +75,7 @@ impl Running {
         release: &ReleaseId,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        if !server.is_web() {
+        if !self.plan.is_checked(&server.name) {
             return Ok(());
         }
         let healthy = self.healthy(place, release, stop).await;

@@ -10,7 +10,7 @@ use super::hooks;
 use super::running::Running;
 use crate::answer::Answer;
 use crate::config::{Server, SourceKind};
-use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, Warning};
+use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, StepName, Warning};
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::journal::Intent;
@@ -79,7 +79,11 @@ impl Running {
             Act::Restart => {
                 self.stay_out(server, place, stop).await?;
                 self.ledger.note(&server.name, |r| r.begin(act));
-                self.restart(place, release, stop).await
+                let done = self.restart(place, release, stop).await;
+                if matches!(&done, Err(Failure { cause, .. }) if cause.changed_nothing(StepName::Restart)) {
+                    self.ledger.note(&server.name, |r| r.restarted = false);
+                }
+                done
             }
             Act::Check => self.check(server, place, release, stop).await,
             Act::Restore => {
@@ -115,10 +119,8 @@ impl Running {
         let Act::Switch { from, to } = act else { return Ok(()) };
         self.ledger.note(&place.server, |r| r.begin(act));
         let done = self.switch(place, from.as_ref(), Some(to), stop).await;
-        if let Err(Failure { cause: Cause::Refused { code, .. }, .. }) = &done
-            && matches!(code, Refusal::CurrentChanged | Refusal::CurrentOdd | Refusal::NoRelease | Refusal::LockLost)
-        {
-            // Refused before anything was changed: there is nothing to switch back.
+        if matches!(&done, Err(Failure { cause, .. }) if cause.changed_nothing(StepName::Switch)) {
+            // There is nothing to switch back.
             self.ledger.note(&place.server, |r| r.switched = None);
         }
         done

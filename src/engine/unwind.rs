@@ -17,7 +17,7 @@ use crate::event::{Cause, Event, Failure, Refusal, StageName, StepName, StepOutc
 use crate::facts::DRAINED;
 use crate::name::{RunId, ServerName};
 use crate::plan::Verb;
-use crate::plan::unwind::{Takeback, lane};
+use crate::plan::unwind::{Takeback, way_back};
 use crate::release::ReleaseState;
 use crate::script::calls::{self, Behind, Mark};
 use crate::wording::warning;
@@ -214,7 +214,7 @@ impl Running {
     /// False: it is stuck, and has been named.
     async fn take_back(&self, name: &ServerName) -> bool {
         let Some(server) = self.server(name) else { return true };
-        for takeback in lane(&self.ledger.record(name), self.plan.previous(name)) {
+        for takeback in way_back(&self.plan, name, &self.ledger.record(name)) {
             let stop = &self.world.stop.hard;
             let step = takeback.step();
             let place = self.place((StageName::Rollout, 0), name, step);

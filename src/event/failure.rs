@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
+use super::word::StepName;
 use crate::lease::Held;
 
 /// Why a step failed, with the evidence.
@@ -92,6 +93,23 @@ pub enum Cause {
     Interrupted,
     /// Another server's failure made the step pointless.
     Abandoned,
+}
+
+impl Cause {
+    /// Tells whether a step that failed for this reason certainly left everything as it was.
+    ///
+    /// The engine has nothing to take back then, and the fold takes the step for not made.
+    pub fn changed_nothing(&self, step: StepName) -> bool {
+        match (step, self) {
+            (_, Self::Abandoned | Self::Connect { .. }) => true,
+            (StepName::Lock, Self::Locked { .. } | Self::Refused { .. }) => true,
+            // The balancer step refuses before it sends a balancer anything.
+            (StepName::Drain, Self::Refused { .. }) => true,
+            (StepName::Switch, Self::Refused { code, .. }) => *code == Refusal::NotSwitched || code.is_early(),
+            (StepName::Restart, Self::Refused { code, .. }) => code.is_early(),
+            _ => false,
+        }
+    }
 }
 
 /// The last answer of a failing health check.

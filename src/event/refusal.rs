@@ -116,6 +116,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Tells whether a switch and a restart refuse with this code before they change what serves.
+    pub(super) fn is_early(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRoot
+                | Self::CurrentChanged
+                | Self::CurrentOdd
+                | Self::LockLost
+                | Self::NoInput
+                | Self::NoProc
+                | Self::NoRelease
+                | Self::NoSpace
+                | Self::NotWritable
+        )
+    }
+
     /// Reads a code as a script says it.
     pub fn read(code: &str) -> Self {
         let word: Result<Self, Error> = Self::deserialize(code.into_deserializer());

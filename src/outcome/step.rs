@@ -3,7 +3,7 @@
 //! It owns how a step's begin and end change a [`ServerState`]; undos are `undo`'s.
 
 use super::server::{Effect, ServerState};
-use crate::event::{Cause, Place, Progress, Refusal, StageName, StepName, StepOutcome};
+use crate::event::{Cause, Place, Progress, StageName, StepName, StepOutcome};
 use crate::name::ReleaseId;
 
 impl ServerState {
@@ -75,7 +75,7 @@ impl ServerState {
         self.failed |= outcome == Some(StepOutcome::Failed);
         match outcome {
             Some(StepOutcome::Ok) => self.made(place.step),
-            Some(StepOutcome::Failed) if cause.is_none_or(|c| !changed_nothing(place.step, c)) => {
+            Some(StepOutcome::Failed) if cause.is_none_or(|c| !c.changed_nothing(place.step)) => {
                 self.unsure(place.step);
             }
             Some(StepOutcome::Failed | StepOutcome::Skipped) | None => self.not_made(place.step),
@@ -137,33 +137,4 @@ impl ServerState {
             _ => {}
         }
     }
-}
-
-/// Tells whether a step that failed for this reason certainly left everything as it was.
-fn changed_nothing(step: StepName, cause: &Cause) -> bool {
-    match (step, cause) {
-        (_, Cause::Abandoned | Cause::Connect { .. }) => true,
-        (StepName::Lock, Cause::Locked { .. } | Cause::Refused { .. }) => true,
-        // The balancer step refuses before it sends a balancer anything.
-        (StepName::Drain, Cause::Refused { .. }) => true,
-        (StepName::Switch, Cause::Refused { code, .. }) => *code == Refusal::NotSwitched || refused_early(code),
-        (StepName::Restart, Cause::Refused { code, .. }) => refused_early(code),
-        _ => false,
-    }
-}
-
-/// Tells whether a remote script refuses with this code before it changes anything.
-fn refused_early(code: &Refusal) -> bool {
-    matches!(
-        code,
-        Refusal::BadRoot
-            | Refusal::CurrentChanged
-            | Refusal::CurrentOdd
-            | Refusal::LockLost
-            | Refusal::NoInput
-            | Refusal::NoProc
-            | Refusal::NoRelease
-            | Refusal::NoSpace
-            | Refusal::NotWritable
-    )
 }

@@ -115,6 +115,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         revision,
         previous: batches.concat().into_iter().map(|s| (s.clone(), current(facts, &s))).collect(),
         bystanders: bystanders(config, facts, request, &servers),
+        unchecked: stages::unchecked(config),
         skipped: match request.skip_unreachable {
             true => facts.unreachable.keys().filter(|s| request.servers.contains(s)).cloned().collect(),
             false => Vec::new(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run_server::RunServer;
 use super::shape::{Plan, Verb};
+use super::stages::unchecked;
 use super::unwind::{Record, Switched};
 use crate::balancer::{Admin, MemberFacts, Snapshot};
 use crate::config::{Config, OnFailure, Prepare, Strategy};
@@ -309,6 +310,7 @@ impl Wreck {
             previous: all.iter().map(|l| (l.name.clone(), l.intent.previous.clone())).collect(),
             bystanders: all.iter().filter(|l| l.intent.batch.is_none()).map(|l| l.name.clone()).collect(),
             batches,
+            unchecked: unchecked(config),
             migrate_on: model.migrate_on,
             ..Self::of_nothing(&held).plan
         };
@@ -330,6 +332,7 @@ impl Wreck {
             previous: Vec::new(),
             batches: Vec::new(),
             bystanders: held.to_vec(),
+            unchecked: Vec::new(),
             skipped: Vec::new(),
             migrate_on: None,
             built_here: false,

@@ -33,6 +33,8 @@ pub struct Plan {
     pub batches: Vec<Vec<ServerName>>,
     /// Servers whose lock is taken without them being rolled out (left out by `--only`).
     pub bystanders: Vec<ServerName>,
+    /// Servers of which nothing is asked: no web server, or files without a health check.
+    pub unchecked: Vec<ServerName>,
     /// Servers that could not be reached and are left behind (`--skip-unreachable`).
     pub skipped: Vec<ServerName>,
     /// Where migrations run.
@@ -100,6 +102,11 @@ impl Plan {
     /// The server's release before the run; `None`: it had none.
     pub fn previous(&self, server: &ServerName) -> Option<&ReleaseId> {
         self.previous.iter().find(|(name, _)| name == server).and_then(|(_, release)| release.as_ref())
+    }
+
+    /// Tells whether anything is asked of a server to prove a release.
+    pub fn is_checked(&self, server: &ServerName) -> bool {
+        !self.unchecked.contains(server)
     }
 
     /// Lists every step in order, as the `planned` event does.

@@ -52,6 +52,12 @@ pub fn unreached(plan: &Plan) -> Vec<Stage> {
     vec![one(StageName::Lock, vec![Phase { lanes: plan.skipped.iter().map(lane).collect() }])]
 }
 
+/// Lists the servers of which nothing is asked to prove a release.
+pub fn unchecked(config: &Config) -> Vec<ServerName> {
+    let asks = config.health.is_some() || !config.web.proof.none;
+    config.servers.iter().filter(|s| !(s.is_web() && asks)).map(|s| s.name.clone()).collect()
+}
+
 fn one(name: StageName, phases: Vec<Phase>) -> Stage {
     Stage { name, batches: vec![Batch { phases }] }
 }
@@ -119,11 +125,10 @@ impl Builder<'_> {
         }
         let to = &self.plan.release;
         let switch = self.lanes(servers, |s| vec![Act::Switch { from: self.previous(s), to: to.clone() }]);
-        let prove = self.lanes(&web, |_| {
-            if self.config.web.proof.none {
-                return self.config.health.iter().map(|_| Act::Check).collect();
-            }
-            vec![Act::Restart, Act::Check]
+        let prove = self.lanes(&web, |server| {
+            let restart = (!self.config.web.proof.none).then_some(Act::Restart);
+            let check = self.plan.is_checked(server).then_some(Act::Check);
+            restart.into_iter().chain(check).collect()
         });
         phases.extend(self.merge(self.around(HookStep::Switch, vec![switch]), prove));
         if !drained.is_empty() {

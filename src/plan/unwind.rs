@@ -132,12 +132,21 @@ impl<'a> Forecast<'a> {
         lane.steps.iter().for_each(|act| record.begin(act));
         match *record == before {
             true => Vec::new(),
-            false => self::lane(record, self.plan.previous(&lane.server)),
+            false => way_back(self.plan, &lane.server, record),
         }
     }
 }
 
-/// Lists what takes the server back to how the run found it, in order.
+/// Lists what takes a server of a plan back to how the run found it, in order.
+///
+/// That is [`lane`]'s list, without a check where the plan asks nothing of the server.
+pub fn way_back(plan: &Plan, server: &ServerName, record: &Record) -> Vec<Takeback> {
+    let mut list = lane(record, plan.previous(server));
+    list.retain(|takeback| plan.is_checked(server) || !matches!(takeback, Takeback::Check(_)));
+    list
+}
+
+/// Lists what takes a server back to how the run found it, in order.
 ///
 /// `previous` is its release before the run. The lock is not in the list: it is released when all servers have been
 /// taken back.
@@ -190,6 +199,7 @@ pub fn lane(record: &Record, previous: Option<&ReleaseId>) -> Vec<Takeback> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::journal::Wreck;
 
     fn id(text: &str) -> ReleaseId {
         ReleaseId::parse(text).unwrap()
@@ -286,6 +296,23 @@ mod tests {
             Takeback::Restore,
         ];
         assert_eq!(lane(&record, Some(&old)), expected);
+    }
+
+    #[test]
+    fn a_server_that_nothing_is_asked_of_is_not_said_to_be_proven() {
+        let (old, worker) = (id("20260101000000"), ServerName("worker1".into()));
+        let mut plan = Wreck::of_nothing(std::slice::from_ref(&worker)).plan;
+        plan.previous = vec![(worker.clone(), Some(old.clone()))];
+        let switched = Some(Switched { from: Some(old.clone()), to: id("20260102000000") });
+        let record = Record { switched, prepared: true, ..Record::default() };
+        let expected = [Takeback::SwitchBack(Some(old.clone())), Takeback::Check(old.clone())];
+        assert_eq!(way_back(&plan, &worker, &record), expected);
+        plan.unchecked = vec![worker.clone()];
+        assert_eq!(way_back(&plan, &worker, &record), [Takeback::SwitchBack(Some(old))]);
+        // A first deploy that was drained still stays out.
+        plan.previous.clear();
+        let drained = Record { drained: true, ..record };
+        assert_eq!(way_back(&plan, &worker, &drained).last(), Some(&Takeback::StayOut));
     }
 
     #[test]

@@ -170,6 +170,7 @@ mod tests {
             built_here: false,
             blockers: Vec::new(),
             skipped: Vec::new(),
+            unchecked: Vec::new(),
             unchanged: false,
             stages: vec![
                 stage(StageName::Lock, vec![vec![vec![lock("web1"), lock("web2"), lock("web3"), lock("db1")]]]),

@@ -1,4 +1,7 @@
 # Judges again, after the health check, what the restart proved: what was new then must have stayed.
+find_owner
+# What another run has taken over is not this run's to prove: it would put the server back into its balancer next.
+[ -z "$owner_run" ] || [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by $owner_run"
 find_current
 [ "$now_id" = "$p_id" ] || fail current_changed "current is ${now_id:-${odd:-none}}, expected $p_id"
 if [ "$p_none" = yes ]; then
@@ -7,7 +10,6 @@ if [ "$p_none" = yes ]; then
 fi
 [ -r /proc/self/stat ] || fail no_proc "there is no /proc to prove a restart with"
 wanted_release=$p_id
-find_owner
 before='' proven='' was='' untouched=''
 if [ "$owner_run" = "$p_token" ]; then
     find_untouched

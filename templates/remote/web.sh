@@ -196,12 +196,7 @@ comes_astray() {
 }
 
 # is_out: this run has taken the server out of its balancer, so that no request meets a restart.
-is_out() {
-    while read -r _ line; do
-        case $line in 'drain '*) return 0 ;; esac
-    done <"$root/.pitcrew/lock/journal"
-    return 1
-} 2>/dev/null
+is_out() { [ "${p_out-}" = yes ]; }
 
 # background LOG COMMAND: runs a command that stays in the foreground, apart from this session. Sets `child`.
 background() {

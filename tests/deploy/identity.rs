@@ -1,11 +1,14 @@
 //! Who is who: servers of a dead run that the file names no more, members that are another server, locks of other runs.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{FleetOptions, Sample, WebKind};
+use pitcrew::demo::{Fault, FleetOptions, Sample, WebKind};
 use toml::{Table, Value};
 
 use crate::deploy::recover::killed_at;
-use crate::deploy::stack::{PITCREW, Stack};
+use crate::deploy::stack::{PITCREW, Stack, tree};
 
 /// Writes the stack's configuration as a person has edited it.
 fn edit(stack: &Stack, change: impl FnOnce(&mut Table)) {
@@ -140,4 +143,54 @@ async fn a_member_that_is_another_server_is_refused_before_anything_is_touched()
     stack.run(&["check"]).await.expect(0);
     stack.run(&["lb", "drain", &s1]).await.expect(0);
     assert!(!changes(&stack, since).is_empty());
+}
+
+/// Has another run take a server's lock over just before a script runs there for the nth time, and tells what lay there
+/// then: the lock, the records, `current`.
+fn steal(
+    stack: &Stack,
+    index: usize,
+    (label, nth): (&'static str, usize),
+) -> Arc<Mutex<Option<Vec<(String, String)>>>> {
+    let (root, server) = (stack.fleet.deploy_to(index), format!("s{}", index + 1));
+    let seen = Arc::new(Mutex::new(None));
+    let (told, mut passed) = (seen.clone(), 0);
+    stack.fleet.faults().decide_with(move |point| {
+        if point.server == server && point.label == label {
+            passed += 1;
+            if passed == nth {
+                std::fs::write(root.join(".pitcrew/lock/owner"), "run=20990101T000000Z-other\nwho=ann\n").unwrap();
+                *told.lock().unwrap() = Some(held(&root));
+            }
+        }
+        None::<Fault>
+    });
+    seen
+}
+
+/// What a run may change on a server.
+fn held(root: &Path) -> Vec<(String, String)> {
+    let mut all = tree(&root.join(".pitcrew"));
+    all.push(("current".into(), std::fs::read_link(root.join("current")).unwrap().display().to_string()));
+    all.push(("log".into(), std::fs::read_to_string(root.join("revisions.log")).unwrap()));
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lock_was_taken_over_changes_nothing_more_there() {
+    // On its way forward, and on the way back of a release that fails its health check.
+    for (broken, label, nth) in
+        [(false, "restart", 1), (false, "prove", 1), (true, "switch", 2), (true, "restart", 2), (true, "prove", 1)]
+    {
+        let stack = Stack::serving(2, WebKind::Restart, "").await;
+        stack.release(&Sample { broken, ..Sample::good("1") });
+        let seen = steal(&stack, 0, (label, nth));
+        let ran = stack.run(&["deploy", "--serial"]).await.expect(3);
+        let before = seen.lock().unwrap().clone().expect("it was taken over");
+        assert_eq!(held(&stack.fleet.deploy_to(0)), before, "{label} {nth}\n{ran}");
+        // Its balancer leaves it out, where the run that has it now finds it.
+        let lb = &stack.fleet.balancers()[0];
+        assert!(!lb.snapshot()[0].in_service && lb.snapshot()[1].in_service, "{label} {nth}\n{ran}");
+        assert_eq!(stack.versions()[1], "0", "{label} {nth}\n{ran}");
+    }
 }

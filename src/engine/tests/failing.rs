@@ -382,6 +382,27 @@ async fn a_switch_that_was_refused_is_not_switched_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_switch_that_had_no_room_is_not_switched_back() {
+    stack(2)
+        .serial()
+        .refuses("web1 switch", Refusal::NoSpace)
+        .run()
+        .await
+        .did(
+            "
+            web1 web2: connect
+            web1: lock
+            web2: lock
+            web1: look note drain download switch remove health prove:old renew restore
+            lb: look
+            web2: unlock
+            web1: unlock
+            ",
+        )
+        .exits(1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_switch_whose_connection_was_lost_is_switched_back() {
     stack(2)
         .serial()

@@ -29,6 +29,7 @@ pub fn restart(site: &Site<'_>, run: &RunId, id: &ReleaseId, limit: Duration) ->
         .proof(site)
         .with("limit", seconds(limit))
         .with("old_gone", seconds(site.web.proof.old_gone))
+        .with("out", "no")
         .web(site, &["processes", "start", "restart", "log"])
 }
 
@@ -40,6 +41,12 @@ pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
 }
 
 impl Call {
+    /// Tells a [`restart`] that the server is out of its balancer, so that it meets no request.
+    #[must_use]
+    pub fn out_of_traffic(self) -> Self {
+        self.with("out", "yes")
+    }
+
     /// Makes a [`prove`] demand a process also of a lazy web server.
     ///
     /// That server starts its application with the first request, and one was answered.
