@@ -85,12 +85,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         blockers.extend(capacity::lacks(config, facts, &batches).into_iter().map(|lack| lack.blocker));
         notices.extend(members::elsewhere(servers.iter().copied(), &facts.members));
         notices.extend(waits(config, &facts.members, &batches));
-        for server in servers.iter().filter(|s| s.is_web()) {
-            let own = facts.servers.get(&server.name);
-            let stood = |m: &MemberFacts| own.map_or(m.admin, |own| own.before_left(m).admin);
-            let out = |m: &&MemberFacts| m.member == server.lb && stood(m) != Admin::Ready;
-            notices.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
-        }
+        notices.extend(out_before(facts, &servers));
     } else if strategy != Strategy::Parallel {
         notices.push(Warning::StaysInTraffic);
     }
@@ -273,6 +268,18 @@ fn migrate_on(
 
 fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker {
     Blocker { server: server.cloned(), step, failure: Failure { cause, command: None, tail: Vec::new() } }
+}
+
+/// Names the members that were out before the run.
+fn out_before(facts: &Facts, servers: &[&Server]) -> Vec<Warning> {
+    let mut all = Vec::new();
+    for server in servers.iter().filter(|s| s.is_web()) {
+        let own = facts.servers.get(&server.name);
+        let stood = |m: &MemberFacts| own.map_or(m.admin, |own| own.before_left(m).admin);
+        let out = |m: &&MemberFacts| m.member == server.lb && stood(m) != Admin::Ready;
+        all.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
+    }
+    all
 }
 
 /// Says that a member was out before the run touched it: it gets the release, and stays out.
