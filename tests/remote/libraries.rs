@@ -1,5 +1,6 @@
 //! Web servers whose libraries lie in the release: gems of the repository under Bundler, a virtualenv under Gunicorn.
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{A, App, B, Broken, C, LIMIT, gunicorn_in, puma_by, unicorn_by};
@@ -237,5 +238,32 @@ fn gunicorn_in_a_virtualenv_of_the_release() {
         let ran = walk_on(&app);
         let told = ran.values("notice").join("; ");
         assert!(notice.map_or(told.is_empty(), |n| told.contains(n)), "{start} {restart} {more}: {ran:#?}");
+    }
+}
+
+/// A Gunicorn that ends removes its unix socket, also where the next one listens on it.
+#[test]
+fn gunicorn_on_a_unix_socket_keeps_it() {
+    for start in [
+        "venv/bin/gunicorn -c gunicorn.conf.py --daemon wsgi:app",
+        "true && venv/bin/gunicorn -c gunicorn.conf.py --daemon wsgi:app",
+    ] {
+        let Some(mut app) = gunicorn_in(start, "upgrade", "") else { return };
+        let socket = app.server.root().join("shared/tmp/web.sock");
+        let own = format!("bind = ['127.0.0.1:{}', 'unix:' + {}]\n", app.port, app.path("shared/tmp/web.sock"));
+        app.files.iter_mut().filter(|(name, _)| *name == "gunicorn.conf.py").for_each(|(_, text)| text.push_str(&own));
+        let app = with_venv(app);
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        for (from, to) in [(None, A), (Some(A), B), (Some(B), C)] {
+            app.release(to, true);
+            build_venv(&app, to);
+            app.go(from, to).ok();
+            let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with(to), "{start}: {answer}");
+        }
+        app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
     }
 }

@@ -11,6 +11,7 @@ mod killed;
 mod meddling;
 mod oracles;
 mod output;
+mod passenger;
 mod pushing;
 mod shells;
 mod sources;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Case> {
         by_hand::CASES,
         oracles::CASES,
         systemd::CASES,
+        passenger::CASES,
         tenfold::CASES,
         strategies::CASES,
         failures::CASES,

@@ -176,12 +176,17 @@ pub struct Apaches(Vec<&'static Host>);
 /// Starts Apache as root on each of the stack's servers. One that crashes while it starts is none of a case's concern: it is
 /// started again.
 pub fn start_apache(stack: &Stack) -> Apaches {
+    start_apache_at(stack, &stack.deploy_to)
+}
+
+/// The same, where Apache knows the stack's directory by this path.
+pub fn start_apache_at(stack: &Stack, root: &str) -> Apaches {
     let second = std::time::Duration::from_secs(1);
     for h in &stack.servers {
         std::fs::write(h.seen("/run/apache-app.conf"), include_str!("../../fleet/app/apache.conf")).unwrap();
         let start = format!(
-            "pgrep -x apache2 >/dev/null || APP_ROOT={} APP_PORT={} apache2 -f /run/apache-app.conf -k start || :",
-            stack.deploy_to, stack.port
+            "pgrep -x apache2 >/dev/null || APP_ROOT={root} APP_PORT={} apache2 -f /run/apache-app.conf -k start || :",
+            stack.port
         );
         let listens = || std::net::TcpStream::connect((h.addr.as_str(), stack.port)).is_ok();
         fleet::wait_for("Apache to listen", second * 60, || {
