@@ -53,9 +53,9 @@ pub struct Select {
     pub except: Vec<String>,
 }
 
-/// How to walk the servers in this one run.
+/// Which strategy this one run has.
 #[derive(Debug, Clone, Default, Args)]
-pub struct WalkFlags {
+pub struct StrategyFlags {
     /// One server at a time, each out of the load balancer first.
     #[arg(long, conflicts_with_all = ["parallel", "rolling"])]
     pub serial: bool,
@@ -65,6 +65,14 @@ pub struct WalkFlags {
     /// In batches: 2, 25%, or a ramp 1,25%,100%.
     #[arg(long, value_name = "BATCH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub rolling: Option<String>,
+}
+
+/// How to walk the servers in this one run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WalkFlags {
+    /// Its strategy.
+    #[command(flatten)]
+    pub strategy: StrategyFlags,
     /// What to do about a failing batch.
     #[arg(long, value_name = "POLICY")]
     pub on_failure: Option<Policy>,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use pitcrew::balancer::{Admin, MemberFacts};
 use pitcrew::config::{self, Config, OnFailure, Prepare, Strategy};
 use pitcrew::event::{Cause, Failure, TakenBy};
-use pitcrew::facts::{Facts, ReleaseFacts, ServerFacts, TakenOut, WebFact};
+use pitcrew::facts::{Facts, PortHolder, ReleaseFacts, ServerFacts, TakenOut, WebFact};
 use pitcrew::lease::LockFacts;
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
@@ -88,6 +88,9 @@ struct Found {
     /// What the web server's template tells: `interrupts WHY`, …
     #[serde(default)]
     facts: Vec<String>,
+    /// `PORT USER [PID PLACE NAME]`
+    #[serde(default)]
+    listens: Option<String>,
     #[serde(default = "plenty")]
     free_kb: u64,
     #[serde(default)]
@@ -167,6 +170,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             missing_tools: found.missing_tools.clone(),
             not_writable: found.not_writable.clone(),
             behind: found.behind.clone(),
+            listener: found.listens.as_deref().and_then(PortHolder::read),
             web: found.facts.iter().map(|text| WebFact::read(text).unwrap()).collect(),
             taken_out: found.taken_out_by.as_ref().map(|who| TakenOut {
                 by: TakenBy { who: who.clone(), host: "laptop".into(), ..TakenBy::default() },
@@ -346,6 +350,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                     let found = |_| Found {
                         stack: None,
                         facts: Vec::new(),
+                        listens: None,
                         place: None,
                         addresses: Vec::new(),
                         current: Some("20260101000000".into()),

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::ServerName;
+use crate::name::{ReleaseId, ServerName};
 
 /// Something that was found and stops nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,48 @@ pub enum Finding {
         /// What was seen there.
         why: String,
     },
+    /// Something answers where the web server is to answer, and no process of the web server is found.
+    Unseen {
+        /// The server.
+        of: ServerName,
+        /// What listens on the port of the health check, as a fragment; empty: not known.
+        who: String,
+        /// The health check was asked, and answered well.
+        answered: bool,
+    },
+    /// The release that runs fails its health check: a run's way back would end there.
+    RunsUnhealthy {
+        /// The server.
+        of: ServerName,
+        /// The release.
+        release: ReleaseId,
+        /// The answer.
+        why: String,
+    },
+    /// A pid file lies in the release, so that the next release does not find the old processes.
+    PidInRelease {
+        /// The parameter of `[web]`.
+        key: String,
+        /// Its value.
+        path: String,
+    },
+    /// What old releases left behind could not be removed, or cannot be.
+    Leftovers {
+        /// The server.
+        of: ServerName,
+        /// Their places below `deploy_to`.
+        paths: Vec<String>,
+    },
+    /// The answer of the health check should name its release: nothing else proves as much here.
+    ReleaseAdvised {
+        /// Why the rest proves less.
+        because: Weakness,
+    },
+    /// The source has migrations, and the file has no `[migrate]`.
+    MigrationsUnrun {
+        /// The directory in the source.
+        directory: String,
+    },
     /// The login may not look into processes of the web server.
     Hidden {
         /// The server.
@@ -44,6 +86,22 @@ pub enum Finding {
     },
 }
 
+/// Why processes prove less than an answer that names its release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weakness {
+    /// The web server has no processes to prove.
+    NoProcesses,
+    /// systemd's word is what there is, and it says nothing of what is loaded.
+    Systemd,
+    /// A command judges, and only its exit status is seen.
+    Command,
+    /// The login may not look into some processes.
+    Hidden,
+    /// No process of the web server was found.
+    NothingFound,
+}
+
 impl Finding {
     /// The texts in it that come from elsewhere.
     pub fn texts(&mut self) -> Vec<&mut String> {
@@ -51,6 +109,12 @@ impl Finding {
             Self::SerialByFact { why, .. } | Self::StopsAnswering { why, .. } | Self::WebServer { why, .. } => {
                 vec![why]
             }
+            Self::Unseen { who: text, .. }
+            | Self::RunsUnhealthy { why: text, .. }
+            | Self::PidInRelease { path: text, .. }
+            | Self::MigrationsUnrun { directory: text } => vec![text],
+            Self::Leftovers { paths, .. } => paths.iter_mut().collect(),
+            Self::ReleaseAdvised { .. } => Vec::new(),
             Self::Hidden { login, users, .. } => std::iter::once(login).chain(users).collect(),
         }
     }
@@ -58,8 +122,16 @@ impl Finding {
     /// Tells whether `-q` shows it: those that come with every run of a stack are hidden.
     pub fn needs_reading(&self) -> bool {
         match self {
-            Self::StopsAnswering { .. } | Self::WebServer { .. } => true,
-            Self::SerialByFact { .. } | Self::Hidden { .. } => false,
+            Self::StopsAnswering { .. }
+            | Self::WebServer { .. }
+            | Self::Unseen { .. }
+            | Self::RunsUnhealthy { .. }
+            | Self::PidInRelease { .. }
+            | Self::Leftovers { .. } => true,
+            Self::SerialByFact { .. }
+            | Self::Hidden { .. }
+            | Self::ReleaseAdvised { .. }
+            | Self::MigrationsUnrun { .. } => false,
         }
     }
 }

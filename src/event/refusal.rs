@@ -100,6 +100,8 @@ pub enum Refusal {
     InUse,
     /// The web server cannot be restarted as it stands.
     CannotRestart,
+    /// The web server runs where `[web]` does not look.
+    RunsUnseen,
     /// A parameter of `[web]` was never filled in.
     Placeholder,
     /// The web server could not be restarted.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::batches::{self, Walk};
 use super::shape::{Plan, Verb};
-use super::{capacity, default, members, stages};
+use super::{capacity, default, findings, members, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, Failure, Flight, Refusal, StepName, Warning};
@@ -157,6 +157,8 @@ fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
         notices.push(Warning::NoHealthCheck);
     }
     for (server, f) in servers.iter().filter_map(|s| Some((&s.name, facts.servers.get(&s.name)?))) {
+        let web = config.servers.iter().any(|s| s.name == *server && s.is_web());
+        notices.extend(web.then(|| findings::unseen(config, server, f, false)).flatten().map(Warning::Finding));
         if let Some(target) = &f.current_gone {
             notices.push(Warning::CurrentGone { on: server.clone(), target: target.clone() });
         }

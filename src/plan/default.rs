@@ -2,9 +2,10 @@
 //!
 //! Pure. The facts are what a template's `facts` snippet told on each server.
 
+use super::findings;
 use crate::config::{Config, Server, Strategy};
 use crate::event::{Blocker, Cause, DecidedBy, Failure, Finding, Refusal, StepName, Warning};
-use crate::facts::{Facts, ServerFacts, WebFactKind};
+use crate::facts::{Facts, WebFactKind};
 use crate::name::ServerName;
 
 /// What a parameter of `[web]` holds in the file that `pitcrew init` writes, until it is filled in.
@@ -73,6 +74,7 @@ pub fn refuses(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<Block
             blockers.push(refused(Some(server.name.clone()), Refusal::CannotRestart, why.to_owned()));
         }
     }
+    blockers.extend(findings::runs_unseen(config, facts, servers));
     blockers
 }
 
@@ -96,15 +98,4 @@ fn told(facts: &Facts, servers: &[&Server], kind: WebFactKind) -> Vec<(Vec<Serve
         }
     }
     said
-}
-
-/// Names the processes of the web server that the login may not look into.
-pub fn hidden(of: &ServerName, found: &ServerFacts) -> Option<Finding> {
-    let hidden: Vec<(u32, &String)> =
-        found.processes.iter().filter_map(|process| Some((process.pid, process.hidden.as_ref()?))).collect();
-    let pids: Vec<u32> = hidden.iter().map(|(pid, _)| *pid).collect();
-    let mut users: Vec<String> = hidden.into_iter().map(|(_, user)| user.clone()).collect();
-    users.sort();
-    users.dedup();
-    (!pids.is_empty()).then(|| Finding::Hidden { of: of.clone(), login: found.user.clone(), users, pids })
 }

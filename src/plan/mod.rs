@@ -9,6 +9,7 @@ pub mod batches;
 pub mod build;
 pub mod capacity;
 pub mod default;
+pub mod findings;
 pub mod journal;
 pub mod members;
 pub mod past;

@@ -1,6 +1,6 @@
 //! From a walk's flags to what a plan decides on.
 
-use crate::cli::{Policy, WalkFlags};
+use crate::cli::{Policy, StrategyFlags, WalkFlags};
 use crate::config::{BatchSize, OnFailure, Strategy, parse_batch};
 use crate::error::Error;
 use crate::name::ServerName;
@@ -12,7 +12,7 @@ use crate::plan::build::Request;
 /// # Errors
 /// When a batch size cannot be read.
 pub fn request(verb: Verb, walk: &WalkFlags, servers: Vec<ServerName>) -> Result<Request, Error> {
-    let (strategy, batch) = strategy(walk)?;
+    let (strategy, batch) = strategy(&walk.strategy)?;
     Ok(Request {
         verb,
         strategy,
@@ -35,7 +35,7 @@ pub fn request(verb: Verb, walk: &WalkFlags, servers: Vec<ServerName>) -> Result
     })
 }
 
-fn strategy(walk: &WalkFlags) -> Result<(Option<Strategy>, Option<Vec<BatchSize>>), Error> {
+fn strategy(walk: &StrategyFlags) -> Result<(Option<Strategy>, Option<Vec<BatchSize>>), Error> {
     Ok(match (&walk.rolling, walk.serial, walk.parallel) {
         (Some(batch), _, _) if batch.is_empty() => (Some(Strategy::Rolling), None),
         (Some(batch), _, _) => {

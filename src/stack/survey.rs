@@ -7,6 +7,7 @@ use super::prepare::Stack;
 use super::taken;
 use crate::answer::Answer;
 use crate::balancer::{BalancerError, MemberFacts};
+use crate::config::Probe;
 use crate::event::{Cause, Failure, Refusal};
 use crate::facts::{Facts, ServerFacts};
 use crate::machine;
@@ -84,6 +85,16 @@ impl Stack {
         }
     }
 
+    /// The port on which the web server's own processes are to answer, where that can be told.
+    fn health_port(&self) -> Option<u16> {
+        let proof = &self.config.web.proof;
+        match self.config.health.as_ref().map(|health| &health.probe) {
+            // A lazy web server's listener is not the application.
+            Some(Probe::Http(http)) if !proof.none && !proof.lazy => Some(http.port),
+            _ => None,
+        }
+    }
+
     async fn probe(&self, name: &ServerName, execs: Execs, stop: &CancellationToken) -> Result<ServerFacts, Failure> {
         if execs == Execs::Ready {
             let site = self.site();
@@ -93,6 +104,7 @@ impl Stack {
             }
         }
         let probe = calls::probe(&self.site(), &self.config.shared.files).needing(&self.config.source.tools());
+        let probe = self.health_port().map_or(probe.clone(), |port| probe.listening(port));
         let probe = if self.config.source.is_fetched() { calls::measuring(probe) } else { probe };
         let checks = self.checks_addresses();
         let probe = if checks { calls::locating(probe) } else { probe };

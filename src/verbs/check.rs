@@ -1,19 +1,21 @@
 //! `pitcrew check`: everything that would make a deploy fail, all at once.
 
 use clap::Args;
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
 
-use crate::balancer::MemberFacts;
-use crate::cli::{Global, Select, WalkFlags};
-use crate::config::{Server, Strategy};
+use crate::balancer::{BalancerError, MemberFacts};
+use crate::cli::{Global, Select, StrategyFlags, WalkFlags};
+use crate::config::{Config, Probe, Server, SourceKind, Strategy};
 use crate::engine::Stop;
 use crate::error::Error;
-use crate::event::{Blocker, Failure};
+use crate::event::{Blocker, DecidedBy, Failure, Finding, Warning};
 use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::out;
 use crate::outcome::judge as outcome;
 use crate::plan::build::build;
-use crate::plan::{Plan, Verb, members};
+use crate::plan::{Plan, Verb, findings, members};
 use crate::source::Resolved;
 use crate::ssh::{Link, Target};
 use crate::stack::absent::Missing;
@@ -23,9 +25,9 @@ use crate::stack::replan;
 use crate::stack::request::request;
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
-use crate::text::clean;
-use crate::wording::cause;
-use crate::wording::warning;
+use crate::text::{clean, units};
+use crate::verbs::health::HealthQuestions;
+use crate::wording::{cause, plan as plan_words, warning};
 
 /// Connects everywhere and reports everything that would make a deploy fail, all at once.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +35,9 @@ pub struct Check {
     /// Which servers.
     #[command(flatten)]
     select: Select,
+    /// How the run that is asked about would walk them.
+    #[command(flatten)]
+    strategy: StrategyFlags,
 }
 
 impl Check {
@@ -42,24 +47,16 @@ impl Check {
     /// When the configuration is wrong; what is wrong elsewhere is printed, and is the exit code.
     pub async fn run(&self, global: &Global) -> Result<u8, Error> {
         let stack = Stack::prepare(stack::read(global)?, global).await?;
-        let request = request(Verb::Deploy, &WalkFlags::default(), stack.select(&self.select)?)?;
+        let walk = WalkFlags { strategy: self.strategy.clone(), ..WalkFlags::default() };
+        let request = request(Verb::Deploy, &walk, stack.select(&self.select)?)?;
         let stop = Stop::default();
         let asked = Gathering { request, reference: None, execs: Execs::Single, building: Building::Left, stop: &stop };
         let Some(found) = gather(&stack, asked).await else { return Err(Error::failed("interrupted")) };
         let source = found.source.map(|source| source.map(|(resolved, _)| resolved)).map_err(Error::from);
         let mut plan = build(&stack.config, &found.facts, &found.request, jiff::Timestamp::now());
-        // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
-        plan.blockers.extend(found.refused.into_iter().map(replan::refused));
         plan.notices.extend(found.notices);
-        let drains = plan.strategy != Strategy::Parallel;
-        if !drains {
-            let servers: Vec<&Server> =
-                stack.config.servers.iter().filter(|s| found.request.servers.contains(&s.name)).collect();
-            plan.blockers.extend(members::mistaken(&stack.config, &found.facts, &found.facts.members, &servers));
-            plan.notices.extend(members::elsewhere(stack.config.servers.iter(), &found.facts.members));
-        }
-        plan.notices.extend(members::strange(&stack.config, &found.facts));
-        plan.notices.extend(members::partial(&stack.config, &found.facts.members));
+        tell_balancers(&stack.config, &found.facts, found.refused, &mut plan);
+        tell_findings(&stack, &found.facts, &mut plan).await;
         let missing = stack.missing_of_dead_runs(&found.facts).await;
         let facts = found.facts;
         let report = Report { stack: &stack, facts: &facts, plan: &plan, missing: &missing };
@@ -72,6 +69,64 @@ impl Check {
         })
     }
 }
+
+/// Adds what is wrong with balancers and their members.
+fn tell_balancers(config: &Config, facts: &Facts, refused: Vec<BalancerError>, plan: &mut Plan) {
+    if plan.strategy == Strategy::Parallel && plan.decided_by == DecidedBy::Flag {
+        // That very run asks no balancer.
+        plan.notices.extend(refused.iter().map(|e| Warning::BalancerUnusable { detail: e.to_string() }));
+        return;
+    }
+    // Whatever the strategy: a balancer in the file that cannot be asked makes the next serial deploy fail.
+    plan.blockers.extend(refused.into_iter().map(replan::refused));
+    if plan.strategy == Strategy::Parallel {
+        let servers = of_run(config, plan);
+        plan.blockers.extend(members::mistaken(config, facts, &facts.members, &servers));
+        plan.notices.extend(members::elsewhere(config.servers.iter(), &facts.members));
+    }
+    plan.notices.extend(members::strange(config, facts));
+    plan.notices.extend(members::partial(config, &facts.members));
+}
+
+/// The servers that the run rolls out.
+fn of_run<'a>(config: &'a Config, plan: &Plan) -> Vec<&'a Server> {
+    config.servers.iter().filter(|s| plan.batches.iter().flatten().any(|name| *name == s.name)).collect()
+}
+
+/// Asks the servers of the run for their health, and adds what a person should read of them.
+async fn tell_findings(stack: &Stack, facts: &Facts, plan: &mut Plan) {
+    let config = &stack.config;
+    let servers = of_run(config, plan);
+    let questions = HealthQuestions { stack, facts, verb: "check" };
+    // A command has no place to run in before there is a release.
+    let is_command = config.health.as_ref().is_some_and(|health| matches!(health.probe, Probe::Command(_)));
+    let can_answer = |s: &&&Server| facts.servers.get(&s.name).is_some_and(|f| !is_command || f.current.is_some());
+    let asked: Vec<&Server> = servers.iter().filter(can_answer).copied().collect();
+    let never = CancellationToken::new();
+    let answers = join_all(asked.iter().map(|s| questions.once(s, &never))).await;
+    let answers = asked.iter().zip(answers).filter_map(|(s, answer)| Some((s.name.clone(), answer?))).collect();
+    // Told anew, with what the health check says of it.
+    plan.notices.retain(|notice| !matches!(notice, Warning::Finding(Finding::Unseen { .. })));
+    plan.notices.extend(findings::all(config, facts, &servers, &answers).into_iter().map(Warning::Finding));
+    plan.notices.extend(migrations_unrun(stack).map(Warning::Finding));
+}
+
+/// Finds migrations in a source of this machine that no `[migrate]` runs.
+fn migrations_unrun(stack: &Stack) -> Option<Finding> {
+    let config = &stack.config;
+    if config.migrate.is_some() || config.source.kind != SourceKind::Push {
+        return None;
+    }
+    let root = config.base.join(&config.source.path);
+    let is_there =
+        |directory: &&&str| root.join(directory).read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let directory = MIGRATIONS.iter().find(is_there)?;
+    Some(Finding::MigrationsUnrun { directory: (*directory).to_owned() })
+}
+
+/// Where Rails, Alembic, Laravel, Prisma and the like keep migrations.
+const MIGRATIONS: [&str; 5] =
+    ["db/migrate", "migrations/versions", "alembic/versions", "database/migrations", "prisma/migrations"];
 
 struct Report<'a> {
     stack: &'a Stack,
@@ -94,9 +149,14 @@ impl Report<'_> {
             Err(e) => lines.push(format!("source    {e}")),
         }
         let width = config.servers.iter().map(|s| s.name.0.len()).max().unwrap_or(0);
+        if !global.quiet {
+            let Plan { strategy, decided_by, .. } = self.plan;
+            lines.push(format!("strategy  {}", plan_words::strategy(*strategy, *decided_by, &config.web.name)));
+        }
         for server in &config.servers {
             let problems = self.problems(Some(&server.name));
-            if problems.is_empty() && global.quiet {
+            // What the run leaves alone is locked all the same.
+            if problems.is_empty() && (global.quiet || self.plan.bystanders.contains(&server.name)) {
                 continue;
             }
             let mark = if problems.is_empty() { "ok" } else { "FAILS" };
@@ -143,7 +203,10 @@ impl Report<'_> {
         let count = self.plan.blockers.len() + usize::from(source.is_err());
         match count {
             0 if global.quiet => {}
-            0 => lines.push(format!("nothing is in the way of a deploy to {} servers", config.servers.len())),
+            0 => {
+                let servers = self.plan.batches.iter().map(Vec::len).sum();
+                lines.push(format!("nothing is in the way of a deploy to {}", units::count(servers, "server")));
+            }
             1 => lines.push("1 problem is in the way of a deploy".into()),
             n => lines.push(format!("{n} problems are in the way of a deploy")),
         }
@@ -153,6 +216,9 @@ impl Report<'_> {
     fn json(&self, source: &Result<Option<Resolved>, Error>) -> String {
         let value = serde_json::json!({
             "ok": self.plan.blockers.is_empty() && source.is_ok(),
+            "strategy": self.plan.strategy,
+            "decided_by": self.plan.decided_by,
+            "batches": self.plan.batches,
             "source": match source {
                 Ok(None) => serde_json::Value::Null,
                 Ok(Some(r)) => serde_json::json!({"revision": r.revision, "label": r.label}),
@@ -185,10 +251,12 @@ impl Report<'_> {
         let Some(f) = self.facts.servers.get(server) else { return String::new() };
         let release = f.current.as_ref().map_or("no release yet".to_owned(), |r| format!("release {r}"));
         let free = f.free_kb.map_or(String::new(), |kb| format!(", {:.1} GB free", kb as f64 / 1_048_576.0));
+        let hidden = f.processes.iter().filter(|p| p.hidden.is_some()).count();
+        let hidden = if hidden == 0 { String::new() } else { format!(" ({hidden} hidden)") };
         let running = match f.processes.len() {
             0 => ", nothing running".to_owned(),
-            1 => ", 1 process".to_owned(),
-            n => format!(", {n} processes"),
+            1 => format!(", 1 process{hidden}"),
+            n => format!(", {n} processes{hidden}"),
         };
         format!("{}@{}: {release}{running}{free}", f.user, f.root)
     }

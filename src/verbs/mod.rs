@@ -6,6 +6,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod deploy;
+mod health;
 mod init;
 mod lb;
 mod lock;

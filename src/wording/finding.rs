@@ -1,6 +1,6 @@
 //! The words for what was found on servers and in the file, the same in `check`, `status` and plans.
 
-use crate::event::Finding;
+use crate::event::{Finding, Weakness};
 use crate::name::ServerName;
 use crate::text::clean::clean;
 use crate::text::units::names;
@@ -13,13 +13,39 @@ pub fn sentence(finding: &Finding) -> String {
             seen("a restart stops answering, and parallel restarts all servers at once", why, on)
         }
         Finding::WebServer { on, why } => format!("{} ({})", clean(why), listed(on)),
-        Finding::Hidden { of, .. } => format!("{of}: {}", fragment(finding)),
+        Finding::PidInRelease { key, path } => format!(
+            "{key} = \"{}\" in [web] lies in the release: after the switch the running processes are not found any more; \
+             name it below shared/, or link its directory with dirs in [shared]",
+            clean(path)
+        ),
+        Finding::ReleaseAdvised { because } => format!(
+            "let the answer name its release, and set `release` in [health] (a header, or \"body\"): {}",
+            weakness(*because)
+        ),
+        Finding::MigrationsUnrun { directory } => {
+            format!("the source has {}, and there is no [migrate]: no migration is run", clean(directory))
+        }
+        Finding::Unseen { of, .. }
+        | Finding::RunsUnhealthy { of, .. }
+        | Finding::Leftovers { of, .. }
+        | Finding::Hidden { of, .. } => format!("{of}: {}", fragment(finding)),
     }
 }
 
 /// Says it of a server that is named beside it.
 pub fn fragment(finding: &Finding) -> String {
     match finding {
+        Finding::Unseen { who, answered, .. } => unseen(who, *answered),
+        Finding::RunsUnhealthy { release, why, .. } => {
+            format!(
+                "release {release}, which runs, fails its health check: {}; a run's way back would end there",
+                clean(why)
+            )
+        }
+        Finding::Leftovers { paths, .. } => {
+            let paths: Vec<String> = paths.iter().map(|path| clean(path)).collect();
+            format!("the login cannot remove {} in deploy_to: remove it as the user that owns it", names(&paths, 3))
+        }
         Finding::Hidden { login, users, pids, .. } => hidden(login, users, pids),
         other => sentence(other),
     }
@@ -33,6 +59,22 @@ fn seen(what: &str, why: &str, on: &[ServerName]) -> String {
 fn listed(servers: &[ServerName]) -> String {
     let servers: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
     names(&servers, 5)
+}
+
+fn unseen(who: &str, answered: bool) -> String {
+    let answer = if answered { "its health check is answered, and no" } else { "no" };
+    let who = if who.is_empty() { String::new() } else { format!("; {}", clean(who)) };
+    format!("{answer} process of the web server is where [web] says{who}")
+}
+
+fn weakness(because: Weakness) -> &'static str {
+    match because {
+        Weakness::NoProcesses => "this web server has no processes that would prove which release it serves",
+        Weakness::Systemd => "systemd tells that a unit runs, and nothing of what it has loaded",
+        Weakness::Command => "of a command only the exit status is seen; a request to the application shows more",
+        Weakness::Hidden => "the login may not look into some of the web server's processes",
+        Weakness::NothingFound => "no process of the web server is found",
+    }
 }
 
 fn hidden(login: &str, users: &[String], pids: &[u32]) -> String {

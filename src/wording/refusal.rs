@@ -52,6 +52,7 @@ pub fn sentence(code: &Refusal, detail: &str) -> String {
         Refusal::NotRemoved => "a release could not be removed",
         Refusal::InUse => "the release is in use and stays",
         Refusal::CannotRestart => "the web server cannot be restarted as it stands",
+        Refusal::RunsUnseen => "the web server runs, and no process of it is where [web] says",
         Refusal::Placeholder => "a parameter of the web server is not filled in",
         Refusal::NotRestarted => "the web server could not be restarted",
         Refusal::NotProven => "the restart is not proven",
@@ -122,6 +123,7 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::NotRemoved => "remove it by hand, as the user that owns it",
         Refusal::InUse => "nothing needs doing: it goes when it is in use no more",
         Refusal::CannotRestart => "mend that on the server, or the parameters in [web]",
+        Refusal::RunsUnseen => "correct the pid file, or what else names its processes, in [web]; or end that process",
         Refusal::Placeholder => "write its value into the file",
         Refusal::NotRestarted => "look at the web server's own log",
         Refusal::NotProven => {

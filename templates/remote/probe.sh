@@ -40,11 +40,17 @@ for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
         unknown=$((unknown + 1))
         continue
     fi
+    # To rename a directory away takes the right to write in it.
+    [ -w "$dir" ] || say leftover "releases/$id"
     find_state "$id"
     first_line "$dir/REVISION"
     say release "$id" "$state" "$line"
 done
 say unknown "$unknown"
+# What a prune could not remove.
+for dir in "$own"/trash "$own"/trash.*; do
+    [ ! -e "$dir" ] || say leftover ".pitcrew/${dir##*/}"
+done
 for dir in "$own"/cache/*; do
     id=${dir##*/}
     case $id in *[!0-9a-f]*) continue ;; esac
@@ -138,6 +144,48 @@ if ! { command -v perl || command -v python3 || command -v ruby; } >/dev/null 2>
     esac
 fi
 
+# find_listener PORT: sets `listener` to the user whose process listens there on the loopback, and where this login may look
+# into it, to its pid, its place as `locate` tells it, and its name.
+find_listener() {
+    listener=''
+    hex=$(printf '%04X' "$1")
+    loopback='(00000000|0100007F|0{32}|0{24}01000000|0{16}FFFF00000100007F)'
+    row=$(grep -hE -m 1 " $loopback:$hex [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null | head -n 1)
+    # shellcheck disable=SC2086
+    set -- $row
+    [ $# -ge 10 ] || return 0
+    uid=$8 inode=${10} pid=''
+    listener=$uid
+    while IFS=: read -r name _ number _; do
+        if [ "$number" = "$uid" ]; then
+            listener=$name
+            break
+        fi
+    done </etc/passwd
+    # shellcheck disable=SC2010
+    holders=$(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F -e /fd: -e "socket:[$inode]")
+    set -f
+    IFS=$nl
+    for line in $holders; do
+        case $line in
+        /proc/*/fd:)
+            at=${line#/proc/}
+            at=${at%%/*}
+            ;;
+        *)
+            pid=$at
+            break
+            ;;
+        esac
+    done
+    unset IFS
+    set +f
+    [ -n "$pid" ] || return 0
+    locate "$pid"
+    first_line "/proc/$pid/comm"
+    [ -z "$places" ] || listener="$listener $pid ${places##*:} $line"
+} 2>/dev/null
+
 if [ -r /proc/self/stat ]; then
     wanted_release=$now_id
     look
@@ -153,6 +201,11 @@ if [ -r /proc/self/stat ]; then
         say process "${id%%:*}" "$place"
     done
     set --
+    # Nothing runs where [web] says; what listens on the port of the health check is the next thing to know.
+    if [ -z "$masters" ] && [ -n "${p_port-}" ]; then
+        find_listener "$p_port"
+        [ -z "$listener" ] || say listens "$p_port $listener"
+    fi
     if [ -n "${s_facts-}" ]; then
         # What a restart would hand on may come from any release, the running one too.
         wanted_release=

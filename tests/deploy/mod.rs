@@ -6,6 +6,7 @@
 
 mod asking;
 mod by_hand;
+mod checking;
 mod codes;
 mod early;
 #[cfg(feature = "elb")]

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["outcome/", "process/", "wording/"],
     &["remote/", "source/"],
     &["balancer/"],
-    &["facts.rs"],
+    &["facts/"],
     &["plan/"],
     &["report/"],
     &["engine/"],

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{A, App, B, gunicorn_in, puma, puma_by, run, thin};
 use crate::server::{self, id, owner};
+use pitcrew::facts::ServerFacts;
 use pitcrew::facts::WebFactKind::{self, Interrupts, Lacks, Refuses, Warns};
 use pitcrew::script::calls;
 
@@ -170,5 +171,60 @@ fn a_process_that_takes_no_signal_of_the_login_is_told() {
         assert!(processes.iter().all(|p| p.hidden.as_deref() == Some("root") && p.release.is_none()), "{processes:?}");
         app.server.login = None;
         assert_eq!(app.server.probe(&[]).processes[0].release, Some(id(A)));
+    }
+}
+
+/// The pid file lies elsewhere, as Capistrano 2 had it: nothing runs where [web] looks, and something holds the port.
+#[test]
+fn who_listens_on_the_port_is_told_where_nothing_runs() {
+    for shell in server::SHELLS {
+        let Some(mut app) = super::unicorn(shell, "") else { continue };
+        started(&app);
+        let probe = |app: &App| {
+            let call = calls::probe(&app.server.site(), &[]).listening(app.port);
+            ServerFacts::read(&app.server.run(&call).ok().answers).unwrap()
+        };
+        assert_eq!(probe(&app).listener, None, "its processes are found");
+        let pid_file = app.server.root().join("shared/tmp/pids/unicorn.pid");
+        let master: u32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+        app.server.web.parameters.insert("pid_file".into(), "shared/pids/unicorn.pid".into());
+        let facts = probe(&app);
+        let listener = facts.listener.unwrap();
+        assert_eq!((listener.port, listener.release, listener.removed), (app.port, Some(id(A)), false));
+        assert!(listener.pid.is_some_and(|pid| pid >= master) && !listener.name.is_empty(), "{:?}", listener.pid);
+        assert_eq!(facts.processes, []);
+
+        fs::remove_dir_all(app.server.root().join("releases").join(A)).unwrap();
+        assert!(probe(&app).listener.is_some_and(|listener| listener.removed && listener.release.is_none()));
+        app.server.web.parameters.insert("pid_file".into(), "shared/tmp/pids/unicorn.pid".into());
+        app.server.run(&calls::stop(&app.server.site(), &run(), super::LIMIT)).ok();
+        assert_eq!(probe(&app).listener, None, "nothing listens");
+
+        let _other = std::net::TcpListener::bind(("127.0.0.1", app.port)).unwrap();
+        let listener = probe(&app).listener.unwrap();
+        assert_eq!((listener.pid, listener.release, listener.removed), (Some(std::process::id()), None, false));
+    }
+}
+
+/// What a prune could not remove, and what one will not be able to.
+#[test]
+fn what_cannot_be_removed_is_told() {
+    let Some(setpriv) = server::require("setpriv") else { return };
+    if !nix::unistd::getuid().is_root() {
+        return;
+    }
+    for shell in server::SHELLS {
+        let Some(mut server) = server::Server::new(shell) else { continue };
+        server.release(A, Some("a"));
+        server.write(".pitcrew/trash.20251201000000/log", "");
+        assert_eq!(server.probe(&[]).left, [".pitcrew/trash.20251201000000"]);
+        for dir in server.root().ancestors().take_while(|dir| *dir != std::path::Path::new("/tmp")) {
+            fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let setpriv = setpriv.display();
+        let login = format!("#!/bin/sh\nexec {setpriv} --reuid=65534 --regid=65534 --clear-groups sh \"$@\"\n");
+        server.tool("login", &login);
+        server.login = Some(server.home().parent().unwrap().join("bin/login"));
+        assert_eq!(server.probe(&[]).left, [format!("releases/{A}"), ".pitcrew/trash.20251201000000".into()]);
     }
 }

@@ -71,6 +71,12 @@ pub fn all_of(site: &Site<'_>) -> Call {
 }
 
 impl Call {
+    /// Makes a [`probe`] look who listens on a port, where nothing of the web server runs.
+    #[must_use]
+    pub fn listening(self, port: u16) -> Self {
+        self.with("port", port.to_string())
+    }
+
     /// Makes a [`probe`] look for these tools as well.
     #[must_use]
     pub fn needing(mut self, tools: &[&str]) -> Self {

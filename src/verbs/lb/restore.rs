@@ -8,7 +8,7 @@ use crate::facts::{self, Facts};
 use crate::out;
 use crate::stack::taken;
 use crate::text::clean::clean;
-use crate::verbs::status::HealthQuestions;
+use crate::verbs::health::HealthQuestions;
 use crate::wording::cause;
 
 impl ByHand<'_> {

@@ -17,7 +17,7 @@ use crate::stack::survey::Execs;
 use crate::stack::taken;
 use crate::text::clean::clean;
 use crate::text::units;
-use crate::verbs::status::HealthQuestions;
+use crate::verbs::health::HealthQuestions;
 
 /// One place of one server.
 #[derive(Debug, Serialize)]

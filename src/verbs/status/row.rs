@@ -6,8 +6,8 @@ use crate::balancer::{Admin, MemberFacts};
 use crate::config::{Config, Server};
 use crate::facts::{Facts, ProcessFacts, ServerFacts};
 use crate::lease;
-use crate::name::{ReleaseId, Revision, ServerName};
-use crate::plan::default;
+use crate::name::{ReleaseId, Revision};
+use crate::plan::findings;
 use crate::release::ReleaseState;
 use crate::stack::taken;
 use crate::text::clean::clean;
@@ -72,7 +72,9 @@ pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Checked) -> R
     let Some(found) = facts.servers.get(&server.name) else { return row };
     release(&mut row, found);
     if server.is_web() && !config.web.proof.none {
-        processes(&mut row, found);
+        let answers = matches!(health, Some(Ok(())));
+        let unseen = findings::unseen(config, &server.name, found, answers);
+        processes(&mut row, found, unseen.map(|found| finding::fragment(&found)));
     }
     if let Some(result) = health {
         row.healthy = result.is_ok();
@@ -91,6 +93,8 @@ pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Checked) -> R
     if let Some(behind) = &found.behind {
         row.drift.push(format!("left behind by run {}", clean(behind)));
     }
+    let more = [findings::hidden(&server.name, found), findings::leftovers(&server.name, found)];
+    row.notes.extend(more.iter().flatten().map(finding::fragment));
     row.free_kb = found.free_kb;
     row
 }
@@ -114,7 +118,7 @@ fn release(row: &mut Row, found: &ServerFacts) {
     }
 }
 
-fn processes(row: &mut Row, found: &ServerFacts) {
+fn processes(row: &mut Row, found: &ServerFacts, unseen: Option<String>) {
     let place = |p: &ProcessFacts| match (&p.release, &p.hidden) {
         (Some(release), _) => release.as_str().to_owned(),
         (None, Some(_)) => HIDDEN.to_owned(),
@@ -125,12 +129,11 @@ fn processes(row: &mut Row, found: &ServerFacts) {
     running.dedup();
     if let Some(current) = &found.current {
         if running.is_empty() {
-            row.drift.push("its web server does not run".into());
+            row.drift.push(unseen.unwrap_or_else(|| "its web server does not run".into()));
         } else if running.iter().any(|r| r != current.as_str() && r != HIDDEN) {
             row.drift.push(format!("its web server runs from {}", running.join(", ")));
         }
     }
-    row.notes.extend(default::hidden(&ServerName(row.server.clone()), found).map(|found| finding::fragment(&found)));
     row.running = running;
 }
 

@@ -1,0 +1,230 @@
+//! What a person should read of the servers and of the file before a run, and that stops nothing.
+//!
+//! Pure. Plans tell what is about the run; `check` and `status` tell all of it.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, Health, Probe, Server};
+use crate::event::{Blocker, Cause, Failure, Finding, Refusal, StepName, Weakness};
+use crate::facts::{Facts, PortHolder, ServerFacts};
+use crate::name::ServerName;
+
+/// How each server's health check ended that was asked; the error is the answer.
+pub type Answers = BTreeMap<ServerName, Result<(), String>>;
+
+/// All that `check` tells of these servers, beside what the plan tells.
+pub fn all(config: &Config, facts: &Facts, servers: &[&Server], answers: &Answers) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let web: Vec<(&Server, &ServerFacts)> =
+        servers.iter().filter(|s| s.is_web()).filter_map(|s| Some((*s, facts.servers.get(&s.name)?))).collect();
+    for (server, found) in &web {
+        let answer = answers.get(&server.name);
+        findings.extend(unseen(config, &server.name, found, answer.is_some_and(Result::is_ok)));
+        if let (Some(Err(why)), Some(release)) = (answer, &found.current)
+            && (config.web.proof.none || config.web.proof.lazy || !found.processes.is_empty())
+        {
+            let (of, release, why) = (server.name.clone(), release.clone(), why.clone());
+            findings.push(Finding::RunsUnhealthy { of, release, why });
+        }
+        findings.extend(hidden(&server.name, found));
+    }
+    for server in servers {
+        findings.extend(facts.servers.get(&server.name).and_then(|found| leftovers(&server.name, found)));
+    }
+    findings.extend(pid_in_release(config));
+    findings.extend(advised(config, &web));
+    findings
+}
+
+/// Something listens where the web server is to answer, and no process of the web server is found.
+///
+/// A process that works in a release of the stack is no finding: it makes a run impossible.
+pub fn unseen(config: &Config, of: &ServerName, found: &ServerFacts, answered: bool) -> Option<Finding> {
+    if config.web.proof.none || !found.processes.is_empty() || found.listener.as_ref().is_some_and(is_ours) {
+        return None;
+    }
+    // A lazy web server has no process until it is asked: that it was asked first tells nothing.
+    if found.listener.is_none() && (!answered || config.web.proof.lazy) {
+        return None;
+    }
+    let who = found.listener.as_ref().map(listens).unwrap_or_default();
+    Some(Finding::Unseen { of: of.clone(), who, answered })
+}
+
+/// Names servers whose web server runs where `[web]` does not look: a start would find its port taken.
+pub fn runs_unseen(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<Blocker> {
+    let web = servers.iter().filter(|s| s.is_web() && !config.web.proof.none);
+    let seen = web.filter_map(|server| {
+        let found = facts.servers.get(&server.name)?;
+        let listener = found.listener.as_ref().filter(|l| found.processes.is_empty() && is_ours(l))?;
+        let cause = Cause::Refused { code: Refusal::RunsUnseen, detail: listens(listener) };
+        let failure = Failure { cause, command: None, tail: Vec::new() };
+        Some(Blocker { server: Some(server.name.clone()), step: StepName::Restart, failure })
+    });
+    seen.collect()
+}
+
+/// Names the processes of the web server that the login may not look into.
+pub fn hidden(of: &ServerName, found: &ServerFacts) -> Option<Finding> {
+    let hidden: Vec<(u32, &String)> =
+        found.processes.iter().filter_map(|process| Some((process.pid, process.hidden.as_ref()?))).collect();
+    let pids: Vec<u32> = hidden.iter().map(|(pid, _)| *pid).collect();
+    let mut users: Vec<String> = hidden.into_iter().map(|(_, user)| user.clone()).collect();
+    users.sort();
+    users.dedup();
+    (!pids.is_empty()).then(|| Finding::Hidden { of: of.clone(), login: found.user.clone(), users, pids })
+}
+
+/// Names what old releases left behind on a server.
+pub fn leftovers(of: &ServerName, found: &ServerFacts) -> Option<Finding> {
+    (!found.left.is_empty()).then(|| Finding::Leftovers { of: of.clone(), paths: found.left.clone() })
+}
+
+fn is_ours(listener: &PortHolder) -> bool {
+    listener.release.is_some() || listener.removed
+}
+
+fn listens(listener: &PortHolder) -> String {
+    let PortHolder { port, user, pid, name, release, removed } = listener;
+    let who = match pid {
+        Some(pid) => format!("process {pid} ({name}) of {user}"),
+        None => format!("a process of {user}, which the login may not look into,"),
+    };
+    let place = match (release, removed) {
+        (Some(release), _) => format!(" and works in release {release}"),
+        (None, true) => " and works in a release that was removed".to_owned(),
+        (None, false) if pid.is_some() => " and works outside deploy_to".to_owned(),
+        (None, false) => String::new(),
+    };
+    format!("{who} listens on port {port}{place}")
+}
+
+/// Pid files below `current` that no directory of `[shared]` keeps from one release to the next.
+fn pid_in_release(config: &Config) -> Vec<Finding> {
+    let below = |path: &str| {
+        let path = path.strip_prefix(config.app.deploy_to.trim_end_matches('/')).unwrap_or(path);
+        path.trim_start_matches('/').strip_prefix("current/").map(str::to_owned)
+    };
+    let is_shared = |path: &str| config.shared.dirs.iter().any(|dir| path.starts_with(&format!("{dir}/")));
+    let pid_files = config.web.parameters.iter().filter(|(key, _)| key.starts_with("pid"));
+    let lost = pid_files.filter(|(_, path)| below(path).is_some_and(|below| !is_shared(&below)));
+    lost.map(|(key, path)| Finding::PidInRelease { key: key.clone(), path: path.clone() }).collect()
+}
+
+/// Advises an answer that names its release, where the rest proves less.
+fn advised(config: &Config, web: &[(&Server, &ServerFacts)]) -> Option<Finding> {
+    if web.is_empty() || config.health.as_ref().is_some_and(names_release) {
+        return None;
+    }
+    let running = || web.iter().filter(|(_, found)| found.current.is_some());
+    let command = config.health.as_ref().is_some_and(|health| matches!(health.probe, Probe::Command(_)));
+    let because = if config.web.proof.none {
+        Weakness::NoProcesses
+    } else if web.iter().any(|(_, found)| found.processes.iter().any(|p| p.hidden.is_some())) {
+        Weakness::Hidden
+    } else if running().any(|(_, found)| found.processes.is_empty()) {
+        Weakness::NothingFound
+    } else if config.web.name == "systemd" {
+        Weakness::Systemd
+    } else if command {
+        Weakness::Command
+    } else {
+        return None;
+    };
+    Some(Finding::ReleaseAdvised { because })
+}
+
+fn names_release(health: &Health) -> bool {
+    matches!(&health.probe, Probe::Http(http) if http.release.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Input, load};
+    use crate::facts::ProcessFacts;
+    use crate::name::ReleaseId;
+    use crate::web::Template;
+
+    fn config(web_server: &str, more: &str) -> Config {
+        let text = format!(
+            "[app]\nname = \"shop\"\ndeploy_to = \"/srv/shop\"\nweb_server = \"{web_server}\"\n[[servers]]\nhost = \"web1\"\n{more}\n"
+        );
+        let template = |name: &str| Ok(Template::builtin(name).unwrap());
+        let file = std::path::Path::new("pitcrew.toml");
+        load(&Input { text: &text, file, base: "/".into(), profile: None, template: &template }).unwrap()
+    }
+
+    fn found(config: &Config, server: ServerFacts, answer: Option<Result<(), String>>) -> Vec<Finding> {
+        let name = config.servers[0].name.clone();
+        let answers = answer.map(|answer| (name.clone(), answer)).into_iter().collect();
+        let mut facts = Facts::default();
+        facts.servers.insert(name, server);
+        all(config, &facts, &config.servers.iter().collect::<Vec<_>>(), &answers)
+    }
+
+    fn serving() -> ServerFacts {
+        let current = ReleaseId::parse("20260101000000");
+        let process = ProcessFacts { pid: 7, release: current.clone(), hidden: None };
+        ServerFacts { current, processes: vec![process], user: "deploy".into(), ..ServerFacts::default() }
+    }
+
+    #[test]
+    fn a_server_as_it_should_be_is_no_finding() {
+        assert_eq!(found(&config("unicorn", "[health]\nport = 80"), serving(), Some(Ok(()))), []);
+    }
+
+    #[test]
+    fn what_answers_though_nothing_runs_is_told_and_what_runs_and_does_not_answer() {
+        let idle = || ServerFacts { processes: Vec::new(), ..serving() };
+        let config = config("unicorn", "[health]\nport = 80\nrelease = \"X-Release\"");
+        assert_eq!(found(&config, idle(), Some(Err("refused".into()))), []);
+        let unseen =
+            |who: &str, answered| vec![Finding::Unseen { of: ServerName("web1".into()), who: who.into(), answered }];
+        assert_eq!(found(&config, idle(), Some(Ok(()))), unseen("", true));
+        let listener = PortHolder::read("80 www-data");
+        let who = "a process of www-data, which the login may not look into, listens on port 80";
+        assert_eq!(found(&config, ServerFacts { listener, ..idle() }, None), unseen(who, false));
+        let sick = found(&config, serving(), Some(Err("500".into())));
+        assert!(matches!(sick.as_slice(), [Finding::RunsUnhealthy { why, .. }] if why == "500"), "{sick:?}");
+    }
+
+    #[test]
+    fn a_pid_file_in_the_release_is_told_unless_its_directory_is_shared() {
+        for (path, shared, told) in [
+            ("current/tmp/pids/unicorn.pid", "", true),
+            ("/srv/shop/current/tmp/pids/unicorn.pid", "", true),
+            ("current/tmp/pids/unicorn.pid", "[shared]\ndirs = [\"tmp/pids\"]", false),
+            ("shared/tmp/pids/unicorn.pid", "", false),
+            ("/run/current/unicorn.pid", "", false),
+        ] {
+            let config = config("unicorn", &format!("[health]\nport = 80\n[web]\npid_file = \"{path}\"\n{shared}"));
+            let found = found(&config, serving(), None);
+            assert_eq!(matches!(found.as_slice(), [Finding::PidInRelease { .. }]), told, "{path} {shared}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_names_its_release_is_advised_where_the_rest_proves_less() {
+        let advised = |web: &str, more: &str, server| {
+            found(&config(web, more), server, None).into_iter().find_map(|finding| match finding {
+                Finding::ReleaseAdvised { because } => Some(because),
+                _ => None,
+            })
+        };
+        let health = "[health]\nport = 80";
+        let unit = "[web]\nunit = \"shop\"\n[health]\nport = 80";
+        let secret = ProcessFacts { pid: 7, release: None, hidden: Some("www-data".into()) };
+        let hidden = || ServerFacts { processes: vec![secret.clone()], ..serving() };
+        assert_eq!(advised("unicorn", health, serving()), None);
+        assert_eq!(advised("static", health, serving()), Some(Weakness::NoProcesses));
+        assert_eq!(advised("systemd", unit, serving()), Some(Weakness::Systemd));
+        assert_eq!(advised("unicorn", health, hidden()), Some(Weakness::Hidden));
+        assert_eq!(advised("unicorn", "[health]\ncommand = \"true\"", serving()), Some(Weakness::Command));
+        let idle = ServerFacts { processes: Vec::new(), ..serving() };
+        assert_eq!(advised("unicorn", health, idle), Some(Weakness::NothingFound));
+        let named = "[health]\nport = 80\nrelease = \"body\"";
+        assert_eq!(advised("static", named, serving()), None);
+        assert_eq!(advised("unicorn", named, hidden()), None);
+    }
+}
