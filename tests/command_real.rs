@@ -139,7 +139,7 @@ fn balancer(dir: &Path, program: &str, prefix: &str, env: &[(&str, String)]) -> 
         user: None,
         port: None,
         roles: vec!["web".into()],
-        lb: name.into(),
+        lb: vec![name.into()],
         line: 1,
     };
     let path = format!("/usr/sbin:/sbin:{}", std::env::var("PATH").unwrap_or_default());

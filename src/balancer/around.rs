@@ -31,6 +31,6 @@ pub struct Around {
 impl Around {
     /// The servers' names in the balancer.
     pub fn names(&self) -> Vec<String> {
-        self.servers.iter().map(|s| s.lb.clone()).collect()
+        self.servers.iter().flat_map(|s| s.lb.clone()).collect()
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::adapter::{Adapter, OnDrain, OnRestore};
 use super::around::Around;
 use super::command::Commands;
-use super::error::BalancerError;
+use super::error::{BalancerError, together};
 use super::facts::{Admin, Drained, MemberFacts, Snapshot};
 use super::haproxy::{Haproxy, Instances};
 use super::walk::Walked;
@@ -21,9 +21,27 @@ const RELOAD: Duration = Duration::from_secs(3);
 
 /// A stack's load balancer: one instance, or several that serve alike and are all drained.
 ///
-/// A name (`lb_name`) is a server's name in the balancer, [`crate::config::Server::lb`].
+/// `lb_names` are a server's names in the balancer, [`crate::config::Server::lb`].
 pub struct Balancer {
     adapter: Box<dyn Adapter>,
+}
+
+/// The names of one server in its balancer.
+pub trait Names: Sync {
+    /// Lists them.
+    fn names(&self) -> Vec<&str>;
+}
+
+impl Names for str {
+    fn names(&self) -> Vec<&str> {
+        vec![self]
+    }
+}
+
+impl<N: AsRef<str> + Sync> Names for [N] {
+    fn names(&self) -> Vec<&str> {
+        self.iter().map(AsRef::as_ref).collect()
+    }
 }
 
 /// Makes the adapter of a kind.
@@ -112,21 +130,38 @@ impl Balancer {
 
     /// Takes a server out of every balancer and waits until its connections have ended, or `drain_timeout`.
     ///
-    /// Before that it waits for others to be in service, no longer than `capacity_timeout`. `on` hears how it goes. An
-    /// error leaves the server as it was found before the call, unless it says otherwise.
+    /// A server that has several names there is taken out by one after another. Before that it waits for others to be in
+    /// service, no longer than `capacity_timeout`. `on` hears how it goes. An error leaves the server as it was found
+    /// before the call, unless it says otherwise.
     pub async fn drain(
         &self,
-        lb_name: &str,
+        lb_names: &(impl Names + ?Sized),
         found: &Snapshot,
         on: OnDrain<'_>,
         stop: &CancellationToken,
     ) -> Result<Drained, BalancerError> {
-        self.adapter.drain(lb_name, found, on, stop).await
+        let (names, mut all) = (lb_names.names(), None);
+        for (index, name) in names.iter().enumerate() {
+            match self.adapter.drain(name, found, &mut *on, stop).await {
+                Ok(drained) => all = Some(and_then(all, drained)),
+                Err(error) => {
+                    // The wait may have been ended: what is out goes back all the same.
+                    let back = self.restore(&names[..index], found, &mut |_| {}, &CancellationToken::new()).await;
+                    return Err(back.map_or_else(|kept| error.clone().and_stays_out(kept), |()| error.clone()));
+                }
+            }
+        }
+        Ok(all.unwrap_or(Drained { left: Some(0), waited: Duration::ZERO }))
     }
 
     /// Tells whether no balancer sends the server traffic; a reload silently puts it back.
-    pub async fn still_out(&self, lb_name: &str) -> Result<bool, BalancerError> {
-        self.adapter.still_out(lb_name).await
+    pub async fn still_out(&self, lb_names: &(impl Names + ?Sized)) -> Result<bool, BalancerError> {
+        for name in lb_names.names() {
+            if !self.adapter.still_out(name).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Takes a server out again where it is not; returns `None` where it was still out.
@@ -134,30 +169,56 @@ impl Balancer {
     /// Unlike after [`Balancer::drain`], an error leaves it as far out as it got: it is in the middle of a deploy.
     pub async fn ensure_out(
         &self,
-        lb_name: &str,
+        lb_names: &(impl Names + ?Sized),
         found: &Snapshot,
         on: OnDrain<'_>,
         stop: &CancellationToken,
     ) -> Result<Option<Drained>, BalancerError> {
-        self.adapter.ensure_out(lb_name, found, on, stop).await
+        let mut all = None;
+        for name in lb_names.names() {
+            if let Some(drained) = self.adapter.ensure_out(name, found, &mut *on, stop).await? {
+                all = Some(and_then(all, drained));
+            }
+        }
+        Ok(all)
     }
 
     /// Puts a server back as it was found, with proof where it took traffic; `on` hears how it stands.
     ///
-    /// Every balancer is tried even when one fails. Where the proof fails, the server stays out.
+    /// Every balancer, and every name of the server there, is tried even when one fails. Where the proof fails, the
+    /// server stays out.
     pub async fn restore(
         &self,
-        lb_name: &str,
+        lb_names: &(impl Names + ?Sized),
         found: &Snapshot,
         on: OnRestore<'_>,
         stop: &CancellationToken,
     ) -> Result<(), BalancerError> {
-        self.adapter.restore(lb_name, found, on, stop).await
+        let mut errors = Vec::new();
+        for name in lb_names.names() {
+            errors.extend(self.adapter.restore(name, found, &mut *on, stop).await.err());
+        }
+        together(errors)
     }
 
     /// Sets a server's administrative state in every balancer, without waiting for anything.
-    pub async fn set(&self, lb_name: &str, to: Admin) -> Result<(), BalancerError> {
-        self.adapter.set(lb_name, to).await
+    pub async fn set(&self, lb_names: &(impl Names + ?Sized), to: Admin) -> Result<(), BalancerError> {
+        let mut errors = Vec::new();
+        for name in lb_names.names() {
+            errors.extend(self.adapter.set(name, to).await.err());
+        }
+        together(errors)
+    }
+}
+
+/// One drain after another, as one.
+fn and_then(first: Option<Drained>, next: Drained) -> Drained {
+    match first {
+        None => next,
+        Some(first) => Drained {
+            left: first.left.zip(next.left).map(|(one, other)| one.saturating_add(other)),
+            waited: first.waited.saturating_add(next.waited),
+        },
     }
 }
 

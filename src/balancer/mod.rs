@@ -32,4 +32,4 @@ pub mod walk;
 pub use around::Around;
 pub use error::{BalancerError, BalancerErrorKind};
 pub use facts::{Admin, Drained, Draining, MemberFacts, Snapshot};
-pub use kinds::Balancer;
+pub use kinds::{Balancer, Names};

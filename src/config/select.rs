@@ -126,7 +126,7 @@ mod tests {
             user: None,
             port,
             roles: roles.iter().map(|r| (*r).to_owned()).collect(),
-            lb: String::new(),
+            lb: Vec::new(),
             line: 1,
         };
         vec![

@@ -25,7 +25,7 @@ impl Running {
             Some(found) if self.is_back(&server.name) => self.found_since(server, found, place, stop).await?,
             Some(found) => found,
             None => {
-                let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+                let asked = balancer.facts_soon(&server.lb, stop).await;
                 let members = asked.map_err(|all| first_of(all, place))?;
                 let mut found = Snapshot { members };
                 if let Some(own) = self.world.facts.servers.get(&server.name) {
@@ -86,7 +86,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<Snapshot, Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(found) };
-        let asked = balancer.facts_soon(std::slice::from_ref(&server.lb), stop).await;
+        let asked = balancer.facts_soon(&server.lb, stop).await;
         let before = found.clone();
         for now in asked.map_err(|all| first_of(all, place))?.into_iter().filter(|m| m.admin != Admin::Ready) {
             if let Some(was) = found.members.iter_mut().find(|was| was.is_there(&now) && was.admin == Admin::Ready) {
@@ -151,7 +151,7 @@ impl Running {
     ///
     /// It may have been removed meanwhile.
     async fn tell_where(&self, server: &Server, balancer: &dyn Balance) {
-        let asked = self.world.stop.unless_hard(balancer.facts(std::slice::from_ref(&server.lb))).await;
+        let asked = self.world.stop.unless_hard(balancer.facts(&server.lb)).await;
         let all: Vec<Warning> = match asked {
             Some(Ok(members)) => {
                 members.iter().filter(|m| m.admin != Admin::Ready).map(|m| self.found_out(server, m)).collect()

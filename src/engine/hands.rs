@@ -141,27 +141,27 @@ pub trait Balance: Send + Sync {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Vec<MemberFacts>, Vec<BalancerError>>>;
 
-    /// Takes a member out and waits until its connections have ended.
+    /// Takes a server out and waits until its connections have ended.
     fn drain<'a>(
         &'a self,
-        lb_name: &'a str,
+        lb_names: &'a [String],
         found: &'a Snapshot,
         on: &'a mut (dyn FnMut(Draining) + Send + Sync),
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Drained, BalancerError>>;
 
-    /// Takes a member out again where it is not; `None`: it was still out.
+    /// Takes a server out again where it is not; `None`: it was still out.
     fn ensure_out<'a>(
         &'a self,
-        lb_name: &'a str,
+        lb_names: &'a [String],
         found: &'a Snapshot,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Option<Drained>, BalancerError>>;
 
-    /// Puts a member back as it was found.
+    /// Puts a server back as it was found.
     fn restore<'a>(
         &'a self,
-        lb_name: &'a str,
+        lb_names: &'a [String],
         found: &'a Snapshot,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), BalancerError>>;
@@ -182,29 +182,29 @@ impl Balance for Balancer {
 
     fn drain<'a>(
         &'a self,
-        lb_name: &'a str,
+        lb_names: &'a [String],
         found: &'a Snapshot,
         on: &'a mut (dyn FnMut(Draining) + Send + Sync),
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Drained, BalancerError>> {
-        Box::pin(Balancer::drain(self, lb_name, found, on, stop))
+        Box::pin(Balancer::drain(self, lb_names, found, on, stop))
     }
 
     fn ensure_out<'a>(
         &'a self,
-        lb_name: &'a str,
+        lb_names: &'a [String],
         found: &'a Snapshot,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Option<Drained>, BalancerError>> {
-        Box::pin(async move { Balancer::ensure_out(self, lb_name, found, &mut |_| {}, stop).await })
+        Box::pin(async move { Balancer::ensure_out(self, lb_names, found, &mut |_| {}, stop).await })
     }
 
     fn restore<'a>(
         &'a self,
-        lb_name: &'a str,
+        lb_names: &'a [String],
         found: &'a Snapshot,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), BalancerError>> {
-        Box::pin(async move { Balancer::restore(self, lb_name, found, &mut |_| {}, stop).await })
+        Box::pin(async move { Balancer::restore(self, lb_names, found, &mut |_| {}, stop).await })
     }
 }

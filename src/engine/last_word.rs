@@ -18,7 +18,7 @@ impl Running {
         if !servers.iter().any(drained) || !self.ledger.compare_once() {
             return;
         }
-        let names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
+        let names: Vec<String> = servers.iter().flat_map(|s| s.lb.clone()).collect();
         let hard = &self.world.stop.hard;
         let asked = async {
             match balancer.facts_soon(&names, hard).await {
@@ -26,7 +26,7 @@ impl Running {
                 // One server that is gone must not hide the others.
                 Err(errors) if errors.iter().all(|e| !e.is_unreachable()) => {
                     for server in &servers {
-                        let now = balancer.facts_soon(std::slice::from_ref(&server.lb), hard).await;
+                        let now = balancer.facts_soon(&server.lb, hard).await;
                         self.compare(server, now.as_deref().map_err(Vec::as_slice));
                     }
                 }
@@ -48,7 +48,7 @@ impl Running {
         let held_out = record.drained && !record.taken_back && (!record.restored || record.failed);
         let was = match self.ledger.snapshot(&server.name) {
             Some(found) => found.members,
-            None => self.world.facts.members.iter().filter(|m| m.member == server.lb).cloned().collect(),
+            None => self.world.facts.members.iter().filter(|m| server.is_member(&m.member)).cloned().collect(),
         };
         let differs = |member: String, was: String, now: String| {
             let warning = Warning::BalancerDiffers { member, was, now };
@@ -59,7 +59,7 @@ impl Running {
             Err([]) => return,
             Err([error, ..]) if error.is_unreachable() => return,
             Err([error, ..]) => {
-                let member = error.member.clone().unwrap_or_else(|| server.lb.clone());
+                let member = error.member.clone().unwrap_or_else(|| server.lb.join(", "));
                 let was = was.first().map(|m| m.status.clone()).unwrap_or_default();
                 return differs(member, was, error.detail());
             }

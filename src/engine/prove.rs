@@ -83,6 +83,10 @@ impl Running {
             Ok(()) if self.world.config.web.proof.none => return Ok(()),
             Ok(()) => {
                 let mut call = calls::prove(&self.site(), &self.world.run, release);
+                if *release == self.plan.release {
+                    // The restore follows, without a look at the lock; on the way back it looks.
+                    call = call.while_held();
+                }
                 if self.world.config.health.as_ref().is_some_and(|h| matches!(h.probe, Probe::Http(_))) {
                     call = call.after_answer();
                 }

@@ -80,7 +80,7 @@ mod tests {
                     user: None,
                     port: None,
                     roles: vec![role.into()],
-                    lb: name.into(),
+                    lb: vec![name.into()],
                     line: 1,
                 }
             })

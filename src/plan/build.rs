@@ -278,7 +278,7 @@ fn out_before(facts: &Facts, servers: &[&Server]) -> Vec<Warning> {
     for server in servers.iter().filter(|s| s.is_web()) {
         let own = facts.servers.get(&server.name);
         let stood = |m: &MemberFacts| own.map_or(m.admin, |own| own.before_left(m).admin);
-        let out = |m: &&MemberFacts| m.member == server.lb && stood(m) != Admin::Ready;
+        let out = |m: &&MemberFacts| server.is_member(&m.member) && stood(m) != Admin::Ready;
         all.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
     }
     all
@@ -463,7 +463,7 @@ fn waits(config: &Config, members: &[MemberFacts], batches: &[Vec<ServerName>]) 
     let drained = |batch: &&Vec<ServerName>| config.servers.iter().any(|s| s.is_web() && batch.contains(&s.name));
     let of = |batch: &Vec<ServerName>| {
         let servers = config.servers.iter().filter(|s| s.is_web() && batch.contains(&s.name));
-        let own = servers.flat_map(|s| members.iter().filter(|m| m.member == s.lb));
+        let own = servers.flat_map(|s| members.iter().filter(|m| s.is_member(&m.member)));
         // Servers of a batch, and their places, wait side by side.
         let (out, back) = own.fold((0, 0), |(out, back), m| (m.out_takes.max(out), m.back_takes.max(back)));
         every.as_secs().saturating_add(out).saturating_add(back)

@@ -33,7 +33,7 @@ pub fn lacks(config: &Config, facts: &Facts, batches: &[Vec<ServerName>]) -> Vec
             .filter(|s| s.is_web())
             .flat_map(|server| {
                 let own = facts.members.iter().filter(move |m| m.at == at && m.backend == backend);
-                own.filter(|m| m.member == server.lb).map(move |member| Place { server, member })
+                own.filter(|m| server.is_member(&m.member)).map(move |member| Place { server, member })
             })
             .collect();
         let lack = (0..batches.len()).find_map(|index| {

@@ -248,7 +248,7 @@ impl Wreck {
                 if journal == Journal::default() { &mut untouched } else { &mut unreadable }.push(server.name.clone());
                 continue;
             };
-            let members: Vec<&MemberFacts> = facts.members.iter().filter(|m| m.member == server.lb).collect();
+            let members: Vec<&MemberFacts> = facts.members.iter().filter(|m| server.is_member(&m.member)).collect();
             let out = journal.drained.as_ref().and_then(|snapshot| is_out(snapshot.as_ref(), &members));
             all.push(Left {
                 name: &server.name,
@@ -373,9 +373,9 @@ fn is_out(found: Option<&Snapshot>, now: &[&MemberFacts]) -> Option<bool> {
 
 /// How a server is taken to have been found where the journal's word of it cannot be read: in service.
 fn as_if_ready(config: &Config, facts: &Facts, name: &ServerName) -> Snapshot {
-    let lb = config.servers.iter().find(|s| s.name == *name).map(|s| s.lb.as_str());
-    let mut members: Vec<MemberFacts> =
-        facts.members.iter().filter(|m| Some(m.member.as_str()) == lb).cloned().collect();
+    let server = config.servers.iter().find(|s| s.name == *name);
+    let own = |m: &&MemberFacts| server.is_some_and(|s| s.is_member(&m.member));
+    let mut members: Vec<MemberFacts> = facts.members.iter().filter(own).cloned().collect();
     members.iter_mut().for_each(|m| (m.admin, m.bits, m.agent) = (Admin::Ready, 0, true));
     Snapshot { members }
 }

@@ -15,7 +15,7 @@ fn own<'a>(
     server: &'a Server,
     members: &'a [MemberFacts],
 ) -> impl Iterator<Item = (&'a MemberFacts, Option<IpAddr>)> + 'a {
-    let own = members.iter().filter(|m| server.is_web() && m.member == server.lb);
+    let own = members.iter().filter(|m| server.is_web() && server.is_member(&m.member));
     own.map(|member| {
         let address = member.address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
         // The balancer's own loopback says nothing of a server.

@@ -34,7 +34,7 @@ pub async fn wait(waiting: &Waiting<'_>, plan: &Plan, facts: &mut Facts) -> Opti
         let limit = units::long(limit.as_secs());
         out::notice(&format!("waiting up to {limit} for members to be in service: {}", why.join("; ")));
     }
-    let names: Vec<String> = stack.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
+    let names: Vec<String> = stack.config.servers.iter().filter(|s| s.is_web()).flat_map(|s| s.lb.clone()).collect();
     let began = Instant::now();
     while began.elapsed() < limit {
         tokio::select! {

@@ -104,7 +104,7 @@ impl Stack {
         let listed = |server: &Server| RunServer {
             name: server.name.clone(),
             at: self.links.get(&server.name).map_or_else(|| server.host.clone(), |link| link.target().place()),
-            lb: if self.balancer.is_some() && server.is_web() { vec![server.lb.clone()] } else { Vec::new() },
+            lb: if self.balancer.is_some() && server.is_web() { server.lb.clone() } else { Vec::new() },
         };
         self.config.servers.iter().map(listed).collect()
     }

@@ -34,7 +34,7 @@ impl Stack {
     ///
     /// Also returns what the balancers refused. The facts hold every member that another balancer could tell of.
     pub async fn facts(&self, execs: Execs, stop: &CancellationToken) -> (Facts, Vec<BalancerError>) {
-        let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).map(|s| s.lb.clone()).collect();
+        let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).flat_map(|s| s.lb.clone()).collect();
         let members = async {
             match &self.balancer {
                 Some(balancer) => balancer.survey(&names).await,

@@ -1,7 +1,8 @@
 # Judges again, after the health check, what the restart proved: what was new then must have stayed.
 find_owner
 # What another run has taken over is not this run's to prove: it would put the server back into its balancer next.
-[ -z "$owner_run" ] || [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by $owner_run"
+[ "${p_held-}" != yes ] || [ -z "$owner_run" ] || [ "$owner_run" = "$p_token" ] ||
+    fail lock_lost "the lock is held by $owner_run"
 find_current
 [ "$now_id" = "$p_id" ] || fail current_changed "current is ${now_id:-${odd:-none}}, expected $p_id"
 if [ "$p_none" = yes ]; then

@@ -194,3 +194,32 @@ async fn a_run_whose_lock_was_taken_over_changes_nothing_more_there() {
         assert_eq!(stack.versions()[1], "0", "{label} {nth}\n{ran}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_two_names_in_the_balancer_is_taken_out_and_put_back_by_both() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    edit(&stack, |config| {
+        forget(config, 1);
+        config["servers"][0]["lb"] = Value::Array(vec!["s1".into(), "s2".into()]);
+    });
+    stack.release(&Sample::good("1"));
+    let since = stack.now();
+    let ran = stack.run(&["deploy", "--serial"]).await.expect(0);
+    let records = stack.fleet.log().since(since);
+    let at = |fits: &dyn Fn(&Kind) -> bool| records.iter().position(|record| fits(&record.kind));
+    let told = |text: &str| at(&|kind| matches!(kind, Kind::Command { command } if command.contains(text)));
+    let switch = records
+        .iter()
+        .position(|r| r.server == "s1" && matches!(&r.kind, Kind::Exec { step: Some(step), .. } if step == "switch"));
+    for name in ["s1", "s2"] {
+        let out = told(&format!("set server app/{name} state maint"));
+        assert!(out.is_some() && out < switch, "{name}\n{ran}");
+    }
+    assert_eq!(stack.versions(), ["1", "0", "1"]);
+    stack.assert_in_service();
+    let ran = stack.run(&["lb", "drain", &stack.fleet.servers()[0].ip().to_string()]).await.expect(0);
+    let out: Vec<bool> = stack.fleet.balancers()[0].snapshot().iter().map(|m| m.in_service).collect();
+    assert_eq!(out, [false, false, true], "{ran}");
+    stack.run(&["lb", "restore", &stack.fleet.servers()[0].ip().to_string()]).await.expect(0);
+    stack.assert_in_service();
+}

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use pitcrew::balancer::{Admin, Balancer, MemberFacts, Snapshot};
-use pitcrew::config::{ApiUrl, LoadBalancer, Scheme};
+use pitcrew::balancer::{Admin, Around, Balancer, MemberFacts, Snapshot};
+use pitcrew::config::{ApiUrl, Least, LoadBalancer, Scheme, Server};
+use pitcrew::name::ServerName;
 use tokio_util::sync::CancellationToken;
 
 use crate::apps::is_here;
@@ -104,5 +105,43 @@ async fn a_server_that_is_in_some_of_the_backends_is_drained_there() {
         half.members.pop();
         let refused = balancer.drain("web1", &half, &mut |_| {}, &stop).await.unwrap_err();
         assert!(refused.detail().contains("is not known"), "{way} {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_a_backend_has_twice_is_drained_by_both_names_or_by_none() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(dir.path(), "lb", &crowded(dir.path())).await;
+    let both = ["web1".to_owned(), "extra".to_owned()];
+    let named = |name: &str, lb: &[String]| Server {
+        name: ServerName(name.into()),
+        host: name.into(),
+        user: None,
+        port: None,
+        roles: vec!["web".into()],
+        lb: lb.to_vec(),
+        line: 1,
+    };
+    let servers = vec![named("web1", &both), named("web2", &["web2".to_owned()])];
+    let stop = CancellationToken::new();
+    for (least, works) in [(1, true), (2, false)] {
+        let settings = LoadBalancer { min_in_service: Least::Count(least), ..config(&[&proxy]) };
+        let around = Around { servers: servers.clone(), ..Around::default() };
+        let balancer = Balancer::new(&settings, around).unwrap();
+        let found = Snapshot { members: balancer.facts(&both).await.unwrap() };
+        // What the stack drains itself is not named as what it does not drain.
+        assert_eq!(found.members[0].also, ["api/web1", "admin/w1"]);
+        let drained = balancer.drain(&both[..], &found, &mut |_| {}, &stop).await;
+        assert_eq!(drained.is_ok(), works, "{drained:?}");
+        // The second would have left too few: the first is back.
+        let out: Vec<bool> = balancer.facts(&both).await.unwrap().iter().map(|m| !m.in_service).collect();
+        assert_eq!(out, [works, works]);
+        assert_eq!(balancer.still_out(&both[..]).await.unwrap(), works);
+        assert_eq!(balancer.ensure_out(&both[..1], &found, &mut |_| {}, &stop).await.unwrap().is_none(), works);
+        balancer.restore(&both[..], &found, &mut |_| {}, &stop).await.unwrap();
+        assert!(balancer.facts(&both).await.unwrap().iter().all(|m| m.in_service));
     }
 }

@@ -134,9 +134,10 @@ struct Known {
 impl Identities {
     /// Takes the stack's servers; asks none.
     pub fn new(at: &str, around: &Around) -> Self {
-        let known = around.servers.iter().map(|server| {
+        let names = around.servers.iter().flat_map(|server| server.lb.iter().map(move |name| (server, name)));
+        let known = names.map(|(server, name)| {
             let link = around.links.get(&server.name).cloned();
-            (server.lb.clone(), Known { written: LbId::read(&server.lb), link, told: OnceCell::new() })
+            (name.clone(), Known { written: LbId::read(name), link, told: OnceCell::new() })
         });
         Self { at: at.to_owned(), servers: known.collect() }
     }

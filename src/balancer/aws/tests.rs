@@ -34,7 +34,7 @@ pub fn around(lb_names: &[&str]) -> Around {
         user: None,
         port: None,
         roles: vec!["web".into()],
-        lb: (*lb).to_owned(),
+        lb: vec![(*lb).to_owned()],
         line: 1,
     };
     Around { servers: lb_names.iter().map(server).collect(), ..Around::default() }

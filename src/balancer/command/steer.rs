@@ -63,7 +63,7 @@ impl Commands {
             SteeringAction::Drain => &self.commands.drain,
             SteeringAction::Restore => &self.commands.restore,
         };
-        let server = self.servers.iter().find(|s| s.lb == lb_name);
+        let server = self.servers.iter().find(|s| s.is_member(lb_name));
         let host = server.map(|s| s.host.clone()).unwrap_or_default();
         let name = server.map(|s| s.name.0.clone()).unwrap_or_default();
         let facts = [

@@ -20,7 +20,7 @@ pub const TABLE: Table = Table {
     form: Form::Many(&[
         key("host", ValueKind::Text(host)).required(),
         key("roles", ValueKind::Texts(values::role)),
-        key("lb", ValueKind::Text(values::line)),
+        key("lb", ValueKind::Texts(values::line)),
     ]),
 };
 
@@ -37,13 +37,20 @@ pub struct Server {
     pub port: Option<u16>,
     /// `roles`; default `["web"]`.
     pub roles: Vec<String>,
-    /// Its name in the balancer; default: the first label of the host name (an address stays whole).
-    pub lb: String,
+    /// Its names in the balancer, at least one.
+    ///
+    /// By default that is the first label of the host name; an address stays whole.
+    pub lb: Vec<String>,
     /// The line of its `host` in the file, from 1.
     pub line: usize,
 }
 
 impl Server {
+    /// Tells whether the balancer's member of that name is the server.
+    pub fn is_member(&self, name: &str) -> bool {
+        self.lb.iter().any(|own| own == name)
+    }
+
     /// Tells whether the server takes web traffic and so is drained and restored.
     pub fn is_web(&self) -> bool {
         self.roles.iter().any(|r| r == "web")
@@ -61,7 +68,7 @@ struct Unnamed<'a> {
     user: Option<String>,
     port: Option<u16>,
     roles: Vec<String>,
-    lb: String,
+    lb: Vec<String>,
 }
 
 /// Resolves the servers, in the file's order; reports those that are there twice, and having none.
@@ -139,29 +146,38 @@ fn expand<'a>(section: &Section<'a>, problems: &mut Problems<'_>) -> Vec<Unnamed
         .collect()
 }
 
-/// Gives each host its name in the balancer.
-fn members(section: &Section<'_>, hosts: &[String], problems: &mut Problems<'_>) -> Vec<String> {
-    let default = || hosts.iter().map(|host| hosts::first_label(host).to_owned()).collect();
-    let Some(written) = section.text("lb") else { return default() };
+/// Gives each host its names in the balancer.
+fn members(section: &Section<'_>, hosts: &[String], problems: &mut Problems<'_>) -> Vec<Vec<String>> {
+    let written = section.texts("lb").unwrap_or_default();
+    let mut all: Vec<Vec<String>> = vec![Vec::new(); hosts.len()];
+    for entry in &written {
+        let names = entry_names(section, entry, hosts.len(), problems);
+        all.iter_mut().zip(names).for_each(|(own, name)| own.push(name));
+    }
+    let default = |(own, host): (Vec<String>, &String)| match own.is_empty() {
+        true => vec![hosts::first_label(host).to_owned()],
+        false => own,
+    };
+    all.into_iter().zip(hosts).map(default).collect()
+}
+
+/// Expands one of the names of `lb`; none where it cannot be given to each host.
+fn entry_names(section: &Section<'_>, written: &Found<&str>, hosts: usize, problems: &mut Problems<'_>) -> Vec<String> {
     let expanded = match hosts::expand(written.value) {
         // An address in brackets is one name.
         Err(_) if hosts::parse_one(written.value).is_ok() => vec![written.value.to_owned()],
         Err(bad) => {
             problems.at(written.at, format!("`lb` in {} {}", section.title, bad.what), bad.hint);
-            return default();
+            return Vec::new();
         }
         Ok(expanded) => expanded,
     };
-    if expanded.len() != hosts.len() {
-        let what = format!(
-            "`lb` in {} stands for {}, and `host` for {}",
-            section.title,
-            names(expanded.len()),
-            names(hosts.len())
-        );
+    if expanded.len() != hosts {
+        let what =
+            format!("`lb` in {} stands for {}, and `host` for {}", section.title, names(expanded.len()), names(hosts));
         let hint = "give `lb` the same range as `host`, or leave it out: it is the first label of each host name then";
         problems.at(written.at, what, hint);
-        return default();
+        return Vec::new();
     }
     expanded
 }

@@ -323,34 +323,36 @@ impl Balance for Recorder {
 
     fn drain<'a>(
         &'a self,
-        name: &'a str,
+        names: &'a [String],
         _: &'a Snapshot,
         _: &'a mut (dyn FnMut(Draining) + Send + Sync),
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Drained, BalancerError>> {
         Box::pin(async move {
+            let name = &names[0];
             self.balance(name, "drain", stop).await?;
-            lock(&self.out).insert(name.to_owned());
+            lock(&self.out).insert(name.clone());
             Ok(Drained { left: Some(0), waited: SECOND })
         })
     }
 
     fn ensure_out<'a>(
         &'a self,
-        name: &'a str,
+        names: &'a [String],
         _: &'a Snapshot,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Option<Drained>, BalancerError>> {
-        Box::pin(async move { self.balance(name, "stay-out", stop).await.map(|_| None) })
+        Box::pin(async move { self.balance(&names[0], "stay-out", stop).await.map(|_| None) })
     }
 
     fn restore<'a>(
         &'a self,
-        name: &'a str,
+        names: &'a [String],
         found: &'a Snapshot,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), BalancerError>> {
         Box::pin(async move {
+            let name = &names[0];
             self.balance(name, "restore", stop).await?;
             if found.was_in() {
                 lock(&self.out).remove(name);

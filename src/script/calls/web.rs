@@ -37,7 +37,13 @@ pub fn restart(site: &Site<'_>, run: &RunId, id: &ReleaseId, limit: Duration) ->
 ///
 /// Refuses as [`restart`] does.
 pub fn prove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
-    site.call(Script::Prove).token(run).id(id).proof(site).with("answered", "no").web(site, &["processes", "log"])
+    site.call(Script::Prove)
+        .token(run)
+        .id(id)
+        .proof(site)
+        .with("answered", "no")
+        .with("held", "no")
+        .web(site, &["processes", "log"])
 }
 
 impl Call {
@@ -45,6 +51,12 @@ impl Call {
     #[must_use]
     pub fn out_of_traffic(self) -> Self {
         self.with("out", "yes")
+    }
+
+    /// Makes a [`prove`] refuse with `lock_lost` where another run holds the lock by now.
+    #[must_use]
+    pub fn while_held(self) -> Self {
+        self.with("held", "yes")
     }
 
     /// Makes a [`prove`] demand a process also of a lazy web server.

@@ -19,7 +19,7 @@ impl ByHand<'_> {
     /// When no server was taken out: a run is at work, or a balancer cannot be told.
     pub async fn drain(&self, names: &[String], reason: Option<&str>) -> Result<u8, Error> {
         let (servers, facts) = self.named(names).await?;
-        let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
+        let lb_names: Vec<String> = servers.iter().flat_map(|s| s.lb.clone()).collect();
         // Everything that is wrong is said before the first is taken out.
         let (members, errors) = self.unless_asked(self.balancer.survey(&lb_names)).await?;
         if let Some(error) = failed(errors) {
@@ -46,7 +46,7 @@ impl ByHand<'_> {
     async fn take_out(&self, server: &Server, facts: &Facts, reason: Option<&str>) -> Result<bool, Error> {
         self.begin(server);
         let own = facts.servers.get(&server.name);
-        let found = match self.balancer.facts_soon(std::slice::from_ref(&server.lb), &self.stop.soft).await {
+        let found = match self.balancer.facts_soon(&server.lb, &self.stop.soft).await {
             Ok(members) => Snapshot { members },
             Err(errors) => return Ok(self.said(server, Ended::Not, &all_told(&errors))),
         };
@@ -72,7 +72,7 @@ impl ByHand<'_> {
             }
             last = Some(heard);
         };
-        match self.balancer.drain(&server.lb, &found, &mut on, &self.stop.soft).await {
+        match self.balancer.drain(server.lb.as_slice(), &found, &mut on, &self.stop.soft).await {
             Ok(drained) => {
                 let text = match drained.left {
                     Some(0) => "is out, and has no connections left".to_owned(),
@@ -93,7 +93,7 @@ impl ByHand<'_> {
         before: Option<&TakenOut>,
         error: &BalancerError,
     ) -> bool {
-        let (now, unknown) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
+        let (now, unknown) = self.balancer.survey(&server.lb).await;
         let was_in = found.members.iter().filter(|m| m.admin == Admin::Ready);
         let back = was_in.clone().all(|was| now.iter().any(|n| n.is_there(was) && n.admin == Admin::Ready));
         if back && unknown.is_empty() {

@@ -18,7 +18,7 @@ impl ByHand<'_> {
     /// When a run is at work, or no balancer can be asked.
     pub async fn restore(&self, names: &[String], force: bool) -> Result<u8, Error> {
         let (servers, facts) = self.named(names).await?;
-        let lb_names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
+        let lb_names: Vec<String> = servers.iter().flat_map(|s| s.lb.clone()).collect();
         for server in &servers {
             let noted = facts.servers.get(&server.name).map(taken::places).unwrap_or_default();
             self.balancer.recall(&noted);
@@ -52,7 +52,7 @@ impl ByHand<'_> {
         }
         let own = facts.servers.get(&server.name).map(taken::with_places);
         let own = own.as_ref();
-        let (now, mut errors) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
+        let (now, mut errors) = self.balancer.survey(&server.lb).await;
         let mut found = Snapshot { members: facts::before(own, &now) };
         // A balancer that the file does not name any more is not told, and what is noted of it stays.
         let all = found.members.len();
@@ -67,7 +67,7 @@ impl ByHand<'_> {
         let all_in = stays.is_empty() && now.iter().all(in_service) && !now.is_empty() && errors.is_empty();
         if !all_in && !found.members.is_empty() {
             let mut on = |text: String| self.hear(server, &text);
-            if let Err(error) = self.balancer.restore(&server.lb, &found, &mut on, &self.stop.soft).await {
+            if let Err(error) = self.balancer.restore(server.lb.as_slice(), &found, &mut on, &self.stop.soft).await {
                 // What could not be asked before could not be told now.
                 errors.retain(|e| e.at != error.at);
                 errors.insert(0, error);
@@ -97,7 +97,7 @@ impl ByHand<'_> {
         if !self.stop.asked() {
             return self.said(server, Ended::Left, &all_told(errors));
         }
-        let (now, unknown) = self.balancer.survey(std::slice::from_ref(&server.lb)).await;
+        let (now, unknown) = self.balancer.survey(&server.lb).await;
         let as_before = now.iter().all(|n| was.iter().any(|w| w.is_there(n) && w.admin == n.admin));
         if as_before && unknown.is_empty() {
             return self.said(server, Ended::Not, "interrupted; it is out of its balancer as before");

@@ -42,7 +42,7 @@ impl ByHand<'_> {
     pub async fn status(&self, select: &Select) -> Result<u8, Error> {
         let wanted = self.stack.select(select)?;
         let servers: Vec<&Server> = self.behind(&wanted);
-        let names: Vec<String> = servers.iter().map(|s| s.lb.clone()).collect();
+        let names: Vec<String> = servers.iter().flat_map(|s| s.lb.clone()).collect();
         let soft = &self.stop.soft;
         let asked = async {
             let (facts, survey) = tokio::join!(self.stack.servers(Execs::Single, soft), self.balancer.survey(&names));
@@ -55,7 +55,7 @@ impl ByHand<'_> {
         let mut rows = Vec::new();
         for (server, check) in servers.iter().zip(checks) {
             let health = check.map(|c| c.map_or_else(|why| why, |()| "ok".to_owned()));
-            for member in members.iter().filter(|m| m.member == server.lb) {
+            for member in members.iter().filter(|m| server.is_member(&m.member)) {
                 rows.push(row(server, member.clone(), health.clone(), &facts));
             }
         }

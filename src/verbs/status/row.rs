@@ -60,7 +60,7 @@ pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Checked) -> R
         row.drift.push(format!("cannot be reached: {why}"));
         row.unreachable = Some(why);
     }
-    row.members = facts.members.iter().filter(|m| server.is_web() && m.member == server.lb).cloned().collect();
+    row.members = facts.members.iter().filter(|m| server.is_web() && server.is_member(&m.member)).cloned().collect();
     for member in &row.members {
         if member.admin != Admin::Ready || !member.in_service {
             let place = format!("{}/{} on {}", member.backend, member.member, member.at);

@@ -18,7 +18,7 @@ fn server(name: &str) -> Server {
         user: None,
         port: None,
         roles: vec!["web".into()],
-        lb: name.into(),
+        lb: vec![name.into()],
         line: 1,
     }
 }

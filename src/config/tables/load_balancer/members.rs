@@ -17,34 +17,39 @@ pub(super) fn members(servers: &[Server], sections: &[Section<'_>], kind: &Balan
         .iter()
         .filter_map(|section| {
             let host = section.text("host")?.at;
-            Some((problems.line_of(host), section.text("lb").map_or(host, |lb| lb.at)))
+            Some((problems.line_of(host), section.texts("lb").and_then(|lb| Some(lb.first()?.at)).unwrap_or(host)))
         })
         .collect();
     let mut seen: BTreeMap<&str, &Server> = BTreeMap::new();
     for server in servers.iter().filter(|s| s.is_web()) {
         let at = written.get(&server.line).copied().unwrap_or_default();
-        if matches!(kind, BalancerKind::Haproxy { .. })
-            && let Err(bad) = values::haproxy_name(&server.lb)
-        {
-            problems.at(at, format!("`lb` of {} {}", quoted(server.name.as_str()), bad.what), bad.hint);
-        }
-        if let Some(first) = seen.insert(&server.lb, server) {
-            let what = format!(
-                "{} and {} are both {} in the balancer",
-                quoted(first.name.as_str()),
-                quoted(server.name.as_str()),
-                quoted(&server.lb)
-            );
-            problems.at(
-                at,
-                what,
-                match kind {
-                    BalancerKind::Haproxy { .. } => {
-                        "give each an `lb` of its own, as HAProxy's configuration names them"
-                    }
-                    _ => "give each an `lb` of its own",
-                },
-            );
+        for name in &server.lb {
+            if matches!(kind, BalancerKind::Haproxy { .. })
+                && let Err(bad) = values::haproxy_name(name)
+            {
+                problems.at(at, format!("`lb` of {} {}", quoted(server.name.as_str()), bad.what), bad.hint);
+            }
+            match seen.insert(name, server) {
+                None => {}
+                Some(first) if first.name == server.name => {
+                    let what = format!("`lb` of {} names {} twice", quoted(server.name.as_str()), quoted(name));
+                    problems.at(at, what, "leave one of the two out");
+                }
+                Some(first) => {
+                    let (first, second) = (quoted(first.name.as_str()), quoted(server.name.as_str()));
+                    let what = format!("{first} and {second} are both {} in the balancer", quoted(name));
+                    problems.at(
+                        at,
+                        what,
+                        match kind {
+                            BalancerKind::Haproxy { .. } => {
+                                "give each an `lb` of its own, as HAProxy's configuration names them"
+                            }
+                            _ => "give each an `lb` of its own",
+                        },
+                    );
+                }
+            }
         }
     }
 }
