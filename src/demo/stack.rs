@@ -96,6 +96,7 @@ impl Fleet {
                 ("known_hosts", path(self.known_hosts_file()).into()),
                 ("config_file", false.into()),
                 ("connect_timeout", "5s".into()),
+                ("auth_timeout", "5s".into()),
             ]),
         );
         let servers = self

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Warning};
 use crate::outcome::Emitter;
+use crate::process::ignored::is_ignored;
 
 /// What has been asked of a run while it runs.
 #[derive(Debug, Clone, Default)]
@@ -49,12 +50,17 @@ impl Stop {
 
     /// Listens for INT, TERM and HUP until the process ends.
     ///
+    /// One that was ignored when the process began stays ignored (`nohup`, `&`).
+    ///
     /// # Errors
     /// When the process may not install signal handlers.
     pub fn listen(&self, emitter: &Emitter) -> std::io::Result<()> {
         for (kind, name) in
             [(SignalKind::interrupt(), "INT"), (SignalKind::terminate(), "TERM"), (SignalKind::hangup(), "HUP")]
         {
+            if is_ignored(kind.as_raw_value()) {
+                continue;
+            }
             let mut signals = signal(kind)?;
             let (stop, emitter) = (self.clone(), emitter.clone());
             tokio::spawn(async move {

@@ -7,6 +7,7 @@ pub mod command;
 pub mod descendants;
 pub mod end;
 pub mod foreground;
+pub mod ignored;
 pub mod machine;
 mod proc;
 pub mod program;

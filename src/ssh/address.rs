@@ -85,7 +85,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), BadAddress> {
     if is_ip(text) {
         return Ok((text, None));
     }
-    let bracketed = text.strip_prefix('[').and_then(|t| t.split_once(']')).filter(|(inside, _)| is_ipv6(inside));
+    let bracketed = text.strip_prefix('[').and_then(|t| t.split_once(']')).filter(|(inside, _)| is_ip(inside));
     let (host, rest) = match bracketed {
         Some((host, rest)) => (host, rest),
         None => text.rfind(':').filter(|&at| !text[at..].contains(']')).map_or((text, ""), |at| text.split_at(at)),

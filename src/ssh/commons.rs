@@ -10,15 +10,15 @@ use super::keys::Keys;
 
 /// Limit on opening a channel and starting a command.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Handshakes at once: the key exchange is where connections cost processor time.
-const CONNECTING: usize = 64;
+/// Key exchanges at once: there connections cost processor time.
+const EXCHANGING: usize = 64;
 
 /// What all connections of a run share.
 pub struct Commons {
     /// Limit on opening a channel and starting a command.
     pub channel_timeout: Duration,
-    /// Permits for handshakes.
-    pub connecting: Semaphore,
+    /// Permits for key exchanges.
+    pub exchanging: Arc<Semaphore>,
     /// Asks the person; without a terminal it answers `None` at once.
     pub ask: Arc<dyn Ask>,
     /// The keys that were read, so that each passphrase is asked for once.
@@ -34,7 +34,7 @@ impl Commons {
     pub fn new(ask: Arc<dyn Ask>, shell: Option<String>) -> Self {
         Self {
             channel_timeout: CHANNEL_TIMEOUT,
-            connecting: Semaphore::new(CONNECTING),
+            exchanging: Arc::new(Semaphore::new(EXCHANGING)),
             ask,
             keys: Keys::default(),
             person: Mutex::default(),

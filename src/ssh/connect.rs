@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::commons::Commons;
@@ -24,9 +23,9 @@ pub(super) async fn connect(target: &Target, commons: &Arc<Commons>) -> Result<A
     // Each passphrase costs one more connection: none is held while a person types.
     let mut asked = 0;
     loop {
-        let (Shaken { mut handle, made }, permit) = shaken(target, commons).await?;
+        let Shaken { mut handle, made, turn } = shaken(target, commons).await?;
         let connection = Connection { handle: &mut handle, end: &made.end, target, commons };
-        let outcome = authenticate(connection, permit).await;
+        let outcome = authenticate(connection, turn).await;
         if let Outcome::Silent(limit) = outcome {
             made.cut.cancel();
             return Err(unreachable(Obstacle::NoAnswer(limit)));
@@ -52,11 +51,10 @@ pub(super) async fn connect(target: &Target, commons: &Arc<Commons>) -> Result<A
 }
 
 /// Makes the handshake, and tries again while the server looks busy.
-async fn shaken<'a>(target: &Target, commons: &'a Commons) -> Result<(Shaken, SemaphorePermit<'a>), ConnectError> {
+async fn shaken(target: &Target, commons: &Commons) -> Result<Shaken, ConnectError> {
     let mut deadline = None;
     let mut attempt = 1;
     loop {
-        // The way there comes first: waiting for it holds no permit.
         let passage = match &target.via {
             Transport::Through(carrier) => Some(carrier.place().await.map_err(|e| ConnectError::Through {
                 place: target.place(),
@@ -65,15 +63,12 @@ async fn shaken<'a>(target: &Target, commons: &'a Commons) -> Result<(Shaken, Se
             })?),
             Transport::Direct | Transport::Command(_) => None,
         };
-        let permit = commons.connecting.acquire().await;
-        let permit = permit.map_err(|_| ConnectError::unreachable(target.place(), Obstacle::Ending))?;
-        // Waiting for the permit does not count.
+        // Waiting for the host on the way does not count.
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + target.settings.connect_timeout);
         let failure = match handshake(target, commons, passage).await {
-            Ok(shaken) => return Ok((shaken, permit)),
+            Ok(shaken) => return Ok(shaken),
             Err(failure) => failure,
         };
-        drop(permit);
         // Random, so that connections which were refused together do not return together.
         let pause = Duration::from_millis(rand::rng().random_range(150..450)) * attempt;
         if !failure.is_passing || attempt >= ATTEMPTS || Instant::now() + pause >= deadline {

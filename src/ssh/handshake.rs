@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use russh::SshId;
 use russh::client::{Config, Handle, connect_stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use super::dial::{Dialled, dial};
 use super::end::End;
 use super::error::ConnectError;
 use super::forward::Lent;
+use super::gate::{Gate, Stage, Turn};
 use super::known_hosts::KnownHost;
 use super::lost::Lost;
 use super::peer::{Broken, Peer};
@@ -29,10 +30,15 @@ use super::wire::{Medium, Wire};
 /// It exceeds the interval of keepalives, which are not sent meanwhile.
 const INACTIVITY: Duration = Duration::from_secs(90);
 
+/// How sshd turns away a connection beyond `MaxStartups`.
+const BUSY: &str = "Exceeded MaxStartups";
+
 /// A connection after its handshake.
 pub(super) struct Shaken {
     pub(super) handle: Handle<Peer>,
     pub(super) made: Made,
+    /// Its turn at key exchanges, which authentication keeps.
+    pub(super) turn: Turn,
 }
 
 /// Why one handshake failed.
@@ -61,7 +67,9 @@ pub(super) async fn handshake(
     let cut = CancellationToken::new();
     // The library's task would outlive a handshake that is given up.
     let guard = cut.clone().drop_guard();
-    let wire = Wire::new(medium, cut.clone()).map_err(|e| failed(target, Obstacle::Socket(e.into()), false))?;
+    let (gate, turn, stage) = Gate::new(Arc::clone(&commons.exchanging));
+    let wire =
+        Wire::new(medium, cut.clone(), Some(gate)).map_err(|e| failed(target, Obstacle::Socket(e.into()), false))?;
     let end = End::new();
     let (refused, refusals) = mpsc::unbounded_channel();
     let lent = Lent::new(settings.forward.as_ref());
@@ -69,14 +77,14 @@ pub(super) async fn handshake(
     let (host, port) = settings.known_as();
     let config = Arc::new(config(target, &target.known_hosts.of(host, port)));
     let limit = settings.connect_timeout;
-    match timeout(limit, connect_stream(config, wire, peer)).await {
-        Ok(Ok(handle)) => {
+    match patiently(limit, stage.clone(), connect_stream(config, wire, peer)).await {
+        Some(Ok(handle)) => {
             guard.disarm();
             let lends = settings.forward.is_some();
-            Ok(Shaken { handle, made: Made { end, refusals, cut, lends, round_trip } })
+            Ok(Shaken { handle, made: Made { end, refusals, cut, lends, round_trip }, turn })
         }
-        Ok(Err(Broken::HostKey(e))) => Err(NotShaken { error: e.into(), is_passing: false }),
-        Ok(Err(Broken::Ssh(e))) => {
+        Some(Err(Broken::HostKey(e))) => Err(NotShaken { error: e.into(), is_passing: false }),
+        Some(Err(Broken::Ssh(e))) => {
             let told = end.get().filter(|_| matches!(e, russh::Error::Disconnect));
             let source = told.unwrap_or_else(|| Lost::from(&e));
             let proxy = match &target.via {
@@ -85,11 +93,46 @@ pub(super) async fn handshake(
                 }
                 Transport::Direct | Transport::Through(_) => None,
             };
-            Err(failed(target, Obstacle::Handshake { source, proxy }, is_passing(&e)))
+            let is_busy = matches!(&source, Lost::Answered(text) if text.starts_with(BUSY)) || is_passing(&e);
+            // A command that did not come to speak SSH has failed for a reason of its own: it may open a browser each time.
+            let is_mute = proxy.is_some() && *stage.borrow() == Stage::Silent;
+            Err(failed(target, Obstacle::Handshake { source, proxy }, is_busy && !is_mute))
         }
-        Err(_) => {
+        None => {
             let said = last_words(complaint).await;
             Err(failed(target, Obstacle::NoHandshake { limit, said }, false))
+        }
+    }
+}
+
+/// Waits for a handshake: so long for the first word, and so long for the key exchange.
+///
+/// Waiting for the turn does not count.
+async fn patiently<T>(
+    limit: Duration,
+    mut stage: watch::Receiver<Stage>,
+    handshake: impl Future<Output = T>,
+) -> Option<T> {
+    let mut handshake = std::pin::pin!(handshake);
+    loop {
+        let now = *stage.borrow_and_update();
+        let next = async {
+            // The gate goes when the exchange begins, and with it the last change.
+            if now == Stage::Exchanging || stage.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let over = async {
+            match now {
+                Stage::Queued => std::future::pending().await,
+                Stage::Silent | Stage::Exchanging => sleep(limit).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = &mut handshake => return Some(done),
+            () = next => {}
+            () = over => return None,
         }
     }
 }

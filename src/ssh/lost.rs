@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::gate::NotBanner;
 use super::io_fault::IoFault;
 use super::known_hosts::KnownHostsError;
 use super::payload::PayloadError;
@@ -28,6 +29,8 @@ pub enum Lost {
     TooSlow,
     /// The other side does not speak SSH 2.
     NotSsh,
+    /// The other side said this in place of a banner.
+    Answered(String),
     /// Client and server share no algorithm of one kind.
     NothingShared {
         /// The kind: `kex`, `cipher`.
@@ -55,6 +58,7 @@ impl From<&russh::Error> for Lost {
                 Self::Left
             }
             russh::Error::IO(e) if matches!(e.kind(), UnexpectedEof | BrokenPipe) => Self::Left,
+            russh::Error::IO(e) if e.get_ref().is_some_and(|e| e.is::<NotBanner>()) => Self::Answered(e.to_string()),
             // The library keeps its error: a copy has the kind and the words.
             russh::Error::IO(e) => Self::Io(std::io::Error::new(e.kind(), e.to_string()).into()),
             russh::Error::Version => Self::NotSsh,
@@ -77,6 +81,7 @@ impl fmt::Display for Lost {
             Self::Told(words) => write!(f, "the server ended the connection: {words}"),
             Self::TooSlow => f.write_str("the server was too slow to end a command"),
             Self::NotSsh => f.write_str("it does not speak SSH 2"),
+            Self::Answered(text) => write!(f, "it does not speak SSH 2: it answered \"{text}\""),
             Self::NothingShared { kind, offered } => {
                 write!(f, "no common {kind} algorithm; the server offers {offered}")
             }

@@ -18,6 +18,7 @@ mod end;
 mod error;
 mod exec;
 mod forward;
+mod gate;
 mod handshake;
 pub mod hop;
 mod io_fault;

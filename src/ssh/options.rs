@@ -20,8 +20,10 @@ pub struct Ssh {
     pub host_key_checking: Option<HostKeyChecking>,
     /// `config_file`.
     pub config_file: ConfigFile,
-    /// `connect_timeout`: the limit on TCP, on the handshake and on authentication, each.
+    /// `connect_timeout`: the limit on TCP and on the handshake, each.
     pub connect_timeout: Option<Duration>,
+    /// `auth_timeout`: the limit on authentication.
+    pub auth_timeout: Option<Duration>,
     /// `jump`, written as `ProxyJump` is.
     pub jump: Option<String>,
     /// `forward_agent`.

@@ -9,6 +9,9 @@ use super::io_fault::IoFault;
 use super::lost::Lost;
 use super::refused::NotOpen;
 
+/// How sshd answers an address that it holds back.
+const PENALISED: &str = "Not allowed at this time";
+
 /// Why a destination could not be reached: name, route, silence, or handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
@@ -54,8 +57,6 @@ pub enum Obstacle {
     NoAnswer(Duration),
     /// The server asks for this key again and again.
     Locked(PathBuf),
-    /// The run ends.
-    Ending,
 }
 
 /// A `ProxyCommand` that failed.
@@ -111,12 +112,19 @@ impl Unreachable {
             Obstacle::Handshake { proxy: Some(ProxyCommand { command, .. }), .. } => {
                 return format!("Run `{command}` by hand: a line that begins with SSH-2.0 must appear.");
             }
+            Obstacle::Handshake { source: Lost::Answered(text), .. } if text.starts_with(PENALISED) => {
+                "sshd holds this address back for logins that failed (PerSourcePenalties): wait some minutes, then mend what failed; \
+                 PerSourcePenaltyExemptList in its sshd_config exempts an address."
+            }
+            Obstacle::Handshake { source: Lost::Answered(_), proxy: None } => {
+                "Another program than sshd listens there: check the address and the port."
+            }
             Obstacle::Handshake { proxy: None, .. } => {
                 "Check that sshd listens there, and whether MaxStartups or a firewall turns connections away."
             }
             Obstacle::NoHandshake { .. } => "Check that sshd listens on that port, or raise connect_timeout.",
-            Obstacle::NoAnswer(_) => "Look at the server's sshd log, or raise connect_timeout.",
-            Obstacle::Socket(_) | Obstacle::Locked(_) | Obstacle::Ending => "",
+            Obstacle::NoAnswer(_) => "Look at the server's sshd log: PAM or a name server may be slow there; or raise auth_timeout.",
+            Obstacle::Socket(_) | Obstacle::Locked(_) => "",
         }
         .to_owned()
     }
@@ -136,7 +144,7 @@ impl std::error::Error for Unreachable {
             Obstacle::Through(_, e) => Some(e),
             Obstacle::NoProxy { source, .. } | Obstacle::Socket(source) => Some(source),
             Obstacle::Handshake { source, .. } => Some(source),
-            Obstacle::NoHandshake { .. } | Obstacle::NoAnswer(_) | Obstacle::Locked(_) | Obstacle::Ending => None,
+            Obstacle::NoHandshake { .. } | Obstacle::NoAnswer(_) | Obstacle::Locked(_) => None,
         }
     }
 }
@@ -172,7 +180,6 @@ impl fmt::Display for Obstacle {
             }
             Self::NoAnswer(limit) => write!(f, "no answer to authentication within {} s", limit.as_secs_f32()),
             Self::Locked(path) => write!(f, "{} stays locked", path.display()),
-            Self::Ending => f.write_str("shutting down"),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::gate::Gate;
 use super::stream::ByteStream;
 
 /// The stream that SSH runs on.
@@ -32,6 +33,8 @@ pub(super) struct Wire {
     to: usize,
     /// The number of reads that are still acknowledged at once.
     quick: u32,
+    /// Until the key exchange begins.
+    gate: Option<Gate>,
 }
 
 /// Bytes that are read from the kernel at once.
@@ -40,12 +43,13 @@ const READ: usize = 16 * 1024;
 const QUICK: u32 = 64;
 
 impl Wire {
-    pub(super) fn new(medium: Medium, cut: CancellationToken) -> io::Result<Self> {
+    pub(super) fn new(medium: Medium, cut: CancellationToken, gate: Option<Gate>) -> io::Result<Self> {
         if let Medium::Tcp(tcp) = &medium {
             tcp.set_nodelay(true)?;
         }
         let cut = Box::pin(cut.cancelled_owned());
-        let mut wire = Self { medium, cut, read: vec![0; READ].into(), from: 0, to: 0, quick: QUICK };
+        let read = vec![0; READ].into();
+        let mut wire = Self { medium, cut, read, from: 0, to: 0, quick: QUICK, gate };
         wire.quick_ack();
         Ok(wire)
     }
@@ -65,6 +69,53 @@ impl Wire {
         }
     }
 
+    /// Reads from the medium into the buffer; no bytes: it has ended.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.read.len() < READ {
+            self.read = vec![0; READ].into();
+        }
+        let mut fresh = ReadBuf::new(&mut self.read);
+        std::task::ready!(match &mut self.medium {
+            Medium::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut fresh),
+            Medium::Other(stream) => Pin::new(stream).poll_read(cx, &mut fresh),
+        })?;
+        (self.from, self.to) = (0, fresh.filled().len());
+        self.quick_ack();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads until the banner, and waits there for the turn.
+    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(mut gate) = self.gate.take() {
+            if gate.has_banner() {
+                let Poll::Ready(begun) = gate.poll(cx) else {
+                    self.gate = Some(gate);
+                    return Poll::Pending;
+                };
+                (self.from, self.to) = (0, begun.len());
+                self.read = begun.into();
+                return Poll::Ready(Ok(()));
+            }
+            let filled = self.poll_fill(cx);
+            if let Poll::Ready(Ok(())) = filled {
+                let took = gate.take(&self.read[..self.to]);
+                let ended = self.to == 0;
+                (self.from, self.to) = (0, 0);
+                took?;
+                if ended {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if matches!(&filled, Poll::Ready(Err(e)) if is_closed(e)) {
+                // What it said before tells more.
+                gate.take(&[])?;
+            }
+            self.gate = Some(gate);
+            std::task::ready!(filled)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn severed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cut.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was given up")),
@@ -78,13 +129,11 @@ impl AsyncRead for Wire {
         self.severed(cx)?;
         let wire = &mut *self;
         if wire.from == wire.to {
-            let mut fresh = ReadBuf::new(&mut wire.read);
-            std::task::ready!(match &mut wire.medium {
-                Medium::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut fresh),
-                Medium::Other(stream) => Pin::new(stream).poll_read(cx, &mut fresh),
-            })?;
-            (wire.from, wire.to) = (0, fresh.filled().len());
-            wire.quick_ack();
+            if wire.gate.is_some() {
+                std::task::ready!(wire.poll_gate(cx))?;
+            } else {
+                std::task::ready!(wire.poll_fill(cx))?;
+            }
         }
         let count = buf.remaining().min(wire.to - wire.from);
         buf.put_slice(&wire.read[wire.from..wire.from + count]);
@@ -96,9 +145,14 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.severed(cx)?;
-        match &mut self.medium {
+        let wrote = match &mut self.medium {
             Medium::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Medium::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        match wrote {
+            // A server that turned the connection away has said why: that is still to be read.
+            Poll::Ready(Err(e)) if self.gate.is_some() && is_closed(&e) => Poll::Ready(Ok(buf.len())),
+            wrote => wrote,
         }
     }
 
@@ -139,6 +193,10 @@ impl AsyncWrite for Wire {
     }
 }
 
+fn is_closed(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -170,7 +228,7 @@ mod tests {
         assert!(!plain.quickack().unwrap(), "without asking for it, it is not so");
 
         let medium = Medium::Tcp(TcpStream::connect(at).await.unwrap());
-        let mut wire = Wire::new(medium, CancellationToken::new()).unwrap();
+        let mut wire = Wire::new(medium, CancellationToken::new(), None).unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         in_turn(&mut wire, &mut far).await.unwrap();
         let Medium::Tcp(tcp) = &wire.medium else { panic!("another medium") };

@@ -1,5 +1,6 @@
 //! Signals, lost connections and dead servers while a release is fetched, downloaded or built.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -273,6 +274,34 @@ async fn a_signal_ends_a_build_here_with_all_that_it_started() {
     }
     stack.assert_unlocked();
     assert_eq!(stack.versions(), ["", ""]);
+}
+
+/// As `nohup` and a script's `&` start it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let stack = Stack::empty(2, WebKind::Reload, "").await;
+    make_release(&stack.fleet.path().join("dist"), &Sample::good("1")).unwrap();
+    let (begun, go) = (stack.home().join("begun"), stack.home().join("go"));
+    let build =
+        "build.on = 'here'\nbuild.run = ['touch \"$HOME/begun\"; while [ ! -e \"$HOME/go\" ]; do sleep 0.05; done']";
+    configure(&stack, "kind = 'archive'\npath = 'dist'", build);
+    let plain = stack.command(&["deploy", "--json"]);
+    let std = plain.as_std();
+    let mut wrapped = tokio::process::Command::new("sh");
+    wrapped.arg("-c").arg("trap '' HUP INT; exec \"$0\" \"$@\"").arg(std.get_program()).args(std.get_args());
+    wrapped.env_clear();
+    for (name, value) in std.get_envs() {
+        wrapped.env(name, value.unwrap_or_default());
+    }
+    wrapped.current_dir(stack.fleet.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = wrapped.kill_on_drop(true).spawn().unwrap();
+    eventually("the build to begin", || begun.exists()).await;
+    signal(&child, Signal::SIGHUP);
+    signal(&child, Signal::SIGINT);
+    std::fs::write(&go, "").unwrap();
+    let ran = end(child).await;
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(stack.versions(), ["1", "1"], "{ran}");
 }
 
 /// `timeout` makes a process group of its own, which a signal to the command's does not reach.

@@ -55,6 +55,7 @@ impl Sshd {
             host_key_checking: Some(HostKeyChecking::AcceptNew),
             config_file: ConfigFile::Off,
             connect_timeout: Some(Duration::from_secs(30)),
+            auth_timeout: Some(Duration::from_secs(30)),
             jump: None,
             forward_agent: None,
         };

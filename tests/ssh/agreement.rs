@@ -111,7 +111,7 @@ fn normal(keyword: &str, value: &str, dir: &Path) -> String {
         "hostkeyalias" => lower,
         // Both are tilde-expanded by ssh only.
         "forwardagent" | "identityagent" if value.starts_with("~/") => format!("{}{}", dir.display(), &value[1..]),
-        "proxyjump" => value.replace("ssh://", ""),
+        "proxyjump" => value.replace("ssh://", "").split('#').next().unwrap().trim().to_owned(),
         _ => value.to_owned(),
     }
 }
@@ -198,6 +198,9 @@ async fn ssh_config_means_what_it_means_to_ssh() {
             let one = |keyword: &str| real.get(keyword).cloned().unwrap_or_default();
             compare("hostname", vec![target.host.clone()], one("hostname"));
             compare("user", vec![target.user.clone()], one("user"));
+            let commands = real.contains_key("proxycommand") && !real.contains_key("proxyjump");
+            let by_command = matches!(target.via, pitcrew::ssh::Transport::Command(_));
+            compare("a command", vec![by_command.to_string()], vec![commands.to_string()]);
             compare("port", vec![target.port.to_string()], one("port"));
             // Expanded by ssh too.
             let own = target.settings.known_hosts.iter().take(target.settings.own_known_hosts);

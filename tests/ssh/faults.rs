@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::ssh::support::{Client, command, payload, run, run_until};
+use crate::ssh::support::{Client, ask, command, payload, run, run_until};
 
 /// A server whose commands are faults.
 struct Faulty {
@@ -264,6 +264,66 @@ async fn a_busy_server_is_tried_again() {
     let session = client().link(port).session().await.unwrap();
     assert_eq!(run(&session, command("true")).await.0, Ended::Exit(0));
     assert_eq!(count.load(SeqCst), 3);
+}
+
+#[tokio::test]
+async fn text_before_the_banner_is_passed_over_as_ssh_does() {
+    let (server, _) = faulty().await;
+    for lines in [60, 1000] {
+        let (port, _) = listen(move |_, mut stream| async move {
+            let mut to = TcpStream::connect(server).await.unwrap();
+            stream.write_all("no such service here\r\n".repeat(lines).as_bytes()).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut to).await;
+        })
+        .await;
+        let session = client().link(port).session().await.unwrap();
+        assert_eq!(run(&session, command("true")).await.0, Ended::Exit(0), "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_sshd_holds_back_does_not_knock_again() {
+    let (port, count) = listen(|_, mut stream| async move {
+        stream.write_all(b"Not allowed at this time\r\n").await.unwrap();
+    })
+    .await;
+    let e = client().link(port).session().await.err().unwrap();
+    assert!(e.to_string().contains("Not allowed at this time"), "{e}");
+    assert!(e.hint().contains("PerSourcePenalties"), "{}", e.hint());
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn servers_that_say_nothing_keep_no_other_waiting() {
+    let (server, _) = faulty().await;
+    let (port, count) = listen(|_, stream| hold(stream)).await;
+    let client = client();
+    let network = client.network();
+    let silent: Vec<_> = (0..100)
+        .map(|i| {
+            let question = ask(&format!("user{i}@127.0.0.1:{port}"));
+            let link = network.link(&format!("web{i}"), &question).unwrap();
+            tokio::spawn(async move { link.session().await.map(drop) })
+        })
+        .collect();
+    while count.load(SeqCst) < 100 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let session = client.link_with(server.port(), &network).session().await.unwrap();
+    assert_eq!(run(&session, command("true")).await.0, Ended::Exit(0));
+    assert!(silent.iter().all(|task| !task.is_finished()), "their limit had passed");
+    silent.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_proxy_command_that_does_not_come_to_speak_ssh_is_run_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = dir.path().join("ran");
+    let text = format!("Host *\n  ProxyCommand sh -c 'echo x >>{}; echo no >&2; exit 1'\n", ran.display());
+    let e = Client::configured(&text).link(22).session().await.err().unwrap();
+    assert_eq!(e.kind(), ConnectErrorKind::Unreachable);
+    assert!(e.to_string().contains("its ProxyCommand said: no"), "{e}");
+    assert_eq!(std::fs::read_to_string(ran).unwrap(), "x\n");
 }
 
 #[tokio::test]

@@ -112,12 +112,11 @@ async fn a_certificate_that_is_of_no_use_is_told() {
     client.ssh.identity_files = vec![old.clone()];
     let e = client.link(sshd.port).session().await.err().unwrap();
     assert!(e.to_string().contains("old-cert.pub (it has expired"), "{e}");
-    let mut client = Client::configured(&format!(
+    let client = Client::configured(&format!(
         "CertificateFile {}\nCertificateFile /nowhere/cert\nIdentityFile {}\nStrictHostKeyChecking no\n",
         lonely.display(),
         old.display()
     ));
-    client.ssh.connect_timeout = Some(Duration::from_secs(20));
     let e = client.link(sshd.port).session().await.err().unwrap();
     assert!(e.to_string().contains("neither a key file nor the agent holds its key"), "{e}");
     assert!(e.to_string().contains("/nowhere/cert (there is no such file)"), "{e}");
@@ -275,7 +274,7 @@ async fn a_security_key_that_nobody_touches_is_passed_over() {
     keygen(&next, "ed25519", "");
     sshd.authorize(&next);
     client.agent = Some(socket);
-    client.ssh.connect_timeout = Some(Duration::from_secs(2));
+    client.ssh.auth_timeout = Some(Duration::from_secs(2));
     let link = client.link(sshd.port);
     let connecting = tokio::spawn(async move { link.session().await.map(drop) });
     // Until it waits for the touch; then the minute passes at once.

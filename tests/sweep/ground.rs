@@ -619,6 +619,7 @@ fn limits(times: f64) -> String {
         ("health.timeout", 4.0),
         ("health.within", 8.0),
         ("ssh.connect_timeout", 5.0),
+        ("ssh.auth_timeout", 5.0),
         ("timeouts.step", 4.0),
         ("timeouts.prepare", 6.0),
         ("timeouts.migrate", 4.0),

@@ -28,6 +28,7 @@ pub const TABLE: Table = Table {
         key("host_key_checking", ValueKind::Choice(&words(&CHECKING))),
         key("config_file", ValueKind::PathOrFalse),
         key("connect_timeout", SOME_DURATION),
+        key("auth_timeout", SOME_DURATION),
         key("jump", ValueKind::Text(jump)),
         key("forward_agent", ValueKind::Boolean),
     ]),
@@ -62,6 +63,7 @@ pub fn ssh(merged: &DeTable<'_>) -> Ssh {
         host_key_checking: section.and_then(|s| s.word("host_key_checking", &CHECKING)).map(|c| c.value),
         config_file,
         connect_timeout: section.and_then(|s| s.duration("connect_timeout")).map(|d| d.value),
+        auth_timeout: section.and_then(|s| s.duration("auth_timeout")).map(|d| d.value),
         jump: section.and_then(|s| s.text("jump")).map(|j| j.value.to_owned()),
         forward_agent: section.and_then(|s| s.boolean("forward_agent")),
     }

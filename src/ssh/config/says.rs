@@ -31,9 +31,21 @@ impl Says {
         self.0.get(keyword).map_or(&[], Vec::as_slice)
     }
 
+    /// Tells whether an earlier line decides in place of this one.
+    ///
+    /// As ssh has it: a jump host rules out later commands, a command later jump hosts; `ProxyJump none` only the latter.
+    fn has_way(&self, name: &str, words: &[String]) -> bool {
+        let is_none = |words: &[String]| words.concat().eq_ignore_ascii_case("none");
+        let (jump, command) = (self.first("proxyjump"), self.first("proxycommand"));
+        match name {
+            "proxyjump" => jump.is_some() || (command.is_some() && !is_none(words)),
+            _ => command.is_some() || jump.is_some_and(|jump| !is_none(&jump.words)),
+        }
+    }
+
     /// Adds a line, unless an earlier one wins.
     pub(super) fn add(&mut self, keyword: &Keyword, words: Vec<String>, from: SettingOrigin) {
-        if keyword.reading == Reading::Proxy && ["proxycommand", "proxyjump"].iter().any(|k| self.0.contains_key(k)) {
+        if keyword.reading == Reading::Proxy && self.has_way(keyword.name, &words) {
             return;
         }
         let values = self.0.entry(keyword.name).or_default();

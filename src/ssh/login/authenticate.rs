@@ -1,19 +1,19 @@
 //! Tries the methods in order, until one is accepted.
 
 use russh::MethodKind;
-use tokio::sync::SemaphorePermit;
 
 use super::conversation::{Connection, Conversation, Outcome, Went};
 use super::patience::Patience;
 use super::publickey::PublicKeys;
 use super::{person, publickey};
+use crate::ssh::gate::Turn;
 use crate::ssh::settings::Method;
 
-/// Logs in on a connection. Gives the handshake's permit back while a person is asked.
-pub(in crate::ssh) async fn authenticate(connection: Connection<'_>, permit: SemaphorePermit<'_>) -> Outcome {
-    let limit = connection.target.settings.connect_timeout;
+/// Logs in on a connection. Gives the turn back while a person is asked.
+pub(in crate::ssh) async fn authenticate(connection: Connection<'_>, turn: Turn) -> Outcome {
+    let limit = connection.target.settings.auth_timeout;
     let patience = Patience::new(limit);
-    let conversation = Conversation::new(connection, &patience, permit);
+    let conversation = Conversation::new(connection, &patience, turn);
     tokio::select! {
         outcome = converse(conversation) => outcome,
         () = patience.over() => Outcome::Silent(limit),

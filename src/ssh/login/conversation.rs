@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use russh::client::{AuthResult, Handle};
 use russh::{MethodKind, MethodSet};
-use tokio::sync::SemaphorePermit;
 
 use super::patience::Patience;
 use crate::ssh::commons::Commons;
 use crate::ssh::end::End;
 use crate::ssh::error::ConnectError;
+use crate::ssh::gate::Turn;
 use crate::ssh::not_accepted::{NotAccepted, Skip, Skipped};
 use crate::ssh::peer::Peer;
 use crate::ssh::target::Target;
@@ -42,8 +42,8 @@ pub(super) struct Conversation<'a> {
     pub(super) target: &'a Target,
     pub(super) commons: &'a Commons,
     pub(super) patience: &'a Patience,
-    /// The permit for handshakes, given back while a person is asked.
-    pub(super) permit: Option<SemaphorePermit<'a>>,
+    /// The turn at handshakes, given back while a person is asked.
+    pub(super) turn: Turn,
     /// The methods that the server accepts next, once it has said so.
     methods: Option<MethodSet>,
     offered: Vec<String>,
@@ -63,7 +63,7 @@ pub(super) enum Went {
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(connection: Connection<'a>, patience: &'a Patience, permit: SemaphorePermit<'a>) -> Self {
+    pub(super) fn new(connection: Connection<'a>, patience: &'a Patience, turn: Turn) -> Self {
         let Connection { handle, end, target, commons } = connection;
         Self {
             handle,
@@ -71,7 +71,7 @@ impl<'a> Conversation<'a> {
             target,
             commons,
             patience,
-            permit: Some(permit),
+            turn,
             methods: None,
             offered: Vec::new(),
             skipped: Vec::new(),

@@ -155,7 +155,7 @@ async fn ask(conversation: &mut Conversation<'_>, question: Question<'_>) -> Opt
         commons.keys.answered(&place, None).await;
         return Some(answer);
     }
-    conversation.permit = None;
+    conversation.turn.give_back();
     let _turn = conversation.patience.turn(&commons.person, conversation.end).await?;
     let (ask, text, echo) = (commons.ask.clone(), format!("({place}) {} ", question.text), question.echo);
     let typing = tokio::task::spawn_blocking(move || ask.answer(&text, echo));

@@ -54,6 +54,7 @@ impl Settings {
         let batch = all.flag(key("BatchMode", "batchmode"))?.unwrap_or(false);
         let checking = trust::checking(all)?;
         let connect_timeout = transport::connect_timeout(all)?;
+        let auth_timeout = transport::auth_timeout(all);
         let keepalive = transport::keepalive(all)?;
         let keepalives = transport::keepalives(all)?;
         let family = transport::family(all)?;
@@ -77,6 +78,7 @@ impl Settings {
             revoked,
             checking,
             connect_timeout,
+            auth_timeout,
             keepalive,
             keepalives,
             family,

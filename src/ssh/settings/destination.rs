@@ -16,7 +16,11 @@ pub(super) fn host(all: &mut Deciding<'_>) -> Result<String, ConfigError> {
             // Here `%h` is the host as it was asked for.
             let local = all.sources.local;
             let tokens = Tokens { local, asked, host: asked, port: 0, user: "", alias: None, jump: "" };
-            let host = tokens.expand(&text, Takes::Host);
+            let host = match written.from {
+                // What ssh answers is expanded.
+                SettingOrigin::Asked => Ok(text),
+                _ => tokens.expand(&text, Takes::Host),
+            };
             (host.map_err(|why| unexpanded(&written.from, "HostName", why))?, written.from.clone())
         }
         None => (asked.clone(), SettingOrigin::Address),
@@ -79,9 +83,10 @@ pub(super) fn route(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Appro
     if let Some((text, from)) = jump(all.sources) {
         all.note("ProxyJump", text.clone(), from.clone());
         if text.eq_ignore_ascii_case("none") {
-            return Ok(Approach::Direct);
+            return if matches!(from, SettingOrigin::Toml(_)) { Ok(Approach::Direct) } else { command(all, tokens) };
         }
-        let text = tokens.expand(&text, Takes::Proxy).map_err(|why| unexpanded(&from, "ProxyJump", why))?;
+        let text = text.split('#').next().unwrap_or_default().trim_end();
+        let text = tokens.expand(text, Takes::Proxy).map_err(|why| unexpanded(&from, "ProxyJump", why))?;
         let hops = hop::parse(&text).map_err(|why| ConfigError::setting(&from, Mistake::Jump(why)))?;
         // `Host *` with a jump host means the jump host too: it is reached directly.
         let asked = &all.sources.asked.host;
@@ -90,6 +95,11 @@ pub(super) fn route(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Appro
             .is_some_and(|last| last.host.eq_ignore_ascii_case(asked) && last.port.unwrap_or(PORT) == tokens.port);
         return Ok(if itself { Approach::Direct } else { Approach::Jump(hops) });
     }
+    command(all, tokens)
+}
+
+/// Decides the `ProxyCommand`.
+fn command(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Approach, ConfigError> {
     let Some(written) = all.written(key("ProxyCommand", "proxycommand")) else { return Ok(Approach::Direct) };
     let command = written.words.concat();
     if command.eq_ignore_ascii_case("none") {

@@ -80,6 +80,8 @@ fn socket(
     match text.strip_prefix('$').filter(|name| !name.starts_with('{')) {
         Some(name) => Ok(variable(all, name)),
         None if text == "SSH_AUTH_SOCK" => Ok(variable(all, &text)),
+        // What ssh answers is expanded.
+        None if written.from == SettingOrigin::Asked => Ok(Some(text.into())),
         None => tokens.path(&text).map(Some).map_err(|why| unexpanded(&written.from, name, why)),
     }
 }

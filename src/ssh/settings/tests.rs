@@ -32,6 +32,7 @@ fn toml() -> Ssh {
         host_key_checking: None,
         config_file: ConfigFile::Usual,
         connect_timeout: None,
+        auth_timeout: None,
         jump: None,
         forward_agent: None,
     }

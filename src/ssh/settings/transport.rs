@@ -7,8 +7,10 @@ use super::values::Family;
 use crate::ssh::algorithms::{Lists, Wish};
 use crate::ssh::config::{ConfigError, SettingOrigin};
 
-/// Default limit on TCP, on the handshake and on authentication, each.
+/// Default limit on TCP and on the handshake, each.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default limit on authentication: PAM and dead name servers take their time. sshd itself waits 120 s.
+pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Silence after which a keepalive is sent.
 ///
 /// A shorter one can be configured; a longer one would let a dead connection delay a run.
@@ -18,7 +20,7 @@ pub(super) const KEEPALIVES: usize = 3;
 /// The most that can be configured, for the same reason.
 pub(super) const MOST_KEEPALIVES: usize = 10;
 
-/// Decides the limit on TCP, on the handshake and on authentication.
+/// Decides the limit on TCP and on the handshake.
 pub(super) fn connect_timeout(all: &mut Deciding<'_>) -> Result<Duration, ConfigError> {
     const NAME: &str = "ConnectTimeout";
     let (limit, from) = match all.sources.toml.connect_timeout {
@@ -30,6 +32,14 @@ pub(super) fn connect_timeout(all: &mut Deciding<'_>) -> Result<Duration, Config
     };
     all.note(NAME, format!("{} s", limit.as_secs_f32()), from);
     Ok(limit)
+}
+
+/// Decides the limit on authentication: `ConnectTimeout` does not limit it in ssh either.
+pub(super) fn auth_timeout(all: &mut Deciding<'_>) -> Duration {
+    let toml = all.sources.toml.auth_timeout.map(|limit| (limit, SettingOrigin::Toml("auth_timeout")));
+    let (limit, from) = toml.unwrap_or((AUTH_TIMEOUT, SettingOrigin::Default));
+    all.note("auth_timeout", format!("{} s", limit.as_secs_f32()), from);
+    limit
 }
 
 /// Decides the silence after which a keepalive is sent.

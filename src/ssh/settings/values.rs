@@ -45,6 +45,8 @@ pub struct Settings {
     pub checking: HostKeyChecking,
     /// Limit on TCP, handshake and authentication, each.
     pub connect_timeout: Duration,
+    /// The limit on authentication.
+    pub auth_timeout: Duration,
     /// Silence after which a keepalive is sent.
     pub keepalive: Duration,
     /// Unanswered keepalives after which the connection is lost.
