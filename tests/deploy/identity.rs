@@ -131,7 +131,7 @@ async fn a_member_that_is_another_server_is_refused_before_anything_is_touched()
         }
     }
     assert_eq!(stack.versions(), ["0", "0", "0"]);
-    assert_eq!(changes(&stack, since), [String::new(); 0]);
+    assert_eq!(changes(&stack, since), Vec::<String>::new());
     stack.assert_unlocked();
     // A parallel run touches no balancer.
     stack.run(&["deploy", "--parallel"]).await.expect(0);
@@ -147,11 +147,7 @@ async fn a_member_that_is_another_server_is_refused_before_anything_is_touched()
 
 /// Has another run take a server's lock over just before a script runs there for the nth time, and tells what lay there
 /// then: the lock, the records, `current`.
-fn steal(
-    stack: &Stack,
-    index: usize,
-    (label, nth): (&'static str, usize),
-) -> Arc<Mutex<Option<Vec<(String, String)>>>> {
+fn steal(stack: &Stack, index: usize, (label, nth): (&'static str, usize)) -> Arc<Mutex<Option<Held>>> {
     let (root, server) = (stack.fleet.deploy_to(index), format!("s{}", index + 1));
     let seen = Arc::new(Mutex::new(None));
     let (told, mut passed) = (seen.clone(), 0);
@@ -168,8 +164,11 @@ fn steal(
     seen
 }
 
+/// Names and what they hold.
+type Held = Vec<(String, String)>;
+
 /// What a run may change on a server.
-fn held(root: &Path) -> Vec<(String, String)> {
+fn held(root: &Path) -> Held {
     let mut all = tree(&root.join(".pitcrew"));
     all.push(("current".into(), std::fs::read_link(root.join("current")).unwrap().display().to_string()));
     all.push(("log".into(), std::fs::read_to_string(root.join("revisions.log")).unwrap()));

@@ -59,7 +59,7 @@ async fn a_member_tells_its_address_and_what_else_sends_its_host_traffic() {
         assert_eq!(told, [("127.0.0.11", Some(8080)), ("127.0.0.12", Some(8080))], "{way}");
         // Another port in another backend is another application; what is out is sent nothing.
         assert_eq!(members[0].also, ["shop/extra", "api/web1", "admin/w1"], "{way}");
-        assert_eq!(members[1].also, [String::new(); 0], "{way}");
+        assert_eq!(members[1].also, Vec::<String>::new(), "{way}");
     }
     // A backend that the stack drains is none of the others.
     for (way, balancer, _api) in ways(&proxy, |config| *backends(config) = vec!["shop".into(), "api".into()]).await {

@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(beside(("shop", &web1), &all, &drained, &own), ["shop/web1b", "admin/w1"]);
         // What is not told is no address that two could share.
         let silent = BackendMember { address: String::new(), ..web1 };
-        assert_eq!(beside(("shop", &silent), &all, &drained, &own), [String::new(); 0]);
+        assert_eq!(beside(("shop", &silent), &all, &drained, &own), Vec::<String>::new());
     }
 
     #[test]
