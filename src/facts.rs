@@ -105,6 +105,8 @@ pub struct ServerFacts {
     pub processes: Vec<ProcessFacts>,
     /// What listens on the port of the health check, where no process of the web server is found.
     pub listener: Option<PortHolder>,
+    /// The last revision that could not be built or migrated there, and its release.
+    pub unbuilt: Option<(Revision, ReleaseId)>,
     /// What could not be removed, or cannot be, from `deploy_to`.
     pub left: Vec<String>,
     /// What the web server's template tells of a restart there.
@@ -343,6 +345,11 @@ impl ServerFacts {
                 self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place), hidden });
             }
             "listens" => self.listener = PortHolder::read(value),
+            // Written by hand or by a later version: worth nothing.
+            "unbuilt" => {
+                let words = value.split_once(' ');
+                self.unbuilt = words.and_then(|(id, of)| Some((Revision(one_line(of)), ReleaseId::parse(id)?)));
+            }
             "leftover" => self.left.push(one_line(value)),
             "fact" => self.web.extend(WebFact::read(value)),
             "no_proc" => self.no_proc = true,

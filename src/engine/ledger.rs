@@ -2,7 +2,7 @@
 //!
 //! It only remembers. What follows from a record is decided in [`crate::plan::unwind`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crate::balancer::Snapshot;
@@ -24,6 +24,8 @@ struct Pages {
     sent: BTreeMap<ServerName, Sent>,
     stuck: Vec<(ServerName, Stuck)>,
     compared: bool,
+    unbuilt: BTreeSet<ServerName>,
+    told: BTreeSet<(ServerName, String)>,
 }
 
 impl Ledger {
@@ -53,6 +55,21 @@ impl Ledger {
     pub fn locked(&self) -> Vec<ServerName> {
         let pages = lock(&self.pages);
         pages.records.iter().filter(|(_, record)| record.locked).map(|(server, _)| server.clone()).collect()
+    }
+
+    /// Tells whether a notice of the server was not told before; from now on it was.
+    pub fn is_news(&self, server: &ServerName, notice: &str) -> bool {
+        lock(&self.pages).told.insert((server.clone(), notice.to_owned()))
+    }
+
+    /// Notes that the release could not be built or migrated on the server.
+    pub fn note_unbuilt(&self, server: &ServerName) {
+        lock(&self.pages).unbuilt.insert(server.clone());
+    }
+
+    /// Tells whether the release could not be built or migrated on the server.
+    pub fn is_unbuilt(&self, server: &ServerName) -> bool {
+        lock(&self.pages).unbuilt.contains(server)
     }
 
     /// How the server was found in its balancers; `None`: the run has not drained it.

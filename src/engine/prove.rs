@@ -38,7 +38,9 @@ impl Running {
 
     /// Passes on what a script says to the user beside its result.
     fn tell_notices(&self, place: &Place, answers: Vec<Answer>) {
-        for notice in answers.into_iter().filter(|a| a.key == "notice") {
+        // The proof after the check says again what the restart said.
+        let is_new = |a: &Answer| a.key == "notice" && self.ledger.is_news(&place.server, &a.value);
+        for notice in answers.into_iter().filter(is_new) {
             let warning = Warning::Note { text: notice.value };
             self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
         }
@@ -90,7 +92,7 @@ impl Running {
                 if self.world.config.health.as_ref().is_some_and(|h| matches!(h.probe, Probe::Http(_))) {
                     call = call.after_answer();
                 }
-                self.call(place, self.script(call, stop)).await.map(drop)
+                self.call(place, self.script(call, stop)).await.map(|answers| self.tell_notices(place, answers))
             }
             Err(failure) => Err(failure),
         };

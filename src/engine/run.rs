@@ -239,6 +239,11 @@ impl Running {
                 true
             }
             Err(failure) => {
+                // What the network or a signal did says nothing of the revision.
+                let definite = matches!(failure.cause, Cause::Exit { .. } | Cause::TimedOut { .. });
+                if definite && matches!(place.step, StepName::Build | StepName::Migrate) {
+                    self.ledger.note_unbuilt(server);
+                }
                 // Left behind on request: named, and no reason to stop.
                 let skipped = place.step == StepName::Connect && self.plan.skipped.contains(server);
                 let failure = Some(Box::new(failure));

@@ -247,6 +247,8 @@ impl Running {
                     }
                     Takeback::RemoveRelease => {
                         let call = calls::remove(&self.site(), &self.world.run, &self.plan.release);
+                        let unbuilt = self.ledger.is_unbuilt(name);
+                        let call = if unbuilt { call.unbuilt(&self.plan.revision) } else { call };
                         self.call(&place, self.script(call, stop)).await.map(drop)
                     }
                 }

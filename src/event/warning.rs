@@ -358,4 +358,6 @@ pub enum Flight {
     Failed,
     /// It was proven, and rolled back from later.
     RolledBack,
+    /// Its build or its migration failed before anything was switched.
+    Unbuilt,
 }

@@ -142,6 +142,16 @@ impl ServerState {
         [self.drain, self.switch, self.restart].iter().any(|c| *c != Effect::None)
     }
 
+    /// Tells whether it had no release before the run.
+    pub fn is_first(&self) -> bool {
+        self.batch.is_some() && self.previous.is_none()
+    }
+
+    /// Tells whether it had no release before the run, and has none now.
+    pub fn is_bare(&self) -> bool {
+        self.is_first() && self.release.is_none()
+    }
+
     /// Tells whether it serves its old release and is as before in its balancer.
     pub fn is_old(&self) -> bool {
         self.undo_failed.is_none() && !self.switched() && !self.restart.stands() && !self.drain.stands()

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::batches::{self, Walk};
 use super::shape::{Plan, Verb};
-use super::{capacity, default, findings, members, stages};
+use super::{capacity, default, findings, fled, members, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
-use crate::event::{Blocker, Cause, Failure, Flight, Refusal, StepName, Warning};
+use crate::event::{Blocker, Cause, Failure, Refusal, StepName, Warning};
 use crate::facts::{Facts, ServerFacts};
 use crate::lease::Standing;
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
@@ -97,7 +97,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
 
     let may_skip = request.if_changed && blockers.is_empty() && !servers.is_empty();
     let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision));
-    let fled = if may_skip && !runs && !request.insists { fled(facts, &servers, &revision) } else { None };
+    let fled = if may_skip && !runs && !request.insists { fled::find(facts, &servers, &revision) } else { None };
     let unchanged = runs || fled.is_some();
     notices.extend(fled);
     let mut plan = Plan {
@@ -191,22 +191,6 @@ fn left_behind(facts: Option<&ServerFacts>) -> bool {
     facts.is_some_and(|f| {
         let state = f.current.as_ref().and_then(|c| f.releases.iter().find(|r| r.id == *c)).map(|r| r.state);
         f.behind.is_some() || matches!(state, Some(ReleaseState::Failed | ReleaseState::Active))
-    })
-}
-
-/// Finds a release of the revision that a server of the run failed on, or was rolled back from.
-fn fled(facts: &Facts, servers: &[&Server], revision: &Revision) -> Option<Warning> {
-    servers.iter().find_map(|server| {
-        let found = facts.servers.get(&server.name)?;
-        let of_it = found.releases.iter().rev().filter(|r| r.revision.as_ref() == Some(revision));
-        let (release, how) = of_it.into_iter().find_map(|r| match r.state {
-            ReleaseState::Failed => Some((r, Flight::Failed)),
-            // A later release that is proven and not current: it was left for an older one.
-            ReleaseState::Good if found.current.as_ref().is_some_and(|c| *c < r.id) => Some((r, Flight::RolledBack)),
-            _ => None,
-        })?;
-        let (revision, release) = (revision.clone(), release.id.clone());
-        Some(Warning::Fled { revision, release, on: server.name.clone(), how })
     })
 }
 

@@ -10,6 +10,7 @@ pub mod build;
 pub mod capacity;
 pub mod default;
 pub mod findings;
+pub mod fled;
 pub mod journal;
 pub mod members;
 pub mod past;

@@ -2,6 +2,7 @@
 //!
 //! It owns which failures appear together; the words for a cause are `wording`'s.
 
+use super::lines::undo;
 use super::paint::Paint;
 use crate::event::Cause;
 use crate::lease::Held;
@@ -10,7 +11,6 @@ use crate::policy::HERE;
 use crate::text::clean::clean;
 use crate::text::units::names;
 use crate::wording::cause;
-use crate::wording::step::undo_failed;
 
 /// Lists every failure with its evidence; the same failure on several servers appears once.
 pub fn failures(state: &State, paint: Paint) -> Vec<String> {
@@ -35,7 +35,7 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
         let what = match &failed.place {
             _ if of_source && failed.server.as_str() == HERE => "the source cannot be used".to_owned(),
             Some(place) => format!("{} failed ({})", failed.step, place.stage),
-            None => undo_failed(failed.step),
+            None => format!("could not {}", undo(state, &failed.server, failed.step)),
         };
         lines.push(paint.bad(&format!("{}: {what}", names(&servers, 12))));
         lines.extend(cause::lines(&failed.failure).into_iter().map(|line| format!("  {line}")));

@@ -5,7 +5,7 @@
 use console::{measure_text_width, truncate_str};
 
 use super::paint::Paint;
-use crate::event::Progress;
+use crate::event::{Progress, StepName};
 use crate::outcome::server::ServerState;
 use crate::outcome::state::State;
 use crate::text::clean::clean;
@@ -121,6 +121,10 @@ struct View {
     paint: Paint,
 }
 
+fn undo(server: &ServerState, step: StepName) -> &'static str {
+    if server.is_first() { step::undo_of_first(step) } else { step::undo(step) }
+}
+
 fn line(server: &ServerState, shown: Shown, view: View) -> String {
     let View { t, width, paint } = view;
     let name = clean(server.name.as_str());
@@ -128,7 +132,7 @@ fn line(server: &ServerState, shown: Shown, view: View) -> String {
     let pad = " ".repeat(width.saturating_sub(measure_text_width(&name)));
     let said = match (&server.now, shown) {
         (Some(now), _) => {
-            let step = if now.stage.is_some() { now.step.to_string() } else { step::undo(now.step).to_owned() };
+            let step = if now.stage.is_some() { now.step.to_string() } else { undo(server, now.step).to_owned() };
             let mut said = format!("{step:<9} {:>6}", whole(t - now.since));
             if let Some(progress) = now.progress {
                 said.push_str(&format!("  {}", bar(progress)));

@@ -5,6 +5,7 @@
 use super::paint::Paint;
 use crate::event::{Event, Failure, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 use crate::name::ServerName;
+use crate::outcome::server::ServerState;
 use crate::outcome::state::{RunningStage, State};
 use crate::policy::HERE;
 use crate::text::clean::clean;
@@ -80,10 +81,10 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
             vec![Line::of_step(place, said)]
         }
         Event::UndoStarted { server, step } if verbosity == Verbosity::Verbose => {
-            vec![Line::of_undo(server, paint.dim(&format!("{} …", step::undo(*step))))]
+            vec![Line::of_undo(server, paint.dim(&format!("{} …", undo(state, server, *step))))]
         }
         Event::UndoFinished { server, step, outcome, seconds, failure } => {
-            let what = step::undo(*step);
+            let what = undo(state, server, *step);
             let took = duration(*seconds);
             let why = because(failure.as_deref());
             let said = match outcome {
@@ -100,6 +101,11 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         }],
         _ => Vec::new(),
     }
+}
+
+/// Says what the undo of a step does on a server of the run.
+pub fn undo(state: &State, server: &ServerName, step: StepName) -> &'static str {
+    if state.server(server).is_some_and(ServerState::is_first) { step::undo_of_first(step) } else { step::undo(step) }
 }
 
 /// Says why something failed, as the end of a line.

@@ -38,7 +38,7 @@ fn ended(state: &State, finished: &Finished) -> String {
             state.planned.as_ref().map_or_else(|| format!("deployed in {took}"), |planned| deployed(planned, finished))
         }
         Outcome::Unchanged => "nothing to do".into(),
-        Outcome::Reverted if touched => format!("failed after {took}; every server is back on its old release"),
+        Outcome::Reverted if touched => format!("failed after {took}; {}", taken_back(state)),
         Outcome::Reverted => format!("failed after {took}; nothing was switched"),
         Outcome::Mixed => format!("servers are on different releases, after {took}"),
         Outcome::Stuck => stuck(finished),
@@ -63,6 +63,20 @@ fn ended(state: &State, finished: &Finished) -> String {
             };
             format!("interrupted after {took}; {end}")
         }
+    }
+}
+
+/// Says where the servers are that a run has taken back.
+fn taken_back(state: &State) -> String {
+    let touched = || state.rolled_out().filter(|s| s.touched());
+    let bare: Vec<&str> = touched().filter(|s| s.is_bare()).map(|s| s.name.as_str()).collect();
+    match (bare.len(), touched().count()) {
+        (0, _) => "every server is back on its old release".to_owned(),
+        (bare, touched) if bare == touched => "there was no release before: nothing serves".to_owned(),
+        _ => format!(
+            "every server is back on its old release, but {}, which had none: nothing serves there",
+            clean(&names(&bare, 8))
+        ),
     }
 }
 

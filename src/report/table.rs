@@ -77,6 +77,7 @@ fn row(state: &State, end: &ServerEnd) -> Row {
     let server = state.server(&end.server);
     let standing = match server {
         Some(s) if s.is_new() => ("new release", Mood::Good),
+        Some(s) if s.touched() && s.is_bare() => ("no release, as before", Mood::Calm),
         Some(s) if s.touched() => ("back on the old release", Mood::Calm),
         Some(s) if s.failed => ("failed; nothing was switched", Mood::Calm),
         _ => ("not touched", Mood::Calm),

@@ -17,9 +17,13 @@ pub fn undo(step: StepName) -> &'static str {
     }
 }
 
-/// Says that the undo of a step failed.
-pub fn undo_failed(step: StepName) -> String {
-    format!("could not {}", undo(step))
+/// Says what the undo of a step does on a server that had no release before the run.
+pub fn undo_of_first(step: StepName) -> &'static str {
+    match step {
+        StepName::Switch => "remove `current`",
+        StepName::Restart => "stop the web server",
+        other => undo(other),
+    }
 }
 
 /// Says how far a step is.

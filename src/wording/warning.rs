@@ -14,6 +14,7 @@ fn fled(revision: &Revision, release: &ReleaseId, on: &ServerName, how: Flight) 
     let how = match how {
         Flight::Failed => "failed there",
         Flight::RolledBack => "was rolled back from",
+        Flight::Unbuilt => "could not be built or migrated",
     };
     let short = revision.short();
     format!(

@@ -14,6 +14,8 @@ first_line "$own/stack"
 first_line "$own/previous"
 line=${line%% *}
 [ -n "$line" ] && say previous "$line"
+first_line "$own/unbuilt"
+[ -z "$line" ] || say unbuilt "$line"
 first_line "$own/behind"
 [ -n "$line" ] && say behind "$line"
 # How the run found it that left it out: its journal tells.

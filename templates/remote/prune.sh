@@ -4,6 +4,13 @@ holding
 [ "$p_mark" != yes ] || record
 # Whose directory it is, now that a release of it serves here.
 [ "$p_mark" != yes ] || put "$own/stack" "$p_app" || true
+# What could not be built once, and serves now, could be.
+if [ "$p_mark" = yes ] && [ -e "$own/unbuilt" ]; then
+    first_line "$own/unbuilt"
+    unbuilt=${line#* }
+    first_line "$root/releases/${p_id-}/REVISION"
+    [ "$unbuilt" != "$line" ] || rm -f "$own/unbuilt"
+fi
 find_current
 # Another hand has moved it since this server's turn.
 [ "$p_mark" != yes ] || [ "$now_id" = "${p_id-}" ] || say moved "${now_id:-${odd:-${gone:-nothing}}}"

@@ -3,6 +3,8 @@ holding
 find_current
 [ "$now_id" != "$p_id" ] || fail in_use "$p_id is the current release"
 note remove "$p_id" || true
+# So that a run of every minute does not build in vain what could not be built; a word less on a full disk does no harm.
+[ -z "${p_unbuilt-}" ] || put "$own/unbuilt" "$p_id $p_unbuilt" || true
 rm -rf "$own/incoming.$p_id" "$own/archive.$p_id" "$own/git_hosts.$p_id" "$own/delta.$p_id" "$root"/repo/objects/pack/tmp_*
 if [ ! -e "$root/releases/$p_id" ]; then
     rm -f "$own/states/$p_id"

@@ -30,4 +30,5 @@ mod silence;
 mod sources;
 mod stack;
 mod stopping;
+mod unbuilt;
 mod unwinding;

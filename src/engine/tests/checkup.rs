@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stack::{OLD, stack};
 use crate::engine::checkup::{Checkup, Known};
+use crate::event::Warning;
 use crate::name::ServerName;
 use crate::remote::Ear;
 use crate::script::calls::Site;
@@ -29,6 +30,18 @@ async fn in_a_deploy_the_command_reads_the_new_release() {
     assert_eq!(ran.variable("web2 check", "PITCREW_REVISION").as_deref(), Some("c0ffee"));
     assert_eq!(ran.variable("web2 check", "PITCREW_SERVER").as_deref(), Some("web2"));
     assert_eq!(ran.variable("web2 check", "PITCREW_RUN").as_deref(), Some("run"));
+}
+
+/// What the restart said already is not said again.
+#[tokio::test(start_paused = true)]
+async fn what_the_proof_after_the_check_could_not_see_is_told_once() {
+    const SAID: &str = "only that they are new is proven";
+    let is_said = |w: &Warning| matches!(w, Warning::Note { text } if text == SAID);
+    let ran = stack(1).answers("web1 prove", "notice", SAID).run().await.exits(0);
+    assert_eq!(ran.warned(is_said), 1);
+    let ran =
+        stack(1).answers("web1 restart", "notice", SAID).answers("web1 prove", "notice", SAID).run().await.exits(0);
+    assert_eq!(ran.warned(is_said), 1);
 }
 
 #[tokio::test(start_paused = true)]

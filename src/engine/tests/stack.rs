@@ -387,6 +387,11 @@ impl Ran {
         self
     }
 
+    /// How often a warning was given that fits.
+    pub fn warned(&self, fits: impl Fn(&Warning) -> bool) -> usize {
+        self.events.iter().filter(|e| matches!(e, Event::Warning { warning, .. } if fits(warning))).count()
+    }
+
     /// Asserts which servers' locks were renewed.
     #[track_caller]
     pub fn renewed(self, expected: &[&str]) -> Self {

@@ -1,7 +1,7 @@
 //! Scripts about what stays on a server: the release's state, the history, which releases are kept.
 
 use super::site::Site;
-use crate::name::{ReleaseId, RunId};
+use crate::name::{ReleaseId, Revision, RunId};
 use crate::release::ReleaseState;
 use crate::script::call::Call;
 use crate::script::kind::Script;
@@ -55,6 +55,14 @@ pub fn prune(site: &Site<'_>, run: &RunId, keep: usize, spare: &[ReleaseId]) -> 
 /// Refuses with `in_use`, `not_removed`, `lock_lost`.
 pub fn remove(site: &Site<'_>, run: &RunId, id: &ReleaseId) -> Call {
     site.call(Script::Remove).token(run).id(id)
+}
+
+impl Call {
+    /// Makes a [`remove`] write down that the release's revision could not be built or migrated.
+    #[must_use]
+    pub fn unbuilt(self, revision: &Revision) -> Self {
+        self.with("unbuilt", one_line(&revision.0))
+    }
 }
 
 /// Answers the last lines of `revisions.log`, one `line TEXT` each.

@@ -1,0 +1,77 @@
+//! A build that fails before the switch: a run of every minute does not build in vain, and a first deploy leaves nothing.
+
+use pitcrew::demo::{Sample, WebKind};
+
+use crate::deploy::stack::{Ran, Stack};
+
+/// How often a build has run on the first server.
+fn builds(stack: &Stack) -> usize {
+    std::fs::read_to_string(stack.fleet.path().join("builds")).unwrap_or_default().lines().count()
+}
+
+/// A build that notes each of its runs, and ends with a status.
+fn build(stack: &Stack, status: &str) -> String {
+    let note = stack.fleet.path().join("builds");
+    format!("{}build.run = \"echo x >>'{}'; exit {status}\"\n", stack.extra, note.display())
+}
+
+fn notice(ran: &Ran) -> String {
+    let notices = ran.events()[0]["notices"].as_array().unwrap().clone();
+    let fled = notices.iter().find(|notice| notice["warning"] == "fled");
+    fled.and_then(|fled| fled["how"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn if_changed_does_not_build_again_what_could_not_be_built() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    stack.fleet.write_config(&build(&stack, "7")).unwrap();
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy", "--if-changed", "--json"]).await.expect(1);
+    assert_eq!((builds(&stack), notice(&ran).as_str()), (2, ""), "{ran}");
+    for _ in 0..2 {
+        let ran = stack.run(&["deploy", "--if-changed", "--json"]).await.expect(0);
+        assert_eq!((builds(&stack), notice(&ran).as_str()), (2, "unbuilt"), "{ran}");
+        assert_eq!(ran.finished()["outcome"], "unchanged", "{ran}");
+    }
+    let ran = stack.run(&["deploy", "--if-changed"]).await.expect(0);
+    assert!(ran.printed().contains("could not be built or migrated"), "{ran}");
+
+    // To say it is to insist.
+    stack.run(&["deploy"]).await.expect(1);
+    assert_eq!(builds(&stack), 4);
+    stack.fleet.write_config(&build(&stack, "0")).unwrap();
+    stack.run(&["deploy"]).await.expect(0);
+    stack.assert_all("1");
+    assert!(!stack.fleet.deploy_to(0).join(".pitcrew/unbuilt").exists());
+
+    // Another revision is another try.
+    stack.fleet.write_config(&build(&stack, "7")).unwrap();
+    stack.release(&Sample::good("2"));
+    stack.run(&["deploy", "--if-changed"]).await.expect(1);
+    stack.release(&Sample::good("3"));
+    stack.fleet.write_config(&build(&stack, "0")).unwrap();
+    stack.run(&["deploy", "--if-changed"]).await.expect(0);
+    stack.assert_all("3");
+}
+
+/// A connection that was lost says nothing of the revision.
+#[tokio::test(flavor = "multi_thread")]
+async fn if_changed_builds_again_what_was_only_interrupted() {
+    let stack = Stack::serving(1, WebKind::Reload, "").await;
+    let killed = build(&stack, "0").replace("exit 0", "kill -KILL $$");
+    stack.fleet.write_config(&killed).unwrap();
+    stack.release(&Sample::good("1"));
+    stack.run(&["deploy", "--if-changed"]).await.expect(1);
+    stack.run(&["deploy", "--if-changed"]).await.expect(1);
+    assert_eq!(builds(&stack), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deploy_that_fails_is_not_back_on_an_old_release() {
+    let stack = Stack::empty(2, WebKind::Reload, "").await;
+    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    let ran = stack.run(&["deploy", "--parallel"]).await.expect(1);
+    assert!(ran.printed().contains("there was no release before: nothing serves"), "{ran}");
+    assert!(ran.stdout.matches("no release, as before").count() == 2, "{ran}");
+    assert!(!ran.printed().contains("old release"), "{ran}");
+}
