@@ -56,7 +56,7 @@ mod tests {
         let mut facts = Facts::default();
         for (today, then) in servers {
             let name = ServerName((*then).into());
-            let plan = Wreck::of_nothing(&[name.clone()]).plan;
+            let plan = Wreck::of_nothing(std::slice::from_ref(&name)).plan;
             let intent = Intent::of(&plan, &name, "ann").among(all);
             let owner = [("run".to_owned(), run.to_owned())].into();
             let lock = LockFacts { owner, plan: vec![intent.line()], ..LockFacts::default() };
