@@ -2,6 +2,8 @@
 //!
 //! It owns which facts a `[health] command` reads. Attempts, limits and judging are those of [`crate::health`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio_util::sync::CancellationToken;
 
 use super::hands::Hands;
@@ -89,6 +91,8 @@ pub struct Checkup<'a> {
     pub ear: Ear<'a>,
     /// Whether the processes that answer are proven: then an error is theirs, and waiting changes nothing.
     pub proven: bool,
+    /// Set while the last attempt had no answer at all.
+    pub silent: AtomicBool,
 }
 
 impl Checkup<'_> {
@@ -108,7 +112,12 @@ impl Checkup<'_> {
                 let (release, revision) = (&self.known.release, &self.known.revision);
                 let expected = release.clone().map(|release| Expected { release, revision: revision.clone() });
                 let question = HealthQuestion { probe: probe.clone(), expected, proven: self.proven };
-                health::check(health, || self.hands.http(server, &question, health.timeout), on, stop).await
+                let ask = || async {
+                    let attempt = self.hands.http(server, &question, health.timeout).await;
+                    self.silent.store(attempt.status.is_none(), Ordering::Relaxed);
+                    attempt
+                };
+                health::check(health, ask, on, stop).await
             }
             Probe::Command(command) => {
                 let mut call = calls::check(&self.site, command);

@@ -1,6 +1,7 @@
 //! Restarting a server's web server, and proving that what answers afterwards is the release.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::checkup::Checkup;
 use super::running::Running;
 use crate::answer::Answer;
 use crate::config::{Probe, Server};
-use crate::event::{Cause, Event, Failure, Place, Warning};
+use crate::event::{Cause, Event, Failure, Place, Refusal, Warning};
 use crate::health::CheckFailed;
 use crate::name::ReleaseId;
 use crate::remote::{Ear, Execution};
@@ -19,6 +20,10 @@ use crate::sync::lock;
 
 /// Lines of the web server's log that are shown.
 const LOG_LINES: usize = 60;
+/// Between two looks at the processes while nothing answers.
+const LOOK: Duration = Duration::from_secs(4);
+/// So many looks that find them dead are definite; one may be an application before its database.
+const LOOKS: u32 = 2;
 
 impl Running {
     /// Restarts the web server and proves that it runs from the release.
@@ -119,11 +124,60 @@ impl Running {
         // The restart has just proven them, but where the web server starts processes only when it is asked.
         let proof = &self.world.config.web.proof;
         let proven = !proof.none && !proof.lazy;
-        let checkup = Checkup { hands, site: self.site(), known, ear: Ear::Step(emitter, place), proven };
-        checkup.healthy(health, &mut on, stop).await.map_err(|e| match e {
-            CheckFailed::Stopped => Cause::Interrupted.into(),
-            CheckFailed::Unhealthy(unhealthy) => Cause::Unhealthy(unhealthy).into(),
-        })
+        let ear = Ear::Step(emitter, place);
+        let checkup = Checkup { hands, site: self.site(), known, ear, proven, silent: AtomicBool::default() };
+        let (over, give_up) = (CancellationToken::new(), stop.child_token());
+        let asking = async {
+            let result = checkup.healthy(health, &mut on, &give_up).await;
+            over.cancel();
+            result
+        };
+        let watching = async {
+            let died = if proven { self.die_out(place, &checkup, &over, stop).await } else { None };
+            if died.is_some() {
+                give_up.cancel();
+            }
+            died
+        };
+        match tokio::join!(asking, watching) {
+            (Ok(()), _) => Ok(()),
+            (Err(CheckFailed::Stopped), Some(died)) if !stop.is_cancelled() => Err(died),
+            (Err(CheckFailed::Stopped), _) => Err(Cause::Interrupted.into()),
+            (Err(CheckFailed::Unhealthy(unhealthy)), _) => Err(Cause::Unhealthy(unhealthy).into()),
+        }
+    }
+
+    /// Looks at the processes now and then while nothing answers, until `over`.
+    ///
+    /// Returns what is wrong with them once two looks have found them gone, or started anew since the look before: then waiting
+    /// for an answer is in vain.
+    async fn die_out(
+        &self,
+        place: &Place,
+        checkup: &Checkup<'_>,
+        over: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Option<Failure> {
+        let release = checkup.known.release.as_ref()?;
+        let mut missed = 0;
+        loop {
+            tokio::select! {
+                () = over.cancelled() => return None,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if !checkup.silent.load(Ordering::Relaxed) {
+                continue;
+            }
+            let call = calls::glance(&self.site(), &self.world.run, release);
+            if let Err(failure) = self.call(place, self.script(call, stop)).await
+                && matches!(failure.cause, Cause::Refused { code: Refusal::NotProven, .. })
+            {
+                missed += 1;
+                if missed == LOOKS {
+                    return Some(failure);
+                }
+            }
+        }
     }
 
     /// The last lines of the web server's log; empty when it has none or cannot say.

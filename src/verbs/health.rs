@@ -1,5 +1,6 @@
 //! Questions for the health of servers outside any run.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,14 @@ impl HealthQuestions<'_> {
         self.stack.hosts.get(&server.name).ok()?;
         let known = Known::outside(&self.stack.config, self.facts, &server.name, self.verb);
         let hands = self.stack.hosts.as_ref();
-        let checkup = Checkup { hands, site: self.stack.site(), known, ear: Ear::Off, proven: false };
+        let checkup = Checkup {
+            hands,
+            site: self.stack.site(),
+            known,
+            ear: Ear::Off,
+            proven: false,
+            silent: AtomicBool::default(),
+        };
         Some(checkup.healthy(health, &mut |_| {}, stop).await.map_err(|e| match e {
             CheckFailed::Stopped => "not asked".into(),
             CheckFailed::Unhealthy(unhealthy) => cause::reason(&Cause::Unhealthy(unhealthy)),

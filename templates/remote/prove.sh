@@ -31,7 +31,17 @@ judge
 if [ -z "$why$ids" ] && [ "$p_answered" = yes ]; then
     why="a request was answered, but no process of the application is found where [web] says that it runs"
 fi
-if [ -z "$why" ] && [ -n "$proven" ] && [ "$p_lazy" != yes ] && [ "$masters" != "$proven" ]; then
+if [ -z "$why" ] && [ -n "$proven" ] && [ "$p_answered" = not-yet ]; then
+    # While nothing answers, it is looked at again and again: against what the look before has found.
+    first_line "$lock/glanced"
+    became=${line:-$proven}
+    put "$lock/glanced" "$masters" || true
+    # Workers may come and go while an application boots; of one that died, nothing is left.
+    why="nothing answers, and the server keeps restarting by itself since it was proven: process$became became$masters"
+    for pid in $became; do
+        case "$masters " in *" $pid "*) why='' ;; esac
+    done
+elif [ -z "$why" ] && [ -n "$proven" ] && [ "$p_lazy" != yes ] && [ "$masters" != "$proven" ]; then
     # A second look: a reload that took one turn more is no failure, a server that keeps restarting is.
     became=$masters
     sleep 1
@@ -44,6 +54,6 @@ if [ -n "$why" ]; then
     tail_log
     fail not_proven "$why"
 fi
-if [ "$owner_run" = "$p_token" ]; then note proven "$p_id" || true; fi
+if [ "$owner_run" = "$p_token" ] && [ "$p_answered" != not-yet ]; then note proven "$p_id" || true; fi
 say_proven
 finish

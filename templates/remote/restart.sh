@@ -82,5 +82,6 @@ if [ -n "$why" ]; then
     fail not_proven "$why"
 fi
 put "$lock/masters" "$masters" || true
+[ ! -e "$lock/glanced" ] || rm -f "$lock/glanced"
 say_proven
 finish

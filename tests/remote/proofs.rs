@@ -186,3 +186,18 @@ fn a_request_that_was_answered_demands_a_process() {
         assert!(ran.value("fail").unwrap().contains("a request was answered"), "{ran:?}");
     }
 }
+
+/// What is seen while nothing answers yet proves nothing to the one who recovers the run.
+#[test]
+fn a_glance_is_written_down_nowhere() {
+    for shell in server::SHELLS {
+        let Some(site) = Site::new(shell) else { continue };
+        site.release(A, IDLE);
+        site.go(None, A).ok();
+        let journal = || site.server.read(".pitcrew/lock/journal");
+        site.server.run(&calls::glance(&site.server.site(), &run(), &id(A))).ok();
+        assert!(!journal().contains("proven"), "{}", journal());
+        site.prove(A).ok();
+        assert!(journal().contains("proven"), "{}", journal());
+    }
+}

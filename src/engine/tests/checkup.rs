@@ -1,10 +1,12 @@
 //! The health check: a command reads the same facts in a deploy, on the way back, and outside any run.
 
+use std::sync::atomic::AtomicBool;
+
 use tokio_util::sync::CancellationToken;
 
 use super::stack::{OLD, stack};
 use crate::engine::checkup::{Checkup, Known};
-use crate::event::Warning;
+use crate::event::{Refusal, Warning};
 use crate::name::ServerName;
 use crate::remote::Ear;
 use crate::script::calls::Site;
@@ -68,7 +70,8 @@ async fn outside_a_run_the_command_reads_the_current_release_and_all_other_names
     let (app, env) = (&config.app, Vec::new());
     let site = Site { deploy_to: &app.deploy_to, app: &app.name, web: &config.web, env: &env };
     let known = Known::outside(&config, &facts, &ServerName("web2".into()), "status");
-    let checkup = Checkup { hands: &recorder, site, known, ear: Ear::Off, proven: false };
+    let checkup =
+        Checkup { hands: &recorder, site, known, ear: Ear::Off, proven: false, silent: AtomicBool::default() };
     let health = config.health.as_ref().unwrap();
     assert_eq!(checkup.healthy(health, &mut |_| {}, &CancellationToken::new()).await, Ok(()));
     for (name, value) in [
@@ -83,4 +86,43 @@ async fn outside_a_run_the_command_reads_the_current_release_and_all_other_names
     ] {
         assert_eq!(recorder.variable("web2 check:old", name).as_deref(), Some(value), "{name}");
     }
+}
+
+/// What a supervisor starts again and again lives whenever it is looked at, but as another process.
+#[tokio::test(start_paused = true)]
+async fn processes_that_keep_dying_end_the_wait_for_an_answer() {
+    stack(1)
+        .silent("web1 health", 9)
+        .refuses("web1 prove *", Refusal::NotProven)
+        .run()
+        .await
+        .did(
+            "
+            web1: connect lock download switch restart health health
+            web1: health | web1: prove
+            web1: health health prove
+            web1: health | web1: log
+            web1: switch:old restart:old health health
+            web1: health | web1: prove:old
+            web1: health prove:old mark unlock
+            ",
+        )
+        .exits(1);
+}
+
+/// One that boots slowly, and lives, is waited for.
+#[tokio::test(start_paused = true)]
+async fn processes_that_live_are_waited_for() {
+    stack(1)
+        .silent("web1 health", 4)
+        .run()
+        .await
+        .did(
+            "
+            web1: connect lock download switch restart health health
+            web1: health | web1: prove
+            web1: health health prove prove prune unlock
+            ",
+        )
+        .exits(0);
 }

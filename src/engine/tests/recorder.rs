@@ -37,6 +37,8 @@ pub enum What {
     Takes(Duration),
     /// A signal reaches the run in the middle of the call.
     Signal,
+    /// A request gets no answer.
+    Silent,
     /// The call answers this beside `done`.
     Answers(&'static str, &'static str),
 }
@@ -113,6 +115,10 @@ impl Recorder {
             made.len() - 1
         };
         let rules = self.rules_for(&format!("{server} {call}"));
+        if rules.iter().any(|rule| matches!(rule, What::Silent)) {
+            sleep(SECOND).await;
+            return Err(Cause::NoStatus);
+        }
         let takes = |rule: &What| if let What::Takes(time) = rule { Some(*time) } else { None };
         let time = rules.iter().find_map(takes).unwrap_or(SECOND);
         let signal = async {
@@ -227,6 +233,7 @@ impl Hands for Recorder {
         Box::pin(async move {
             match self.make(server.as_str(), "health", &CancellationToken::new(), Some(limit)).await {
                 Ok(_) => Attempt { ok: true, status: Some(200), ..Attempt::default() },
+                Err(Cause::NoStatus) => Attempt { error: Some("connection refused".into()), ..Attempt::default() },
                 Err(_) => Attempt { status: Some(500), ..Attempt::default() },
             }
         })

@@ -40,6 +40,7 @@ pub struct Stack {
     first: bool,
     toml: String,
     health: &'static str,
+    within: &'static str,
     request: Request,
     recorder: Recorder,
 }
@@ -63,7 +64,16 @@ pub fn stack(servers: usize) -> Stack {
         holder: None,
     };
     let recorder = Recorder { old: OLD.into(), ..Recorder::default() };
-    Stack { servers, balanced: false, first: false, toml: String::new(), health: "port = 8080\n", request, recorder }
+    Stack {
+        servers,
+        balanced: false,
+        first: false,
+        toml: String::new(),
+        health: "port = 8080\n",
+        within: "1s",
+        request,
+        recorder,
+    }
 }
 
 impl Stack {
@@ -146,6 +156,15 @@ impl Stack {
         self.rule(call, What::Fails(Cause::Exit { status: 1 }))
     }
 
+    /// The first so many requests get no answer, which is waited for longer than usual.
+    pub fn silent(mut self, call: &str, requests: usize) -> Self {
+        self.within = "60s";
+        for nth in 1..=requests {
+            self.recorder.rules.push(Rule { call: call.to_owned(), nth: Some(nth), what: What::Silent });
+        }
+        self
+    }
+
     /// A call fails with this cause.
     pub fn fails_with(self, call: &str, cause: Cause) -> Self {
         self.rule(call, What::Fails(cause))
@@ -186,8 +205,9 @@ impl Stack {
     pub fn config(&self) -> Config {
         let mut text = String::from(
             "[app]\nname = \"shop\"\ndeploy_to = \"/srv/shop\"\nweb_server = \"unicorn\"\n\
-             [health]\nwithin = \"1s\"\nsuccesses = 1\n",
+             [health]\nsuccesses = 1\n",
         );
+        text.push_str(&format!("within = \"{}\"\n", self.within));
         text.push_str(self.health);
         text.push_str(&self.toml);
         if self.balanced {

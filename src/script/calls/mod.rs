@@ -18,4 +18,4 @@ pub use delivery::{Base, Format, Fresh, Linked, Mirrored, Wanted, download, fetc
 pub use lock::{AsPlanned, aside, freeze, keep, lock, look, note, renew, takeover, unlock};
 pub use record::{Behind, Mark, history, mark, prune, remove};
 pub use site::Site;
-pub use web::{log, prove, restart, stop, switch};
+pub use web::{glance, log, prove, restart, stop, switch};

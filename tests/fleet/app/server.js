@@ -1,4 +1,5 @@
-// As config.ru, for Node: says which release and server answers; BROKEN and SICK in the release make it so.
+// As config.ru, for Node: says which release and server answers; BROKEN and SICK in the release make it so, and with DYING it
+// ends after so many seconds, without ever having listened.
 // Listens on the socket that systemd hands over, or on APP_PORT.
 const fs = require("fs"), http = require("http"), os = require("os"), path = require("path");
 
@@ -14,7 +15,9 @@ const server = http.createServer((request, response) => {
   response.writeHead(sick ? 500 : 200, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
   response.end(body);
 });
-setTimeout(() => {
+const dying = read("DYING");
+if (dying !== null) setTimeout(() => process.exit(1), Number(dying) * 1000);
+else setTimeout(() => {
   server.listen(process.env.LISTEN_FDS ? { fd: 3 } : { port: Number(process.env.APP_PORT), host: "0.0.0.0" });
 }, Number(read("BOOT_SLEEP") || 0) * 1000);
 process.on("SIGTERM", () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });

@@ -10,6 +10,7 @@ pub const CASES: &[Row] = &[
     ("systemd::node_of_the_login_itself", SYSTEMD, || story(&NODE_OF_THE_LOGIN)),
     ("systemd::node_of_another_user", SYSTEMD, || story(&NODE_OF_ANOTHER)),
     ("systemd::node_behind_a_socket", SYSTEMD, || story(&NODE_BEHIND_A_SOCKET)),
+    ("systemd::one_that_keeps_dying_before_it_answers", SYSTEMD, keeps_dying_later),
     ("systemd::puma_simple", SYSTEMD, || story(&PUMA)),
     ("systemd::puma_with_a_phased_reload", SYSTEMD, || story(&PUMA_PHASED)),
     ("systemd::unicorn_with_a_reload", SYSTEMD, || story(&UNICORN)),
@@ -203,4 +204,20 @@ fn a_reload_that_stays() {
     seen.load.assert_none_failed();
     stack.assert_serves(&[&second; 2]);
     stack.assert_all_in_balancer();
+}
+
+/// It outlives the restart each time, and would be asked for its health for a minute.
+fn keeps_dying_later() {
+    let stack = Stack::among(App::Served, hosts()[..1].to_vec());
+    let web = format!("unit = \"{}\"\nsudo = true", stack.name);
+    let stack = stack.web("systemd", &web).tables("[profiles.slow]\nhealth.within = \"60s\"");
+    let _installed = Installed::new(&stack, stack.servers[0], &NODE);
+    let first = stack.commit(&files(&[]));
+    stack.pitcrew(&["deploy"]).run().expect(0);
+
+    stack.commit(&files(&[("DYING", "3.5")]));
+    let said = stack.pitcrew(&["-p", "slow", "deploy"]).run().expect(1).printed();
+    assert!(said.contains("the restart is not proven") && !said.contains("not healthy"), "{said}");
+    stack.assert_serves(&[&first]);
+    stack.assert_no_lock();
 }
