@@ -1,13 +1,13 @@
 #!/bin/bash
 # fleet20.sh [HOSTS] [DELAY_MS] [ROUNDS] - the same deploy by pitcrew, by xargs + ssh, and by Ansible, measured side by
-# side in one run on separate hosts of this machine. Root. PITCREW names the program (default: target/release/pitcrew);
+# side in one run on separate hosts of this machine. Root. PITCREW names the program (default: target/dist/pitcrew);
 # Ansible is measured when `ansible-playbook` is on the PATH. Prints medians, ratios and one line of JSON.
 set -eu
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 if [ "${1:-}" != _inside ]; then
-    PITCREW=$(readlink -f "${PITCREW:-$top/target/release/pitcrew}")
-    [ -x "$PITCREW" ] || { echo "fleet20: no $PITCREW: cargo build --release, or set PITCREW" >&2; exit 2; }
+    PITCREW=$(readlink -f "${PITCREW:-$top/target/dist/pitcrew}")
+    [ -x "$PITCREW" ] || { echo "fleet20: no $PITCREW: cargo build --profile dist, or set PITCREW" >&2; exit 2; }
     export PITCREW ROUNDS=${3:-5}
     exec "$top/tests/fleet/fleet.sh" with "${1:-20}" "${2:-0}" -- "$0" _inside
 fi
