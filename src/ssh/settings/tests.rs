@@ -82,6 +82,7 @@ fn pitcrew_toml_wins_over_ssh_config_and_the_address_over_both() {
         known_hosts: vec!["/kh".into()],
         host_key_checking: Some(HostKeyChecking::Strict),
         connect_timeout: Some(Duration::from_secs(7)),
+        auth_timeout: Some(Duration::from_secs(8)),
         jump: Some("bastion".into()),
         forward_agent: Some(false),
         ..toml()
@@ -91,6 +92,7 @@ fn pitcrew_toml_wins_over_ssh_config_and_the_address_over_both() {
     assert_eq!(s.identities, [Identity { path: "/home/ann/toml".into(), configured: true, must: true }]);
     assert_eq!((s.known_hosts, s.own_known_hosts), (vec![PathBuf::from("/kh")], 1));
     assert_eq!((s.checking, s.connect_timeout, s.forward), (HostKeyChecking::Strict, Duration::from_secs(7), None));
+    assert_eq!(s.auth_timeout, Duration::from_secs(8));
     assert_eq!(s.route, Approach::Jump(hop::parse("bastion").unwrap()));
     let all = s.explained.iter().filter(|e| e.name != "HostName" && e.name != "IdentityAgent");
     assert!(all.clone().all(|e| matches!(e.from, SettingOrigin::Toml(_))), "{:?}", all.collect::<Vec<_>>());
