@@ -791,6 +791,10 @@ fn what_is_marked_is_found_again() {
         assert_eq!(facts.behind.as_deref(), Some("run-7"));
         assert_eq!(facts.releases[0].state, ReleaseState::Failed);
         assert!(facts.journal.iter().any(|l| l.contains(" mark ")), "{:?}", facts.journal);
+        // A recover takes it back.
+        let reverted = Mark { state: Some((&a, ReleaseState::Reverted)), ..mark };
+        server.run(&calls::mark(&site, &run(), &reverted)).ok();
+        assert_eq!(server.probe(&[]).releases[0].state, ReleaseState::Failed);
         server.run(&calls::mark(&site, &run(), &Mark { behind: Some(Behind::No), ..Mark::default() })).ok();
         assert_eq!(server.probe(&[]).behind, None);
     });

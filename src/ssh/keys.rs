@@ -120,7 +120,12 @@ impl Keys {
                 match russh::keys::load_secret_key(&owned, Some(&passphrase)) {
                     Ok(key) => return Ok(Arc::new(key)),
                     Err(russh::keys::Error::IO(e)) => return Err(KeyFault::Io(e.into())),
-                    Err(_) => {}
+                    Err(_) => {
+                        let text = std::fs::read_to_string(&owned).unwrap_or_default();
+                        if let Some(key) = short_scalar::read(&text, Some(&passphrase)) {
+                            return Ok(Arc::new(key));
+                        }
+                    }
                 }
             }
             Err(KeyFault::WrongPassphrase)
@@ -167,7 +172,7 @@ fn read(path: &Path) -> Stored {
         }
         // Encrypted PKCS#8 is reported as malformed, not as encrypted.
         Err(_) if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => Stored::Locked(beside()),
-        Err(e) => match short_scalar::read(&text) {
+        Err(e) => match short_scalar::read(&text, None) {
             Some(key) => Stored::Ready(Arc::new(key)),
             None => Stored::Unusable(KeyFault::Malformed(e.to_string()), beside()),
         },

@@ -11,6 +11,11 @@ tell_history() { error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1); }
 # record: writes down what the parameters of `mark` say.
 record() {
     note mark "${p_id:--}" "${p_state:--}" || true
+    # What takes a dead run back does not know that the release had failed here: it stays one that failed.
+    if [ "$p_state" = reverted ]; then
+        find_state "$p_id"
+        [ "$state" != failed ] || p_state=failed
+    fi
     if [ -n "$p_state" ]; then
         with_room put_state "$p_id" "$p_state" || refuse not_writable "$error"
     fi
