@@ -19,7 +19,7 @@ pub const FRAGILE: usize = 6;
 /// For the case that cuts its cable.
 pub const CUT: usize = 7;
 
-/// For the case that must see every process: on the others, cases beside it run processes of other users.
+/// For cases that must see every process: on the others, cases beside it run processes of other users.
 pub const APART: [usize; 2] = [8, 9];
 
 /// Those that systemd runs; they are booted when a case asks for them.
