@@ -55,6 +55,8 @@ find_hidden() {
         { true <"$dir/maps"; } 2>/dev/null && continue
         name=
         { IFS= read -r name <"$dir/cmdline" || [ -n "$name" ]; } 2>/dev/null || continue
+        # A login's own sshd, and what PAM left for it, hide themselves and come from no release.
+        case $name in 'sshd: '* | 'sshd-session: '* | '(sd-pam)'*) continue ;; esac
         uid=
         { while IFS="$blank" read -r name uid gone; do [ "$name" != Uid: ] || break; done <"$dir/status"; } 2>/dev/null || continue
         [ "$uid" != 0 ] || continue

@@ -88,36 +88,61 @@ fn a_release_that_cannot_be_removed_is_in_the_way_of_no_other() {
 
 #[test]
 fn a_process_that_cannot_be_seen_keeps_the_release_it_began_in() {
-    if !nix::unistd::Uid::effective().is_root() {
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: only root has processes of other users\n");
-        return;
-    }
     for shell in server::SHELLS {
-        let Some(server) = of_another_user(shell) else { continue };
-        server.run(&calls::lock(&server.site(), &owner())).ok();
-        let stamp = |ago: u64| {
-            let then = SystemTime::now() - std::time::Duration::from_secs(ago);
-            let seconds = then.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-            jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap().strftime("%Y%m%d%H%M%S").to_string()
-        };
-        // The first two were replaced before this machine began, the last was current then; the rest is to come.
-        let ids = [600_000_000, 500_000_000, 400_000_000, 20].map(stamp);
-        let later = ["20990101000000", "20990102000000", "20990103000000"].map(str::to_owned);
-        for id in ids.iter().chain(&later) {
-            server.release(id, Some("rev"));
-            server.write(&format!(".pitcrew/states/{id}"), "good\n");
-        }
-        std::os::unix::fs::symlink(format!("releases/{}", later[2]), server.root().join("current")).unwrap();
-        own(server.root());
-        let hidden = Command::new("sleep").arg("600").uid(65533).current_dir("/").spawn().unwrap();
-        let ran = server.run(&calls::prune(&server.site(), &run(), 2, &[]));
-        ended(hidden);
-        let ran = ran.ok();
+        let Some(Pruned { ran, ids, .. }) = beside_a_process(shell, "sleep") else { continue };
         let removed = ran.values("removed");
-        assert!(ids[..1].iter().all(|id| removed.contains(id)), "{removed:?}");
-        assert!(!removed.contains(&ids[3]), "{removed:?}");
+        assert!(removed.contains(&ids[0]) && !removed.contains(&ids[3]), "{removed:?}");
         assert!(ran.values("kept").iter().any(|k| k.starts_with(&ids[3])), "{ran:?}");
     }
+}
+
+/// Another login, or another run, may last as long as it likes.
+#[test]
+fn a_login_keeps_no_release() {
+    for shell in server::SHELLS {
+        for title in ["sshd: ann@pts/0", "sshd-session: ann@notty", "(sd-pam)"] {
+            let Some(Pruned { ran, beside, .. }) = beside_a_process(shell, title) else { continue };
+            // Tests beside this one have processes of other users.
+            let by_it = format!("process {beside},");
+            assert!(!ran.values("kept").iter().any(|kept| kept.contains(&by_it)), "{title}: {ran:?}");
+        }
+    }
+}
+
+/// What a prune said, of which releases, beside which process.
+struct Pruned {
+    ran: server::Ran,
+    ids: [String; 4],
+    beside: u32,
+}
+
+/// Prunes while a process of another user runs that began 20 s after the last of these releases was made.
+fn beside_a_process(shell: &'static str, title: &str) -> Option<Pruned> {
+    if !nix::unistd::Uid::effective().is_root() {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: only root has processes of other users\n");
+        return None;
+    }
+    let server = of_another_user(shell)?;
+    server.run(&calls::lock(&server.site(), &owner())).ok();
+    let stamp = |ago: u64| {
+        let then = SystemTime::now() - std::time::Duration::from_secs(ago);
+        let seconds = then.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap().strftime("%Y%m%d%H%M%S").to_string()
+    };
+    // The first two were replaced before this machine began, the last was current then; the rest is to come.
+    let ids = [600_000_000, 500_000_000, 400_000_000, 20].map(stamp);
+    let later = ["20990101000000", "20990102000000", "20990103000000"].map(str::to_owned);
+    for id in ids.iter().chain(&later) {
+        server.release(id, Some("rev"));
+        server.write(&format!(".pitcrew/states/{id}"), "good\n");
+    }
+    std::os::unix::fs::symlink(format!("releases/{}", later[2]), server.root().join("current")).unwrap();
+    own(server.root());
+    let hidden = Command::new("sleep").arg0(title).arg("600").uid(65533).current_dir("/").spawn().unwrap();
+    let ran = server.run(&calls::prune(&server.site(), &run(), 2, &[]));
+    let beside = hidden.id();
+    ended(hidden);
+    Some(Pruned { ran: ran.ok(), ids, beside })
 }
 
 /// A server whose login is `nobody`, who may look into no process of root.
