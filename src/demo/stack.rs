@@ -38,6 +38,15 @@ pub struct Process {
     pub directory: PathBuf,
 }
 
+impl Process {
+    /// Tells whether it is the application.
+    ///
+    /// A shell that was sent the scripts has the name in its command line, too.
+    pub fn is_app(&self) -> bool {
+        self.command.split(' ').nth(1) == Some("demo-app")
+    }
+}
+
 fn processes_below(directory: &Path) -> Vec<Process> {
     let found = processes::below(directory).into_iter();
     found.map(|(pid, directory)| Process { pid, command: processes::command_of(pid), directory }).collect()
@@ -298,5 +307,17 @@ fn lay_over(under: &mut Table, over: Table) {
                 under.insert(key, value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_names_the_application_is_not_it() {
+        let of = |command: &str| Process { pid: 1, command: command.into(), directory: PathBuf::new() }.is_app();
+        assert!(of("/opt/pitcrew demo-app --role worker --port 1"));
+        assert!(!of("sh -c full=$(printf %b \"$1\") pitcrew-standing s_start='\"$PITCREW_DEMO_APP\" demo-app --port'"));
     }
 }

@@ -89,8 +89,7 @@ impl Site {
         let names = ["git", "curl", "pitcrew-"];
         let left = |index: usize| {
             let all = self.stack.fleet.processes(index).into_iter();
-            all.filter(|p| names.iter().any(|n| p.command.contains(n)) && !p.command.contains("demo-app"))
-                .collect::<Vec<_>>()
+            all.filter(|p| names.iter().any(|n| p.command.contains(n)) && !p.is_app()).collect::<Vec<_>>()
         };
         for index in 0..2 {
             eventually("processes to end", || left(index).is_empty()).await;
@@ -204,7 +203,7 @@ async fn a_server_that_dies_while_it_fetches_is_recovered() {
         let dead = &site.stack.fleet.servers()[0];
         dead.kill().await;
         // As when the machine goes: nobody gets a word out any more.
-        for process in site.stack.fleet.processes(0).into_iter().filter(|p| !p.command.contains("demo-app")) {
+        for process in site.stack.fleet.processes(0).into_iter().filter(|p| !p.is_app()) {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
         }
         site.held(1).await;

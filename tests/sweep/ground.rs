@@ -513,7 +513,7 @@ impl Ground {
             (id.clone(), state(&id).map(|s| s.trim().to_owned()), lacks)
         });
         let app = releases_of(&processes).into_iter().map(|(_, release)| release).collect();
-        let strays = processes.into_iter().filter(|p| !p.command.contains("demo-app"));
+        let strays = processes.into_iter().filter(|p| !p.is_app());
         Standing {
             name: server.name().to_owned(),
             ip: server.ip().to_string(),
@@ -557,7 +557,7 @@ fn shell() -> Vec<String> {
 
 /// The application's processes, and the release that each runs in.
 fn releases_of(processes: &[Process]) -> Vec<(i32, String)> {
-    let app = processes.iter().filter(|p| p.command.contains("demo-app"));
+    let app = processes.iter().filter(|p| p.is_app());
     app.map(|p| (p.pid, p.directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()))
         .collect()
 }
