@@ -2,6 +2,9 @@
 //!
 //! Owns their syntax; what an answer means is decided where it is read.
 
+/// Characters of a nonce that is no script's in an exec of many.
+const OWN: usize = 16;
+
 /// Marks the lines by which a script answers, so that no noise on its output passes for an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(pub String);
@@ -35,7 +38,17 @@ impl Fail {
 impl Nonce {
     /// Makes a new one.
     pub fn random() -> Self {
-        Self(format!("{:016x}", rand::random::<u64>()))
+        Self(format!("{:0OWN$x}", rand::random::<u64>()))
+    }
+
+    /// The nonce of a script in an exec that has this one.
+    pub fn of_script(&self, number: u16) -> Self {
+        Self(format!("{}{number:04x}", self.0))
+    }
+
+    /// The part that stands in the command line, and the part that tells the exec's scripts apart.
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_at(self.0.len().min(OWN))
     }
 
     /// Reads an answer from a line of a script's standard output.

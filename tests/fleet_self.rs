@@ -16,7 +16,7 @@ use pitcrew::demo::Admin;
 use pitcrew::demo::balancer::{Balancer, BalancerOptions, CheckPlan, Level};
 use pitcrew::demo::load::{self, Connections, Failure, LoadOptions};
 use pitcrew::demo::log::{End, Kind};
-use pitcrew::demo::{Fault, Faults, Fleet, FleetOptions, Log, Sample, WebKind};
+use pitcrew::demo::{Fault, Faults, Flaw, Fleet, FleetOptions, Log, Sample, WebKind};
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
 use russh::{ChannelMsg, Sig};
@@ -438,7 +438,7 @@ async fn a_reload_under_load_loses_nothing() {
         assert!(cwd.ends_with(format!("releases/2026010100000{round}")), "{}", cwd.display());
     }
     // A release that does not boot: the old one goes on as if nothing had happened.
-    fleet.install(0, "20260101000009", &Sample { broken_boot: true, ..Sample::good("v9") }).unwrap();
+    fleet.install(0, "20260101000009", &Sample::flawed("v9", Flaw::Stillborn)).unwrap();
     let before = exec(&handle, "cat app/shared/app.pid").await;
     exec(
         &handle,
@@ -457,11 +457,11 @@ async fn a_reload_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn releases_that_fail_show_it() {
     let fleet = fleet(FleetOptions { servers: 1, balancers: 0, ..options() }).await;
-    fleet.install(0, "20260101000001", &Sample { broken_boot: true, ..Sample::good("v1") }).unwrap();
+    fleet.install(0, "20260101000001", &Sample::flawed("v1", Flaw::Stillborn)).unwrap();
     let error = fleet.start_app(0).await.unwrap_err().to_string();
     assert!(error.contains("BROKEN_BOOT"), "{error}");
     assert!(fleet.processes(0).is_empty());
-    fleet.install(0, "20260101000002", &Sample { broken: true, ..Sample::good("v2") }).unwrap();
+    fleet.install(0, "20260101000002", &Sample::flawed("v2", Flaw::Sick)).unwrap();
     fleet.start_app(0).await.unwrap();
     assert_eq!(load::get(fleet.app_at(0).unwrap(), "/up").await.unwrap().0, 500);
     // Twice on one port does not start.
@@ -575,7 +575,7 @@ async fn the_templates_work_in_every_shell() {
         // A start that fails says why, in the log too.
         assert_eq!(run("stop").await.status, Some(0));
         assert_eq!(load::get(fleet.app_at(0).unwrap(), "/").await, Err(Failure::Refused));
-        fleet.install(0, "20260101000003", &Sample { broken_boot: true, ..Sample::good("v3") }).unwrap();
+        fleet.install(0, "20260101000003", &Sample::flawed("v3", Flaw::Stillborn)).unwrap();
         let failed = run("start").await;
         assert_eq!(failed.status, Some(1));
         assert!(failed.stderr.contains("BROKEN_BOOT"), "{failed:?}");

@@ -27,4 +27,4 @@ pub use faults::{Fault, Faults, Point};
 pub use fleet::{Fleet, FleetError, FleetOptions, Reach, WebKind};
 pub use log::{Log, Record};
 pub use place::place_of;
-pub use stack::{Process, Sample, make_release};
+pub use stack::{Flaw, Process, Sample, make_release};

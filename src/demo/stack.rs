@@ -14,16 +14,50 @@ use super::{exec, processes};
 pub struct Sample {
     /// Its `VERSION`, which the application reports; it makes two samples differ.
     pub version: String,
+    /// What is wrong with it.
+    pub flaw: Option<Flaw>,
+}
+
+/// What can be wrong with a sample release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
     /// It answers 500 to everything.
-    pub broken: bool,
+    Sick,
     /// It fails to boot.
-    pub broken_boot: bool,
+    Stillborn,
+    /// It boots, and its worker dies soon, again and again.
+    Crashing,
+    /// Its worker is told of libraries in another release, as of a bundle that was inherited.
+    Mixed,
+    /// It answers in the name of another revision.
+    Lying,
+}
+
+impl Flaw {
+    /// Every flaw.
+    pub const ALL: [Self; 5] = [Self::Sick, Self::Stillborn, Self::Crashing, Self::Mixed, Self::Lying];
+
+    /// The file by which the application is told.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Sick => "BROKEN",
+            Self::Stillborn => "BROKEN_BOOT",
+            Self::Crashing => "CRASHING",
+            Self::Mixed => "MIXED",
+            Self::Lying => "LYING",
+        }
+    }
 }
 
 impl Sample {
     /// Describes a release that works.
     pub fn good(version: impl Into<String>) -> Self {
-        Self { version: version.into(), ..Self::default() }
+        Self { version: version.into(), flaw: None }
+    }
+
+    /// Describes a release with a flaw.
+    pub fn flawed(version: impl Into<String>, flaw: Flaw) -> Self {
+        Self { version: version.into(), flaw: Some(flaw) }
     }
 }
 
@@ -62,9 +96,9 @@ pub fn make_release(directory: &Path, sample: &Sample) -> Result<(), FleetError>
     std::fs::create_dir_all(directory.join("lib")).map_err(failed)?;
     write(&directory.join("VERSION"), &format!("{}\n", sample.version))?;
     write(&directory.join("lib/app.rb"), &format!("VERSION = {:?}\n", sample.version))?;
-    for (name, wanted) in [("BROKEN", sample.broken), ("BROKEN_BOOT", sample.broken_boot)] {
-        let path = directory.join(name);
-        if wanted {
+    for flaw in Flaw::ALL {
+        let path = directory.join(flaw.file());
+        if sample.flaw == Some(flaw) {
             write(&path, "")?;
         } else if path.exists() {
             std::fs::remove_file(&path).map_err(failed)?;

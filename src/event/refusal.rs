@@ -92,6 +92,8 @@ pub enum Refusal {
     ReleaseNotGood,
     /// No release can be returned to.
     NoRollbackRelease,
+    /// The server lacks the release that others could return to.
+    LacksRelease,
     /// The migration server is not part of the run.
     NoMigrationServer,
     /// A release could not be removed.

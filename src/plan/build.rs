@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::batches::{self, Walk};
 use super::shape::{Plan, Verb};
-use super::{capacity, default, findings, fled, members, stages};
+use super::{capacity, default, findings, fled, members, returning, stages};
 use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BatchSize, BuildPlace, Config, MigrateWhen, OnFailure, Prepare, Server, Strategy};
 use crate::event::{Blocker, Cause, Failure, Refusal, StepName, Warning};
@@ -73,7 +73,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
 
     let (release, revision) = match request.verb {
         Verb::Deploy => (next_release(facts, now), request.revision.clone().unwrap_or_else(|| Revision(String::new()))),
-        Verb::Rollback => rollback_target(facts, &servers, request.release.as_ref(), &mut blockers),
+        Verb::Rollback => returning::target(facts, &servers, request.release.as_ref(), &mut blockers),
     };
 
     let check = Check { config, facts, request, servers: &servers };
@@ -279,64 +279,6 @@ pub fn found_out(server: &Server, member: &MemberFacts, own: Option<&ServerFacts
         member: format!("{place} on {}", member.at),
         state: member.status.clone(),
         by: own.and_then(|own| Some(own.taken_out.as_ref()?.by.clone())),
-    }
-}
-
-/// Finds the release to return to: the newest good one that all servers hold.
-///
-/// It is older than the newest current one.
-fn rollback_target(
-    facts: &Facts,
-    servers: &[&Server],
-    asked: Option<&ReleaseId>,
-    blockers: &mut Vec<Blocker>,
-) -> (ReleaseId, Revision) {
-    let none = (ReleaseId::first(), Revision(String::new()));
-    let known: Vec<(&ServerName, &ServerFacts)> =
-        servers.iter().filter_map(|s| facts.servers.get(&s.name).map(|f| (&s.name, f))).collect();
-    if let Some(asked) = asked {
-        let mut revision = None;
-        for (name, f) in &known {
-            match f.releases.iter().find(|r| r.id == *asked) {
-                Some(r) if matches!(r.state, ReleaseState::Good | ReleaseState::Foreign | ReleaseState::Reverted) => {
-                    revision = revision.or(r.revision.clone());
-                }
-                Some(r) => blockers.push(blocker(
-                    Some(name),
-                    StepName::Switch,
-                    Cause::Refused { code: Refusal::ReleaseNotGood, detail: format!("{asked} is {}", r.state) },
-                )),
-                None => blockers.push(blocker(
-                    Some(name),
-                    StepName::Switch,
-                    Cause::Refused { code: Refusal::ReleaseMissing, detail: format!("{asked} is not on the server") },
-                )),
-            }
-        }
-        return (asked.clone(), revision.unwrap_or(none.1));
-    }
-    let newest = known.iter().filter_map(|(_, f)| f.current.as_ref()).max();
-    let good = |f: &ServerFacts, id: &ReleaseId| {
-        f.releases.iter().any(|r| r.id == *id && matches!(r.state, ReleaseState::Good | ReleaseState::Foreign))
-    };
-    let candidates = known.first().map(|(_, f)| f.releases.as_slice()).unwrap_or_default();
-    let found = candidates
-        .iter()
-        .filter(|r| newest.is_some_and(|n| r.id < *n) && known.iter().all(|(_, f)| good(f, &r.id)))
-        .max_by(|a, b| a.id.cmp(&b.id));
-    match found {
-        Some(r) => (r.id.clone(), r.revision.clone().unwrap_or(none.1)),
-        None => {
-            if facts.unreachable.is_empty() || !known.is_empty() {
-                let detail = "no release older than the current one is good on all servers of the run".into();
-                blockers.push(blocker(
-                    None,
-                    StepName::Switch,
-                    Cause::Refused { code: Refusal::NoRollbackRelease, detail },
-                ));
-            }
-            none
-        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod fled;
 pub mod journal;
 pub mod members;
 pub mod past;
+mod returning;
 pub mod run_server;
 pub mod shape;
 pub mod stages;

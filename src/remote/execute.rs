@@ -12,12 +12,14 @@ use crate::event::{Cause, Event, Failure, Fate, Refusal, StepName, Warning};
 use crate::name::ServerName;
 use crate::script::kept::Kept;
 use crate::script::{AfterLoss, Script, Wired, calls};
-use crate::ssh::{ConnectError, Exec, Link};
+use crate::ssh::{ConnectError, Ended, Exec, Link};
 use crate::text::clean::clean;
 use crate::wording::cause::reason;
 
 /// Waited for the answer about a script without a limit: only a signal ends such a wait.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Connections that are made for a command which the one before did not take.
+const RECONNECTS: usize = 2;
 /// How much longer than the script's own limit the question about it may take.
 const MARGIN: Duration = Duration::from_secs(15);
 
@@ -121,6 +123,19 @@ impl Alone<'_> {
 
     /// One attempt; connects first where the connection was lost.
     async fn once(&self, nonce: &Nonce) -> Result<Vec<Answer>, Failure> {
+        // Some servers end a connection with its first command.
+        for _ in 0..RECONNECTS {
+            match self.on_connection(nonce).await? {
+                (Ended::Unsent(_), _) if !self.execution.stop.is_cancelled() => {}
+                (ended, hearing) => return hearing.conclude(ended, self.execution),
+            }
+        }
+        let (ended, hearing) = self.on_connection(nonce).await?;
+        hearing.conclude(ended, self.execution)
+    }
+
+    /// One attempt on the connection that there is; the error is that of making one.
+    async fn on_connection<'b>(&'b self, nonce: &'b Nonce) -> Result<(Ended, Hearing<'b>), Failure> {
         let execution = self.execution;
         let fail = |cause| Failure { cause, command: execution.command.map(str::to_owned), tail: Vec::new() };
         let session = tokio::select! {
@@ -146,7 +161,7 @@ impl Alone<'_> {
             if counts && hearing.take("unkept").is_some() {
                 continue;
             }
-            return hearing.conclude(ended, execution);
+            return Ok((ended, hearing));
         }
     }
 }

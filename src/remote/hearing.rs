@@ -114,19 +114,19 @@ impl<'a> Hearing<'a> {
         });
         let signal = self.answers.iter().find(|a| a.key == "signal").map(|a| Cause::Signal { signal: a.value.clone() });
         let done = Answer::is_done(&self.answers);
+        // What the script says itself counts: some login shells and wrappers make another exit status of one.
+        let said = self.answers.iter().find(|a| a.key == "exit").and_then(|a| a.value.parse().ok());
         let cause = match ended {
-            Ended::Exit(0) if done && refusal.is_none() => return Ok(self.answers),
+            Ended::Exit(_) | Ended::Lost(_) | Ended::NoStatus if done && refusal.is_none() => match (signal, said) {
+                (Some(signal), _) => signal,
+                (None, Some(status)) if status != 0 => Cause::Exit { status },
+                _ => return Ok(self.answers),
+            },
             // A status of 0 without the last line is a script that something else ended: a login shell, a full disk.
             Ended::Exit(0) => refusal.unwrap_or(Cause::NoStatus),
-            Ended::Exit(status) => refusal.or(signal).unwrap_or(Cause::Exit { status }),
+            Ended::Exit(status) => refusal.unwrap_or(Cause::Exit { status }),
             Ended::Signal(signal) => Cause::Signal { signal },
-            // The last word was heard; only the goodbye was lost.
-            Ended::Lost(_) | Ended::NoStatus
-                if done && refusal.is_none() && signal.is_none() && !execution.call.has_status() =>
-            {
-                return Ok(self.answers);
-            }
-            Ended::Lost(why) => refusal.unwrap_or_else(|| Cause::Lost { detail: why.to_string() }),
+            Ended::Lost(why) | Ended::Unsent(why) => refusal.unwrap_or_else(|| Cause::Lost { detail: why.to_string() }),
             // So ends a command whose connection is just being cut, or whose sshd is killed: the server knows more.
             Ended::NoStatus => {
                 refusal.unwrap_or_else(|| Cause::Lost { detail: "its channel closed without an exit status".into() })

@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::event::{Cause, Failure, Refusal};
 use crate::health::{self, Attempt, HealthQuestion};
 use crate::script::Script;
-use crate::script::kept::{Kept, UNKEPT};
+use crate::script::kept::Kept;
 use crate::script::standing::Feed;
 use crate::ssh::{ConnectError, Ended, Link};
 use crate::sync::lock;
@@ -141,13 +141,15 @@ impl Host {
                     ended
                 }
                 // The server keeps no text, or another one.
-                Over::Gone(Ended::Exit(UNKEPT)) if !went && !exec.script.is_whole() => {
+                Over::Unkept => {
                     let whole = Feed::whole(exec.script.kept().clone());
                     exec = ReadyExec::begin(self.link.session().await.ok()?, whole)?;
                     continue;
                 }
                 // The exec had ended before it came to this script.
-                Over::Gone(Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_)) if !went && hearing.is_silent() => {
+                Over::Gone(Ended::Exit(_) | Ended::NoStatus | Ended::Refused(_) | Ended::Unsent(_))
+                    if !went && hearing.is_silent() =>
+                {
                     return None;
                 }
                 Over::Gone(ended) => ended,

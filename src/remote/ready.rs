@@ -41,6 +41,8 @@ pub(super) struct ReadyExec {
     session: Arc<Session>,
     /// A script runs in the exec.
     is_busy: bool,
+    /// The server has said that it does not keep the text.
+    is_unkept: bool,
     /// Shared with the exec's task, which holds it until the exec has ended.
     left: Arc<Mutex<Option<Left>>>,
     /// Ends the script when the exec is dropped in the middle of it.
@@ -69,6 +71,8 @@ pub(super) enum Over {
     Ready(Ended),
     /// The exec ended with it.
     Gone(Ended),
+    /// The exec ended before it: the server does not keep the text that it counts on.
+    Unkept,
 }
 
 impl ReadyExec {
@@ -100,7 +104,18 @@ impl ReadyExec {
             drop(until_over);
         });
         let _stop_on_drop = stop.clone().drop_guard();
-        Some(Self { script, input, heard, waiting, stop, session: of, is_busy: false, left, _stop_on_drop })
+        Some(Self {
+            script,
+            input,
+            heard,
+            waiting,
+            stop,
+            session: of,
+            is_busy: false,
+            is_unkept: false,
+            left,
+            _stop_on_drop,
+        })
     }
 
     /// Runs one script; `input` is what [`Feed::ask`] made of it.
@@ -115,7 +130,11 @@ impl ReadyExec {
         let mut gone = None;
         while let Ok(said) = self.heard.try_recv() {
             match said {
-                Said::Line(..) => drop(self.waiting.fetch_sub(1, Relaxed)),
+                Said::Line(_, line) => {
+                    self.waiting.fetch_sub(1, Relaxed);
+                    self.is_unkept |= self.script.is_unkept(&line);
+                }
+                Said::Ended(_) if self.is_unkept => gone = Some(Over::Unkept),
                 Said::Ended(ended) => gone = Some(Over::Gone(ended)),
             }
         }
@@ -152,6 +171,10 @@ impl ReadyExec {
                     Some(Said::Line(pipe, line)) => {
                         self.waiting.fetch_sub(1, Relaxed);
                         (last_heard, silences) = (Instant::now(), 0);
+                        if self.script.is_unkept(&line) {
+                            self.is_unkept = true;
+                            continue;
+                        }
                         let empty = match pipe {
                             Pipe::Out => &mut empty_out,
                             Pipe::Err => &mut empty_err,
@@ -181,6 +204,7 @@ impl ReadyExec {
                             return Over::Ready(told.take().unwrap_or(how));
                         }
                     }
+                    Some(Said::Ended(_)) if self.is_unkept => return Over::Unkept,
                     Some(Said::Ended(Ended::Stopped)) => return Over::Gone(told.take().unwrap_or(Ended::Stopped)),
                     Some(Said::Ended(ended)) => return Over::Gone(told.take().unwrap_or(ended)),
                     None => return Over::Gone(Ended::Lost(Lost::Ended)),

@@ -56,11 +56,6 @@ impl Call {
         }
     }
 
-    /// Tells whether its exit status is that of a user's command, which `done` says nothing about.
-    pub fn has_status(&self) -> bool {
-        matches!(self.script, Script::Command | Script::Check)
-    }
-
     /// The value of a parameter that is one word.
     pub(super) fn text_of(&self, wanted: &str) -> Option<&str> {
         self.params.iter().find_map(|(name, param)| match param {
@@ -76,16 +71,14 @@ impl Call {
         self.wired(nonce).command
     }
 
-    /// What standard input begins with: the environment.
-    ///
-    /// Before it comes the script when that is too long for an argument.
+    /// What standard input begins with: the script, and the environment.
     pub fn head(&self) -> Bytes {
         self.wired(&Nonce(String::new())).head
     }
 
     /// Both at once.
     pub fn wired(&self, nonce: &Nonce) -> Wired {
-        wired(self.script.name(), &encoded(&self.pieces()), &self.exports(), std::slice::from_ref(nonce))
+        wired(self.script.name(), &encoded(&self.pieces()), &self.exports(), nonce)
     }
 
     /// The script as it runs, readable, without the environment's values: what `--dry-run -v` shows.

@@ -9,11 +9,9 @@ use sha2::{Digest, Sha256};
 use super::call::{Call, Param};
 use super::kind::Script;
 use super::quote;
-use super::wire::{Piece, Wired, encoded, readable, wired};
+use super::wire::{COMMAND_LIMIT, Piece, Wired, encoded, readable, wired};
 use crate::answer::Nonce;
 
-/// The status of an exec that counted on a text which the server does not keep.
-pub const UNKEPT: u32 = 72;
 /// Scripts that one exec runs one after the other: those that start nothing of the user's.
 ///
 /// A process that a user's command leaves in the background stays in the process group of its exec, and must not be
@@ -40,7 +38,8 @@ const BEGIN: &str = "while IFS=' ' read -r name nonce moment && IFS= read -r par
                      say go\nfind_real\ncase $name in\n";
 const END: &str = "esac </dev/null\nover $?\ndone\nexit 0\n";
 /// Compares the kept text, `$f`, with its name.
-const COMPARE: &str = r#"s=$(sha256sum "$f" 2>/dev/null) && [ "${s%% *}" = "${f##*/}" ] || exit 72"#;
+const COMPARE: &str =
+    r#"s=$(sha256sum "$f" 2>/dev/null) && [ "${s%% *}" = "${f##*/}" ] || { echo "@pitcrew:$2 unkept"; exit 72; }"#;
 
 /// Scripts of one site in one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,12 +77,13 @@ impl Kept {
 
     /// The command line of an exec that waits for scripts, and what its input begins with.
     ///
-    /// `whole`: with the text. Without it the exec ends with status 72 where the server does not keep the text.
-    pub fn standing(&self, nonces: &[Nonce], whole: bool) -> Option<Wired> {
+    /// `whole`: with the text. Without it the exec answers `unkept` where the server does not keep the text; `None` where it
+    /// cannot be named.
+    pub fn standing(&self, nonce: &Nonce, whole: bool) -> Option<Wired> {
         if whole {
-            return Some(wired("standing", &self.code, "", nonces));
+            return Some(wired("standing", &self.code, "", nonce));
         }
-        self.named("standing", COMPARE, nonces).map(|command| Wired { command, head: "\n".into() })
+        self.named("standing", COMPARE, nonce).map(|command| Wired { command, head: "\n".into() })
     }
 
     /// The command line and input of a script with an exec of its own, from the kept text.
@@ -96,7 +96,7 @@ impl Kept {
         let name = call.script.name();
         // The exec that waits for scripts has compared it, moments ago.
         let check = "[ -r \"$f\" ] || { echo \"@pitcrew:$2 unkept\"; exit 72; }";
-        let command = self.named(name, check, std::slice::from_ref(nonce))?;
+        let command = self.named(name, check, nonce)?;
         let head = format!("{}\n{}\n", params(call)?, call.exports());
         Some(Wired { command, head: head.into() })
     }
@@ -117,15 +117,15 @@ impl Kept {
             && (call.web.is_empty() || call.web == self.site.web)
     }
 
-    /// The command line that runs the kept text after a `check` of it.
-    fn named(&self, name: &str, check: &str, nonces: &[Nonce]) -> Option<String> {
+    /// The command line that runs the kept text after a `check` of it; `None` where it would be too long.
+    fn named(&self, name: &str, check: &str, nonce: &Nonce) -> Option<String> {
         let path = self.path.as_ref()?;
         let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
         // A process less, for nearly everybody.
         let place = if plain { "f=$1" } else { r#"f=$(printf %b "$1")"# };
         let start = format!("{place}; {check}; script={name}; . \"$f\"");
-        let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
-        Some(format!("sh -c '{start}' pitcrew-{name} '{}' {}", quote::encode(path), nonces.join(" ")))
+        let line = format!("sh -c '{start}' pitcrew-{name} '{}' '{}'", quote::encode(path), quote::encode(&nonce.0));
+        (line.len() <= COMMAND_LIMIT).then_some(line)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Every line of it lies in `templates/remote/*.sh`. This module assembles and parses; it sends nothing.
 //!
-//! One step is one exec. The command line is `sh -c '…' pitcrew-STEP ENCODED NONCE`: [`quote::encode`] makes the script one
-//! word that every login shell passes on unchanged, and `sh` decodes and evaluates it. The environment arrives as the first line of
-//! standard input ([`Call::head`]), so it is in no command line and no process list; what follows it is the script's payload.
+//! One step is one exec. The command line is `sh -c '…' pitcrew-STEP stdin NONCE`, at most 1,000 bytes. The script arrives as the
+//! first line of standard input ([`quote::encode`]), which `sh` decodes and evaluates, and the environment as the second
+//! ([`Call::head`]), so they are in no command line and no process list; what follows is the script's payload.
 
 pub mod call;
 pub mod calls;

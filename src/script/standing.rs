@@ -2,23 +2,18 @@
 //!
 //! A run's short scripts cost a server one login, not one each.
 //!
-//! The scripts and all that they share are one text ([`Kept`]). The nonces of those that change something stand in the command
-//! line; what differs from one script to the next, its parameters and the environment, arrives on standard input, three lines
-//! a script.
+//! The scripts and all that they share are one text ([`Kept`]). The exec's own nonce stands in the command line, and each
+//! script's begins with it; what differs from one script to the next, its parameters and the environment, arrives on standard
+//! input, three lines a script.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::call::{AfterLoss, Call};
+use super::call::Call;
 use super::kept::Kept;
 use super::wire::Wired;
 use crate::answer::Nonce;
-
-/// How many scripts that change something one exec runs at most.
-///
-/// A script that comes after them gets an exec of its own.
-const NONCES: usize = 48;
 
 /// Scripts of one site in one exec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,21 +21,21 @@ pub struct Feed {
     kept: Arc<Kept>,
     /// The text is sent with it, or the server is to have it.
     whole: bool,
-    /// Nonces not yet given to a script.
-    ///
-    /// All of them stand in the command line, by which a lost script is found.
-    nonces: Vec<Nonce>,
+    /// The exec's own, by which a lost script is found.
+    nonce: Nonce,
+    /// How many scripts it was given.
+    scripts: u16,
 }
 
 impl Feed {
     /// Prepares one that brings its text.
     pub fn whole(kept: Arc<Kept>) -> Self {
-        Self { kept, whole: true, nonces: (0..NONCES).map(|_| Nonce::random()).collect() }
+        Self { kept, whole: true, nonce: Nonce::random(), scripts: 0 }
     }
 
     /// Prepares one that counts on the text which the server keeps.
     ///
-    /// It ends with status 72 where the server keeps none.
+    /// It answers `unkept` by the exec's own nonce where the server keeps none.
     pub fn counting(kept: Arc<Kept>) -> Self {
         Self { whole: false, ..Self::whole(kept) }
     }
@@ -57,7 +52,12 @@ impl Feed {
 
     /// The command line and what standard input begins with; `None`: it cannot count on a kept text.
     pub fn wired(&self) -> Option<Wired> {
-        self.kept.standing(&self.nonces, self.whole)
+        self.kept.standing(&self.nonce, self.whole)
+    }
+
+    /// Tells whether this line says that the server keeps no such text.
+    pub fn is_unkept(&self, line: &str) -> bool {
+        !self.whole && self.nonce.read(line).is_some_and(|answer| answer.key == "unkept")
     }
 
     /// The input that makes it run a script, and the nonce by which that answers.
@@ -65,11 +65,8 @@ impl Feed {
     /// `None`: it cannot run this one.
     pub fn ask(&mut self, call: &Call) -> Option<(Bytes, Nonce)> {
         let params = self.kept.shared(call)?;
-        let nonce = match call.after_loss() {
-            // No later script asks what became of it.
-            AfterLoss::Again | AfterLoss::Fail => Nonce::random(),
-            AfterLoss::Ask => self.nonces.pop()?,
-        };
+        self.scripts = self.scripts.checked_add(1)?;
+        let nonce = self.nonce.of_script(self.scripts);
         let moment = call.text_of("at").unwrap_or_default();
         let (name, exports) = (call.script.name(), call.exports());
         Some((Bytes::from(format!("{name} {} {moment}\n{params}\n{exports}\n", nonce.0)), nonce))

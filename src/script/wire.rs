@@ -9,8 +9,10 @@ use super::quote;
 use crate::answer::Nonce;
 use crate::sync::lock;
 
-/// The longest command line that is made, in bytes; Linux takes single arguments of up to 128 KiB.
-pub const COMMAND_LIMIT: usize = 96 * 1024;
+/// The longest command line that is made, in bytes.
+///
+/// dropbear ends a connection over one of 9,000, before 2020 of 1,024; csh takes words of 1,024.
+pub const COMMAND_LIMIT: usize = 1000;
 
 /// A script as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,24 +67,19 @@ pub(super) fn encoded(pieces: &[Piece]) -> String {
 }
 
 /// Makes the command line and the input of a script; `exports` is its environment's line.
-pub(super) fn wired(name: &str, code: &str, exports: &str, nonces: &[Nonce]) -> Wired {
-    // A nonce is made here, but even a foreign one must not break out of the quotes.
-    let nonces: Vec<String> = nonces.iter().map(|nonce| format!("'{}'", quote::encode(&nonce.0))).collect();
-    let nonces = nonces.join(" ");
+///
+/// The script itself is input: servers and login shells limit what a command line may hold, some to a few thousand bytes.
+pub(super) fn wired(name: &str, code: &str, exports: &str, nonce: &Nonce) -> Wired {
     // What waits for scripts leaves its own text on the server.
     let (take, run) = match name {
         "standing" => ("full=", "script=standing; eval \"$full\""),
         _ => ("code=", "eval \"$code\""),
     };
-    if code.len() + 512 <= COMMAND_LIMIT {
-        return Wired {
-            command: format!(r#"sh -c '{take}$(printf %b "$1"); {run}' pitcrew-{name} '{code}' {nonces}"#),
-            head: Bytes::from(format!("{exports}\n")),
-        };
-    }
+    // A nonce is made here, but even a foreign one must not break out of the quotes.
+    let nonce = quote::encode(&nonce.0);
     Wired {
         command: format!(
-            r#"sh -c 'IFS= read -r code && {take}$(printf %b "$code") && {run}' pitcrew-{name} stdin {nonces}"#
+            r#"sh -c 'IFS= read -r code && {take}$(printf %b "$code") && {run}' pitcrew-{name} stdin '{nonce}'"#
         ),
         head: Bytes::from(format!("{code}\n{exports}\n")),
     }

@@ -84,6 +84,8 @@ pub enum Ended {
     NoStatus,
     /// The connection ended first.
     Lost(Lost),
+    /// The connection ended before the command was sent, which never ran.
+    Unsent(Lost),
     /// The command ran into this limit, and pitcrew ended it.
     TimedOut(Duration),
     /// The caller asked for its end, and pitcrew ended it.

@@ -85,7 +85,7 @@ async fn run(session: &Session, exec: Exec, heard: &mut Ear<'_>, stop: &Cancella
     let channel = match opened {
         Ok(channel) => channel,
         Err(NotOpen::Refused(why)) => return Ended::Refused(why),
-        Err(NotOpen::Lost(why)) => return Ended::Lost(why),
+        Err(NotOpen::Lost(why)) => return Ended::Unsent(why),
     };
     run_on(channel, session, exec, Listener { heard, stop }).await.unwrap_or(Ended::NoStatus)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::Global;
 use crate::demo::load::{self, Connections, LoadOptions};
-use crate::demo::{Fleet, FleetError, FleetOptions, Sample, WebKind};
+use crate::demo::{Flaw, Fleet, FleetError, FleetOptions, Sample, WebKind};
 use crate::error::{Error, Kind};
 use crate::out;
 use crate::process::foreground;
@@ -157,7 +157,7 @@ impl Stage<'_> {
 }
 
 fn acts() -> [Act; 3] {
-    let broken = Sample { broken: true, ..Sample::good("4") };
+    let broken = Sample::flawed("4", Flaw::Sick);
     [
         Act {
             title: "A parallel deploy",

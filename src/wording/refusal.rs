@@ -48,6 +48,7 @@ pub fn sentence(code: &Refusal, detail: &str) -> String {
         Refusal::ReleaseExists => "the release is on the server already",
         Refusal::ReleaseNotGood => "the release never served well there",
         Refusal::NoRollbackRelease => "there is no release to return to",
+        Refusal::LacksRelease => "the server lacks the release that others hold",
         Refusal::NoMigrationServer => "there is no server to migrate on",
         Refusal::NotRemoved => "a release could not be removed",
         Refusal::InUse => "the release is in use and stays",
@@ -118,6 +119,10 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::ReleaseNotGood => "`pitcrew releases` lists the good ones",
         Refusal::NoRollbackRelease => {
             "`pitcrew releases` lists what each server holds; name one with `pitcrew rollback RELEASE`"
+        }
+        Refusal::LacksRelease => {
+            "return the others without it, as above, or bring all servers to that revision with `pitcrew deploy`; \
+             `pitcrew releases` lists what each server holds"
         }
         Refusal::NoMigrationServer => "add it with --only, or say --no-migrate",
         Refusal::NotRemoved => "remove it by hand, as the user that owns it",

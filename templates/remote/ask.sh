@@ -1,9 +1,10 @@
 # Says what became of a step whose connection was lost, and waits for it while it still runs.
 #
-# The step's nonce stands in its command line; here it comes in two halves, so that this script does not find itself.
+# Its exec's nonce stands in a command line; here it comes in two halves, so that this script does not find itself. What tells
+# the scripts of one exec apart follows.
 find_owner
 [ "$owner_run" = "$p_token" ] || fail lock_lost "the lock is held by ${owner_run:-no run}"
-wanted=$p_first$p_second
+wanted=$p_first$p_second$p_rest
 # One character in brackets: so the search does not find its own command line either.
 rest=${p_second#?}
 pattern=${p_first}[${p_second%"$rest"}]$rest

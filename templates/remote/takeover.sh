@@ -49,10 +49,13 @@ for file in "$lock"/step.*; do
     case $line in begun | '') ;; *) continue ;; esac
     nonce_of=${file##*/step.}
     is_nonce "$nonce_of" || continue
+    # One of many in an exec has four characters more than the command line.
+    own_of=$nonce_of
+    [ "${#own_of}" -le 16 ] || own_of=${own_of%????}
     # One character in brackets: the search must not find its own command line.
-    rest=${nonce_of#?}
+    rest=${own_of#?}
     # shellcheck disable=SC2013 # these names have no spaces
-    for found in $(grep -l -e "[${nonce_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
+    for found in $(grep -l -e "[${own_of%"$rest"}]$rest" /proc/[0-9]*/cmdline 2>/dev/null); do
         found=${found#/proc/}
         stat_of "${found%%/*}" || continue
         add_group

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::demo::Admin;
-use pitcrew::demo::{FleetOptions, Sample, WebKind};
+use pitcrew::demo::{Flaw, FleetOptions, Sample, WebKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -80,7 +80,7 @@ async fn what_somebody_else_put_back_is_nobodys_any_more_once_a_run_found_it_in(
 async fn a_run_that_fails_does_not_claim_what_somebody_else_took_out() {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
     stack.fleet.balancers()[0].set("s1", Admin::Maint);
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--serial", "--on-failure", "hold"]).await.expect(3);
     stack.run(&["unlock"]).await.expect(0);
     assert_eq!(by(&stack, 0).await, Value::Null, "no run took it out");

@@ -1,6 +1,6 @@
 //! Hooks: every point, on each server, on one and here; and what a failing one means.
 
-use pitcrew::demo::{Sample, WebKind};
+use pitcrew::demo::{Flaw, Sample, WebKind};
 
 use crate::deploy::stack::Stack;
 
@@ -56,7 +56,7 @@ async fn every_point_runs_on_each_server_on_one_and_here() {
     for home in homes.iter().map(|h| h.as_path()).chain([stack.home()]) {
         std::fs::remove_file(home.join("hooks")).unwrap();
     }
-    stack.release(&Sample { broken: true, ..Sample::good("2") });
+    stack.release(&Sample::flawed("2", Flaw::Sick));
     stack.run(&["deploy", "--serial"]).await.expect(1);
     let failures = |lines: Vec<String>| lines.iter().filter(|l| l.contains("on failure")).count();
     assert_eq!((failures(left(&homes[0])), failures(left(&homes[1])), failures(left(stack.home()))), (2, 1, 1));
@@ -75,7 +75,7 @@ async fn a_notification_that_fails_never_fails_the_run() {
     let ran = stack.run(&["deploy"]).await.expect(0);
     assert!(ran.stderr.contains("exit 4"), "it is told: {ran}");
     stack.assert_all("1");
-    stack.release(&Sample { broken_boot: true, ..Sample::good("bad") });
+    stack.release(&Sample::flawed("bad", Flaw::Stillborn));
     stack.run(&["deploy"]).await.expect(1);
     stack.assert_all("1");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{Fault, FleetOptions, Sample, WebKind};
+use pitcrew::demo::{Fault, Flaw, FleetOptions, Sample, WebKind};
 use toml::{Table, Value};
 
 use crate::deploy::recover::killed_at;
@@ -66,7 +66,7 @@ async fn files(health: &str) -> Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_only_its_health_proves_is_asked_before_recover_calls_it_good() {
     let stack = files("test ! -e BROKEN").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--on-failure", "hold"]).await.expect(3);
     assert_eq!(stack.versions(), ["1", "1"]);
     let ran = stack.run(&["recover"]).await.expect(0);
@@ -89,7 +89,7 @@ async fn a_run_that_died_after_its_health_checks_is_finished_when_they_still_pas
 #[tokio::test(flavor = "multi_thread")]
 async fn recover_asks_the_old_release_on_the_way_back() {
     let stack = files("test ! -e BROKEN && test ! -e $HOME/SICK").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--on-failure", "hold"]).await.expect(3);
     std::fs::write(stack.fleet.deploy_to(1).parent().unwrap().join("SICK"), "").unwrap();
     let ran = stack.run(&["recover"]).await.expect(3);
@@ -182,7 +182,7 @@ async fn a_run_whose_lock_was_taken_over_changes_nothing_more_there() {
         [(false, "restart", 1), (false, "prove", 1), (true, "switch", 2), (true, "restart", 2), (true, "prove", 1)]
     {
         let stack = Stack::serving(2, WebKind::Restart, "").await;
-        stack.release(&Sample { broken, ..Sample::good("1") });
+        stack.release(&Sample { flaw: broken.then_some(Flaw::Sick), ..Sample::good("1") });
         let seen = steal(&stack, 0, (label, nth));
         let ran = stack.run(&["deploy", "--serial"]).await.expect(3);
         let before = seen.lock().unwrap().clone().expect("it was taken over");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{Sample, WebKind};
+use pitcrew::demo::{Flaw, Sample, WebKind};
 use pitcrew::machine;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -399,7 +399,7 @@ async fn what_the_plan_took_for_granted_is_looked_at_under_the_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_run_says_in_its_lock_why_it_keeps_it() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--on-failure", "hold"]).await.expect(3);
     let ip = stack.fleet.servers()[0].ip();
     let ran = stack.run(&["deploy"]).await.expect(4);

@@ -1,7 +1,7 @@
 //! Order and barriers of every strategy, from the servers' own logs.
 
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{FleetOptions, Sample, WebKind};
+use pitcrew::demo::{Flaw, FleetOptions, Sample, WebKind};
 
 use crate::deploy::stack::{PITCREW, Span, Stack, assert_before, of, spans};
 
@@ -156,7 +156,7 @@ async fn hooks_run_at_their_points_where_they_should() {
     assert_eq!(log(1), format!("before switch {}\n", ip(1)));
     let here = std::fs::read_to_string(stack.home().join("hooks")).unwrap();
     assert_eq!(here, "on success here\n");
-    stack.release(&Sample { broken_boot: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Stillborn));
     stack.run(&["deploy"]).await.expect(1);
     let here = std::fs::read_to_string(stack.home().join("hooks")).unwrap();
     assert_eq!(here, "on success here\non failure here\n");
@@ -177,7 +177,7 @@ async fn a_server_that_allows_one_session_at_a_time_is_deployed_to() {
         stack.assert_all(release);
         assert!(!ran.printed().contains("could not be renewed"), "{ran}");
     }
-    stack.release(&Sample { broken_boot: true, ..Sample::good("3") });
+    stack.release(&Sample::flawed("3", Flaw::Stillborn));
     stack.run(&["deploy", "--serial"]).await.expect(1);
     stack.assert_all("2");
 }

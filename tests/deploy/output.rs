@@ -3,14 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use pitcrew::demo::{Sample, WebKind};
+use pitcrew::demo::{Flaw, Sample, WebKind};
 
 use crate::deploy::stack::{Ran, Stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_one_event_a_line_planned_first_finished_last_once() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     for (flags, code) in [(["deploy", "--json", "--serial"], 1), (["deploy", "--json", "--parallel"], 1)] {
         let ran = stack.run(&flags).await.expect(code);
         let events = ran.events();
@@ -54,7 +54,7 @@ async fn quiet_says_nothing_when_all_is_well_and_everything_when_it_is_not() {
     stack.release(&Sample::good("1"));
     let good = stack.run(&["deploy", "-q"]).await.expect(0);
     assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("", ""));
-    stack.release(&Sample { broken_boot: true, ..Sample::good("2") });
+    stack.release(&Sample::flawed("2", Flaw::Stillborn));
     let bad = stack.run(&["deploy", "-q"]).await.expect(1);
     assert!(bad.stderr.contains("restart"), "{bad}");
 }

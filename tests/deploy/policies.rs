@@ -6,7 +6,7 @@ use std::time::Duration;
 use pitcrew::demo::Admin;
 use pitcrew::demo::faults::PointKind;
 use pitcrew::demo::log::{Kind, Record};
-use pitcrew::demo::{Fault, FleetOptions, Sample, WebKind};
+use pitcrew::demo::{Fault, Flaw, FleetOptions, Sample, WebKind};
 
 use crate::deploy::stack::{PITCREW, Ran, Stack};
 
@@ -113,7 +113,7 @@ async fn a_current_that_somebody_moved_after_its_turn_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_held_run_left_out_returns_with_the_next_good_one() {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--on-failure", "hold"]).await.expect(3);
     stack.run(&["unlock"]).await.expect(0);
     stack.release(&Sample::good("2"));
@@ -132,7 +132,7 @@ async fn what_a_held_run_left_out_returns_to_where_it_was_in() {
     stack.settle().await;
     let (one, other) = (&stack.fleet.balancers()[0], &stack.fleet.balancers()[1]);
     other.set("s1", Admin::Maint);
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--serial", "--on-failure", "hold"]).await.expect(3);
     assert_eq!(one.snapshot()[0].admin, Admin::Maint);
     stack.run(&["unlock"]).await.expect(0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{Fault, Sample, WebKind};
+use pitcrew::demo::{Fault, Flaw, Sample, WebKind};
 
 use crate::deploy::stack::{Ran, Stack};
 
@@ -112,7 +112,7 @@ async fn a_run_that_lives_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_batch_is_taken_back_on_request() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy", "--on-failure", "hold"]).await.expect(3);
     assert_eq!(stack.versions(), ["1", "0"]);
     let ran = stack.run(&["recover"]).await.expect(0);

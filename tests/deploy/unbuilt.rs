@@ -1,6 +1,6 @@
 //! A build that fails before the switch: a run of every minute does not build in vain, and a first deploy leaves nothing.
 
-use pitcrew::demo::{Sample, WebKind};
+use pitcrew::demo::{Flaw, Sample, WebKind};
 
 use crate::deploy::stack::{Ran, Stack};
 
@@ -69,7 +69,7 @@ async fn if_changed_builds_again_what_was_only_interrupted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_deploy_that_fails_is_not_back_on_an_old_release() {
     let stack = Stack::empty(2, WebKind::Reload, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     let ran = stack.run(&["deploy", "--parallel"]).await.expect(1);
     assert!(ran.printed().contains("there was no release before: nothing serves"), "{ran}");
     assert!(ran.stdout.matches("no release, as before").count() == 2, "{ran}");

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pitcrew::demo::Admin;
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{Fault, Sample, WebKind};
+use pitcrew::demo::{Fault, Flaw, Sample, WebKind};
 
 use crate::deploy::stack::{Stack, of, spans};
 
@@ -76,7 +76,7 @@ async fn hold_leaves_the_failing_server_out_and_keeps_the_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sick_first_server_ends_with_everybody_on_the_old_release() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     let ran = stack.run(&["deploy"]).await.expect(1);
     stack.assert_all("0");
     assert!(ran.stderr.contains("last answer 500"), "{ran}");
@@ -85,7 +85,7 @@ async fn a_sick_first_server_ends_with_everybody_on_the_old_release() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parallel_release_that_does_not_boot_is_taken_back_everywhere() {
     let stack = Stack::serving(3, WebKind::Reload, "").await;
-    stack.release(&Sample { broken_boot: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Stillborn));
     stack.run(&["deploy"]).await.expect(1);
     stack.assert_all("0");
 }
@@ -119,7 +119,7 @@ async fn a_failed_migration_switches_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_deploy_that_fails_leaves_nothing_running_and_no_current() {
     let stack = Stack::empty(2, WebKind::Reload, "").await;
-    stack.release(&Sample { broken: true, ..Sample::good("1") });
+    stack.release(&Sample::flawed("1", Flaw::Sick));
     stack.run(&["deploy"]).await.expect(1);
     for index in 0..2 {
         assert_eq!(stack.fleet.current(index), None);

@@ -116,6 +116,13 @@ pub fn host(index: usize) -> &'static Host {
     &fleet().hosts[index - 1]
 }
 
+/// A server program that is not OpenSSH's.
+#[derive(Debug, Clone, Copy)]
+pub enum Program {
+    Dropbear,
+    Tinysshd,
+}
+
 impl Fleet {
     fn read(dir: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(dir.join("hosts")).map_err(|e| format!("cannot read the fleet: {e}"))?;
@@ -172,7 +179,14 @@ impl Host {
              KbdInteractiveAuthentication no\nUsePAM no\nPort {port}\n{config}\n"
         );
         std::fs::write(self.seen(&format!("{name}.conf")), lines).expect("the server's /run can be written");
-        let own: &'static Self = Box::leak(Box::new(Self {
+        let own = self.behind(port, user);
+        own.start_own_sshd();
+        own
+    }
+
+    /// The same server by another port and user.
+    fn behind(&self, port: u16, user: &str) -> &'static Self {
+        Box::leak(Box::new(Self {
             name: self.name.clone(),
             addr: self.addr.clone(),
             port,
@@ -180,9 +194,33 @@ impl Host {
             index: self.index,
             root: self.root.clone(),
             home: self.home.clone(),
-        }));
-        own.start_own_sshd();
-        own
+        }))
+    }
+
+    /// The same server through another program than OpenSSH's, with its host key.
+    pub fn other_sshd(&self, port: u16, user: &str, program: Program) -> (&'static Self, String) {
+        let dir = format!("/run/{port}");
+        let key = "/etc/ssh/ssh_host_ed25519_key";
+        let (make, run, show) = match program {
+            Program::Dropbear => (
+                format!("dropbearconvert openssh dropbear {key} {dir}/key 2>/dev/null"),
+                format!("dropbear -F -E -s -r {dir}/key -P {dir}/pid -p {port}"),
+                format!("ssh-keygen -y -f {key}"),
+            ),
+            Program::Tinysshd => (
+                format!("tinysshd-makekey {dir}/keys"),
+                format!("socat TCP-LISTEN:{port},reuseaddr,fork EXEC:'tinysshd -v {dir}/keys'"),
+                format!("tinysshd-printkey {dir}/keys"),
+            ),
+        };
+        self.root_sh(&format!(
+            "mkdir -p {dir} && {make} && {{ setsid {run} >/var/log/sshd.{port}.log 2>&1 </dev/null & }}"
+        ));
+        let line = self.root_sh(&show).trim().to_owned();
+        wait_for("the other sshd", Duration::from_secs(10), || {
+            std::net::TcpStream::connect((self.addr.as_str(), port)).is_ok()
+        });
+        (self.behind(port, user), line)
     }
 
     /// Starts the case's own sshd again.

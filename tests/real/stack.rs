@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::balancer::{BACKEND, Balancer, TUNNELS};
-use crate::fleet::{self, Host, fleet};
+use crate::fleet::{self, Host, Program, fleet};
 use crate::load;
 use crate::pitcrew::{Pitcrew, Ran};
 
@@ -195,14 +195,28 @@ impl Stack {
     }
 
     /// Reaches server `index` through an sshd of the case's own, with these lines of configuration.
-    pub fn through_own_sshd(mut self, index: usize, user: &str, config: &str) -> Self {
+    pub fn through_own_sshd(self, index: usize, user: &str, config: &str) -> Self {
         let door = self.servers[index].own_sshd(self.port + 10_000, user, config);
-        let known_hosts = self.dir().join("known_hosts");
-        let known = std::fs::read_to_string(&known_hosts)
-            .or_else(|_| std::fs::read_to_string(fleet().dir.join("known_hosts")))
-            .expect("the fleet's known hosts");
+        let known = self.known_hosts();
         let addr = format!("{} ", door.addr);
-        let key = known.lines().find_map(|l| l.strip_prefix(&addr)).expect("every server's key is known");
+        let key = known.lines().find_map(|l| l.strip_prefix(&addr)).expect("every server's key is known").to_owned();
+        self.through(index, door, &key)
+    }
+
+    /// Reaches server `index` through another program than OpenSSH's.
+    pub fn through_other_sshd(self, index: usize, user: &str, program: Program) -> Self {
+        let (door, key) = self.servers[index].other_sshd(self.port + 10_000, user, program);
+        self.through(index, door, &key)
+    }
+
+    fn known_hosts(&self) -> String {
+        std::fs::read_to_string(self.dir().join("known_hosts"))
+            .or_else(|_| std::fs::read_to_string(fleet().dir.join("known_hosts")))
+            .expect("the fleet's known hosts")
+    }
+
+    fn through(mut self, index: usize, door: &'static Host, key: &str) -> Self {
+        let (known_hosts, known) = (self.dir().join("known_hosts"), self.known_hosts());
         std::fs::write(known_hosts, format!("{known}{} {key}\n", door.known_as())).expect("a file of the case's own");
         if self.ssh_keys.is_empty() {
             let dir = fleet().dir.display();

@@ -401,6 +401,7 @@ impl Ground {
         let prepare = if *strategy == "parallel" { String::new() } else { format!("app.prepare = '{prepare}'\n") };
         let special = match twist {
             Twist::Hooks => hooks(),
+            Twist::Names => "health.release = 'X-Release'\n".to_owned(),
             Twist::Git => Offered::get().await?.repository(release),
             Twist::Url => Offered::get().await?.archive(release),
             _ => String::new(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use pitcrew::demo::{Sample, make_release};
+use pitcrew::demo::{Flaw, Sample, make_release};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +28,15 @@ pub struct Offered {
 
 /// A release as it is deployed in a scenario.
 pub fn sample(release: &str) -> Sample {
-    Sample { version: "new".into(), broken: release == "sick", broken_boot: release == "stillborn" }
+    let flaw = match release {
+        "sick" => Some(Flaw::Sick),
+        "stillborn" => Some(Flaw::Stillborn),
+        "crashing" => Some(Flaw::Crashing),
+        "mixed" => Some(Flaw::Mixed),
+        "lying" => Some(Flaw::Lying),
+        _ => None,
+    };
+    Sample { version: "new".into(), flaw }
 }
 
 impl Offered {

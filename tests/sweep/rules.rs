@@ -416,7 +416,7 @@ fn promised(evidence: &Evidence, code: i32, anybody_stuck: bool, wrong: &mut dyn
     match scenario.release {
         // A walk without a fault is what all the rest is measured by.
         "good" if harms.is_empty() && code != 0 => wrong("without any fault"),
-        "sick" | "stillborn" if harms.is_empty() => match scenario.on_failure {
+        "sick" | "stillborn" | "crashing" | "mixed" | "lying" if harms.is_empty() => match scenario.on_failure {
             "hold" if code != 3 => wrong("for a broken release that is held"),
             "revert" | "revert-all" if code != 1 => wrong("for a broken release that is taken back"),
             _ => {}
@@ -498,7 +498,8 @@ fn taken_back(evidence: &Evidence) -> bool {
 fn traffic(evidence: &Evidence, broken: &mut Vec<String>) {
     let Some(load) = &evidence.load else { return };
     // Without a walk everybody serves the sick release for a while.
-    let allowed = evidence.case.scenario.strategy == "parallel" && evidence.case.scenario.release == "sick";
+    let allowed = evidence.case.scenario.strategy == "parallel"
+        && ["sick", "crashing", "lying"].contains(&evidence.case.scenario.release);
     if load.failures() > 0 && !allowed && !slow(evidence) {
         broken.push(format!("traffic: {load}"));
     }

@@ -201,7 +201,7 @@ impl Runner {
             () = stop.cancelled() => return Err(NotRun::Stopped),
         };
         let exec = Exec {
-            command: "exec sh -s".to_owned(),
+            command: "sh -s".to_owned(),
             head: text.into(),
             limit: Some(LIMIT),
             last_words: vec![format!("@pitcrew:{} done", nonce.0)],
@@ -233,7 +233,7 @@ impl Runner {
             Ended::Exit(status) => format!("was not run to its end: its shell ended with exit status {status}"),
             Ended::Signal(signal) => format!("was not run to its end: its shell was ended by signal {signal}"),
             Ended::NoStatus => "was not run to its end: the channel closed".to_owned(),
-            Ended::Lost(why) => return Err(NotRun::Lost(why)),
+            Ended::Lost(why) | Ended::Unsent(why) => return Err(NotRun::Lost(why)),
             Ended::Refused(why) => return Err(NotRun::Refused(why)),
             Ended::TimedOut(limit) => format!("did not end within {} s", limit.as_secs()),
             Ended::Stopped => "was ended".to_owned(),

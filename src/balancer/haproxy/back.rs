@@ -27,6 +27,8 @@ pub struct Case<'a> {
     floored: bool,
     /// Something other than its administrative state holds it out.
     held: bool,
+    /// It was said that the member starts slowly.
+    slow: bool,
     /// The status that was reported last.
     said: String,
     /// Since when the member is up without a break.
@@ -134,6 +136,7 @@ impl<'a> InstanceBack<'a> {
                         turn,
                         floored: false,
                         held: false,
+                        slow: false,
                         said: String::new(),
                         since: None,
                     });
@@ -212,9 +215,19 @@ impl<'a> InstanceBack<'a> {
             }
             Turn::Returning if !member.is_back() => case.since = None,
             Turn::Returning if case.since.get_or_insert_with(Instant::now).elapsed() < self.steady => {}
+            // The next server goes out when this one carries its share again.
+            Turn::Returning if member.is_starting() && Instant::now() < self.deadline => {
+                if !std::mem::replace(&mut case.slow, true) {
+                    say("it starts slowly (slowstart); waiting until it takes its full share");
+                }
+            }
             Turn::Returning => {
                 let changes: Vec<_> = agent(case.found, member).into_iter().collect();
                 case.turn = Turn::Over;
+                if member.is_starting() {
+                    let share = member.throttle.map(|percent| format!(", {percent} % by now")).unwrap_or_default();
+                    say(&format!("it goes on starting slowly after `restore_timeout`{share}; the run goes on"));
+                }
                 return self.node.change(self.server, &changes).await;
             }
             Turn::Proving | Turn::Over => {}

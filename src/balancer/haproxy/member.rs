@@ -52,6 +52,8 @@ pub struct BackendMember {
     pub backup: bool,
     /// `lastchg`: seconds since its status changed last.
     pub since: Option<u64>,
+    /// `throttle`: percent of its share while it starts slowly.
+    pub throttle: Option<u64>,
     /// `check_status`; starts with `* ` while a check is running.
     pub check_status: String,
     /// `check_code` and `last_chk`, for people.
@@ -103,6 +105,11 @@ impl BackendMember {
     /// Tells whether it receives traffic: ready, running (or in slowstart) and with a weight.
     pub fn in_service(&self) -> bool {
         self.admin() == Admin::Ready && matches!(self.op_state, 1 | 2) && self.weight > 0
+    }
+
+    /// Tells whether it starts slowly (`slowstart`): it takes less than its share yet.
+    pub fn is_starting(&self) -> bool {
+        self.op_state == 1
     }
 
     /// Tells whether the balancer checks its health.

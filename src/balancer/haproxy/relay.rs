@@ -58,7 +58,7 @@ impl Relay {
         let text = script(&nonce, &self.path, self.sudo, line)
             .ok_or_else(|| Why::Shell("a NUL cannot be passed on".to_owned()))?;
         let exec = Exec {
-            command: "exec sh -s".to_owned(),
+            command: "sh -s".to_owned(),
             head: text.into(),
             last_words: vec![format!("@pitcrew:{} ", nonce.0)],
             ..Exec::default()
@@ -132,7 +132,7 @@ impl Said {
                 Ended::Exit(0) | Ended::NoStatus => "its shell does not do as it is told".to_owned(),
                 Ended::Exit(status) => format!("its shell ended with exit status {status}: {said}"),
                 Ended::Signal(signal) => format!("its shell was ended by signal {signal}"),
-                Ended::Lost(why) => format!("the connection was lost: {why}"),
+                Ended::Lost(why) | Ended::Unsent(why) => format!("the connection was lost: {why}"),
                 Ended::Refused(why) => format!("it runs no command: {why}"),
                 Ended::TimedOut(_) | Ended::Stopped => "its shell was ended".to_owned(),
             }));

@@ -100,7 +100,8 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, BackendMember>,
     let (rise, fall, health) = (column("check_rise")?, column("check_fall")?, column("check_health")?);
     let (check, code, last) = (column("check_status")?, column("check_code")?, column("last_chk")?);
     // For people only: without it nothing is wrong.
-    let changed = header.iter().position(|h| h == "lastchg");
+    let at = |name: &str| header.iter().position(|h| h == name);
+    let (changed, throttle) = (at("lastchg"), at("throttle"));
     let mut found = HashMap::new();
     for record in records {
         let text = |at: usize| record.get(at).map(String::as_str).unwrap_or_default();
@@ -118,6 +119,7 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, BackendMember>,
             status: cut(text(status)),
             sessions,
             since: changed.and_then(|at| record.get(at)?.parse().ok()),
+            throttle: throttle.and_then(|at| record.get(at)?.trim_end_matches('%').parse().ok()),
             backup: number(bck)?.unwrap_or(0) > 0,
             check_status: cut(text(check)),
             check_detail: cut([text(code), text(last)].join(" ").trim()),

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -223,11 +223,14 @@ fn reload(successor: Option<&Successor>) {
 /// Starts a worker in this process's directory and waits until it serves.
 async fn worker(listener: &TcpListener, options: &Options) -> Result<Child, String> {
     let here = std::env::current_dir().map_err(|error| format!("cannot find the release: {error}"))?;
-    let mut child = options
-        .command("worker", &here)?
-        .stdin(socket(listener)?)
-        .spawn()
-        .map_err(|error| format!("cannot start a worker: {error}"))?;
+    let mut command = options.command("worker", &here)?;
+    if here.join("MIXED").exists()
+        && let Some(other) = another_release(&here)
+    {
+        command.env("BUNDLE_GEMFILE", other.join("Gemfile"));
+    }
+    let mut child =
+        command.stdin(socket(listener)?).spawn().map_err(|error| format!("cannot start a worker: {error}"))?;
     match ready(child.stdout.take(), PATIENCE).await {
         Ok(()) => Ok(child),
         Err(error) => {
@@ -235,6 +238,12 @@ async fn worker(listener: &TcpListener, options: &Options) -> Result<Child, Stri
             Err(error)
         }
     }
+}
+
+/// Finds a release beside this one.
+fn another_release(here: &Path) -> Option<PathBuf> {
+    let beside = std::fs::read_dir(here.parent()?).ok()?.flatten().map(|entry| entry.path());
+    beside.into_iter().find(|path| path.is_dir() && path != here)
 }
 
 fn socket(listener: &TcpListener) -> Result<Stdio, String> {

@@ -4,6 +4,8 @@
 //! It owns starting and readiness; `master` owns the signals, `worker` the requests.
 //!
 //! - A release is a directory with a file `REVISION`. One with `BROKEN_BOOT` fails to boot, one with `BROKEN` answers 500.
+//!   With `CRASHING` its workers die soon, with `MIXED` they are told of libraries in another release, with `LYING` they
+//!   answer in another release's name.
 //! - USR2 or HUP: a new master starts in what `current` points to now, on the same socket; when it is ready the old one
 //!   finishes its requests and leaves. If it fails to boot, the old one goes on. Asked again meanwhile, it reloads once more.
 //! - QUIT: stop listening, finish requests, leave. TERM or INT: leave at once; who is being answered is cut off.

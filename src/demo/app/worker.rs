@@ -1,6 +1,7 @@
 //! The demo application's worker: answers requests from the release in its directory.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,12 +22,16 @@ use super::ready::announce;
 
 /// How long a fresh connection may take to send its first request when the worker leaves.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
+/// How long a worker lives that crashes.
+const CRASHES_AFTER: Duration = Duration::from_millis(100);
 /// The longest that `/slow` sleeps.
 const SLOWEST: Duration = Duration::from_secs(600);
 
 /// What a worker serves, read once, as an application loads its code.
 struct Release {
     body: Bytes,
+    /// What `X-Release` says.
+    named: HeaderValue,
     status: StatusCode,
     leaving: CancellationToken,
 }
@@ -41,6 +46,10 @@ pub(super) async fn run() -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(|error| format!("cannot catch signals: {error}"))?;
     let release = Arc::new(Release::load()?);
     announce(READY);
+    if Path::new("CRASHING").exists() {
+        tokio::time::sleep(CRASHES_AFTER).await;
+        return Err("the release crashes (CRASHING)".to_owned());
+    }
     let connections = TaskTracker::new();
     let master = nix::unistd::getppid();
     let mut look = tokio::time::interval(Duration::from_millis(500));
@@ -79,6 +88,8 @@ impl Release {
         };
         let broken = here.join("BROKEN").exists();
         let version = std::fs::read_to_string(here.join("VERSION")).unwrap_or_default();
+        let named = if here.join("LYING").exists() { "another" } else { &revision };
+        let named = HeaderValue::from_str(named).map_err(|error| format!("cannot name {revision}: {error}"))?;
         let body = serde_json::json!({
             "release": revision,
             "version": version.trim(),
@@ -87,6 +98,7 @@ impl Release {
         });
         Ok(Self {
             body: Bytes::from(body.to_string()),
+            named,
             status: if broken { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK },
             leaving: CancellationToken::new(),
         })
@@ -101,6 +113,7 @@ impl Release {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("x-release", self.named.clone());
         if self.leaving.is_cancelled() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -38,12 +38,14 @@ pub fn locating(probe: Call) -> Call {
 pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
     let copied = |name: &'static str| (name, Param::Text(lost.text_of(name).unwrap_or_default().to_owned()));
     let params = vec![copied("root"), copied("token")];
-    let (first, second) = nonce.0.split_at(nonce.0.len() / 2);
+    let (own, rest) = nonce.parts();
+    let (first, second) = own.split_at(own.len() / 2);
     // One that reads a payload waits for ever: the rest is never sent.
     let end = if lost.script == Script::Transfer { "yes" } else { "no" };
     Call { script: Script::Ask, params, snippets: Vec::new(), web: Vec::new(), env: Vec::new() }
         .with("first", first)
         .with("second", second)
+        .with("rest", rest)
         .with("limit", seconds(limit))
         .with("end", end)
 }

@@ -1,15 +1,18 @@
 //! Servers that Capistrano deployed to, by Debian's own `cap`: taken over, pruned, rolled back, and given back.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::{CAPISTRANO, Row};
-use crate::fleet::{self, fleet};
+use crate::fleet::{self, Host, fleet};
 use crate::stack::{App, Stack};
 use crate::transcript;
 
-pub const CASES: &[Row] =
-    &[("capistrano::deployed_pruned_and_rolled_back", CAPISTRANO, deployed_pruned_and_rolled_back)];
+pub const CASES: &[Row] = &[
+    ("capistrano::deployed_pruned_and_rolled_back", CAPISTRANO, deployed_pruned_and_rolled_back),
+    ("capistrano::killed_half_way_there_and_back", CAPISTRANO, killed_half_way_there_and_back),
+];
 
 /// Capistrano beside the stack's own configuration.
 struct Cap<'a>(&'a Stack);
@@ -23,7 +26,9 @@ impl<'a> Cap<'a> {
         std::fs::write(dir.join("Capfile"), capfile).unwrap();
         let deploy = format!(
             "set :application, 'shop'\nset :repo_url, '{}'\nset :branch, 'main'\nset :deploy_to, '{}'\nset :format, :pretty\n\
-             set :keep_releases, 5\nset :linked_dirs, ['log']\nset :linked_files, ['config.env']\nset :tmp_dir, '/tmp'\n",
+             set :keep_releases, 5\nset :linked_dirs, ['log']\nset :linked_files, ['config.env']\nset :tmp_dir, '/tmp'\n\
+             task(:stall) {{ on(roles(:all)) {{ execute 'exec sleep 600' }} }}\n\
+             after 'git:create_release', :stall if ENV['STALLS']\n",
             repository(stack),
             stack.deploy_to
         );
@@ -48,17 +53,50 @@ impl<'a> Cap<'a> {
         Self(stack)
     }
 
-    /// `cap production TASK`.
-    fn run(&self, task: &str) {
-        let dir = self.0.dir().join("cap");
+    fn command(&self, task: &str) -> Command {
         let mut cap = Command::new("cap");
         cap.args(["production", task])
-            .current_dir(&dir)
+            .current_dir(self.0.dir().join("cap"))
             .env("HOME", self.0.dir().join("home"))
             .env("LC_ALL", "C.UTF-8");
-        let said = fleet::output(&mut cap);
+        cap
+    }
+
+    /// `cap production TASK`.
+    fn run(&self, task: &str) {
+        let said = fleet::output(&mut self.command(task));
         transcript::note(format!("--- cap production {task}\n{said}"));
     }
+
+    /// `cap production deploy`, killed when the release is there and not linked yet.
+    ///
+    /// Returns the release.
+    fn killed(&self) -> String {
+        let stack = self.0;
+        let before = stack.releases(stack.servers[0]);
+        let mut cap = self.command("deploy").env("STALLS", "yes").stdout(Stdio::null()).spawn().expect("cap starts");
+        let new = |host: &Host| stack.releases(host).into_iter().find(|r| !before.contains(r));
+        let unpacked = |host: &Host| {
+            new(host).is_some_and(|r| stack.seen(host, &format!("releases/{r}/VERSION")).exists())
+                && host.runs("sleep 600")
+        };
+        fleet::wait_for("the release on every server", Duration::from_secs(60), || {
+            stack.servers.iter().all(|h| unpacked(h))
+        });
+        cap.kill().and_then(|()| cap.wait()).expect("cap dies");
+        for host in &stack.servers {
+            host.root_sh("pkill -f 'sleep [6]00' || :");
+        }
+        new(stack.servers[0]).expect("a release")
+    }
+}
+
+/// What users of the stack see: `VERSION` and what they keep, by server.
+fn served(stack: &Stack) -> Vec<String> {
+    let read = |host: &&'static Host| {
+        host.sh(&format!("cd {}/current && cat VERSION config.env && ls log", stack.deploy_to)).replace('\n', " ")
+    };
+    stack.servers.iter().map(read).collect()
 }
 
 /// Where every server finds the commits.
@@ -138,4 +176,52 @@ fn deployed_pruned_and_rolled_back() {
     }
     stack.pitcrew(&["check"]).run().expect(0);
     assert_ne!(first, second);
+}
+
+/// A release that Capistrano left unfinished is never served, neither by pitcrew nor after it.
+fn killed_half_way_there_and_back() {
+    let stack = Stack::on(App::Static, &fleet::APART).app("keep_releases = 4");
+    let stack = stack.tables("[shared]\ndirs = [\"log\"]\nfiles = [\"config.env\"]");
+    for host in &stack.servers {
+        host.sh(&format!(
+            "mkdir -p {0}/shared/log && cd {0}/shared && echo kept >config.env && : >log/old",
+            stack.deploy_to
+        ));
+    }
+    let serves = |version: &str| assert_eq!(served(&stack), vec![format!("{version} kept old "); 2]);
+    let cap = Cap::new(&stack);
+    for version in ["1", "2"] {
+        commit(&stack, version);
+        cap.run("deploy");
+    }
+    for round in 1..=2 {
+        let number = |n: usize| format!("{}", round * 10 + n);
+        let before = stack.current(stack.servers[0]).expect("Capistrano deployed");
+        let stood = served(&stack)[0].clone();
+        commit(&stack, &number(1));
+        let unfinished = cap.killed();
+        // It says what it found, and goes neither there nor over it.
+        stack.pitcrew(&["check"]).run().expect(0);
+        commit(&stack, &number(2));
+        stack.pitcrew(&["deploy"]).run().expect(0);
+        serves(&number(2));
+        stack.pitcrew(&["rollback"]).run().expect(0);
+        assert_eq!(served(&stack)[0], stood, "the newest finished one is returned to");
+        assert!(stack.servers.iter().all(|h| stack.current(h).as_deref() == Some(&before[..])));
+        let ran = stack.pitcrew(&["rollback", &unfinished]).run().expect(1);
+        assert!(ran.printed().contains(&unfinished), "{}", ran.printed());
+        assert_eq!(served(&stack)[0], stood);
+        // Back to Capistrano, which finishes what it does.
+        commit(&stack, &number(3));
+        cap.run("deploy");
+        serves(&number(3));
+        for version in [number(4), number(5)] {
+            commit(&stack, &version);
+            stack.pitcrew(&["deploy"]).run().expect(0);
+            serves(&version);
+        }
+        stack.assert_no_lock();
+    }
+    stack.pitcrew(&["rollback"]).run().expect(0);
+    serves("24");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::strategies::{apache_alone, passenger, start_apache};
 use super::{FILES, PASSENGER, PUMA, Row, UNICORN, names, under_load};
 use crate::stack::{App, Stack};
-use crate::{fleet, load};
+use crate::{fleet, load, transcript};
 
 pub const CASES: &[Row] = &[
     ("failure::serial_second_sick_revert", UNICORN, serial_second_sick_revert),
@@ -107,6 +107,16 @@ fn parallel_sick() {
     stack.balancer().wait_until_all_up();
     stack.assert_serves(&[&first; 3]);
     stack.assert_no_lock();
+    let failed: usize = seen.load.failed().values().sum();
+    transcript::note(format!("{failed} of {} requests failed", seen.load.total()));
+    // A timer leaves it alone from now on.
+    let before = stack.listing();
+    for _ in 0..2 {
+        let seen = under_load(&stack, &["deploy", "--if-changed"]);
+        assert!(seen.ran.expect(0).printed().contains(&sick[..7]));
+        seen.load.assert_none_failed();
+    }
+    assert_eq!(stack.listing(), before, "nothing is touched");
 }
 
 /// The old release goes on serving without a gap, and the tool notices that nothing new runs.

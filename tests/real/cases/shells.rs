@@ -1,7 +1,7 @@
 //! Login shells that are not bash, profiles that talk and dawdle, and servers that lack tools.
 
 use super::{ROOT, Row};
-use crate::fleet::{self, Host, host};
+use crate::fleet::{self, Host, Program, host};
 use crate::stack::{App, Stack};
 
 pub const CASES: &[Row] = &[
@@ -10,6 +10,12 @@ pub const CASES: &[Row] = &[
     ("shell::dash", ROOT, || any_login_shell("dash", "/usr/bin/dash", ".profile")),
     ("shell::bash", ROOT, || any_login_shell("slow", "/usr/bin/bash", ".bashrc")),
     ("shell::rbash", ROOT, || any_login_shell("rbash", "/usr/bin/rbash", ".bashrc")),
+    ("shell::fish", ROOT, || any_login_shell("fish", "/usr/bin/fish", ".config/fish/config.fish")),
+    ("shell::mksh", ROOT, || any_login_shell("mksh", "/usr/bin/mksh", ".mkshrc")),
+    ("shell::behind_dropbear", ROOT, || other_sshd("bear", "/usr/bin/bash", Program::Dropbear)),
+    ("shell::tcsh_behind_dropbear", ROOT, || other_sshd("tbear", "/usr/bin/tcsh", Program::Dropbear)),
+    ("shell::behind_tinysshd", ROOT, || other_sshd("tiny", "/usr/bin/bash", Program::Tinysshd)),
+    ("shell::a_wrapper_that_swallows_the_status", ROOT, wrapper_without_status),
     ("shell::busybox_and_nothing_else", ROOT, busybox_and_nothing_else),
     ("shell::nologin", ROOT, nologin),
     ("shell::missing_tools", ROOT, missing_tools),
@@ -28,8 +34,36 @@ fn any_login_shell(name: &str, shell: &str, profile: &str) {
     let server = host(1);
     user(server, name, shell);
     server
-        .sh(&format!("printf 'echo NOISE on stdout\\nprintf %%s half-a-line\\nsleep 0.3\\n' >/home/{name}/{profile}"));
-    let stack = Stack::on(App::Static, &[1]).through_own_sshd(0, name, "");
+        .sh(&format!("mkdir -p $(dirname /home/{name}/{profile}) && printf 'echo NOISE on stdout\\nprintf %%s half-a-line\\nsleep 0.3\\n' >/home/{name}/{profile}"));
+    deploys_and_returns(Stack::on(App::Static, &[1]).through_own_sshd(0, name, ""));
+}
+
+/// The same through another server program.
+fn other_sshd(name: &str, shell: &str, program: Program) {
+    user(host(1), name, shell);
+    deploys_and_returns(Stack::on(App::Static, &[1]).through_other_sshd(0, name, program));
+}
+
+/// A forced command that runs what was asked for, in a session of its own, and always ends with 0.
+fn wrapper_without_status() {
+    let server = host(1);
+    user(server, "wrapped", "/usr/bin/bash");
+    let stack = Stack::on(App::Static, &[1]).through_own_sshd(
+        0,
+        "wrapped",
+        "ForceCommand sh -c \"$SSH_ORIGINAL_COMMAND\"; true",
+    );
+    let stack = deploys_and_returns(stack);
+    // What a user's command says by its status is heard all the same.
+    let stack = stack.tables("[[hooks]]\nat = \"before switch\"\nrun = \"echo refused by the hook; exit 3\"");
+    stack.commit(&[]);
+    let ran = stack.pitcrew(&["deploy"]).run().expect(1);
+    assert!(ran.printed().contains("refused by the hook"), "{}", ran.printed());
+}
+
+/// Deploys, deploys again and rolls back, with values and files that are hard to quote.
+fn deploys_and_returns(stack: Stack) -> Stack {
+    let server = stack.servers[0];
     let stack = stack.tables(
         "[env]\nODD = \"it's !! $HOME \\\\ `x` %d\\nsecond line\"\n\n[build]\nrun = ['printf \"%s\" \"$ODD\" >odd']",
     );
@@ -43,7 +77,9 @@ fn any_login_shell(name: &str, shell: &str, profile: &str) {
     stack.assert_serves(&[&second]);
     stack.pitcrew(&["rollback"]).run().expect(0);
     stack.assert_serves(&[&first]);
+    stack.pitcrew(&["check"]).run().expect(0);
     stack.assert_no_lock();
+    stack
 }
 
 /// A directory with links to all programs but some, to be somebody's PATH.

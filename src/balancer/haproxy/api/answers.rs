@@ -263,6 +263,7 @@ fn member(server: RuntimeServer, counters: Counters) -> Result<BackendMember, St
         sessions: counters.scur.unwrap_or(0).saturating_add(counters.qcur.unwrap_or(0)),
         backup: counters.bck.unwrap_or(0) > 0,
         since: counters.lastchg,
+        throttle: None,
         check_status,
         check_detail: cut([code.as_str(), last.as_str()].join(" ").trim()),
         misread,
