@@ -4,7 +4,7 @@
 
 use super::server::ServerState;
 use super::state::State;
-use crate::event::{Cause, Outcome, ServerEnd, StepName, Stuck};
+use crate::event::{Cause, Outcome, RECOVER, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
 use crate::text::units::names;
 
@@ -53,7 +53,8 @@ fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
     // `unlock` would refuse here: `recover` needs what the lock says.
     let begun =
         |e: &ServerEnd| matches!(e.stuck, Some(Stuck::UndoFailed { .. } | Stuck::OutOfBalancer | Stuck::CutShort));
-    if ends.iter().any(begun) {
+    let recovers = state.planned.as_ref().is_some_and(|p| p.verb == RECOVER);
+    if recovers || ends.iter().any(begun) {
         return Some("pitcrew recover".into());
     }
     let all = ends.iter().all(|e| held.contains(&&e.server));

@@ -86,13 +86,19 @@ impl Recover {
         for (server, failure) in &facts.unreachable {
             taking.cannot_reach(server, failure.clone());
         }
-        let found = take_over(&stack, &taking, &held, &dead).await;
-        if found.is_none() {
-            // However far it got, each server is still locked, and the next recovery begins there.
-            for (server, _) in &held {
-                taking.stuck(server, Stuck::LockKept);
+        let found = match take_over(&stack, &taking, &held, &dead).await {
+            Some(again) if held.iter().any(|(server, _)| again.servers.contains_key(server)) => Some(again),
+            unread => {
+                // However far it got, each server is still locked, and the next recovery begins there.
+                for (server, _) in &held {
+                    if let Some(failure) = unread.as_ref().and_then(|again| again.unreachable.get(server)) {
+                        taking.cannot_reach(server, failure.clone());
+                    }
+                    taking.stuck(server, Stuck::LockKept);
+                }
+                None
             }
-        }
+        };
         for (server, warning) in stack.missing(&facts, &dead).await {
             emitter.emit(Event::Warning { server: Some(server), warning });
         }
