@@ -86,19 +86,7 @@ impl Recover {
         for (server, failure) in &facts.unreachable {
             taking.cannot_reach(server, failure.clone());
         }
-        let found = match take_over(&stack, &taking, &held, &dead).await {
-            Some(again) if held.iter().any(|(server, _)| again.servers.contains_key(server)) => Some(again),
-            unread => {
-                // However far it got, each server is still locked, and the next recovery begins there.
-                for (server, _) in &held {
-                    if let Some(failure) = unread.as_ref().and_then(|again| again.unreachable.get(server)) {
-                        taking.cannot_reach(server, failure.clone());
-                    }
-                    taking.stuck(server, Stuck::LockKept);
-                }
-                None
-            }
-        };
+        let found = read_anew(&stack, &taking, &held, &dead).await;
         for (server, warning) in stack.missing(&facts, &dead).await {
             emitter.emit(Event::Warning { server: Some(server), warning });
         }
@@ -122,6 +110,24 @@ impl Recover {
         let finished = spawn_blocking(move || reporting.finish()).await;
         finished.map(|f| f.exit_code).map_err(|e| Error::failed(format!("cannot tell how the recovery ended: {e}")))
     }
+}
+
+/// Takes over every lock that guards the dead run's work, and reads what it left.
+///
+/// `None`: a lock was refused, or nothing could be read.
+async fn read_anew(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, RunId)], dead: &RunId) -> Option<Facts> {
+    let again = take_over(stack, taking, held, dead).await;
+    if again.as_ref().is_some_and(|again| held.iter().any(|(server, _)| again.servers.contains_key(server))) {
+        return again;
+    }
+    // However far it got, each server is still locked, and the next recovery begins there.
+    for (server, _) in held {
+        if let Some(failure) = again.as_ref().and_then(|again| again.unreachable.get(server)) {
+            taking.cannot_reach(server, failure.clone());
+        }
+        taking.stuck(server, Stuck::LockKept);
+    }
+    None
 }
 
 /// Takes over every lock that guards the dead run's work, and asks again.
