@@ -926,6 +926,30 @@ fn a_noisy_profile_changes_no_answer() {
     });
 }
 
+/// What the user's commands make is as open as what the login makes; what pitcrew makes is its own affair.
+#[test]
+fn commands_have_the_logins_umask_and_a_locale() {
+    for shell in ["dash", "bash", "busybox"] {
+        let Some(mut server) = Server::new(shell) else { continue };
+        server.release(A, Some("aaa"));
+        let login = server.home().join("login");
+        fs::write(&login, "#!/bin/sh\numask 027\nexec sh \"$@\"\n").unwrap();
+        fs::set_permissions(&login, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        server.login = Some(login);
+        let says = "umask; echo \"LANG=$LANG LC_ALL=${LC_ALL-}\"";
+        let call = calls::command(&server.site(), Dir::Release(id(A)), says);
+        let ran = server.run(&call).ok();
+        assert_eq!(ran.output.lines().collect::<Vec<_>>(), ["0027", "LANG=C.UTF-8 LC_ALL="], "{shell}");
+        // What is named stays.
+        let env = vec![("LC_CTYPE".to_owned(), "POSIX".to_owned())];
+        let ran = server.run(&Call { env, ..call }).ok();
+        assert_eq!(ran.output.lines().last(), Some("LANG= LC_ALL="), "{shell}");
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        let mode = fs::metadata(server.root().join(".pitcrew")).unwrap().permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o755, "{shell}");
+    }
+}
+
 #[test]
 fn every_command_line_is_short_and_says_its_step() {
     let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();

@@ -6,8 +6,8 @@ use super::bad::Bad;
 use super::words::quoted;
 use crate::ssh::address::{BadAddress, Parts, is_host, is_ip};
 
-/// Most hosts that one range may stand for; more is a slip.
-const MOST: usize = 1000;
+/// Most hosts that one text may stand for: more is a slip, and would only fill the memory.
+const MOST: usize = 100_000;
 /// How ranges are written.
 const RANGE_HINT: &str = "write a range like web[1-4].example.com, web[01-10].example.com or web[a,b].example.com";
 

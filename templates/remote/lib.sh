@@ -8,6 +8,7 @@ set --
 # what it starts is ended by that signal as ever.
 trap : PIPE
 unset IFS CDPATH
+login_umask=$(umask)
 umask 022
 nl='
 '
@@ -102,12 +103,18 @@ find_real
 IFS= read -r user_env || fail no_input "the connection ended before the environment arrived"
 [ -n "${p_payload-}" ] || exec </dev/null
 
-# as_this_user COMMAND…: runs a command, or a function, with the user's locale and environment, which stay: for subshells.
+# as_this_user COMMAND…: runs a command, or a function, with the user's locale, umask and environment, which stay: for subshells.
 as_this_user() {
     set +u
+    umask "$login_umask"
     if [ -n "$had_lc" ]; then LC_ALL=$user_lc; else unset LC_ALL; fi
     eval "$user_env"
     unset user_env
+    # Where nothing names a locale, programs such as Ruby take all text for ASCII.
+    if [ -z "${LC_ALL-}${LC_CTYPE-}${LANG-}" ]; then
+        LANG=C.UTF-8
+        export LANG
+    fi
     PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
     export PATH
     "$@"
