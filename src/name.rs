@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Names one server as the summary, the events and the flags do.
@@ -34,6 +35,12 @@ impl ReleaseId {
     /// Accepts exactly fourteen ASCII digits, as Capistrano makes them.
     pub fn parse(text: &str) -> Option<Self> {
         (text.len() == 14 && text.bytes().all(|b| b.is_ascii_digit())).then(|| Self(text.to_owned()))
+    }
+
+    /// When it was made, in UTC; `None`: it is no date.
+    pub fn time(&self) -> Option<Timestamp> {
+        let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", &self.0).ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     }
 
     /// The lowest id there can be; no release bears it.

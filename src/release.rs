@@ -13,8 +13,10 @@ pub enum ReleaseState {
     Failed,
     /// Taken back.
     Reverted,
-    /// Another tool made it (Capistrano): it counts as complete.
+    /// Another tool made it (Capistrano), and something vouches for it: it counts as complete.
     Foreign,
+    /// Another tool made it, and nothing says that it was ever finished.
+    Unfinished,
 }
 
 impl ReleaseState {
@@ -27,12 +29,13 @@ impl ReleaseState {
             Self::Failed => "failed",
             Self::Reverted => "reverted",
             Self::Foreign => "foreign",
+            Self::Unfinished => "unfinished",
         }
     }
 
     /// Reads that word; a release without a known one is foreign.
     pub fn parse(word: &str) -> Self {
-        [Self::Prepared, Self::Active, Self::Good, Self::Failed, Self::Reverted]
+        [Self::Prepared, Self::Active, Self::Good, Self::Failed, Self::Reverted, Self::Unfinished]
             .into_iter()
             .find(|state| state.word() == word)
             .unwrap_or(Self::Foreign)

@@ -107,10 +107,16 @@ fn a_capistrano_layout_is_taken_over_and_rolled_back_to() {
         fs::create_dir_all(server.root().join("releases/20260102000000.bak")).unwrap();
         fs::write(server.root().join("releases/notes"), "x").unwrap();
         symlink(server.root().join("releases").join(B), server.root().join("current")).unwrap();
+        // One was killed half-way: it wrote no line when it was done.
+        let killed = "20260101120000";
+        server.release(killed, None);
+        server.write("revisions.log", &format!("Branch main (at aaa) deployed as release {A} by deploy\n"));
         let facts = server.probe(&[]);
         assert_eq!(facts.current, Some(id(B)));
         assert_eq!(facts.unknown, 2);
-        assert!(facts.releases.iter().all(|r| r.state == ReleaseState::Foreign));
+        let states: Vec<_> = facts.releases.iter().map(|r| (r.id.as_str(), r.state)).collect();
+        let foreign = ReleaseState::Foreign;
+        assert_eq!(states, [(A, foreign), (killed, ReleaseState::Unfinished), (B, foreign)], "{}", server.shell);
 
         deploy(server, Some(B), C);
         let site = server.site();
@@ -118,6 +124,8 @@ fn a_capistrano_layout_is_taken_over_and_rolled_back_to() {
         server.run(&calls::switch(&site, &run(), Some(&id(C)), Some(&id(B)))).ok();
         assert_eq!(server.probe(&[]).current, Some(id(B)));
         assert!(!server.root().join(".pitcrew/states").join(B).exists(), "it stays foreign");
+        let ran = server.run(&calls::prune(&site, &run(), 5, &[])).ok();
+        assert_eq!(ran.values("removed"), [killed], "{}", server.shell);
     });
 }
 
@@ -719,7 +727,9 @@ fn pruning_keeps_what_is_good_or_used() {
         {
             let id = format!("202601{:02}000000", n + 1);
             server.release(&id, Some("rev"));
-            if *state != "foreign" {
+            if *state == "foreign" {
+                server.write("revisions.log", &format!("Branch main (at rev) deployed as release {id} by deploy\n"));
+            } else {
                 server.write(&format!(".pitcrew/states/{id}"), state);
             }
         }

@@ -25,6 +25,7 @@ struct Pages {
     stuck: Vec<(ServerName, Stuck)>,
     compared: bool,
     unbuilt: BTreeSet<ServerName>,
+    condemned: BTreeSet<ServerName>,
     told: BTreeSet<(ServerName, String)>,
 }
 
@@ -70,6 +71,16 @@ impl Ledger {
     /// Tells whether the release could not be built or migrated on the server.
     pub fn is_unbuilt(&self, server: &ServerName) -> bool {
         lock(&self.pages).unbuilt.contains(server)
+    }
+
+    /// Notes that the release itself failed on the server: it did not start, or did not answer well.
+    pub fn condemn(&self, server: &ServerName) {
+        lock(&self.pages).condemned.insert(server.clone());
+    }
+
+    /// Tells whether the release itself failed on the server.
+    pub fn is_condemned(&self, server: &ServerName) -> bool {
+        lock(&self.pages).condemned.contains(server)
     }
 
     /// How the server was found in its balancers; `None`: the run has not drained it.

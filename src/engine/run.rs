@@ -244,6 +244,9 @@ impl Running {
                 if definite && matches!(place.step, StepName::Build | StepName::Migrate) {
                     self.ledger.note_unbuilt(server);
                 }
+                if matches!(place.step, StepName::Restart | StepName::Check) && failure.cause.condemns() {
+                    self.ledger.condemn(server);
+                }
                 // Left behind on request: named, and no reason to stop.
                 let skipped = place.step == StepName::Connect && self.plan.skipped.contains(server);
                 let failure = Some(Box::new(failure));

@@ -11,6 +11,7 @@ use super::running::Running;
 use crate::answer::Answer;
 use crate::config::{Server, SourceKind};
 use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, StepName, Warning};
+use crate::facts::ServerFacts;
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
 use crate::plan::journal::Intent;
@@ -157,7 +158,11 @@ impl Running {
     async fn prune(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let line = self.history();
         let release = &self.plan.release;
-        let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind: Some(Behind::No) };
+        // A run that did not put it back leaves word that an earlier one had taken it out.
+        let stays_out = self.world.facts.servers.get(&place.server).is_some_and(ServerFacts::was_left_drained)
+            && !self.ledger.record(&place.server).drained;
+        let behind = (!stays_out).then_some(Behind::No);
+        let mark = Mark { state: Some((release, ReleaseState::Good)), line: Some(&line), behind };
         let previous: Vec<ReleaseId> = self.plan.previous(&place.server).cloned().into_iter().collect();
         let keep = self.world.config.app.keep_releases;
         let mut call = calls::prune(&self.site(), &self.world.run, keep, &previous).marking(&mark);

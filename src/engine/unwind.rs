@@ -137,7 +137,7 @@ pub async fn settle(running: &Arc<Running>) {
             let (state, line, behind) = match running.state_of(&name) {
                 End::Kept => (ReleaseState::Good, Some(line.as_str()), Behind::No),
                 End::TakenBack => (ReleaseState::Reverted, None, Behind::By(&by)),
-                End::Failed => (ReleaseState::Failed, None, Behind::By(&by)),
+                End::Failed | End::Condemned => (ReleaseState::Failed, None, Behind::By(&by)),
             };
             // A rollback that fails says nothing against the release it went to: it was good before.
             let tells = running.plan.verb == Verb::Deploy || state == ReleaseState::Good;
@@ -190,6 +190,8 @@ pub async fn unlock(running: &Arc<Running>) {
 enum End {
     Kept,
     TakenBack,
+    /// Taken back, since the release itself failed there.
+    Condemned,
     Failed,
 }
 
@@ -197,6 +199,7 @@ impl Running {
     fn state_of(&self, server: &ServerName) -> End {
         let record = self.ledger.record(server);
         match (record.finished, record.taken_back) {
+            (_, true) if self.ledger.is_condemned(server) => End::Condemned,
             (_, true) => End::TakenBack,
             (true, false) => End::Kept,
             (false, false) => End::Failed,

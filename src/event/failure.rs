@@ -112,6 +112,19 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Tells whether a restart or a check that failed for this reason says that the release itself is bad.
+    ///
+    /// What the network or a signal did says nothing of it.
+    pub fn condemns(&self) -> bool {
+        match self {
+            Self::Unhealthy(_) | Self::Exit { .. } => true,
+            Self::Refused { code, .. } => matches!(code, Refusal::NotProven | Refusal::NotRestarted),
+            _ => false,
+        }
+    }
+}
+
 /// The last answer of a failing health check.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Unhealthy {

@@ -114,7 +114,8 @@ fn is_proven(state: &State, name: &ServerName) -> bool {
 fn set_ready(at: &str, member: &str) -> Option<String> {
     // A person pastes this into a shell, so it holds nothing but names and paths, although both are configured.
     let plain = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@:[]".contains(c));
-    if !plain(at) || !plain(member) {
+    // Without its backend it names no member.
+    if !plain(at) || !plain(member) || !member.contains('/') {
         return None;
     }
     let say = format!("echo 'set server {member} state ready'");

@@ -85,18 +85,18 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         blockers.extend(capacity::lacks(config, facts, &batches).into_iter().map(|lack| lack.blocker));
         notices.extend(members::elsewhere(servers.iter().copied(), &facts.members));
         notices.extend(waits(config, &facts.members, &batches));
-        notices.extend(out_before(facts, &servers));
     } else if strategy != Strategy::Parallel {
         notices.push(Warning::StaysInTraffic);
     }
     if strategy == Strategy::Parallel && migrate_on.is_some() && servers.len() > 1 {
         notices.push(Warning::SerialAdvised);
     }
+    notices.extend(out_before(facts, &servers, drains));
     notices.extend(default::warns(config, facts, &servers));
     notices.extend(found_notices(&check, now));
 
     let may_skip = request.if_changed && blockers.is_empty() && !servers.is_empty();
-    let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision));
+    let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision, drains));
     let fled = if may_skip && !runs && !request.insists { fled::find(facts, &servers, &revision) } else { None };
     let unchanged = runs || fled.is_some();
     notices.extend(fled);
@@ -194,25 +194,28 @@ fn left_behind(facts: Option<&ServerFacts>) -> bool {
     })
 }
 
-fn runs_revision(facts: Option<&ServerFacts>, revision: &Revision) -> bool {
+fn runs_revision(facts: Option<&ServerFacts>, revision: &Revision, drains: bool) -> bool {
     facts.is_some_and(|f| {
         let current = f.current.as_ref().and_then(|c| f.releases.iter().find(|r| r.id == *c));
         current.is_some_and(|r| {
             r.revision.as_ref() == Some(revision) && matches!(r.state, ReleaseState::Good | ReleaseState::Foreign)
-        }) && !left_behind(Some(f))
+        }) && (!left_behind(Some(f)) || (!drains && f.was_left_drained()))
     })
 }
 
 /// The run's id for a new release: now, but always later than any id found on any server.
 fn next_release(facts: &Facts, now: Timestamp) -> ReleaseId {
-    let newest = facts.servers.values().flat_map(|f| f.releases.iter().map(|r| &r.id)).max();
+    // A directory that was made with an absurd date is not followed, unless it serves.
+    let tomorrow = now + jiff::SignedDuration::from_hours(24);
+    let sane = |id: &&ReleaseId| id.time().is_some_and(|at| at <= tomorrow);
+    let served = facts.servers.values().filter_map(|f| f.current.as_ref());
+    let all = facts.servers.values().flat_map(|f| f.releases.iter().map(|r| &r.id)).filter(sane);
+    let newest = all.chain(served).max();
     let mut at = now;
     if let Some(newest) = newest
-        && let Ok(found) = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", newest.as_str())
-        && let Ok(found) = found.to_zoned(jiff::tz::TimeZone::UTC)
-        && found.timestamp().as_second() >= at.as_second()
+        && let Some(found) = newest.time().filter(|found| found.as_second() >= at.as_second())
     {
-        at = found.timestamp() + jiff::SignedDuration::from_secs(1);
+        at = found + jiff::SignedDuration::from_secs(1);
     }
     let text = at.strftime("%Y%m%d%H%M%S").to_string();
     match ReleaseId::parse(&text) {
@@ -256,12 +259,14 @@ fn blocker(server: Option<&ServerName>, step: StepName, cause: Cause) -> Blocker
     Blocker { server: server.cloned(), step, failure: Failure { cause, command: None, tail: Vec::new() } }
 }
 
-/// Names the members that were out before the run.
-fn out_before(facts: &Facts, servers: &[&Server]) -> Vec<Warning> {
+/// Names the members that were out before the run, and stay out.
+///
+/// A run that drains puts back what an earlier one had left out.
+fn out_before(facts: &Facts, servers: &[&Server], drains: bool) -> Vec<Warning> {
     let mut all = Vec::new();
     for server in servers.iter().filter(|s| s.is_web()) {
         let own = facts.servers.get(&server.name);
-        let stood = |m: &MemberFacts| own.map_or(m.admin, |own| own.before_left(m).admin);
+        let stood = |m: &MemberFacts| own.filter(|_| drains).map_or(m.admin, |own| own.before_left(m).admin);
         let out = |m: &&MemberFacts| server.is_member(&m.member) && stood(m) != Admin::Ready;
         all.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));
     }

@@ -15,7 +15,7 @@ use super::shape::{Plan, Verb};
 use super::stages::unchecked;
 use super::unwind::{Record, Switched};
 use crate::balancer::{Admin, MemberFacts, Snapshot};
-use crate::config::{Config, OnFailure, Prepare, Strategy};
+use crate::config::{Config, LoadBalancer, OnFailure, Prepare, Server, Strategy};
 use crate::event::DecidedBy;
 use crate::facts::{Facts, ServerFacts};
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
@@ -168,8 +168,10 @@ struct Left<'a> {
     current: Option<&'a ReleaseId>,
     /// It serves requests, so that a restart and its proof belong to its rollout.
     proves: bool,
-    /// Nothing but its health proves it, and the journal does not tell of that.
+    /// Its health was to be asked, and the journal does not tell of that.
     asked: bool,
+    /// Nothing but its health proves it.
+    alone: bool,
     /// It was asked since, and is healthy.
     healthy: bool,
     /// It is out of a balancer that it was found in; `None`: it was never drained, or that is not known.
@@ -202,7 +204,7 @@ impl Left<'_> {
         let Some(switched) = self.switched() else { return false };
         let back = self.journal.switches.last().is_some_and(|(_, to)| *to == switched.from);
         // Where its health alone proves it, its way back is walked again, and asks.
-        back && !self.asked
+        back && !self.alone
             && switched.from.is_some()
             && self.current == switched.from.as_ref()
             && (!self.journal.restarted || self.journal.proven == switched.from)
@@ -248,15 +250,15 @@ impl Wreck {
                 if journal == Journal::default() { &mut untouched } else { &mut unreadable }.push(server.name.clone());
                 continue;
             };
-            let members: Vec<&MemberFacts> = facts.members.iter().filter(|m| server.is_member(&m.member)).collect();
-            let out = journal.drained.as_ref().and_then(|snapshot| is_out(snapshot.as_ref(), &members));
+            let out = journal.drained.as_ref().and_then(|found| is_out(found.as_ref(), config, facts, server));
             all.push(Left {
                 name: &server.name,
                 intent,
                 journal,
                 current: found.current.as_ref(),
                 proves: server.is_web() && !config.web.proof.none,
-                asked: server.is_web() && config.web.proof.none && config.health.is_some(),
+                asked: server.is_web() && config.health.is_some(),
+                alone: server.is_web() && config.web.proof.none && config.health.is_some(),
                 healthy: healthy.contains(&server.name),
                 out,
             });
@@ -355,11 +357,16 @@ impl Wreck {
 }
 
 /// Tells whether any balancer that sent the server traffic before holds it out now.
-fn is_out(found: Option<&Snapshot>, now: &[&MemberFacts]) -> Option<bool> {
+///
+/// A record of a backend that the file names no more stands for what it was renamed to.
+fn is_out(found: Option<&Snapshot>, config: &Config, facts: &Facts, server: &Server) -> Option<bool> {
+    let now: Vec<&MemberFacts> = facts.members.iter().filter(|m| server.is_member(&m.member)).collect();
+    let today = config.balancer.as_ref().and_then(LoadBalancer::backends);
+    let gone = |f: &MemberFacts| today.is_some_and(|today| !today.contains(&f.backend));
     let was_in = |m: &MemberFacts| match found {
-        Some(found) => found.members.iter().any(|f| {
-            (f.at.as_str(), f.backend.as_str()) == (m.at.as_str(), m.backend.as_str()) && f.admin == Admin::Ready
-        }),
+        Some(found) => {
+            found.members.iter().any(|f| f.at == m.at && (f.backend == m.backend || gone(f)) && f.admin == Admin::Ready)
+        }
         None => true,
     };
     if now.iter().any(|m| was_in(m) && m.admin != Admin::Ready) {
@@ -367,7 +374,7 @@ fn is_out(found: Option<&Snapshot>, now: &[&MemberFacts]) -> Option<bool> {
     }
     // A balancer that could not be asked may hold it out.
     let told = |f: &MemberFacts| now.iter().any(|m| (&m.at, &m.backend) == (&f.at, &f.backend));
-    let all = found.is_none_or(|found| found.members.iter().all(told));
+    let all = found.is_none_or(|found| found.members.iter().all(|f| gone(f) || told(f)));
     (all && !now.is_empty()).then_some(false)
 }
 
@@ -381,102 +388,4 @@ fn as_if_ready(config: &Config, facts: &Facts, name: &ServerName) -> Snapshot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OLD: &str = "20260101000000";
-    const NEW: &str = "20260102000000";
-
-    fn id(text: &str) -> ReleaseId {
-        ReleaseId::parse(text).unwrap()
-    }
-
-    fn lines(text: &[&str]) -> Vec<String> {
-        text.iter().map(|l| format!("1795423815 {l}")).collect()
-    }
-
-    fn left(journal: &[&str], current: &str, out: Option<bool>) -> (bool, bool, Record) {
-        let name = ServerName("web1".into());
-        let intent = Intent {
-            verb: Verb::Deploy,
-            strategy: Strategy::Serial,
-            on_failure: OnFailure::Revert,
-            release: id(NEW),
-            revision: Revision("abc".into()),
-            batch: Some(0),
-            previous: Some(id(OLD)),
-            who: "ann".into(),
-            migrate_on: None,
-            server: Some(name.clone()),
-            servers: Vec::new(),
-        };
-        let current = id(current);
-        let journal = Journal::read(&lines(journal));
-        let left = Left {
-            name: &name,
-            intent,
-            journal,
-            current: Some(&current),
-            proves: true,
-            asked: false,
-            healthy: false,
-            out,
-        };
-        (left.is_new(), left.is_old(), left.record(false))
-    }
-
-    #[test]
-    fn the_journal_says_how_far_a_server_got() {
-        let drain = r#"drain {"members":[]}"#;
-        let switch = format!("switch {OLD} {NEW}");
-        let (restart, proven) = (format!("restart {NEW}"), format!("proven {NEW}"));
-        let all = ["transfer x", drain, &switch, &restart, &proven];
-        assert!(left(&all, NEW, Some(false)).0, "restored");
-        assert!(!left(&all, NEW, Some(true)).0, "still out");
-        assert!(!left(&all, OLD, Some(false)).0, "it was switched since");
-        assert!(!left(&all[..4], NEW, Some(false)).0, "never proven");
-        let record = left(&all[..3], NEW, Some(true)).2;
-        assert!(record.prepared && record.drained && !record.restored && !record.restarted && record.locked);
-        assert_eq!(record.switched, Some(Switched { from: Some(id(OLD)), to: id(NEW) }));
-        // What is not known is taken for served: it is drained before its processes are touched.
-        assert!(left(&all, NEW, None).2.restored);
-    }
-
-    #[test]
-    fn what_was_taken_back_is_left_alone_only_when_that_was_proven() {
-        let back = [
-            format!("switch {OLD} {NEW}"),
-            format!("restart {NEW}"),
-            format!("switch {NEW} {OLD}"),
-            format!("restart {OLD}"),
-            format!("proven {OLD}"),
-        ];
-        let back: Vec<&str> = back.iter().map(String::as_str).collect();
-        assert!(left(&back, OLD, None).1);
-        assert!(!left(&back[..4], OLD, None).1);
-        assert!(!left(&back, NEW, None).1);
-        assert!(!left(&back[..2], NEW, None).1);
-    }
-
-    #[test]
-    fn the_first_finding_of_a_drain_stands_and_rubbish_is_passed_over() {
-        let first = Snapshot { members: vec![MemberFacts { at: "unix:///a".into(), ..MemberFacts::default() }] };
-        let words = Journal::drain(&first);
-        let journal = Journal::read(&lines(&[&words, "drain {}", "", "switch", "what ever", "proven x"]));
-        assert_eq!(journal.drained, Some(Some(first)));
-        assert_eq!(journal.switches, [(None, None)]);
-        assert_eq!(Journal::read(&lines(&["drain {broken"])).drained, Some(None));
-        let later = Snapshot { members: vec![MemberFacts { admin: Admin::Maint, ..MemberFacts::default() }] };
-        let journal = Journal::read(&lines(&[&words, &Journal::found_since(&later), &words, "found {broken"]));
-        assert_eq!(journal.drained, Some(Some(later)), "it was back in between");
-        assert_eq!(Journal::read(&["".into(), "x".into()]), Journal::default());
-    }
-
-    #[test]
-    fn an_intent_is_one_line_that_reads_back() {
-        let wreck = Wreck::of_nothing(&[ServerName("web1".into())]);
-        let intent = Intent::of(&wreck.plan, &ServerName("web1".into()), "ann\n\"x\"");
-        assert!(!intent.line().contains('\n'));
-        assert_eq!(Intent::read(&["rubbish".into(), intent.line()]), Some(intent));
-    }
-}
+mod tests;

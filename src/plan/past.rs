@@ -22,16 +22,10 @@ pub fn of(release: &ReleaseId, lines: &[String], now: Timestamp) -> Warning {
     migrated.dedup();
     Warning::ReturnsTo {
         release: release.clone(),
-        seconds: at(release).map(|then| (now.as_second() - then.as_second()).max(0).unsigned_abs()),
+        seconds: release.time().map(|then| (now.as_second() - then.as_second()).max(0).unsigned_abs()),
         who: made.and_then(|line| who(line)),
         migrated,
     }
-}
-
-/// When a release was made: its id says so, in UTC.
-fn at(release: &ReleaseId) -> Option<Timestamp> {
-    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", release.as_str()).ok()?;
-    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 /// The release that a line is about: its first word of fourteen digits.

@@ -67,7 +67,8 @@ fn named(known: &[Known<'_>], asked: &ReleaseId, blockers: &mut Vec<Blocker>) ->
 
 /// Finds the good release that most servers hold, of several the newest.
 ///
-/// It is older than the newest current one.
+/// It is older than the newest current one, and of another revision where there is such a one: what was deployed twice is
+/// not fled from by returning to the first time.
 fn held_by_most(known: &[Known<'_>]) -> Option<ReleaseId> {
     let newest = known.iter().filter_map(|(_, f)| f.current.as_ref()).max()?;
     let older: BTreeSet<&ReleaseId> = known
@@ -75,7 +76,11 @@ fn held_by_most(known: &[Known<'_>]) -> Option<ReleaseId> {
         .flat_map(|(_, f)| f.releases.iter().map(|r| &r.id).filter(|id| *id < newest && is_good(f, id)))
         .collect();
     let holders = |id: &ReleaseId| known.iter().filter(|(_, f)| is_good(f, id)).count();
-    older.into_iter().min_by_key(|id| (Reverse(holders(id)), Reverse(*id))).cloned()
+    let revision =
+        |id: &ReleaseId| known.iter().find_map(|(_, f)| f.releases.iter().find(|r| r.id == *id)?.revision.clone());
+    let fled = revision(newest);
+    let same = |id: &ReleaseId| fled.is_some() && revision(id) == fled;
+    older.into_iter().min_by_key(|id| (same(id), Reverse(holders(id)), Reverse(*id))).cloned()
 }
 
 fn unknown() -> Revision {

@@ -103,6 +103,17 @@ impl Draft {
             }
         } else if !plan.skipped.is_empty() && plan.blockers.is_empty() {
             waiting.take_first(&self.facts).await
+        } else if waiting.wait.is_some() && plan.blockers.is_empty() && !plan.unchanged {
+            // Two that begin at once: one of them waits.
+            match waiting.take_or_wait(&self.facts).await {
+                Ok(Some(Waited::Taken { held, waited, whose })) => {
+                    self.notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
+                    Ok(held)
+                }
+                Ok(Some(Waited::Free(held))) => Ok(held),
+                Ok(_) => Ok(Vec::new()),
+                Err(e) => Err(e),
+            }
         } else {
             return None;
         };

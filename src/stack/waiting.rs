@@ -65,6 +65,8 @@ pub enum Waited {
         /// Who held them, at the end.
         whose: Box<Held>,
     },
+    /// All locks are this run's now, and none was another's.
+    Free(Vec<ServerName>),
     /// Time ran out, or waiting does not help: who held the lock at the last look, and where.
     GivenUp(ServerName, Box<Held>),
 }
@@ -99,6 +101,21 @@ impl Waiting<'_> {
     pub async fn wait(&self, facts: &Facts) -> Result<Option<Waited>, Error> {
         let Some(first) = self.in_the_way(facts) else { return Ok(None) };
         self.wait_for(first, &self.reached(facts), &|owner| calls::lock(&self.stack.site(), owner)).await.map(Some)
+    }
+
+    /// Takes all locks, which were free a moment ago; waits where another run was faster.
+    ///
+    /// `None`: a server failed otherwise, and the run finds out why.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn take_or_wait(&self, facts: &Facts) -> Result<Option<Waited>, Error> {
+        let (reached, take) = (self.reached(facts), |owner: &Owner| calls::lock(&self.stack.site(), owner));
+        match self.take_all(&reached, &take).await? {
+            Take::All(held) => Ok(Some(Waited::Free(held))),
+            Take::Refused(server, held) => self.wait_for((server, held), &reached, &take).await.map(Some),
+            Take::Failed(..) => Ok(None),
+        }
     }
 
     /// Waits for `first` to be free, and takes the locks of all `reached` servers with `take`.

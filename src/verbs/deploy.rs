@@ -42,7 +42,11 @@ impl Deploy {
     /// # Errors
     /// When something ended it before there was a run.
     pub async fn run(&self, global: &Global) -> Result<u8, Error> {
-        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let config = stack::read(global)?;
+        if self.migrate && config.migrate.is_none() {
+            return Err(Error::usage("--migrate: the file has no [migrate]").hint("add [migrate] with `run` to it"));
+        }
+        let stack = Stack::prepare(config, global).await?;
         let request = Request {
             migrate: match (self.migrate, self.no_migrate) {
                 (true, _) => Some(true),

@@ -115,7 +115,7 @@ async fn freeze(
         return Err(refused(&first.0, &first.1));
     }
     match waiting.wait_for(first, &reached, &take).await? {
-        Waited::Taken { held, .. } => Ok((held, missing)),
+        Waited::Taken { held, .. } | Waited::Free(held) => Ok((held, missing)),
         Waited::GivenUp(server, held) => Err(refused(&server, &held)),
     }
 }

@@ -45,6 +45,7 @@ for dir in "$root"/releases/* "$root"/releases/.[!.]*; do
     # To rename a directory away takes the right to write in it.
     [ -w "$dir" ] || say leftover "releases/$id"
     find_state "$id"
+    [ "$state" != foreign ] || vouched "$id" || state=unfinished
     first_line "$dir/REVISION"
     say release "$id" "$state" "$line"
 done

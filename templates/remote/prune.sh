@@ -41,6 +41,7 @@ good=0 newer='' second=''
 for id in $all; do
     until=$second second=$newer newer=$id
     find_state "$id"
+    [ "$state" != foreign ] || vouched "$id" || state=unfinished
     case $state in
     good | foreign)
         good=$((good + 1))

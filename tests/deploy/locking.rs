@@ -461,3 +461,18 @@ async fn a_freeze_waits_for_the_run_that_is_at_work() {
     gated.stack.run(&["deploy"]).await.expect(4);
     gated.stack.run(&["unlock"]).await.expect(0);
 }
+
+/// Of two that begin at once on a free stack one waits for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_are_ready_to_wait_both_deploy() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    stack.release(&Sample::good("1"));
+    for _ in 0..3 {
+        let both = [0, 1].map(|_| stack.start(&["deploy", "--wait-lock", "90s"]));
+        for run in both {
+            end(run).await.expect(0);
+        }
+    }
+    stack.assert_all("1");
+    stack.assert_unlocked();
+}

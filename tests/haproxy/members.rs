@@ -643,3 +643,30 @@ async fn a_start_that_is_slower_than_the_limit_is_said_and_counts() {
     assert_eq!(shop.look("web2").await.others_in_service, 2, "and counts for others");
     assert_eq!(shop.drain("web2").await, Ok(0));
 }
+
+#[tokio::test]
+async fn empty_slots_of_a_template_are_no_capacity() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let slots = |dir: &Path| format!("{}  server-template spare 6 nowhere.invalid:80 init-addr none\n", three(dir));
+    let shop = Shop::open(slots, |c| c.min_in_service = Least::Percent(50)).await;
+    assert_eq!(shop.look("web1").await.size, 3, "{}", shop.proxy.tell("show servers state shop").await);
+    assert_eq!(shop.drain("web1").await, Ok(0));
+    shop.restore("web1").await.unwrap();
+}
+
+/// What was found names a backend that has another name by now, in the balancer and in the file.
+#[tokio::test]
+async fn a_server_comes_back_to_a_backend_that_was_renamed() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let mut shop = Shop::open(three, |_| {}).await;
+    shop.drain("web1").await.unwrap();
+    assert_eq!(shop.look("web1").await.admin, Admin::Maint);
+    shop.found.members.iter_mut().for_each(|m| m.backend = "before".to_owned());
+    shop.restore("web1").await.unwrap();
+    let back = shop.look("web1").await;
+    assert!(back.admin == Admin::Ready && back.in_service, "{back:?}");
+}

@@ -107,6 +107,12 @@ impl BackendMember {
         self.admin() == Admin::Ready && matches!(self.op_state, 1 | 2) && self.weight > 0
     }
 
+    /// Tells whether it is a slot of a `server-template` that no server fills.
+    pub fn is_empty_slot(&self) -> bool {
+        let nowhere = matches!(self.address.as_str(), "-" | "0.0.0.0" | "::");
+        self.bits & bits::RMAINT != 0 || (nowhere && self.admin() == Admin::Maint)
+    }
+
     /// Tells whether it starts slowly (`slowstart`): it takes less than its share yet.
     pub fn is_starting(&self) -> bool {
         self.op_state == 1

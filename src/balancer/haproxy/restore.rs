@@ -1,6 +1,7 @@
 //! A server's way back into every instance: each is walked by itself, side by side.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -36,9 +37,9 @@ impl HaproxyBack<'_> {
                 on(text);
             }
         };
-        let found = found.members.iter().filter(|m| m.member == self.server);
+        let found = self.places(found, &say).await;
         let walks = self.all.nodes.iter().map(|node| {
-            let found: Vec<&MemberFacts> = found.clone().filter(|m| m.at == node.at()).collect();
+            let found: Vec<&MemberFacts> = found.iter().filter(|m| m.at == node.at()).collect();
             let back = InstanceBack {
                 node,
                 alone: self.all.nodes.len() == 1,
@@ -53,7 +54,7 @@ impl HaproxyBack<'_> {
             async move { back.walk(&found).await }
         });
         let mut errors: Vec<BalancerError> = join_all(walks).await.into_iter().flatten().collect();
-        errors.extend(found.filter(|m| !self.all.nodes.iter().any(|n| n.at() == m.at)).map(|member| {
+        errors.extend(found.iter().filter(|m| !self.all.nodes.iter().any(|n| n.at() == m.at)).map(|member| {
             let place = Some(format!("{}/{}", member.backend, self.server));
             BalancerError::new(&member.at, place, RestoreFault::NotConfigured)
         }));
@@ -61,5 +62,28 @@ impl HaproxyBack<'_> {
         // The server is back: an end of the wait changes nothing.
         let _ = pause(self.stop, config.wait_after_restore).await;
         Ok(())
+    }
+
+    /// Lists where the server was found, by the names that backends have today.
+    ///
+    /// Of a backend that was renamed meanwhile, in the balancer and in the file, the record stands for the new name.
+    async fn places(&self, found: &Snapshot, say: &(dyn Fn(String) + Sync)) -> Vec<MemberFacts> {
+        let own = found.members.iter().filter(|m| m.member == self.server);
+        let (mut places, gone): (Vec<MemberFacts>, Vec<MemberFacts>) =
+            own.cloned().partition(|m| self.all.backends.contains(&m.backend));
+        for old in gone {
+            say(format!("{}/{}: the file names this backend no more", old.backend, self.server));
+            let Some(node) = self.all.nodes.iter().find(|node| node.at() == old.at) else {
+                places.push(old);
+                continue;
+            };
+            let Ok(table) = node.look(Duration::ZERO).await else { continue };
+            for (backend, _) in node.places(&table, self.server).unwrap_or_default() {
+                if !places.iter().any(|m| m.at == old.at && m.backend == backend) {
+                    places.push(MemberFacts { backend: backend.to_owned(), ..old.clone() });
+                }
+            }
+        }
+        places
     }
 }

@@ -43,9 +43,11 @@ pub fn others_in_service(table: &Table, backend: &str, server: &str) -> usize {
 }
 
 /// Counts the members of a backend that serve in normal operation.
+///
+/// The empty slots of a `server-template` are none.
 pub fn of_backend(table: &Table, backend: &str) -> usize {
     let members = table.iter().find(|(b, _)| b == backend).map(|(_, m)| m.as_slice()).unwrap_or_default();
-    members.iter().filter(|m| !m.backup).count()
+    members.iter().filter(|m| !m.backup && !m.is_empty_slot()).count()
 }
 
 /// Names what exists, the nearest first.

@@ -75,7 +75,9 @@ impl Call {
     #[must_use]
     pub fn marking(self, mark: &Mark<'_>) -> Self {
         let (id, state) = match mark.state {
-            Some((id, state)) if state != ReleaseState::Foreign => (id.as_str(), state.word()),
+            Some((id, state)) if !matches!(state, ReleaseState::Foreign | ReleaseState::Unfinished) => {
+                (id.as_str(), state.word())
+            }
             _ => ("", ""),
         };
         let behind = match mark.behind {

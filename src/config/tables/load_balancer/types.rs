@@ -38,6 +38,14 @@ impl LoadBalancer {
             BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => Vec::new(),
         }
     }
+
+    /// HAProxy's `backends`; `None`: another kind of balancer.
+    pub fn backends(&self) -> Option<&[String]> {
+        match &self.kind {
+            BalancerKind::Haproxy { backends, .. } => Some(backends),
+            BalancerKind::Command(_) | BalancerKind::Elb { .. } | BalancerKind::ElbClassic { .. } => None,
+        }
+    }
 }
 
 /// `[load_balancer] kind`.
