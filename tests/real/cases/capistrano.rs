@@ -94,7 +94,8 @@ impl<'a> Cap<'a> {
 /// What users of the stack see: `VERSION` and what they keep, by server.
 fn served(stack: &Stack) -> Vec<String> {
     let read = |host: &&'static Host| {
-        host.sh(&format!("cd {}/current && cat VERSION config.env && ls log", stack.deploy_to)).replace('\n', " ")
+        let shell = format!("cd {}/current && echo $(cat VERSION) $(cat config.env) $(ls log)", stack.deploy_to);
+        host.sh(&shell).trim().to_owned()
     };
     stack.servers.iter().map(read).collect()
 }
@@ -188,7 +189,7 @@ fn killed_half_way_there_and_back() {
             stack.deploy_to
         ));
     }
-    let serves = |version: &str| assert_eq!(served(&stack), vec![format!("{version} kept old "); 2]);
+    let serves = |version: &str| assert_eq!(served(&stack), vec![format!("{version} kept old"); 2]);
     let cap = Cap::new(&stack);
     for version in ["1", "2"] {
         commit(&stack, version);
