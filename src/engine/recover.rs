@@ -12,16 +12,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
 use super::{renew, unwind};
-use crate::event::{Cause, Event, Failure, Inherited, StageName, StepName, StepOutcome, Stuck, Warning};
+use crate::event::{Cause, Event, Failure, Inherited, Refusal, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::name::{RunId, ServerName};
 use crate::script::calls;
 
+/// How taking over the locks of a dead run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// All of them are this run's.
+    All,
+    /// Another run was faster, and none is this run's.
+    Anothers,
+    /// One could not be taken.
+    Failed,
+}
+
 /// Makes these servers' locks this run's own, each from the run that holds it.
 ///
-/// True: all of them are this run's.
-///
 /// `origin` is the dead run that is recovered; a run that died in recovering it may hold some of its locks by now.
-pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], origin: &RunId) -> bool {
+pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], origin: &RunId) -> Taken {
     // The first decides between two who recover at once, as it does between two who deploy.
     let (lead, rest) = servers.split_at(servers.len().min(1));
     for side_by_side in [lead, rest] {
@@ -30,11 +39,16 @@ pub async fn take_over(running: &Arc<Running>, servers: &[(ServerName, RunId)], 
             let (running, name, from, origin) = (running.clone(), name.clone(), from.clone(), origin.clone());
             lanes.spawn(async move { running.take_over(&name, &from, &origin).await });
         }
-        if !lanes.join_all().await.into_iter().all(|good| good) {
-            return false;
+        let taken = lanes.join_all().await;
+        match taken.as_slice() {
+            all if all.iter().all(|taken| *taken == Taken::All) => {}
+            [Taken::Anothers] if std::ptr::eq(side_by_side, lead) => {
+                return Taken::Anothers;
+            }
+            _ => return Taken::Failed,
         }
     }
-    true
+    Taken::All
 }
 
 /// Asks servers that nothing but their health proves, and returns those that are healthy.
@@ -91,7 +105,7 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
 }
 
 impl Running {
-    async fn take_over(&self, server: &ServerName, from: &RunId, origin: &RunId) -> bool {
+    async fn take_over(&self, server: &ServerName, from: &RunId, origin: &RunId) -> Taken {
         let place = self.place((StageName::Lock, 0), server, StepName::Lock);
         let emitter = &self.world.emitter;
         emitter.emit(Event::StepStarted { place: place.clone() });
@@ -102,11 +116,16 @@ impl Running {
             result = self.call(&place, self.script(call, &stop.soft)) => result,
             () = stop.hard.cancelled() => Err(Failure::from(Cause::Interrupted)),
         };
+        let mut taken = Taken::All;
         let (outcome, failure) = match result {
             // The dead run's own release of it has come round since it was seen.
             Ok(answers) if answers.iter().any(|a| a.key == "lock" && a.value == "free") => (StepOutcome::Skipped, None),
             Ok(_) => (StepOutcome::Ok, None),
-            Err(failure) => (StepOutcome::Failed, Some(Box::new(failure))),
+            Err(failure) => {
+                let faster = matches!(failure.cause, Cause::Refused { code: Refusal::LockedAnew, .. });
+                taken = if faster { Taken::Anothers } else { Taken::Failed };
+                (StepOutcome::Failed, Some(Box::new(failure)))
+            }
         };
         emitter.emit(Event::StepFinished {
             place,
@@ -115,7 +134,7 @@ impl Running {
             failure,
             sent: None,
         });
-        outcome != StepOutcome::Failed
+        taken
     }
 
     /// Names a server that this run cannot do anything for.

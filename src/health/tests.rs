@@ -387,3 +387,14 @@ async fn the_same_error_of_proven_processes_ends_a_check_early() {
         assert!(lasts(statuses, proven).await.0 >= Duration::from_secs(59), "{statuses:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_releases_that_answer_by_turns_are_not_healthy() {
+    let mut health = health(2);
+    let Probe::Http(http) = &mut health.probe else { unreachable!() };
+    http.release = Some(Named::Body);
+    let (result, asked, _) = run(&health, &"++-".repeat(600)).await;
+    assert!(matches!(result, Err(CheckFailed::Unhealthy(_))), "{result:?} {asked}");
+    let (result, asked, _) = run(&health, "-++").await;
+    assert_eq!((result, asked), (Ok(()), 3 + 12));
+}

@@ -175,7 +175,7 @@ fn is_settled(server: &ServerState) -> bool {
 fn is_locked(failed: &FailedStep) -> bool {
     match &failed.failure.cause {
         Cause::Locked { .. } => true,
-        Cause::Refused { code: Refusal::Locked, .. } => failed.step == StepName::Lock,
+        Cause::Refused { code: Refusal::Locked | Refusal::LockedAnew, .. } => failed.step == StepName::Lock,
         _ => false,
     }
 }

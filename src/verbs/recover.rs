@@ -8,7 +8,8 @@ use tokio::task::spawn_blocking;
 
 use crate::cli::Global;
 use crate::engine::hands::Balance;
-use crate::engine::{self, Running, Stop, World, recover};
+use crate::engine::recover::{self, Taken};
+use crate::engine::{self, Running, Stop, World};
 use crate::error::{Error, Kind};
 use crate::event::{Event, RECOVER, Stuck};
 use crate::facts::Facts;
@@ -116,7 +117,12 @@ impl Recover {
 ///
 /// `None`: a lock was refused, or nothing could be read.
 async fn read_anew(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, RunId)], dead: &RunId) -> Option<Facts> {
-    let again = take_over(stack, taking, held, dead).await;
+    let again = match take_over(stack, taking, held, dead).await {
+        Ok(again) => again,
+        // Another run recovers it, and says how that ends.
+        Err(Taken::Anothers) => return None,
+        Err(_) => None,
+    };
     if again.as_ref().is_some_and(|again| held.iter().any(|(server, _)| again.servers.contains_key(server))) {
         return again;
     }
@@ -132,20 +138,32 @@ async fn read_anew(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, Ru
 
 /// Takes over every lock that guards the dead run's work, and asks again.
 ///
-/// `None`: a lock was refused.
-async fn take_over(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, RunId)], dead: &RunId) -> Option<Facts> {
+/// The error says that a lock was refused.
+async fn take_over(
+    stack: &Stack,
+    taking: &Arc<Running>,
+    held: &[(ServerName, RunId)],
+    dead: &RunId,
+) -> Result<Option<Facts>, Taken> {
     let mut late = held.to_vec();
-    while !late.is_empty() && recover::take_over(taking, &late, dead).await {
+    let mut first = true;
+    while !late.is_empty() {
+        match recover::take_over(taking, &late, dead).await {
+            Taken::All => {}
+            Taken::Anothers if !first => return Err(Taken::Failed),
+            other => return Err(other),
+        }
+        first = false;
         // Asked again: processes of the dead run may have changed something until they were ended, or only now have taken
         // a lock.
         let (again, _) = stack.facts(Execs::Single, &taking.world.stop.hard).await;
         late = held_for(stack, &again, dead);
         late.retain(|(_, holder)| *holder != taking.world.run);
         if late.is_empty() {
-            return Some(again);
+            return Ok(Some(again));
         }
     }
-    None
+    Ok(None)
 }
 
 /// Finds the first run, in the order of the file, that left a lock behind.

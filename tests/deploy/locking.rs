@@ -476,3 +476,23 @@ async fn two_that_are_ready_to_wait_both_deploy() {
     stack.assert_all("1");
     stack.assert_unlocked();
 }
+
+/// Two people who are woken at once: one recovers, and the other is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_recoveries_at_once_one_works_and_nobody_is_needed() {
+    let gated = Gated::serving(2, "").await;
+    gated.stack.release(&Sample::good("1"));
+    let mut first = gated.at_work().await;
+    first.kill().await.unwrap();
+    first.wait().await.unwrap();
+    gated.open();
+    let both = [0, 1].map(|_| gated.stack.start(&["recover"]));
+    let mut codes = Vec::new();
+    for run in both {
+        codes.push(end(run).await.code);
+    }
+    codes.sort_unstable();
+    // The second may come when all is done.
+    assert!(codes == [0, 4] || codes == [0, 0], "{codes:?}");
+    gated.stack.assert_unlocked();
+}

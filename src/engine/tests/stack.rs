@@ -345,7 +345,7 @@ impl Bench {
         let (planned, failing) = (engine::run::planned(&world, &wreck.plan), wreck.failing);
         world.emitter.emit(Event::Planned(planned));
         let running = Arc::new(Running::inheriting(world, wreck));
-        if recover::take_over(&running, &servers, &dead).await {
+        if recover::take_over(&running, &servers, &dead).await == recover::Taken::All {
             recover::run(&running, failing, &[]).await;
         }
         drop(running);
