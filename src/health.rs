@@ -275,7 +275,7 @@ pub async fn through(link: &ssh::Link, question: &HealthQuestion, limit: Duratio
     let port = question.probe.port;
     let connect = |host| {
         let session = session.clone();
-        async move { session.direct_tcpip(host, port).await.map_err(|e| e.to_string()) }
+        async move { session.loopback(host, port).await.map_err(|e| e.to_string()) }
     };
     let mut attempt = Attempt::default();
     for path in &question.probe.paths {

@@ -16,10 +16,12 @@ use super::leaving::{Leaving, Left};
 use super::lost::Lost;
 use super::opening::Opener;
 use super::peer::Peer;
-use super::refused::NotOpen;
+use super::refused::{ChannelRefusal, NotOpen, Refused};
 use super::stream::ByteStream;
 use super::tunnel::Tunnel;
 
+/// Connects a command's input and output to a port of the server.
+const REACH: &str = include_str!("../../templates/remote/reach.sh");
 /// Limit on saying goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// Limit on telling abandoned commands to end.
@@ -57,6 +59,12 @@ pub(super) struct Made {
     pub(super) round_trip: Option<Duration>,
 }
 
+/// The command that connects its input and output to a port of the server's loopback.
+fn reach(port: u16) -> String {
+    let lines = REACH.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    format!("sh -c '{}' pitcrew-reach {port}", lines.collect::<Vec<_>>().join(" "))
+}
+
 impl Session {
     pub(super) fn new(handle: Handle<Peer>, made: Made, channel_timeout: Duration) -> Self {
         let Made { end, refusals, cut, lends, round_trip } = made;
@@ -90,6 +98,27 @@ impl Session {
     pub async fn direct_streamlocal(&self, path: &str) -> Result<Box<dyn ByteStream>, NotOpen> {
         let (handle, path) = (self.opener.handle.clone(), path.to_owned());
         self.tunnel(async move { handle.channel_open_direct_streamlocal(path).await }).await
+    }
+
+    /// Reaches a port of the server's own loopback, also where the server forwards no connection.
+    ///
+    /// There a program of the server's does it.
+    ///
+    /// # Errors
+    /// When the server refuses both, or the connection ends.
+    pub async fn loopback(&self, host: &'static str, port: u16) -> Result<Box<dyn ByteStream>, NotOpen> {
+        let forbidden = |why: &ChannelRefusal| matches!(why, ChannelRefusal::Forbidden | ChannelRefusal::UnknownType);
+        match self.direct_tcpip(host, port).await {
+            Err(NotOpen::Refused(Refused::Channel { why, .. })) if forbidden(&why) => {}
+            other => return other,
+        }
+        let handle = self.opener.handle.clone();
+        self.tunnel(async move {
+            let channel = handle.channel_open_session().await?;
+            channel.exec(true, reach(port)).await?;
+            Ok(channel)
+        })
+        .await
     }
 
     async fn tunnel<F>(&self, open: F) -> Result<Box<dyn ByteStream>, NotOpen>
@@ -133,5 +162,16 @@ impl Session {
             self.end.set(|| Lost::Closed);
         }
         self.cut.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_port_is_one_short_quoted_line() {
+        let command = reach(65_535);
+        assert!(command.len() <= 1000 && !command.contains('\n') && command.matches('\'').count() == 2, "{command}");
     }
 }

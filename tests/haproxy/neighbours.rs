@@ -57,8 +57,8 @@ async fn a_member_tells_its_address_and_what_else_sends_its_host_traffic() {
         let members = ask(&balancer, &["web1", "web2"]).await;
         let told: Vec<(&str, Option<u16>)> = members.iter().map(|m| (m.address.as_str(), m.port)).collect();
         assert_eq!(told, [("127.0.0.11", Some(8080)), ("127.0.0.12", Some(8080))], "{way}");
-        // Another port in another backend is another application; what is out is sent nothing.
-        assert_eq!(members[0].also, ["shop/extra", "api/web1", "admin/w1"], "{way}");
+        // Another port under another name is another application; what is out is sent nothing.
+        assert_eq!(members[0].also, ["shop/extra", "api/web1", "admin/w1", "cron/web1"], "{way}");
         assert_eq!(members[1].also, Vec::<String>::new(), "{way}");
     }
     // A backend that the stack drains is none of the others.
@@ -67,7 +67,7 @@ async fn a_member_tells_its_address_and_what_else_sends_its_host_traffic() {
         assert_eq!(members.len(), 2, "{way}");
         assert_eq!(
             members[0].also,
-            ["shop/extra", "api/web1", "admin/w1"],
+            ["shop/extra", "api/web1", "admin/w1", "cron/web1"],
             "{way}: not known as the stack's\n{members:?}"
         );
     }
@@ -133,7 +133,7 @@ async fn a_server_that_a_backend_has_twice_is_drained_by_both_names_or_by_none()
         let balancer = Balancer::new(&settings, around).unwrap();
         let found = Snapshot { members: balancer.facts(&both).await.unwrap() };
         // What the stack drains itself is not named as what it does not drain.
-        assert_eq!(found.members[0].also, ["api/web1", "admin/w1"]);
+        assert_eq!(found.members[0].also, ["api/web1", "admin/w1", "cron/web1"]);
         let drained = balancer.drain(&both[..], &found, &mut |_| {}, &stop).await;
         assert_eq!(drained.is_ok(), works, "{drained:?}");
         // The second would have left too few: the first is back.

@@ -23,14 +23,16 @@ pub struct Neighbour {
 /// Finds what else sends a member's host the stack's traffic, by `backend/server`.
 ///
 /// In a backend that the stack drains, that is every other server with its address. Elsewhere it is one with its address
-/// and its port: another port is another application. `own`: the names that the stack drains in its backends.
+/// and its port, or its name: another port under another name is another application. `own`: the names that the stack drains
+/// in its backends.
 pub fn beside(of: (&str, &BackendMember), all: &[Neighbour], drained: &Table, own: &[String]) -> Vec<String> {
     let (backend, member) = of;
     let is_drained = |n: &Neighbour| drained.iter().any(|(b, _)| *b == n.backend);
     let same = |n: &&Neighbour| {
         let itself = n.backend == backend && n.server == member.name;
         let named = is_drained(n) && own.contains(&n.server);
-        let reaches = n.address == member.address && (is_drained(n) || n.port == member.port);
+        let reaches =
+            n.address == member.address && (is_drained(n) || n.port == member.port || n.server == member.name);
         !member.address.is_empty() && !itself && !named && !n.out && reaches
     };
     all.iter().filter(same).map(|n| format!("{}/{}", n.backend, n.server)).collect()

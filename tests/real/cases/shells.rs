@@ -1,6 +1,6 @@
 //! Login shells that are not bash, profiles that talk and dawdle, and servers that lack tools.
 
-use super::{ROOT, Row};
+use super::{ROOT, ROOT_UNICORN, Row};
 use crate::fleet::{self, Host, Program, host};
 use crate::stack::{App, Stack};
 
@@ -16,6 +16,7 @@ pub const CASES: &[Row] = &[
     ("shell::tcsh_behind_dropbear", ROOT, || other_sshd("tbear", "/usr/bin/tcsh", Program::Dropbear)),
     ("shell::behind_tinysshd", ROOT, || other_sshd("tiny", "/usr/bin/bash", Program::Tinysshd)),
     ("shell::a_wrapper_that_swallows_the_status", ROOT, wrapper_without_status),
+    ("shell::sshd_forwards_nothing", ROOT_UNICORN, sshd_forwards_nothing),
     ("shell::busybox_and_nothing_else", ROOT, busybox_and_nothing_else),
     ("shell::nologin", ROOT, nologin),
     ("shell::missing_tools", ROOT, missing_tools),
@@ -80,6 +81,23 @@ fn deploys_and_returns(stack: Stack) -> Stack {
     stack.pitcrew(&["check"]).run().expect(0);
     stack.assert_no_lock();
     stack
+}
+
+/// A server whose sshd forwards no connection, as hardened ones do, is asked for its health all the same.
+fn sshd_forwards_nothing() {
+    let stack = Stack::on(App::Unicorn, &[4]).through_own_sshd(0, "", "AllowTcpForwarding no");
+    let first = stack.commit(&[]);
+    stack.deploy_first();
+    stack.assert_serves(&[&first]);
+    stack.commit(&[("SICK", "")]);
+    let ran = stack.pitcrew(&["--json", "deploy"]).run().expect(1);
+    assert_eq!(ran.outcome(), "reverted");
+    stack.assert_serves(&[&first]);
+    let third = stack.commit(&[]);
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    stack.assert_serves(&[&third]);
+    stack.pitcrew(&["check"]).run().expect(0);
+    stack.assert_no_lock();
 }
 
 /// A directory with links to all programs but some, to be somebody's PATH.
