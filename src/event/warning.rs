@@ -17,6 +17,13 @@ use crate::name::{ReleaseId, Revision, RunId, ServerName};
 pub enum Warning {
     /// A parallel run has migrations: serial is advised.
     SerialAdvised,
+    /// Servers that the run leaves out stay on another release.
+    StaysOn {
+        /// The servers.
+        servers: Vec<ServerName>,
+        /// Their release.
+        release: ReleaseId,
+    },
     /// A serial or rolling run has no balancer: servers stay in traffic while they restart.
     StaysInTraffic,
     /// There is no `[health]`: nothing but the list of processes proves the new release.

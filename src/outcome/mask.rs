@@ -68,6 +68,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::AlsoSentTo { .. }
         | Warning::InSomeBackends { .. }
         | Warning::SerialAdvised
+        | Warning::StaysOn { .. }
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::Fled { .. }

@@ -2,6 +2,8 @@
 //!
 //! It is the only place that decides what a run does.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::batches::{self, Walk};
@@ -92,6 +94,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         notices.push(Warning::SerialAdvised);
     }
     notices.extend(out_before(facts, &servers, drains));
+    notices.extend(left_out(facts, &bystanders(config, facts, request, &servers), (&release, &revision)));
     notices.extend(default::warns(config, facts, &servers));
     notices.extend(found_notices(&check, now));
 
@@ -178,6 +181,20 @@ fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
 /// The current release of a server, as found.
 fn current(facts: &Facts, server: &ServerName) -> Option<ReleaseId> {
     facts.servers.get(server).and_then(|f| f.current.clone())
+}
+
+/// Names the servers that the run leaves alone, and that end on another release than its own.
+fn left_out(facts: &Facts, bystanders: &[ServerName], (release, revision): (&ReleaseId, &Revision)) -> Vec<Warning> {
+    let mut by_release: BTreeMap<ReleaseId, Vec<ServerName>> = BTreeMap::new();
+    for server in bystanders {
+        let Some(found) = facts.servers.get(server) else { continue };
+        let Some(current) = found.current.as_ref().filter(|current| *current != release) else { continue };
+        let known = found.releases.iter().find(|r| r.id == *current).and_then(|r| r.revision.as_ref());
+        if known != Some(revision) {
+            by_release.entry(current.clone()).or_default().push(server.clone());
+        }
+    }
+    by_release.into_iter().map(|(release, servers)| Warning::StaysOn { servers, release }).collect()
 }
 
 /// Servers of the stack whose lock is taken although the run leaves them alone.

@@ -9,6 +9,9 @@ use crate::name::{ReleaseId, Revision, ServerName};
 use crate::text::clean::clean;
 use crate::text::units::{as_seconds, count, days, long, names, seconds};
 
+/// Servers left out of a run that are named at most.
+const LEFT_OUT: usize = 5;
+
 /// Says why `--if-changed` leaves a revision alone, and how to deploy it all the same.
 fn fled(revision: &Revision, release: &ReleaseId, on: &ServerName, how: Flight) -> String {
     let how = match how {
@@ -26,6 +29,7 @@ fn fled(revision: &Revision, release: &ReleaseId, on: &ServerName, how: Flight) 
 pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
+        Warning::StaysOn { servers, release } => stays_on(servers, release),
         Warning::Finding(found) => finding::sentence(found),
         Warning::StaysInTraffic => STAYS_IN_TRAFFIC.into(),
         Warning::NoHealthCheck => NO_HEALTH_CHECK.into(),
@@ -124,6 +128,13 @@ fn interrupted(signal: &str, again: bool) -> String {
 fn may_not_fit(server: &ServerName, free: u64, root: &str, taken: u64) -> String {
     let free = format!("{server}: {free} KB are free in {}", clean(root));
     format!("{free}, and the release that runs takes {taken} KB: the next may not fit")
+}
+
+/// Says which servers a run leaves out, and on which release.
+fn stays_on(servers: &[ServerName], release: &ReleaseId) -> String {
+    let verb = if servers.len() == 1 { "stays" } else { "stay" };
+    let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
+    format!("this run leaves out {}, which {verb} on release {release}", clean(&names(&left, LEFT_OUT)))
 }
 
 /// Says what a person should know of a server's places in its balancer.
@@ -266,6 +277,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::Found { .. }
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised
+        | Warning::StaysOn { .. }
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::InSomeBackends { .. }

@@ -313,6 +313,10 @@ fn every_warning() -> Vec<Warning> {
     vec![
         Warning::SerialAdvised,
         Warning::StaysInTraffic,
+        Warning::StaysOn {
+            servers: ["web3", "web4"].map(|s| ServerName(s.into())).into(),
+            release: ReleaseId::parse("20260101000000").unwrap(),
+        },
         Warning::NoHealthCheck,
         Warning::WaitsForBalancer { seconds: 150, batches: 3 },
         Warning::ReleaseKept {
