@@ -34,6 +34,10 @@ fn unlock_all(story: &mut Story) {
     WEBS.iter().for_each(|s| story.undo(s, StepName::Lock, None));
 }
 
+fn next(story: Story) -> Vec<String> {
+    story.state().outcome().3
+}
+
 /// A parallel run on its way to migrate.
 fn migrating() -> Story {
     let mut story = Story::locked(Strategy::Parallel, OnFailure::Revert, &WEBS);
@@ -125,4 +129,58 @@ fn a_recovery_speaks_of_the_servers_that_it_was_about() {
     let told = said(story);
     let end = "web1, web2 are on their old releases; migrations may have run on web1, and are not taken back\n";
     assert!(told.contains(end), "{told}");
+}
+
+#[test]
+fn a_recovery_without_a_server_names_it_and_comes_again() {
+    let mut story = recovery(&["web1"], None);
+    story.fail("web2", StepName::Connect, unreachable());
+    inherit(&mut story, "web1");
+    let next = next(Story { events: story.events.clone(), ..Story::empty() });
+    assert_eq!(next, ["pitcrew check", "pitcrew recover    # when web2 can be reached"]);
+    let told = said(story);
+    assert!(
+        told.contains("recovered what could be reached in 9.00s; web2 could not, and is as it was left\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_server_lost_halfway_is_recovered_when_it_is_back() {
+    let mut story = Story::locked(Strategy::Parallel, OnFailure::Revert, &WEBS);
+    story.stage(StageName::Rollout, 0, 1);
+    WEBS.iter().for_each(|s| story.ok(s, StepName::Switch));
+    story.fail("web2", StepName::Restart, because(Cause::Lost { detail: "reset".into() }));
+    ["web1", "web3"].iter().for_each(|s| story.undo_all(s, &[StepName::Switch, StepName::Lock]));
+    assert_eq!(next(story)[..2], ["pitcrew check", "pitcrew recover    # when web2 can be reached"]);
+}
+
+#[test]
+fn out_of_reach_offers_to_go_on_without() {
+    for (verb, command) in [("deploy", "pitcrew deploy"), ("rollback", "pitcrew rollback")] {
+        let mut story = Story::empty();
+        let planned = plan(Strategy::Parallel, OnFailure::Revert, &WEBS);
+        story.say(Event::Planned(Planned { verb: verb.into(), ..planned }));
+        story.ok("web1", StepName::Connect);
+        story.fail("web2", StepName::Connect, unreachable());
+        let next = next(story);
+        assert_eq!(next, ["pitcrew check", &format!("{command} --skip-unreachable    # leaves web2 behind")]);
+    }
+    // Not where none can be reached, and not for what cannot be skipped.
+    for missed in [&WEBS[..], &["here"]] {
+        let mut story = Story::planned(Strategy::Parallel, OnFailure::Revert, &WEBS);
+        missed.iter().for_each(|s| story.fail(s, StepName::Connect, unreachable()));
+        assert_eq!(next(story), ["pitcrew check"]);
+    }
+}
+
+#[test]
+fn what_is_held_is_taken_back_by_recover() {
+    let mut story = Story::locked(Strategy::Serial, OnFailure::Hold, &WEBS);
+    story.stage(StageName::Rollout, 0, 3);
+    story.all_ok("web1", &TURN[..3]);
+    story.fail("web1", StepName::Check, sick());
+    let next = next(story);
+    assert_eq!(next[1], "pitcrew recover    # takes it back");
+    assert_eq!(next[2], "pitcrew unlock    # instead, once it is mended by hand");
 }
