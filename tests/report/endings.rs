@@ -184,3 +184,13 @@ fn what_is_held_is_taken_back_by_recover() {
     assert_eq!(next[1], "pitcrew recover    # takes it back");
     assert_eq!(next[2], "pitcrew unlock    # instead, once it is mended by hand");
 }
+
+#[test]
+fn a_member_that_the_dead_run_found_out_is_not_said_to_be_in() {
+    let mut story = recovery(&["web1"], None);
+    let found = Warning::FoundOut { of: server("web1"), member: "shop/web1".into(), state: "maint".into(), by: None };
+    story.warn(Some("web1"), found);
+    let inherited = Inherited { drained: true, restored: true, finished: true, switched: true, ..Inherited::default() };
+    story.say(Event::Inherited { server: server("web1"), inherited });
+    assert_eq!(story.state().server(&server("web1")).unwrap().in_balancer, None);
+}
