@@ -2,6 +2,7 @@
 
 use pitcrew::config::{OnFailure, Strategy};
 use pitcrew::event::*;
+use pitcrew::lease::{Held, Standing};
 use pitcrew::report::lines::Verbosity;
 use pitcrew::report::paint::Paint;
 use pitcrew::report::plain::Plain;
@@ -193,4 +194,17 @@ fn a_member_that_the_dead_run_found_out_is_not_said_to_be_in() {
     let inherited = Inherited { drained: true, restored: true, finished: true, switched: true, ..Inherited::default() };
     story.say(Event::Inherited { server: server("web1"), inherited });
     assert_eq!(story.state().server(&server("web1")).unwrap().in_balancer, None);
+}
+
+#[test]
+fn hints_keep_the_flags_of_the_run() {
+    let mut story = Story::planned(Strategy::Parallel, OnFailure::Revert, &WEBS);
+    story.stage(StageName::Lock, 0, 1);
+    let standing = Some(Standing::Dead { pid: 4711 });
+    let owner = [("command".to_owned(), "pitcrew deploy".to_owned())].into();
+    let held = Held { owner, standing, ..Held::default() };
+    story.fail("web1", StepName::Lock, because(Cause::Locked(Box::new(held))));
+    let told = said_with(story, "-c other.toml -p staging ");
+    assert!(told.contains("hint: run `pitcrew -c other.toml -p staging recover`"), "{told}");
+    assert!(told.contains("running `pitcrew deploy`"), "{told}");
 }
