@@ -10,6 +10,7 @@ mod health;
 mod init;
 mod lb;
 mod lock;
+mod ours;
 mod recover;
 mod releases;
 mod rollback;
