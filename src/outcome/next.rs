@@ -6,6 +6,7 @@ use super::server::ServerState;
 use super::state::State;
 use crate::event::{Cause, Outcome, RECOVER, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
+use crate::policy::HERE;
 use crate::text::units::names;
 
 /// Lists the commands for a run that ended like this, in the order in which to run them.
@@ -17,7 +18,10 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
         }
         // There is nothing to mend; the summary names the failure, or the holder of the lock.
         Outcome::Deployed | Outcome::Unchanged | Outcome::Reverted | Outcome::Interrupted | Outcome::Locked => {}
-        Outcome::Unreachable => commands.push("pitcrew check".into()),
+        Outcome::Unreachable => {
+            commands.push("pitcrew check".into());
+            commands.extend(without(state));
+        }
         Outcome::Mixed | Outcome::Stuck => {
             commands.push("pitcrew check".into());
             if ends.iter().any(|e| e.stuck == Some(Stuck::CurrentMoved)) {
@@ -33,7 +37,11 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
             if !absent.is_empty() {
                 commands.push(format!("pitcrew recover    # when the file names {} again", names(&absent, 3)));
             }
-            if ends.iter().any(|e| !matches!(e.stuck, Some(Stuck::LockKept | Stuck::BalancerDiffers))) {
+            let missed = if state.recovers() { missed(state) } else { Vec::new() };
+            if !missed.is_empty() {
+                commands.retain(|c| c != RECOVERS);
+                commands.push(when_reached(&missed));
+            } else if ends.iter().any(|e| !matches!(e.stuck, Some(Stuck::LockKept | Stuck::BalancerDiffers))) {
                 commands.extend(again(state, outcome));
             }
         }
@@ -44,22 +52,65 @@ pub fn commands(state: &State, outcome: Outcome, ends: &[ServerEnd]) -> Vec<Stri
     commands.into_iter().map(with_flags).collect()
 }
 
+/// The command that takes back what a run left.
+const RECOVERS: &str = "pitcrew recover";
+
 /// Returns `recover` where changes must be taken back, else `unlock` for the locks still held.
-fn unlock(state: &State, ends: &[ServerEnd]) -> Option<String> {
+fn unlock(state: &State, ends: &[ServerEnd]) -> Vec<String> {
     let held: Vec<&ServerName> = state.servers().iter().filter(|s| s.locked).map(|s| &s.name).collect();
     if held.is_empty() {
-        return None;
+        return Vec::new();
     }
     // `unlock` would refuse here: `recover` needs what the lock says.
     let begun =
         |e: &ServerEnd| matches!(e.stuck, Some(Stuck::UndoFailed { .. } | Stuck::OutOfBalancer | Stuck::CutShort));
-    let recovers = state.planned.as_ref().is_some_and(|p| p.verb == RECOVER);
-    if recovers || ends.iter().any(begun) {
-        return Some("pitcrew recover".into());
+    if state.recovers() || ends.iter().any(begun) {
+        return vec![RECOVERS.into()];
+    }
+    // Lost halfway: its lock does not say why it is kept, so that `unlock` takes the run for dead and refuses.
+    let halfway = |name: &ServerName| state.server(name).is_some_and(|s| !s.is_old() && !s.is_new());
+    let lost = missed(state).into_iter().filter(|name| halfway(name)).collect::<Vec<_>>();
+    if !lost.is_empty() {
+        return vec![when_reached(&lost)];
     }
     let all = ends.iter().all(|e| held.contains(&&e.server));
     let only = |name: &&ServerName| format!(" --only {name}");
-    Some(format!("pitcrew unlock{}", if all { String::new() } else { held.iter().map(only).collect() }))
+    let unlock = format!("pitcrew unlock{}", if all { String::new() } else { held.iter().map(only).collect() });
+    if ends.iter().any(|e| e.stuck == Some(Stuck::Held)) {
+        // A deploy over what is held would take it for the old release.
+        return vec![
+            format!("{RECOVERS}    # takes it back"),
+            format!("{unlock}    # instead, once it is mended by hand"),
+        ];
+    }
+    vec![unlock]
+}
+
+/// Returns the servers that could not be reached, or were lost.
+fn missed(state: &State) -> Vec<&ServerName> {
+    state.servers().iter().filter(|s| s.lost && s.name.as_str() != HERE).map(|s| &s.name).collect()
+}
+
+fn when_reached(servers: &[&ServerName]) -> String {
+    format!("{RECOVERS}    # when {} can be reached", listed(servers))
+}
+
+fn listed(servers: &[&ServerName]) -> String {
+    names(&servers.iter().map(|s| s.as_str()).collect::<Vec<_>>(), 3)
+}
+
+/// Returns the command that goes on without servers that could not be reached, where others could be.
+fn without(state: &State) -> Option<String> {
+    let missed = missed(state);
+    let planned = state.planned.as_ref()?;
+    if planned.verb == RECOVER {
+        return (!missed.is_empty()).then(|| when_reached(&missed));
+    }
+    // A balancer or the source that is out of reach cannot be skipped.
+    let only_servers = state.failures.iter().filter(|f| !f.is_consequence()).all(|f| missed.contains(&&f.server));
+    let some = state.rolled_out().any(|s| !s.lost);
+    (only_servers && some)
+        .then(|| format!("pitcrew {} --skip-unreachable    # leaves {} behind", planned.verb, listed(&missed)))
 }
 
 /// Returns the command that brings all servers to one release.

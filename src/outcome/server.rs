@@ -43,6 +43,8 @@ pub struct ServerState {
     pub switch: Effect,
     /// What became of its restart.
     pub restart: Effect,
+    /// What became of the migrations that run on it.
+    pub migrate: Effect,
     /// A member of its balancer is not as it was before the run.
     pub differs: bool,
     /// Another user or program repointed its `current` after its turn.
@@ -119,6 +121,7 @@ impl ServerState {
             drain: Effect::None,
             switch: Effect::None,
             restart: Effect::None,
+            migrate: Effect::None,
             differs: false,
             moved: false,
             absent: false,

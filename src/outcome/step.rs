@@ -47,6 +47,7 @@ impl ServerState {
             StepName::Restore => self.in_balancer = None,
             StepName::Switch => self.switch = Effect::Begun,
             StepName::Restart => self.restart = Effect::Begun,
+            StepName::Migrate => self.migrate = Effect::Begun,
             _ => {}
         }
     }
@@ -104,6 +105,7 @@ impl ServerState {
                 self.release.clone_from(&self.target);
             }
             StepName::Restart => self.restart = Effect::Made,
+            StepName::Migrate => self.migrate = Effect::Made,
             _ => {}
         }
     }
@@ -133,6 +135,7 @@ impl ServerState {
             }
             StepName::Switch if self.switch == Effect::Begun => self.switch = Effect::None,
             StepName::Restart if self.restart == Effect::Begun => self.restart = Effect::None,
+            StepName::Migrate if self.migrate == Effect::Begun => self.migrate = Effect::None,
             StepName::Restore if self.drain.stands() => self.in_balancer = Some(false),
             _ => {}
         }

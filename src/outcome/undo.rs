@@ -30,7 +30,7 @@ impl ServerState {
             self.in_balancer = match self.drain {
                 Effect::Begun => None,
                 Effect::Made => Some(false),
-                Effect::None | Effect::Undone => Some(true),
+                Effect::None | Effect::Undone => self.back_as_found(),
             };
         }
         self.release = match (switched, finished) {

@@ -5,6 +5,7 @@
 use super::lines::Verbosity;
 use super::sink::Sinks;
 use super::{failures, summary};
+use crate::out::with_flags;
 use crate::outcome::state::State;
 use crate::text::clean::clean;
 use crate::wording::warning;
@@ -22,7 +23,7 @@ pub fn end(state: &State, verbosity: Verbosity, to: &mut Sinks) {
         for warned in warnings {
             let server = warned.server.as_ref().map(|s| format!("{}: ", clean(s.as_str()))).unwrap_or_default();
             let line = format!("{server}warning: {}", warning::sentence(&warned.warning));
-            progress.line(&progress.paint.notice(&line));
+            progress.line(&progress.paint.notice(&with_flags(&line, &state.flags)));
         }
     }
     let failures = failures::failures(state, progress.paint);

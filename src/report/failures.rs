@@ -6,6 +6,7 @@ use super::lines::undo;
 use super::paint::Paint;
 use crate::event::Cause;
 use crate::lease::Held;
+use crate::out::with_flags;
 use crate::outcome::state::{FailedStep, State};
 use crate::policy::HERE;
 use crate::text::clean::clean;
@@ -38,7 +39,10 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
             None => format!("could not {}", undo(state, &failed.server, failed.step)),
         };
         lines.push(paint.bad(&format!("{}: {what}", names(&servers, 12))));
-        lines.extend(cause::lines(&failed.failure).into_iter().map(|line| format!("  {line}")));
+        let said = cause::lines(&failed.failure).into_iter();
+        // What a command printed is shown as it was.
+        let shown = |line: String| if line.starts_with("  |") { line } else { with_flags(&line, &state.flags) };
+        lines.extend(said.map(|line| format!("  {}", shown(line))));
         lines.push(String::new());
     }
     lines.extend(abandoned(state));

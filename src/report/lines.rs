@@ -5,6 +5,7 @@
 use super::paint::Paint;
 use crate::event::{Event, Failure, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
 use crate::name::ServerName;
+use crate::out::with_flags;
 use crate::outcome::server::ServerState;
 use crate::outcome::state::{RunningStage, State};
 use crate::policy::HERE;
@@ -55,7 +56,7 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         return Vec::new();
     }
     match event {
-        Event::Planned(planned) => header(planned, paint),
+        Event::Planned(planned) => header(planned, state, paint),
         Event::StageStarted { stage, batch, batches } => {
             vec![stage_line(state, RunningStage { name: *stage, batch: *batch, batches: *batches }, paint)]
         }
@@ -69,7 +70,7 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         }
         Event::StepFinished { place, outcome, seconds, failure, sent } => {
             let took = duration(*seconds);
-            let why = because(failure.as_deref());
+            let why = because(state, failure.as_deref());
             let said = match outcome {
                 StepOutcome::Ok => {
                     let sent = sent.map(|sent| format!(": {}", step::sent(sent))).unwrap_or_default();
@@ -86,7 +87,7 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         Event::UndoFinished { server, step, outcome, seconds, failure } => {
             let what = undo(state, server, *step);
             let took = duration(*seconds);
-            let why = because(failure.as_deref());
+            let why = because(state, failure.as_deref());
             let said = match outcome {
                 StepOutcome::Ok => format!("{what}: {} {took}", paint.good("ok")),
                 StepOutcome::Skipped => format!("{what}: {}{why}", paint.notice("not done")),
@@ -97,7 +98,7 @@ pub fn lines(event: &Event, state: &State, verbosity: Verbosity, paint: Paint) -
         Event::Warning { server, warning } => vec![Line {
             server: server.as_ref().map(|s| clean(s.as_str())),
             step: None,
-            text: paint.notice(&format!("warning: {}", warning::sentence(warning))),
+            text: paint.notice(&format!("warning: {}", with_flags(&warning::sentence(warning), &state.flags))),
         }],
         _ => Vec::new(),
     }
@@ -109,12 +110,12 @@ pub fn undo(state: &State, server: &ServerName, step: StepName) -> &'static str 
 }
 
 /// Says why something failed, as the end of a line.
-fn because(failure: Option<&Failure>) -> String {
-    failure.map(|f| format!(": {}", cause::reason(&f.cause))).unwrap_or_default()
+fn because(state: &State, failure: Option<&Failure>) -> String {
+    failure.map(|f| format!(": {}", with_flags(&cause::reason(&f.cause), &state.flags))).unwrap_or_default()
 }
 
 /// Says what the run will do.
-fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
+fn header(planned: &Planned, state: &State, paint: Paint) -> Vec<Line> {
     if planned.verb == RECOVER {
         return vec![Line::of_run(paint.bold(&plan::planned(planned)))];
     }
@@ -131,9 +132,8 @@ fn header(planned: &Planned, paint: Paint) -> Vec<Line> {
     if let Some(server) = &planned.migrate_on {
         lines.push(Line::of_run(format!("migrations run on {}", clean(server.as_str()))));
     }
-    lines.extend(
-        planned.notices.iter().map(|n| Line::of_run(paint.notice(&format!("notice: {}", warning::sentence(n))))),
-    );
+    let said = |notice| with_flags(&format!("notice: {}", warning::sentence(notice)), &state.flags);
+    lines.extend(planned.notices.iter().map(|notice| Line::of_run(paint.notice(&said(notice)))));
     lines
 }
 

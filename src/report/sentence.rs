@@ -2,8 +2,8 @@
 //!
 //! It owns the words for outcomes; `outcome` judges them.
 
-use crate::event::{Cause, Finished, Outcome, Planned, ServerEnd, Stuck};
-use crate::outcome::server::ServerState;
+use crate::event::{Cause, Finished, Outcome, Planned, RECOVER, ServerEnd, Stuck};
+use crate::outcome::server::{Effect, ServerState};
 use crate::outcome::state::{FailedStep, State};
 use crate::policy::HERE;
 use crate::text::clean::clean;
@@ -13,18 +13,54 @@ use crate::text::units::{count, names, seconds};
 pub fn sentence(state: &State) -> String {
     let Some(finished) = &state.finished else { return "the run has not ended".into() };
     let app = state.planned.as_ref().map_or("pitcrew", |p| p.app.as_str());
-    let text = if state.recovers() { recovered(finished) } else { None };
-    format!("{}: {}", clean(app), text.unwrap_or_else(|| ended(state, finished)))
+    let text = if state.recovers() { recovered(state, finished) } else { None };
+    format!("{}: {}{}", clean(app), text.unwrap_or_else(|| ended(state, finished)), migrations(state))
+}
+
+/// Says, as the end of a sentence, that migrations stay although their release does not.
+fn migrations(state: &State) -> String {
+    let mut servers = state.rolled_out().peekable();
+    if servers.peek().is_some() && servers.all(ServerState::is_new) {
+        return String::new();
+    }
+    let became = |effect: Effect| state.servers().iter().find(|s| s.migrate == effect);
+    if became(Effect::Made).is_some() {
+        return "; migrations have run, and are not taken back".into();
+    }
+    if became(Effect::Begun).is_some() {
+        return "; migrations had begun, and are not taken back".into();
+    }
+    // A dead run leaves where its migrations run, and not how far they got.
+    let dead = state.planned.as_ref().filter(|p| p.verb == RECOVER).and_then(|p| p.migrate_on.as_ref());
+    dead.map(|on| format!("; migrations may have run on {}, and are not taken back", clean(on.as_str())))
+        .unwrap_or_default()
 }
 
 /// Says how the recovery of a dead run ended, where that differs from other runs.
-fn recovered(finished: &Finished) -> Option<String> {
+fn recovered(state: &State, finished: &Finished) -> Option<String> {
     let took = seconds(finished.seconds);
+    // The recovery knows the servers whose locks it found, which may not be all of the stack.
+    let reached: Vec<&str> = state.rolled_out().filter(|s| !s.lost).map(|s| s.name.as_str()).collect();
+    let who = names(&reached, 8);
+    let (serve, are) = match reached.len() {
+        1 => ("serves", "is on its old release"),
+        _ => ("serve", "are on their old releases"),
+    };
+    let missed: Vec<&str> =
+        finished.servers.iter().filter(|e| e.stuck == Some(Stuck::Unreachable)).map(|e| e.server.as_str()).collect();
     let end = match finished.outcome {
-        Outcome::Deployed => "every server serves the new release",
-        Outcome::Reverted if finished.exit_code == 0 => "every server is on its old release",
-        Outcome::Mixed => "what was in flight was taken back, and servers are on different releases",
-        Outcome::Unchanged => "nothing had been switched",
+        Outcome::Deployed => format!("{who} {serve} the new release"),
+        Outcome::Reverted if finished.exit_code == 0 => format!("{who} {are}"),
+        Outcome::Mixed if missed.is_empty() => {
+            "what was in flight was taken back, and servers are on different releases".into()
+        }
+        Outcome::Mixed => {
+            let missed = names(&missed, 8);
+            return Some(format!(
+                "recovered what could be reached in {took}; {missed} could not, and is as it was left"
+            ));
+        }
+        Outcome::Unchanged => "nothing had been switched".into(),
         _ => return None,
     };
     Some(format!("recovered in {took}; {end}"))

@@ -77,6 +77,46 @@ impl Lists {
 const CIPHERS: [cipher::Name; 5] =
     [cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_128_CTR];
 
+/// What pitcrew makes of an algorithm's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// It is offered unless ssh_config leaves it out.
+    Usually,
+    /// It is offered only where ssh_config names it.
+    OnRequest,
+    /// It is never offered.
+    Never,
+}
+
+/// Tells whether pitcrew speaks an algorithm of a kind: `kex`, `key`, `cipher` or `mac`.
+pub(super) fn spoken(kind: &str, name: &str) -> Spoken {
+    let never = ["none", "clear"].contains(&name);
+    let known = match kind {
+        "kex" => kex::Name::try_from(name).is_ok_and(|n| !announces(&n)),
+        "cipher" => cipher::Name::try_from(name).is_ok(),
+        "mac" => mac::Name::try_from(name).is_ok(),
+        _ => name == "ssh-rsa",
+    };
+    match usual(kind).iter().any(|n| n == name) {
+        true => Spoken::Usually,
+        false if known && !never => Spoken::OnRequest,
+        false => Spoken::Never,
+    }
+}
+
+/// Returns the names of a kind that are offered without any configuration, best first.
+pub(super) fn usual(kind: &str) -> Vec<String> {
+    fn names<T: AsRef<str>>(all: &[T]) -> Vec<String> {
+        all.iter().map(|n| n.as_ref().to_owned()).collect()
+    }
+    match kind {
+        "kex" => names(&exchanges()),
+        "cipher" => names(&CIPHERS),
+        "mac" => names(&Preferred::DEFAULT.mac),
+        _ => supported().iter().map(ToString::to_string).collect(),
+    }
+}
+
 fn announces(name: &kex::Name) -> bool {
     name.as_ref().starts_with("ext-info-") || name.as_ref().starts_with("kex-strict-")
 }

@@ -68,12 +68,15 @@ pub(super) async fn handshake(
     // The library's task would outlive a handshake that is given up.
     let guard = cut.clone().drop_guard();
     let (gate, turn, stage) = Gate::new(Arc::clone(&commons.exchanging));
+    // As in ssh, what a jump host or a command reaches is not local, wherever it leads.
+    let is_local =
+        matches!(&medium, Medium::Tcp(tcp) if tcp.peer_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback()));
     let wire =
         Wire::new(medium, cut.clone(), Some(gate)).map_err(|e| failed(target, Obstacle::Socket(e.into()), false))?;
     let end = End::new();
     let (refused, refusals) = mpsc::unbounded_channel();
     let lent = Lent::new(settings.forward.as_ref());
-    let peer = Peer { target: target.clone(), end: end.clone(), lent, refusals: refused };
+    let peer = Peer { target: target.clone(), is_local, end: end.clone(), lent, refusals: refused };
     let (host, port) = settings.known_as();
     let config = Arc::new(config(target, &target.known_hosts.of(host, port)));
     let limit = settings.connect_timeout;

@@ -5,6 +5,7 @@ use std::fmt;
 use super::gate::NotBanner;
 use super::io_fault::IoFault;
 use super::known_hosts::KnownHostsError;
+use super::nothing_shared::NothingShared;
 use super::payload::PayloadError;
 use super::text::said;
 
@@ -32,12 +33,7 @@ pub enum Lost {
     /// The other side said this in place of a banner.
     Answered(String),
     /// Client and server share no algorithm of one kind.
-    NothingShared {
-        /// The kind: `kex`, `cipher`.
-        kind: String,
-        /// The algorithms that the server offers.
-        offered: String,
-    },
+    NothingShared(NothingShared),
     /// The host key was refused.
     HostKey(Box<KnownHostsError>),
     /// The input of the command could not be read on this machine.
@@ -63,7 +59,7 @@ impl From<&russh::Error> for Lost {
             russh::Error::IO(e) => Self::Io(std::io::Error::new(e.kind(), e.to_string()).into()),
             russh::Error::Version => Self::NotSsh,
             russh::Error::NoCommonAlgo { kind, theirs, .. } => {
-                Self::NothingShared { kind: format!("{kind:?}").to_lowercase(), offered: said(&theirs.join(", ")) }
+                Self::NothingShared(NothingShared::new(format!("{kind:?}").to_lowercase(), theirs))
             }
             e => Self::Protocol(said(&e.to_string())),
         }
@@ -82,8 +78,8 @@ impl fmt::Display for Lost {
             Self::TooSlow => f.write_str("the server was too slow to end a command"),
             Self::NotSsh => f.write_str("it does not speak SSH 2"),
             Self::Answered(text) => write!(f, "it does not speak SSH 2: it answered \"{text}\""),
-            Self::NothingShared { kind, offered } => {
-                write!(f, "no common {kind} algorithm; the server offers {offered}")
+            Self::NothingShared(it) => {
+                write!(f, "no common {} algorithm; the server offers {}", it.kind(), it.offered.join(", "))
             }
             Self::HostKey(e) => e.fmt(f),
             Self::Payload(e) => e.fmt(f),

@@ -32,6 +32,7 @@ mod login;
 mod lost;
 mod network;
 mod not_accepted;
+mod nothing_shared;
 mod open_files;
 mod opening;
 pub mod options;

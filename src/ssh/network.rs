@@ -21,8 +21,8 @@ use super::target::{Target, Transport};
 /// Most hosts on one way, with those that the jump hosts' own settings name.
 const MOST_HOPS: usize = 8;
 
-/// The known hosts files, the number of them that are the user's, and the list of revoked keys.
-type Files = (Vec<PathBuf>, usize, Option<PathBuf>);
+/// The known hosts files, how many are the user's and whether names are hashed, and the revoked keys.
+type Files = (Vec<PathBuf>, (usize, bool), Option<PathBuf>);
 
 /// All places that a run connects to.
 pub struct Network {
@@ -198,7 +198,8 @@ impl Network {
     }
 
     fn known_hosts(&self, settings: &Settings) -> Result<Arc<KnownHosts>, ConnectError> {
-        let key = (settings.known_hosts.clone(), settings.own_known_hosts, settings.revoked.clone());
+        let own = (settings.own_known_hosts, settings.hashes_names);
+        let key = (settings.known_hosts.clone(), own, settings.revoked.clone());
         let mut known = lock(&self.known);
         if let Some(found) = known.get(&key) {
             return Ok(found.clone());
@@ -206,6 +207,9 @@ impl Network {
         let mut read = KnownHosts::load(&settings.known_hosts)?;
         if settings.own_known_hosts == 0 {
             read.record_nowhere();
+        }
+        if settings.hashes_names {
+            read.record_hashed();
         }
         if let Some(revoked) = &settings.revoked {
             read.revoke(revoked)?;

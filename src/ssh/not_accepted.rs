@@ -97,6 +97,9 @@ pub enum SignFault {
 impl NotAccepted {
     /// Says what to do next.
     pub fn hint(&self) -> String {
+        if self.partial {
+            return self.second_factor();
+        }
         let keys = self.methods.is_empty() || self.methods.contains(&"publickey");
         match (keys, self.offered.is_empty()) {
             (false, _) => {
@@ -109,6 +112,28 @@ impl NotAccepted {
                 self.user, self.host
             ),
         }
+    }
+}
+
+impl NotAccepted {
+    /// Says what to do where the server accepted a part, and demands more (`AuthenticationMethods`).
+    fn second_factor(&self) -> String {
+        let asked = match self.methods.as_slice() {
+            [] => "a second factor".to_owned(),
+            all => all.join(" or "),
+        };
+        let exempt = format!(
+            "`AuthenticationMethods publickey` below `Match User {}` in the server's sshd_config exempts the user",
+            self.user
+        );
+        let people = self.methods.iter().any(|m| ["keyboard-interactive", "password"].contains(m));
+        if people {
+            return format!("The server still asks for {asked}: answer it at a terminal; for cron and CI, {exempt}.");
+        }
+        if self.methods.contains(&"publickey") {
+            return format!("The server asks for one more key: name both with identity_file; or {exempt}.");
+        }
+        format!("The server still asks for {asked}: {exempt}.")
     }
 }
 
@@ -179,6 +204,29 @@ impl fmt::Display for SignFault {
             Self::Agent(why) => write!(f, "the agent did not sign: {why}"),
             Self::AgentSilent(limit) => write!(f, "the agent did not sign within {} s", limit.as_secs()),
             Self::Untouched(limit) => write!(f, "it was not touched within {} s", limit.as_secs()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_factor_is_named_with_the_line_that_exempts_the_user() {
+        let hint = |methods: &[&'static str]| {
+            let methods = methods.to_vec();
+            NotAccepted { user: "deploy".into(), partial: true, methods, ..NotAccepted::default() }.hint()
+        };
+        for (methods, said) in [
+            (&["keyboard-interactive", "password"][..], "still asks for keyboard-interactive or password: answer it"),
+            (&["publickey"], "asks for one more key: name both with identity_file"),
+            (&["hostbased"], "still asks for hostbased: `Auth"),
+            (&[], "still asks for a second factor"),
+        ] {
+            let hint = hint(methods);
+            assert!(hint.contains(said), "{hint}");
+            assert!(hint.contains("`AuthenticationMethods publickey` below `Match User deploy`"), "{hint}");
         }
     }
 }

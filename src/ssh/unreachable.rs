@@ -109,6 +109,7 @@ impl Unreachable {
                 "Check the address and port as the jump host sees them, and AllowTcpForwarding there."
             }
             Obstacle::NoProxy { .. } => "Correct ProxyCommand.",
+            Obstacle::Handshake { source: Lost::NothingShared(offers), .. } => return offers.hint(),
             Obstacle::Handshake { proxy: Some(ProxyCommand { command, .. }), .. } => {
                 return format!("Run `{command}` by hand: a line that begins with SSH-2.0 must appear.");
             }

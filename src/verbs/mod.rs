@@ -10,6 +10,7 @@ mod health;
 mod init;
 mod lb;
 mod lock;
+mod ours;
 mod recover;
 mod releases;
 mod rollback;
@@ -78,6 +79,7 @@ const ONE_THREAD: usize = 64;
 
 /// Runs the program to its exit code; what ended it before there was a run is printed.
 pub fn start(cli: &Cli) -> u8 {
+    out::begin(stack::reporters::flags(&cli.global), cli.global.json);
     // A run waits far more than it works: threads that hand a few connections to each other cost more than they share.
     let many = || stack::read(&cli.global).is_ok_and(|config| config.servers.len() > ONE_THREAD);
     // The demo plays the servers as well.

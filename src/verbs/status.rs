@@ -9,7 +9,7 @@ use clap::Args;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use self::row::{Checked, Row, differ, row};
+use self::row::{Checked, Row, differ, left_behind, row};
 use self::table::text;
 use crate::cli::{Global, Select};
 use crate::config::Server;
@@ -67,6 +67,7 @@ impl Status {
             })
             .collect();
         differ(&mut rows);
+        left_behind(&mut rows, &facts);
         let balancers: Vec<String> = refused.iter().map(|e| clean(&e.to_string())).collect();
         let drifts = !balancers.is_empty() || !missing.is_empty() || rows.iter().any(|r| !r.drift.is_empty());
         if global.json {

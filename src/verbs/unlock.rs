@@ -15,6 +15,7 @@ use crate::out;
 use crate::script::calls;
 use crate::stack::survey::Execs;
 use crate::stack::{self, Stack};
+use crate::verbs::ours;
 use crate::wording::{cause, lock as held};
 
 /// Ends a freeze, or removes the lock that a dead or stuck run left behind.
@@ -59,6 +60,7 @@ struct Asked<'a> {
 }
 
 async fn unlock(stack: &Stack, asked: &Asked<'_>, facts: &Facts) -> Result<u8, Error> {
+    ours::refuse_others(&stack.config.app.name, facts, asked.wanted)?;
     let mut worst = None;
     for (server, failure) in facts.unreachable.iter().filter(|(s, _)| asked.wanted.contains(s)) {
         out::notice(&format!("{server}: {}", cause::reason(&failure.cause)));

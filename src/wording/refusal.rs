@@ -70,7 +70,8 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::NotWritable => not_writable(detail).1,
         Refusal::NoSpace => "free some, or lower keep_releases",
         Refusal::NoShell => {
-            "give the user a login shell that does, as sh, bash, zsh, tcsh and fish do; the last lines may say why"
+            "give the user a login shell that does, as sh, bash, zsh, tcsh and fish do, and no ForceCommand in sshd_config \
+             or command= in authorized_keys; the last lines may say why"
         }
         Refusal::OddAnswer => {
             "run `ssh SERVER true`: what it prints comes from the login's own files and may be in the way"
@@ -197,6 +198,11 @@ mod tests {
             assert!(!matches!(code, Refusal::Other(_)), "a script refuses with `{word}`, which is no Refusal");
             assert!(!sentence(&code, "").is_empty() && !hint(&code, "").is_empty(), "{word} has no words");
         }
+    }
+
+    #[test]
+    fn a_forced_command_is_a_reason_why_a_login_runs_no_command() {
+        assert!(hint(&Refusal::NoShell, "").contains("ForceCommand"));
     }
 
     #[test]

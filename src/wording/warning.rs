@@ -58,7 +58,10 @@ pub fn sentence(warning: &Warning) -> String {
             format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
         }
         Warning::Hook { command, failure } => format!("hook `{}` failed: {}", clean(command), reason(&failure.cause)),
-        Warning::Prune { failure } => format!("old releases could not be removed: {}", reason(&failure.cause)),
+        Warning::Prune { failure } => {
+            let why = reason(&failure.cause);
+            format!("how the run ended could not be noted, or old releases could not be removed: {why}")
+        }
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }

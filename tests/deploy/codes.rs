@@ -211,6 +211,15 @@ async fn init_writes_a_file_that_loads_and_never_overwrites() {
         assert!(again.stderr.contains("exists already"), "{again}");
     }
     stack.run(&["init", "apache", "-c", "apache.toml"]).await.expect(2);
+    // The directory names the stack.
+    let directory = stack.fleet.path().join("My Blog");
+    std::fs::create_dir(&directory).unwrap();
+    stack.run(&["init", "puma", "-c", "My Blog/pitcrew.toml"]).await.expect(0);
+    let text = std::fs::read_to_string(directory.join("pitcrew.toml")).unwrap();
+    for said in ["name = \"my-blog\"   ", "deploy_to = \"/srv/my-blog\"   "] {
+        assert!(text.contains(said), "{text}");
+    }
+    assert!(!text.contains("shop"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use pitcrew::demo::{Fault, Sample, WebKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use crate::deploy::recover::killed_at;
 use crate::deploy::stack::{Ran, Stack};
 
 fn server(stack: &Stack, at: usize) -> String {
@@ -178,6 +179,40 @@ async fn what_fails_its_health_check_is_put_back_only_when_forced() {
     let value = json(&stack.run(&["lb", "restore", &first, "--force", "--json"]).await.expect(0).stdout);
     assert_eq!(value["servers"][0]["ok"], Value::Bool(true), "{value}");
     assert_eq!(out(&stack), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_run_switched_is_not_put_back_by_hand() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy", "--serial"], ("Exec", "s1", "restart")).await);
+    let first = server(&stack, 0);
+    let out = |stack: &Stack| stack.fleet.balancers()[0].snapshot().iter().filter(|m| !m.in_service).count();
+    let ran = stack.run(&["lb", "restore", &first, "-c", "./pitcrew.toml"]).await.expect(3);
+    // Commands can be pasted: with the flags that this run had.
+    for said in ["is not put back: a dead run switched it", "`pitcrew -c ./pitcrew.toml recover` takes that back"] {
+        assert!(ran.stderr.contains(said), "{said}\n{ran}");
+    }
+    assert_eq!(out(&stack), 1);
+    let ran = stack.run(&["unlock", "-c", "./pitcrew.toml"]).await.expect(4);
+    assert!(ran.stderr.contains("hint: `pitcrew -c ./pitcrew.toml recover` takes that back"), "{ran}");
+    stack.run(&["recover"]).await.expect(0);
+    assert_eq!(out(&stack), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_another_stacks_is_left_alone() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let first = server(&stack, 0);
+    stack.run(&["lock", "--reason", "the fair"]).await.expect(0);
+    std::fs::write(stack.fleet.deploy_to(0).join(".pitcrew/stack"), "blog\n").unwrap();
+    for args in [&["unlock"][..], &["lb", "drain", &first], &["lb", "restore", &first]] {
+        let ran = stack.run(args).await.expect(1);
+        let said = "deploy_to belongs to another stack: it belongs to blog, and [app] name is ";
+        assert!(ran.stderr.contains(said) && ran.stderr.contains("set deploy_to in [app]"), "{args:?}: {ran}");
+    }
+    assert!(stack.fleet.lock_present(0) && stack.fleet.lock_present(1));
+    assert!(stack.fleet.balancers()[0].snapshot().iter().all(|m| m.in_service));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,13 +121,31 @@ async fn a_held_batch_is_taken_back_on_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clean_way_back_is_no_drift() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    stack.release(&Sample::flawed("1", Flaw::Sick));
+    stack.run(&["deploy", "--serial"]).await.expect(1);
+    let ran = stack.run(&["status"]).await.expect(0);
+    assert!(ran.stdout.contains(", and on the release of the others"), "{ran}");
+    stack.fleet.balancers()[0].set("s1", pitcrew::demo::Admin::Maint);
+    let ran = stack.run(&["status"]).await.expect(3);
+    assert!(!ran.stdout.contains(", and on the release of the others"), "{ran}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_reached_is_named_and_recovered_when_it_is_back() {
     let stack = Stack::serving(3, WebKind::Restart, "").await;
     stack.release(&Sample::good("1"));
     assert!(killed_at(&stack, &["deploy"], ("Exec", "s2", "restart")).await);
     stack.fleet.servers()[1].kill().await;
     let ran = stack.run(&["recover"]).await.expect(3);
-    assert!(ran.stderr.contains(&stack.fleet.servers()[1].ip().to_string()), "{ran}");
+    let gone = stack.fleet.servers()[1].ip().to_string();
+    assert!(ran.stderr.contains(&gone), "{ran}");
+    for said in
+        [format!("; {gone} could not, and is as it was left"), format!("recover    # when {gone} can be reached")]
+    {
+        assert!(ran.stdout.contains(&said) && !ran.stdout.contains("pitcrew deploy"), "{said}\n{ran}");
+    }
     assert!(!stack.fleet.lock_present(0) && !stack.fleet.lock_present(2), "{ran}");
     stack.fleet.servers()[1].revive().await;
     let ran = stack.run(&["recover"]).await.expect(0);

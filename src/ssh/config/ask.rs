@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use super::error::{ConfigError, SshFault};
 use super::files::Because;
-use super::keywords::{Reading, honoured};
+use super::keywords::{Reading, known};
 use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
@@ -157,11 +157,11 @@ fn grouped(text: &str) -> Groups {
     groups
 }
 
-/// Keeps the honoured keywords whose values differ from the defaults of ssh.
+/// Keeps the known keywords whose values differ from the defaults of ssh.
 fn says(groups: &Groups, defaults: &Groups) -> Says {
     let mut says = Says::default();
     for (name, values) in groups {
-        let Some(keyword) = honoured(name).filter(|_| defaults.get(name) != Some(values)) else { continue };
+        let Some(keyword) = known(name).filter(|_| defaults.get(name) != Some(values)) else { continue };
         for value in values {
             let words = match keyword.reading {
                 Reading::Words => paths(value),

@@ -25,7 +25,7 @@ const fn keyword(name: &'static str, reading: Reading) -> Keyword {
     Keyword { name, reading }
 }
 
-/// The keywords that pitcrew honours; it passes over all others.
+/// The keywords that pitcrew honours; it passes over all others, and says so of [`PASSED`].
 const KEYWORDS: &[Keyword] = &[
     keyword("addressfamily", Reading::Word),
     keyword("batchmode", Reading::Word),
@@ -35,6 +35,7 @@ const KEYWORDS: &[Keyword] = &[
     keyword("connecttimeout", Reading::Word),
     keyword("forwardagent", Reading::Word),
     keyword("globalknownhostsfile", Reading::Words),
+    keyword("hashknownhosts", Reading::Word),
     keyword("hostkeyalgorithms", Reading::Word),
     keyword("hostkeyalias", Reading::Word),
     keyword("hostname", Reading::Word),
@@ -44,6 +45,7 @@ const KEYWORDS: &[Keyword] = &[
     keyword("kbdinteractiveauthentication", Reading::Word),
     keyword("kexalgorithms", Reading::Word),
     keyword("macs", Reading::Word),
+    keyword("nohostauthenticationforlocalhost", Reading::Word),
     keyword("numberofpasswordprompts", Reading::Word),
     keyword("passwordauthentication", Reading::Word),
     keyword("port", Reading::Word),
@@ -60,18 +62,38 @@ const KEYWORDS: &[Keyword] = &[
     keyword("userknownhostsfile", Reading::Words),
 ];
 
+/// Keywords that change what or whom ssh connects to, and that pitcrew passes over, with their names.
+const PASSED: &[(Keyword, &str)] = &[
+    (keyword("bindinterface", Reading::Words), "BindInterface"),
+    (keyword("casignaturealgorithms", Reading::Words), "CASignatureAlgorithms"),
+    (keyword("checkhostip", Reading::Words), "CheckHostIP"),
+    (keyword("knownhostscommand", Reading::Words), "KnownHostsCommand"),
+    (keyword("localcommand", Reading::Words), "LocalCommand"),
+    (keyword("pkcs11provider", Reading::Words), "PKCS11Provider"),
+    (keyword("pubkeyacceptedalgorithms", Reading::Words), "PubkeyAcceptedAlgorithms"),
+    (keyword("requiredrsasize", Reading::Words), "RequiredRSASize"),
+    (keyword("securitykeyprovider", Reading::Words), "SecurityKeyProvider"),
+    (keyword("verifyhostkeydns", Reading::Words), "VerifyHostKeyDNS"),
+];
+
 /// Older names of keywords.
 const ALIASES: &[(&str, &str)] = &[
     ("challengeresponseauthentication", "kbdinteractiveauthentication"),
     ("skeyauthentication", "kbdinteractiveauthentication"),
     ("dsaauthentication", "pubkeyauthentication"),
+    ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms"),
     ("identityfile2", "identityfile"),
     ("globalknownhostsfile2", "globalknownhostsfile"),
     ("userknownhostsfile2", "userknownhostsfile"),
 ];
 
-/// Finds a keyword, by its newer or older name in lower case.
-pub(super) fn honoured(name: &str) -> Option<&'static Keyword> {
+/// Finds a keyword that is honoured or told of, by its newer or older name in lower case.
+pub(super) fn known(name: &str) -> Option<&'static Keyword> {
     let name = ALIASES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
-    KEYWORDS.iter().find(|k| k.name == name)
+    KEYWORDS.iter().chain(PASSED.iter().map(|(keyword, _)| keyword)).find(|k| k.name == name)
+}
+
+/// Lists the keywords that are told of and not honoured: each in lower case, and its name.
+pub(in crate::ssh) fn passed_over() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PASSED.iter().map(|(keyword, name)| (keyword.name, *name))
 }

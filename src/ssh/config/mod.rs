@@ -17,6 +17,7 @@ mod ssh_config;
 mod tokens;
 
 pub use self::error::{ConfigError, FileFault, SshFault};
+pub(super) use self::keywords::passed_over;
 pub use self::line::BadLine;
 pub use self::mistake::Mistake;
 pub use self::origin::SettingOrigin;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ask::{About, Answers};
 use super::error::{ConfigError, FileFault};
 use super::files::{Because, File, Item, Place, Reader};
-use super::keywords::{Reading, honoured};
+use super::keywords::{Reading, known};
 use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
@@ -105,7 +105,7 @@ fn evaluate(file: &File, host: &str, says: &mut Says) {
             _ if !active => {}
             Item::Include(files) => files.iter().for_each(|f| evaluate(f, host, says)),
             Item::Set(line) => {
-                let Some(keyword) = honoured(&line.keyword) else { continue };
+                let Some(keyword) = known(&line.keyword) else { continue };
                 let words = match keyword.reading {
                     Reading::Proxy => vec![line.rest.clone()],
                     Reading::Words => line.words.clone(),

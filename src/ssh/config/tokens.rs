@@ -1,4 +1,6 @@
-//! Tokens (`%h`), environment variables (`${NAME}`) and `~` in the values of an ssh_config. Pure.
+//! Tokens (`%h`), environment variables (`${NAME}`) and `~` in the values of an ssh_config.
+//!
+//! Pure, but for `~USER`, which the password database knows.
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -160,12 +162,18 @@ pub(in crate::ssh) fn variables(text: &str, env: &Environment) -> Result<String,
     Ok(out + rest)
 }
 
-/// Replaces a leading `~` or `~/` by the home directory.
+/// Replaces a leading `~` by the home directory, and `~USER` by that of a user who exists.
 pub(in crate::ssh) fn tilde(text: &str, home: &Path) -> PathBuf {
-    match Path::new(text).strip_prefix("~") {
-        Ok(rest) if rest.as_os_str().is_empty() => home.to_path_buf(),
-        Ok(rest) => home.join(rest),
-        Err(_) => PathBuf::from(text),
+    let Some(named) = text.strip_prefix('~') else { return PathBuf::from(text) };
+    let (user, rest) = named.split_once('/').unwrap_or((named, ""));
+    let home = match user {
+        "" => Some(home.to_path_buf()),
+        user => nix::unistd::User::from_name(user).ok().flatten().map(|u| u.dir),
+    };
+    match home {
+        Some(home) if rest.is_empty() => home,
+        Some(home) => home.join(rest.trim_start_matches('/')),
+        None => PathBuf::from(text),
     }
 }
 
@@ -213,6 +221,10 @@ mod tests {
         let tokens = Tokens { local: &local, asked: "w", host: "w", port: 22, user: "r", alias: None, jump: "" };
         assert_eq!(tokens.path("~/.ssh/%r").unwrap(), Path::new("/home/ann/.ssh/r"));
         assert_eq!(tokens.path("~").unwrap(), Path::new("/home/ann"));
+        let root = nix::unistd::User::from_name("root").unwrap().unwrap().dir;
+        assert_eq!(tokens.path("~root/.ssh/k").unwrap(), root.join(".ssh/k"));
+        assert_eq!(tokens.path("~root").unwrap(), root);
+        assert_eq!(tokens.path("~no such user/k").unwrap(), Path::new("~no such user/k"));
         assert_eq!(tokens.path("${DIR}/k").unwrap(), Path::new("/keys/k"));
         assert_eq!(tokens.path("/a~/b").unwrap(), Path::new("/a~/b"));
         assert!(tokens.path("${NONE}/k").unwrap_err().to_string().contains("NONE"));

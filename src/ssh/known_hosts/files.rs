@@ -11,7 +11,7 @@ use super::append;
 use super::entry::{Entry, HostName, describe};
 use super::error::{KnownHostsError, NotRecorded, Revocations};
 use super::judging::{KnownHost, Shown};
-use super::line::Line;
+use super::line::{self, Line};
 use crate::ssh::options::HostKeyChecking;
 
 /// The lines of all known hosts files, indexed by host.
@@ -24,6 +24,8 @@ pub struct KnownHosts {
     tried: Vec<usize>,
     /// The file that records new keys.
     record: Option<PathBuf>,
+    /// Whether new keys are recorded under hashed names.
+    hashed: bool,
     /// The file of `RevokedHostKeys`, and its keys.
     revoked: Option<(PathBuf, Vec<KeyData>)>,
     /// Keys that were accepted in this run.
@@ -52,6 +54,11 @@ impl KnownHosts {
     /// Records no new keys: none of the files is the user's.
     pub fn record_nowhere(&mut self) {
         self.record = None;
+    }
+
+    /// Records new keys under hashed names (`HashKnownHosts`).
+    pub fn record_hashed(&mut self) {
+        self.hashed = true;
     }
 
     /// Reads `RevokedHostKeys`: a list of public keys, none of which is trusted for any host.
@@ -174,7 +181,10 @@ impl KnownHosts {
         let Some(file) = known.first_file.clone() else { return Err(known.unknown(&key)) };
         let host = &known.name.written;
         let failed = |source| KnownHostsError::NotRecorded { host: host.clone(), file: file.clone(), source };
-        let text = append::line(host, &key).map_err(failed)?;
+        let mut text = append::line(host, &key).map_err(failed)?;
+        if self.hashed {
+            text = text.replacen(host, &line::hashed(host, &rand::random()), 1);
+        }
         // The usual way to keep nothing.
         if file != Path::new("/dev/null") {
             append::append(&file, &text).await.map_err(|e| failed(NotRecorded::Io(e.into())))?;

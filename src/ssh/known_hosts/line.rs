@@ -101,6 +101,14 @@ impl Line {
     }
 }
 
+/// Returns a name as `HashKnownHosts` has it: `|1|SALT|HASH` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+pub(super) fn hashed(name: &str, salt: &[u8; 20]) -> String {
+    // A key of any length makes an HMAC.
+    let Ok(mut mac) = hmac::Hmac::<sha1::Sha1>::new_from_slice(salt) else { return name.to_owned() };
+    mac.update(name.as_bytes());
+    format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(mac.finalize().into_bytes()))
+}
+
 impl Hosts {
     fn parse(text: &str) -> Result<Self, Bad> {
         if let Some(rest) = text.strip_prefix("|1|") {

@@ -286,6 +286,23 @@ async fn accept_new_records_once_and_refuses_a_change_at_once() {
 }
 
 #[tokio::test]
+async fn accept_new_hashes_the_name_where_ssh_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let mut hosts = KnownHosts::load(std::slice::from_ref(&file)).unwrap();
+    hosts.record_hashed();
+    let k = key();
+    accept(&hosts, "web1", &k).await.unwrap();
+    accept(&hosts, "web1", &k).await.unwrap();
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.starts_with("|1|") && written.ends_with(&format!(" {}\n", text(&k))), "{written}");
+    assert_eq!((written.lines().count(), written.contains("web1")), (1, false), "{written}");
+    let again = KnownHosts::load(&[file]).unwrap();
+    assert_eq!(again.of("web1", 2222).judge(Shown::Key(&k)), Ok(true));
+    assert_eq!(again.of("web2", 2222).judge(Shown::Key(&k)), Ok(false));
+}
+
+#[tokio::test]
 async fn accept_new_completes_a_last_line_without_newline() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("k");

@@ -53,6 +53,7 @@ impl Settings {
         let revoked = all.paths(key("RevokedHostKeys", "revokedhostkeys"), &tokens)?.into_iter().next();
         let batch = all.flag(key("BatchMode", "batchmode"))?.unwrap_or(false);
         let checking = trust::checking(all)?;
+        let trusts_localhost = trust::trusts_localhost(all)?;
         let connect_timeout = transport::connect_timeout(all)?;
         let auth_timeout = transport::auth_timeout(all);
         let keepalive = transport::keepalive(all)?;
@@ -62,6 +63,7 @@ impl Settings {
         let algorithms = transport::algorithms(all)?;
         let methods = login::methods(all, batch)?;
         let prompts = all.number(key("NumberOfPasswordPrompts", "numberofpasswordprompts"))?;
+        all.passed_over();
         Ok(Self {
             host,
             port,
@@ -74,6 +76,8 @@ impl Settings {
             forward,
             known_hosts: known_hosts.all,
             own_known_hosts: known_hosts.own,
+            hashes_names: known_hosts.hashed,
+            trusts_localhost,
             alias,
             revoked,
             checking,

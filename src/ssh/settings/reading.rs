@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::values::{Explained, Part};
 use crate::ssh::config::{
-    ConfigError, Local, Mistake, Question, Says, SettingOrigin, Tokens, Unexpanded, WrittenSetting,
+    ConfigError, Local, Mistake, Question, Says, SettingOrigin, Tokens, Unexpanded, WrittenSetting, passed_over,
 };
 use crate::ssh::options::Ssh;
 
@@ -53,6 +53,17 @@ impl<'a> Deciding<'a> {
     /// Returns the first word of what ssh_config says, and notes it.
     pub(super) fn says(&mut self, key: Key) -> Option<&'a str> {
         self.written(key)?.words.first().map(String::as_str)
+    }
+
+    /// Notes what ssh_config says and pitcrew does not honour, where it would make a difference.
+    pub(super) fn passed_over(&mut self) {
+        for (keyword, name) in passed_over() {
+            let Some(written) = self.sources.says.first(keyword) else { continue };
+            let value = written.words.join(" ");
+            if !["no", "none", "false"].iter().any(|without| value.eq_ignore_ascii_case(without)) {
+                self.note(name, format!("{value} (not honoured)"), written.from.clone());
+            }
+        }
     }
 
     pub(super) fn flag(&mut self, key: Key) -> Result<Option<bool>, ConfigError> {

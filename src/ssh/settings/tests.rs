@@ -225,3 +225,33 @@ fn times_are_read_as_ssh_reads_them() {
         assert_eq!(seconds(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn what_is_not_honoured_is_told_with_its_line() {
+    let config =
+        "Host *\nKnownHostsCommand /bin/keys %h\nCheckHostIP no\nBindInterface wg0\nPubkeyAcceptedKeyTypes +x\n";
+    let s = decide(&toml(), config, "web1");
+    let told: Vec<_> = s.explained.iter().filter(|e| e.value.ends_with("(not honoured)")).collect();
+    let lines: Vec<_> = told.iter().map(|e| (e.name, e.value.as_str(), e.from.to_string())).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (at, (name, value)) in [
+        (4, ("BindInterface", "wg0 (not honoured)")),
+        (2, ("KnownHostsCommand", "/bin/keys %h (not honoured)")),
+        (5, ("PubkeyAcceptedAlgorithms", "+x (not honoured)")),
+    ] {
+        let line = lines.iter().find(|l| l.0 == name).unwrap();
+        assert!(line.1 == value && line.2.ends_with(&format!(":{at}")), "{line:?}");
+    }
+}
+
+#[test]
+fn localhost_is_trusted_and_names_are_hashed_where_ssh_would() {
+    let config = "NoHostAuthenticationForLocalhost yes\nHashKnownHosts yes\n";
+    let s = decide(&toml(), config, "localhost");
+    assert!(s.trusts_localhost && s.hashes_names);
+    let strict = Ssh { host_key_checking: Some(HostKeyChecking::Strict), ..toml() };
+    assert!(!decide(&strict, config, "localhost").trusts_localhost, "pitcrew.toml wins");
+    assert!(!decide(&toml(), &format!("{config}HostKeyAlias a\n"), "localhost").trusts_localhost);
+    let s = decide(&toml(), "", "localhost");
+    assert!(!s.trusts_localhost && !s.hashes_names);
+}

@@ -11,11 +11,14 @@ pub(super) struct Files {
     pub(super) all: Vec<PathBuf>,
     /// The number of them that are the user's; they come first.
     pub(super) own: usize,
+    /// Whether new keys are recorded under hashed names.
+    pub(super) hashed: bool,
 }
 
 /// Decides the known hosts files.
 pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Files, ConfigError> {
     let Sources { toml, says, local, .. } = all.sources;
+    let hashed = all.flag(key("HashKnownHosts", "hashknownhosts"))?.unwrap_or(false);
     if !toml.known_hosts.is_empty() {
         let files = toml.known_hosts.iter().map(|p| tilde(&p.to_string_lossy(), &local.home));
         let files: Vec<PathBuf> = files.collect();
@@ -23,7 +26,7 @@ pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result
             all.note("UserKnownHostsFile", file.display().to_string(), SettingOrigin::Toml("known_hosts"));
         }
         let own = files.len();
-        return Ok(Files { all: files, own });
+        return Ok(Files { all: files, own, hashed });
     }
     let mut files = if says.first("userknownhostsfile").is_some() {
         all.paths(key("UserKnownHostsFile", "userknownhostsfile"), tokens)?
@@ -40,7 +43,7 @@ pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result
         all.note("GlobalKnownHostsFile", joined(&usual), SettingOrigin::Default);
         files.extend(usual);
     }
-    Ok(Files { all: files, own })
+    Ok(Files { all: files, own, hashed })
 }
 
 /// Decides what happens when a key is unknown.
@@ -62,6 +65,14 @@ pub(super) fn checking(all: &mut Deciding<'_>) -> Result<HostKeyChecking, Config
         "accept-new" | "no" | "false" | "off" => Ok(HostKeyChecking::AcceptNew),
         other => Err(bad(written, NAME, "yes, ask, accept-new or no", Some(other))),
     }
+}
+
+/// Decides whether a host at a loopback address may show any key: tunnels make one host of many ports.
+pub(super) fn trusts_localhost(all: &mut Deciding<'_>) -> Result<bool, ConfigError> {
+    let flag = all.flag(key("NoHostAuthenticationForLocalhost", "nohostauthenticationforlocalhost"))?;
+    // Where pitcrew.toml says how keys are checked, that holds; an alias is looked up, as in ssh.
+    let asked = all.sources.toml.host_key_checking.is_none() && all.sources.says.first("hostkeyalias").is_none();
+    Ok(asked && flag.unwrap_or(false))
 }
 
 fn joined(paths: &[PathBuf]) -> String {

@@ -37,6 +37,10 @@ pub struct Settings {
     pub known_hosts: Vec<PathBuf>,
     /// The number of them that are the user's.
     pub own_known_hosts: usize,
+    /// Whether new keys are recorded under hashed names.
+    pub hashes_names: bool,
+    /// Whether a host at a loopback address may show any key.
+    pub trusts_localhost: bool,
     /// The name under which the host is looked up there.
     pub alias: Option<String>,
     /// The list of keys that are never trusted.

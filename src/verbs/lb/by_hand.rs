@@ -20,6 +20,7 @@ use crate::stack::reporters;
 use crate::stack::survey::Execs;
 use crate::sync::lock;
 use crate::text::clean::clean;
+use crate::verbs::ours;
 use crate::wording::{cause, lock as held};
 use crate::{lease, machine};
 
@@ -65,6 +66,7 @@ impl ByHand<'_> {
         for (server, found) in &facts.servers {
             found.lock.as_ref().map_or(Ok(()), |lock| at_work(server, lock))?;
         }
+        ours::refuse_others(&self.stack.config.app.name, &facts, servers.iter().map(|s| &s.name))?;
         if facts.servers.is_empty() && !facts.unreachable.is_empty() {
             out::notice("no server could be reached: whether a run is at work is not known");
         }

@@ -4,8 +4,10 @@ use super::by_hand::{ByHand, Ended, all_told, at_work, failed};
 use crate::balancer::{Admin, BalancerError, MemberFacts, Snapshot};
 use crate::config::Server;
 use crate::error::Error;
-use crate::facts::{self, Facts};
+use crate::facts::{self, Facts, ServerFacts};
+use crate::lease::{self, Standing};
 use crate::out;
+use crate::plan::journal::Journal;
 use crate::stack::taken;
 use crate::text::clean::clean;
 use crate::verbs::health::HealthQuestions;
@@ -39,6 +41,11 @@ impl ByHand<'_> {
     /// Puts one server back as it was before it was taken out; in service, where no note says.
     async fn put_back(&self, server: &Server, facts: &Facts, force: bool) -> bool {
         self.begin(server);
+        if !force && facts.servers.get(&server.name).is_some_and(is_half_switched) {
+            let why = "a dead run switched it, and never proved what runs there: `pitcrew recover` takes that back";
+            let text = format!("is not put back: {why}; --force puts it back all the same");
+            return self.said(server, Ended::Not, &text);
+        }
         if !force && let Err(why) = self.healthy(server, facts).await {
             let text = format!("is not put back: {why}; --force puts it back all the same");
             return self.said(server, Ended::Not, &text);
@@ -120,6 +127,14 @@ impl ByHand<'_> {
             Some(Err(why)) => Err(format!("it fails its health check: {}", clean(&why))),
         }
     }
+}
+
+/// Tells whether a dead run changed what the server runs, and ended before it proved that.
+fn is_half_switched(found: &ServerFacts) -> bool {
+    let dead = |lock| matches!(lease::judge(lock), Standing::Dead { .. } | Standing::Silent { .. });
+    let journal = Journal::read(&found.journal);
+    let changed = !journal.switches.is_empty() || journal.restarted;
+    found.lock.as_ref().is_some_and(dead) && changed && journal.proven.is_none()
 }
 
 fn place(member: &MemberFacts) -> String {

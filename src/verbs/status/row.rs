@@ -40,6 +40,9 @@ pub struct Row {
     pub(super) drift: Vec<String>,
     /// What should be read and is no drift, a fragment each.
     pub(super) notes: Vec<String>,
+    /// The run that left it behind.
+    #[serde(skip)]
+    pub(super) behind: Option<String>,
 }
 
 /// What a server was asked besides its facts.
@@ -90,9 +93,7 @@ pub fn row(config: &Config, facts: &Facts, server: &Server, asked: Checked) -> R
         }
         row.lock = Some(text);
     }
-    if let Some(behind) = &found.behind {
-        row.drift.push(format!("left behind by run {}", clean(behind)));
-    }
+    row.behind = found.behind.as_deref().map(clean);
     let more = [findings::hidden(&server.name, found), findings::leftovers(&server.name, found)];
     row.notes.extend(more.iter().flatten().map(finding::fragment));
     row.free_kb = found.free_kb;
@@ -145,6 +146,53 @@ pub fn differ(rows: &mut [Row]) {
             && release != newest
         {
             row.drift.push(format!("is on release {release}, others are on {newest}"));
+        }
+    }
+}
+
+/// Says of servers that a run left them behind: drift, unless all are alike and well by now.
+///
+/// `facts` has servers that are no rows, too. A run that was taken back leaves its servers so, to be first next time.
+pub fn left_behind(rows: &mut [Row], facts: &Facts) {
+    let mut releases = facts.servers.values().map(|f| &f.current);
+    let first = releases.next();
+    let well =
+        releases.all(|r| Some(r) == first) && facts.unreachable.is_empty() && rows.iter().all(|r| r.drift.is_empty());
+    for row in rows.iter_mut() {
+        let Some(run) = row.behind.take() else { continue };
+        if well {
+            row.notes.push(format!("left behind by run {run}, and on the release of the others"));
+        } else {
+            row.drift.push(format!("left behind by run {run}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::ServerName;
+
+    fn after(currents: [&str; 2], drift: &[&str]) -> Vec<Row> {
+        let mut facts = Facts::default();
+        for (name, current) in ["web1", "web2"].into_iter().zip(currents) {
+            let found = ServerFacts { current: ReleaseId::parse(current), ..ServerFacts::default() };
+            facts.servers.insert(ServerName(name.into()), found);
+        }
+        let drift = drift.iter().map(|d| (*d).to_owned()).collect();
+        let mut rows = vec![Row { behind: Some("r1".into()), ..Row::default() }, Row { drift, ..Row::default() }];
+        left_behind(&mut rows, &facts);
+        rows
+    }
+
+    #[test]
+    fn what_a_clean_revert_left_is_no_drift() {
+        const OLD: &str = "20260101000000";
+        let rows = after([OLD, OLD], &[]);
+        assert_eq!(rows[0].drift, Vec::<String>::new());
+        assert_eq!(rows[0].notes, ["left behind by run r1, and on the release of the others"]);
+        for rows in [after([OLD, "20260102000000"], &[]), after([OLD, OLD], &["out of its balancer: app/s2"])] {
+            assert_eq!(rows[0].drift, ["left behind by run r1"]);
         }
     }
 }
