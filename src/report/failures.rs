@@ -19,9 +19,10 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
     for failed in state.failures.iter().filter(|f| !f.is_consequence()) {
         let same = |g: &&mut (&FailedStep, Vec<&str>)| {
             let (one, other) = (&g.0.failure, &failed.failure);
+            let is_one = cause::is_one((&g.0.server, one), (&failed.server, other));
             g.0.step == failed.step
                 && g.0.place.is_some() == failed.place.is_some()
-                && (one == other || same_holder(&one.cause, &other.cause))
+                && (is_one || same_holder(&one.cause, &other.cause))
         };
         match groups.iter_mut().find(same) {
             Some((_, servers)) => servers.push(failed.server.as_str()),

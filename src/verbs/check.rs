@@ -153,8 +153,22 @@ impl Report<'_> {
             let Plan { strategy, decided_by, .. } = self.plan;
             lines.push(format!("strategy  {}", plan_words::strategy(*strategy, *decided_by, &config.web.name)));
         }
+        let mut told: Vec<&ServerName> = Vec::new();
         for server in &config.servers {
             let problems = self.problems(Some(&server.name));
+            if told.contains(&&server.name) {
+                continue;
+            }
+            let alike = if global.verbose { Vec::new() } else { self.alike(&server.name) };
+            if let [failure] = problems.as_slice()
+                && !alike.is_empty()
+            {
+                let all: Vec<&str> = [&server.name].into_iter().chain(alike.clone()).map(ServerName::as_str).collect();
+                lines.push(format!("{}  FAIL", clean::clean(&units::names(&all, 8))));
+                lines.extend(shown(failure));
+                told.extend(alike);
+                continue;
+            }
             // What the run leaves alone is locked all the same.
             if problems.is_empty() && (global.quiet || self.plan.bystanders.contains(&server.name)) {
                 continue;
@@ -240,6 +254,17 @@ impl Report<'_> {
             }).collect::<Vec<_>>(),
         });
         format!("{value}\n")
+    }
+
+    /// Lists the servers after this one whose only problem is this one's.
+    fn alike(&self, server: &ServerName) -> Vec<&ServerName> {
+        let alone = |name| match self.problems(Some(name)).as_slice() {
+            [failure] => Some(*failure),
+            _ => None,
+        };
+        let Some(failure) = alone(server) else { return Vec::new() };
+        let later = self.stack.config.servers.iter().map(|s| &s.name).skip_while(|name| *name != server).skip(1);
+        later.filter(|name| alone(name).is_some_and(|f| cause::is_one((server, failure), (name, f)))).collect()
     }
 
     fn problems(&self, server: Option<&ServerName>) -> Vec<&Failure> {

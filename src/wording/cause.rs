@@ -4,6 +4,7 @@
 
 use super::{lock, refusal};
 use crate::event::{Cause, Failure, Unhealthy};
+use crate::name::ServerName;
 use crate::text::clean::{clean, clean_lines, cut};
 use crate::text::units::seconds;
 
@@ -33,6 +34,15 @@ pub fn reason(cause: &Cause) -> String {
     }
 }
 
+/// Tells whether two servers fail for one cause: what is said of them differs in their own names alone.
+pub fn is_one(one: (&ServerName, &Failure), other: (&ServerName, &Failure)) -> bool {
+    let bare = |(server, failure): (&ServerName, &Failure)| match &failure.cause {
+        Cause::Connect { detail, hint } => Some([detail, hint].map(|text| text.replace(server.as_str(), "\0"))),
+        _ => None,
+    };
+    one.1 == other.1 || (bare(one).is_some() && bare(one) == bare(other))
+}
+
 /// Says what to do about a cause, where that is known.
 pub fn hint(cause: &Cause) -> Option<String> {
     let text = match cause {
@@ -41,7 +51,7 @@ pub fn hint(cause: &Cause) -> Option<String> {
         }
         Cause::Exit { status: 137 } => OUT_OF_MEMORY.into(),
         Cause::Signal { signal } if signal == "KILL" => OUT_OF_MEMORY.into(),
-        Cause::TimedOut { .. } => "the limits are in [timeouts]; \"none\" switches one off".into(),
+        Cause::TimedOut { .. } => "raise the limit in [timeouts], if it may take so long".into(),
         Cause::Connect { hint, .. } | Cause::Balancer { hint, .. } | Cause::Source { hint, .. } => clean(hint),
         Cause::Refused { code, detail } => refusal::hint(code, detail).into(),
         Cause::Locked(held) => lock::hint(held),

@@ -4,7 +4,7 @@
 //! commands, transfers, forwarded connections, balancer calls; or with a signal there. A killed run is recovered, and each
 //! kill of a sample is followed by one where something goes wrong in the recovery, too. The rules are in `rules`.
 //!
-//! - `PITCREW_SWEEP=all`, `=500` (runs) or `=20m` (time): how much; by default a sample of a minute and a half.
+//! - `PITCREW_SWEEP=all`, `=500` (runs) or `=20m` (time): how much; by default a sample of a minute.
 //! - `PITCREW_SWEEP=core`: the matrix. Every strategy, place of preparing and policy, with a release that works and one that
 //!   does not (30 scenarios); at every place that a run without faults passes: error before and after the effect, cut before
 //!   and after it, server dead from then on, hang (two ways, for commands), one signal, two, and `kill -9` with `recover`, at the boundary and in

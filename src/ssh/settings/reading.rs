@@ -71,6 +71,8 @@ impl<'a> Deciding<'a> {
         match word(written).as_str() {
             "yes" | "true" => Ok(Some(true)),
             "no" | "false" => Ok(Some(false)),
+            // Which extension the server must support, for forwarded agents: the method is used all the same.
+            "unbound" | "host-bound" if key.name == "PubkeyAuthentication" => Ok(Some(true)),
             other => Err(bad(written, key.name, "yes or no", Some(other))),
         }
     }

@@ -176,6 +176,7 @@ fn ways_to_log_in_follow_the_configuration() {
     assert_eq!(methods("PasswordAuthentication no"), [Method::PublicKey, Method::Interactive]);
     assert_eq!(methods("PreferredAuthentications hostbased,password,publickey"), [Method::Password, Method::PublicKey]);
     assert_eq!(methods("PubkeyAuthentication no\nKbdInteractiveAuthentication no"), [Method::Password]);
+    assert_eq!(methods("PubkeyAuthentication host-bound"), methods("PubkeyAuthentication yes"));
 }
 
 #[test]
