@@ -16,6 +16,9 @@ pub const CASES: &[Row] = &[
     ("systemd::unicorn_with_a_reload", SYSTEMD, || story(&UNICORN)),
     ("systemd::gunicorn_notify_with_a_reload", SYSTEMD, || story(&GUNICORN)),
     ("systemd::a_reload_that_stays_in_the_old_release", SYSTEMD, a_reload_that_stays),
+    ("systemd::a_reload_of_another_users_gunicorn", SYSTEMD, a_hidden_reload),
+    ("systemd::a_reload_of_a_master_that_loads_no_application", SYSTEMD, a_master_without_code),
+    ("systemd::a_gunicorn_that_a_unit_runs_is_told", SYSTEMD, a_gunicorn_of_a_unit),
 ];
 
 /// How one application runs. In its texts `@` is the stack's name, `%` the port.
@@ -204,6 +207,23 @@ fn a_reload_that_stays() {
     seen.load.assert_none_failed();
     stack.assert_serves(&[&second; 2]);
     stack.assert_all_in_balancer();
+}
+
+/// A unit would start another one as soon as the old master ends.
+fn a_gunicorn_of_a_unit() {
+    let stack = Stack::among(App::Served, hosts()[..1].to_vec());
+    let web = format!("start = \"sudo -n systemctl start {}\"", stack.name);
+    let stack = stack.web("gunicorn", &web);
+    let service =
+        "User=deploy\nExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 -p /srv/@/shared/tmp/pids/gunicorn.pid wsgi:app";
+    let unit = Unit { service, ..NODE };
+    let _installed = Installed::new(&stack, stack.servers[0], &unit);
+    let first = stack.commit(&files(&[]));
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    stack.assert_serves(&[&first]);
+    let said = stack.pitcrew(&["check"]).run().printed();
+    let unit = &stack.name;
+    assert!(said.contains(&format!("is run by {unit}.service")) && said.contains("web_server = \"systemd\""), "{said}");
 }
 
 /// It outlives the restart each time, and would be asked for its health for a minute.
