@@ -274,6 +274,14 @@ judge() {
     fi
 }
 
+# led_astray: tells whether every new process works in another release.
+led_astray() {
+    [ -n "$elsewhere" ] && [ -n "$fresh" ] || return 1
+    for pid in $fresh; do
+        case $elsewhere in *" $pid ("*) ;; *) return 1 ;; esac
+    done
+}
+
 # find_untouched: sets `was` to the processes that an earlier restart of this run found before it acted, `went` to the
 # release that it was for, and `untouched` to yes when a look has since found them all as they were.
 find_untouched() {

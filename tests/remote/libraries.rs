@@ -158,6 +158,29 @@ fn puma_in_phases_with_the_same_bundle() {
     app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
 }
 
+/// It is told soon: nothing leads its processes out of there any more.
+#[test]
+fn unicorn_whose_working_directory_is_its_own_release_is_told() {
+    for shell in server::SHELLS {
+        let start = "unicorn -c config/unicorn.rb -D config.ru";
+        let Some(app) = unicorn_by(shell, start, "working_directory File.expand_path('..', __dir__)") else { continue };
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        for release in [A, B] {
+            app.release(release, true);
+        }
+        app.go(None, A).ok();
+        let ran = app.go(Some(A), B).refused("not_proven");
+        let why = ran.value("fail").unwrap();
+        let current = app.server.root().join("current");
+        assert!(
+            why.contains("run in another release") && why.contains(&format!("write {}", current.display())),
+            "{why}"
+        );
+        app.go(Some(B), A).ok();
+        app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
+    }
+}
+
 #[test]
 fn puma_restarts_in_place_where_its_bundle_has_changed() {
     if server::require("bundle").is_none() {
