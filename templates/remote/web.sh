@@ -192,15 +192,71 @@ say_notices() {
     done <"$own/start.log"
 }
 
-# bundled: has Bundler read the Gemfile through `current`: a server that re-executes itself hands the path on.
+# bundled: has Bundler read the Gemfile through `current`: a server that re-executes itself hands the path on. A start command
+# may begin with the directory of its application, `cd backend && …`.
 bundled() {
     [ -z "${BUNDLE_GEMFILE-}" ] || return 0
-    for file in Gemfile gems.rb; do
-        [ -f "$current/$file" ] || continue
-        BUNDLE_GEMFILE=$current/$file
+    at=$current
+    case ${w_start-} in
+    'cd '*)
+        at=${w_start#cd }
+        at=$current/${at%%[ ;&]*}
+        ;;
+    esac
+    for file in "$at/Gemfile" "$at/gems.rb" "$current/Gemfile" "$current/gems.rb"; do
+        [ -f "$file" ] || continue
+        BUNDLE_GEMFILE=$file
         export BUNDLE_GEMFILE
         return 0
     done
+}
+
+# through_current PATH: sets `place` to it, by way of `current` where it leads into a release.
+through_current() {
+    set -- "${1%" (deleted)"}"
+    place=$1
+    case $1 in
+    "$real"/releases/*/*) place=${1#"$real"/releases/*/} ;;
+    "$root"/releases/*/*) place=${1#"$root"/releases/*/} ;;
+    "$real"/releases/* | "$root"/releases/*) place=$current && return ;;
+    *) return ;;
+    esac
+    place=$current/$place
+}
+
+# bundle_of PID: sets `bundle` to the directory whose Gemfile a process that Bundler started reads in the next release: where its
+# BUNDLE_GEMFILE leads, or the nearest above where it works. Empty: there is none.
+bundle_of() {
+    bundle=''
+    named_file=$(tr '\000' '\n' <"/proc/$1/environ" 2>/dev/null | sed -n 's/^BUNDLE_GEMFILE=//p')
+    for at in "${named_file%/*}" "$(readlink "/proc/$1/cwd" 2>/dev/null)" "$current"; do
+        through_current "$at"
+        while true; do
+            case $place in "$current" | "$current"/*) ;; *) break ;; esac
+            if [ -f "$place/Gemfile" ] || [ -f "$place/gems.rb" ]; then
+                bundle=$place
+                return 0
+            fi
+            place=${place%/*}
+        done
+    done
+}
+
+# bundle_sum: prints what tells the bundle of `bundle_of` from another.
+bundle_sum() {
+    cat "$bundle/Gemfile" "$bundle/Gemfile.lock" "$bundle/gems.rb" "$bundle/gems.locked" 2>/dev/null | cksum
+}
+
+# bundle_moves: tells whether that bundle has gems that lie in the release, where Ruby would go on looking for them.
+bundle_moves() {
+    ! grep -q '^PATH$' "$bundle/Gemfile.lock" "$bundle/gems.locked" 2>/dev/null || return 0
+    [ ! -d "$bundle/vendor/bundle" ] || [ -h "$bundle/vendor" ] || [ -h "$bundle/vendor/bundle" ] || return 0
+    grep -q '^BUNDLE_PATH: *"\{0,1\}[^/"]' "$bundle/.bundle/config" 2>/dev/null
+}
+
+# puma_bundler: tells whether Puma's start command loads Bundler, by its name or a binstub.
+puma_bundler() {
+    case " $w_start" in *bundle* | *' bin/'* | */current/bin/*) ;; *) return 1 ;; esac
 }
 
 # hands_on PID: tells whether a process that re-executes itself would take something of another release along: `traces`

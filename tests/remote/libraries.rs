@@ -158,6 +158,31 @@ fn puma_in_phases_with_the_same_bundle() {
     app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
 }
 
+/// An application below the release: its Gemfile lies where its master works.
+#[test]
+fn puma_in_phases_in_a_directory_of_the_release() {
+    if server::require("bundle").is_none() {
+        return;
+    }
+    let start = "cd backend && exec bundle exec puma -C config/puma.rb config.ru";
+    for shell in ["dash", "busybox"] {
+        let Some(mut app) = puma_by(shell, start, CLUSTER, "auto") else { continue };
+        app.files.retain(|(name, _)| *name == "config/puma.rb");
+        let mut configuration = app.files.remove(0).1;
+        configuration = configuration.replace(&app.path("current"), &app.path("current/backend"));
+        app.file("backend/config/puma.rb", configuration);
+        app.file("backend/config.ru", RU.to_owned());
+        app.file("backend/Gemfile", "gem 'rack'\ngem 'puma'\ngem 'hello', path: 'engines/hello'\n".to_owned());
+        let spec =
+            "Gem::Specification.new { |s| s.name = 'hello'; s.version = '1.0'; s.summary = 's'; s.authors = ['a'] }\n";
+        app.file("backend/engines/hello/hello.gemspec", spec.to_owned());
+        let gem = "HELLO = File.read(File.expand_path('../../../../REVISION', __dir__)).strip\n";
+        app.file("backend/engines/hello/lib/hello.rb", gem.to_owned());
+        let ran = walk(&app);
+        assert!(ran.value("notice").is_some_and(|n| n.contains("restarted in place")), "{ran:#?}");
+    }
+}
+
 /// It is told soon: nothing leads its processes out of there any more.
 #[test]
 fn unicorn_whose_working_directory_is_its_own_release_is_told() {
