@@ -254,9 +254,58 @@ bundle_moves() {
     grep -q '^BUNDLE_PATH: *"\{0,1\}[^/"]' "$bundle/.bundle/config" 2>/dev/null
 }
 
+# computes FILE PID PATTERN: tells whether the configuration that a process has read, or reads next, computes what PATTERN says;
+# sets `file` to where. FILE is as the start command names it: below `current`, or below where the process works.
+computes() {
+    at=$(readlink "/proc/$2/cwd" 2>/dev/null)
+    through_current "$at"
+    case $1 in
+    # In the release that it works in, too.
+    "$current"/*) set -- "$3" "$1" "${at%"${place#"$current"}"}/${1#"$current"/}" ;;
+    /*) set -- "$3" "$1" ;;
+    *) set -- "$3" "$current/$1" "$place/$1" "$at/$1" ;;
+    esac
+    pattern=$1
+    shift
+    for file; do
+        [ ! -f "$file" ] || ! grep -v '^[[:space:]]*#' "$file" 2>/dev/null | grep -q -E -e "$pattern" || return 0
+    done
+    return 1
+}
+
+# option WORDS NAME…: sets `option` to what follows the last of these options in a command.
+option() {
+    wanted=$1
+    shift
+    option='' names=" $* "
+    set -f
+    # shellcheck disable=SC2086
+    set -- $wanted
+    set +f
+    while [ $# -gt 1 ]; do
+        case $names in *" $1 "*) option=$2 ;; esac
+        shift
+    done
+}
+
 # puma_bundler: tells whether Puma's start command loads Bundler, by its name or a binstub.
 puma_bundler() {
     case " $w_start" in *bundle* | *' bin/'* | */current/bin/*) ;; *) return 1 ;; esac
+}
+
+# puma_computes PID: tells whether Puma's configuration computes paths when it is read, which a master does once and hands to its
+# workers for ever; sets `file`.
+puma_computes() {
+    option "$w_start" -C --config
+    set -- "$1" "$option"
+    option "$w_start" -e --environment
+    [ -n "$2" ] || set -- "$1" config/puma.rb "config/puma/${option:-${RACK_ENV:-${RAILS_ENV:-development}}}.rb"
+    master=$1
+    shift
+    for name; do
+        ! computes "$name" "$master" "__FILE__|__dir__|realpath|Dir\.(pwd|getwd)|expand_path[ (]*[\"'][^/~]" || return 0
+    done
+    return 1
 }
 
 # hands_on PID: tells whether a process that re-executes itself would take something of another release along: `traces`

@@ -183,6 +183,34 @@ fn puma_in_phases_in_a_directory_of_the_release() {
     }
 }
 
+/// Its master computes them once, and its workers have them for ever.
+#[test]
+fn puma_whose_configuration_computes_paths_restarts_in_place() {
+    let start = "exec puma -C config/puma.rb";
+    for more in
+        ["rackup File.join(File.expand_path('..', __dir__), 'config.ru')", "rackup File.expand_path('config.ru')"]
+    {
+        let Some(app) = puma_by("dash", start, &format!("{CLUSTER}\n{more}"), "auto") else { return };
+        let ran = walk(&app);
+        assert!(ran.value("notice").is_some_and(|n| n.contains("computes when it is read")), "{ran:#?}");
+    }
+}
+
+#[test]
+fn gunicorn_whose_configuration_computes_paths_is_upgraded() {
+    let more = "import os\npythonpath = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'lib')\n";
+    let Some(mut app) = gunicorn_in("gunicorn -c gunicorn.conf.py --daemon served:app", "reload", more) else { return };
+    app.files.retain(|(name, _)| *name != "wsgi.py");
+    let served = "import os\nhere = os.path.dirname(os.path.realpath(__file__))\n\
+                  release = open(os.path.join(here, '..', 'REVISION')).read().strip()\n\
+                  def app(environ, start_response):\n\
+                  \x20   start_response('200 OK', [('Content-Type', 'text/plain'), ('Connection', 'close')])\n\
+                  \x20   return [release.encode()]\n";
+    app.file("lib/served.py", served.to_owned());
+    let ran = walk(&app);
+    assert!(ran.value("notice").is_some_and(|n| n.contains("computes from its own place")), "{ran:#?}");
+}
+
 /// It is told soon: nothing leads its processes out of there any more.
 #[test]
 fn unicorn_whose_working_directory_is_its_own_release_is_told() {
