@@ -165,7 +165,7 @@ mod tests {
 
     fn serving() -> ServerFacts {
         let current = ReleaseId::parse("20260101000000");
-        let process = ProcessFacts { pid: 7, release: current.clone(), hidden: None };
+        let process = ProcessFacts { pid: 7, release: current.clone(), ..ProcessFacts::default() };
         ServerFacts { current, processes: vec![process], user: "deploy".into(), ..ServerFacts::default() }
     }
 
@@ -214,7 +214,7 @@ mod tests {
         };
         let health = "[health]\nport = 80";
         let unit = "[web]\nunit = \"shop\"\n[health]\nport = 80";
-        let secret = ProcessFacts { pid: 7, release: None, hidden: Some("www-data".into()) };
+        let secret = ProcessFacts { pid: 7, hidden: Some("www-data".into()), ..ProcessFacts::default() };
         let hidden = || ServerFacts { processes: vec![secret.clone()], ..serving() };
         assert_eq!(advised("unicorn", health, serving()), None);
         assert_eq!(advised("static", health, serving()), Some(Weakness::NoProcesses));

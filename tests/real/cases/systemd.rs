@@ -9,6 +9,7 @@ pub const CASES: &[Row] = &[
     ("systemd::node_simple", SYSTEMD, || story(&NODE)),
     ("systemd::node_of_the_login_itself", SYSTEMD, || story(&NODE_OF_THE_LOGIN)),
     ("systemd::node_of_another_user", SYSTEMD, || story(&NODE_OF_ANOTHER)),
+    ("systemd::node_outside_of_deploy_to", SYSTEMD, || story(&NODE_OUTSIDE)),
     ("systemd::node_behind_a_socket", SYSTEMD, || story(&NODE_BEHIND_A_SOCKET)),
     ("systemd::one_that_keeps_dying_before_it_answers", SYSTEMD, keeps_dying_later),
     ("systemd::puma_simple", SYSTEMD, || story(&PUMA)),
@@ -45,6 +46,9 @@ pub const NODE: Unit = Unit {
 const NODE_OF_THE_LOGIN: Unit =
     Unit { web: "user = true", service: "ExecStart=/usr/bin/node server.js", own: true, ..NODE };
 const NODE_OF_ANOTHER: Unit = Unit { service: "User=www-data\nExecStart=/usr/bin/node server.js", ..NODE };
+/// Where it works tells nothing; that its process is new is the proof, and `status` finds nothing wrong with it.
+const NODE_OUTSIDE: Unit =
+    Unit { service: "User=deploy\nWorkingDirectory=/\nExecStart=/usr/bin/node /srv/@/current/server.js", ..NODE };
 const NODE_BEHIND_A_SOCKET: Unit = Unit { socket: true, lossless: true, ..NODE };
 const PUMA: Unit = Unit { service: "User=deploy\nExecStart=/usr/bin/puma -w 2 -b tcp://0.0.0.0:% config.ru", ..NODE };
 const PUMA_PHASED: Unit = Unit {
