@@ -113,7 +113,7 @@ fn pid_in_release(config: &Config) -> Vec<Finding> {
 
 /// Advises an answer that names its release, where the rest proves less.
 fn advised(config: &Config, web: &[(&Server, &ServerFacts)]) -> Option<Finding> {
-    if web.is_empty() || config.health.as_ref().is_some_and(names_release) {
+    if web.is_empty() || config.health.as_ref().is_some_and(Health::names_release) {
         return None;
     }
     let running = || web.iter().filter(|(_, found)| found.current.is_some());
@@ -132,10 +132,6 @@ fn advised(config: &Config, web: &[(&Server, &ServerFacts)]) -> Option<Finding> 
         return None;
     };
     Some(Finding::ReleaseAdvised { because })
-}
-
-fn names_release(health: &Health) -> bool {
-    matches!(&health.probe, Probe::Http(http) if http.release.is_some())
 }
 
 #[cfg(test)]

@@ -327,6 +327,41 @@ comes_astray() {
 # is_out: this run has taken the server out of its balancer, so that no request meets a restart.
 is_out() { [ "${p_out-}" = yes ]; }
 
+# opaque PID: tells whether where it works proves nothing of what it has loaded, and nothing else does: no answer names its
+# release, and it is none that loads no application. Sets `where`.
+opaque() {
+    [ "${p_named-}" != yes ] || return 1
+    locate "$1"
+    case ${places##*:} in
+    '') where="$(id -un) may not see what that runs from" ;;
+    -) where="that works outside $root" ;;
+    *) return 1 ;;
+    esac
+    ! codeless "$1"
+}
+
+# keeps_main PID RELOAD: tells whether a unit's ExecReload, as systemd shows it, is known to keep this process, whose new workers
+# come from what it has loaded or found at its start.
+keeps_main() {
+    signal=
+    case $2 in
+    *'kill -HUP '* | *'kill -s HUP '* | *'kill -SIGHUP '* | *'kill -s SIGHUP '* | *'kill -1 '*) signal=HUP ;;
+    *'kill -USR1 '* | *'kill -s USR1 '* | *'kill -SIGUSR1 '* | *'kill -s SIGUSR1 '*) signal=USR1 ;;
+    esac
+    title=$(tr '\000' ' ' <"/proc/$1/cmdline" 2>/dev/null)
+    set -f
+    # shellcheck disable=SC2086
+    set -- $title
+    set +f
+    # An interpreter and its options may come first.
+    for word in "${1-}" "${2-}" "${3-}" "${4-}"; do
+        case ${word##*/}.$signal in
+        gunicorn.HUP | gunicorn:.HUP | unicorn.HUP | unicorn_rails.HUP | uvicorn.HUP | hypercorn.HUP | puma.USR1) return 0 ;;
+        esac
+    done
+    return 1
+}
+
 # background LOG COMMAND: runs a command that stays in the foreground, apart from this session. Sets `child`.
 background() {
     mkdir -p "${1%/*}"
