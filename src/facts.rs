@@ -162,6 +162,8 @@ pub struct ProcessFacts {
     pub release: Option<ReleaseId>,
     /// The user whose process it is, where the login may not look into it.
     pub hidden: Option<String>,
+    /// It works outside the releases, so that this does not tell what it has loaded.
+    pub outside: bool,
 }
 
 /// What listens on the port of the health check, where no process of the web server is found.
@@ -342,7 +344,8 @@ impl ServerFacts {
                 let pid = words.next().unwrap_or_default().parse().map_err(|_| strange(answer))?;
                 let place = words.next().unwrap_or_default();
                 let hidden = (place == "hidden").then(|| one_line(words.next().unwrap_or_default()));
-                self.processes.push(ProcessFacts { pid, release: ReleaseId::parse(place), hidden });
+                let (release, outside) = (ReleaseId::parse(place), place == "-");
+                self.processes.push(ProcessFacts { pid, release, hidden, outside });
             }
             "listens" => self.listener = PortHolder::read(value),
             // Written by hand or by a later version: worth nothing.

@@ -22,6 +22,8 @@ pub struct Web {
     pub scripts: Scripts,
     /// How a restart is proven.
     pub proof: Proof,
+    /// The health check demands an answer that names its release: that proves what processes do not tell.
+    pub answer_named: bool,
 }
 
 /// The snippets of a template.
@@ -277,6 +279,7 @@ impl Template {
                 facts: snippet(&self.scripts.facts),
             },
             proof: self.proof.clone(),
+            answer_named: false,
         }
     }
 }

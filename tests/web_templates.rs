@@ -10,6 +10,8 @@ mod facts;
 mod libraries;
 #[path = "remote/proofs.rs"]
 mod proofs;
+#[path = "remote/reloads.rs"]
+mod reloads;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -43,7 +43,7 @@ pub fn resolve(
     let balancer = load_balancer::balancer(merged, &walk, problems);
     let migrate = migrate::migrate(merged, &servers, problems);
     let build_on = build::build_on(merged, source.as_ref(), problems);
-    let config = Config {
+    let mut config = Config {
         file: input.file.to_owned(),
         base: input.base.clone(),
         app: app?,
@@ -62,5 +62,6 @@ pub fn resolve(
         timeouts: timeouts::timeouts(merged),
         servers,
     };
+    config.web.answer_named = config.health.as_ref().is_some_and(health::Health::names_release);
     Some(config)
 }

@@ -113,7 +113,7 @@ fn pid_in_release(config: &Config) -> Vec<Finding> {
 
 /// Advises an answer that names its release, where the rest proves less.
 fn advised(config: &Config, web: &[(&Server, &ServerFacts)]) -> Option<Finding> {
-    if web.is_empty() || config.health.as_ref().is_some_and(names_release) {
+    if web.is_empty() || config.health.as_ref().is_some_and(Health::names_release) {
         return None;
     }
     let running = || web.iter().filter(|(_, found)| found.current.is_some());
@@ -132,10 +132,6 @@ fn advised(config: &Config, web: &[(&Server, &ServerFacts)]) -> Option<Finding> 
         return None;
     };
     Some(Finding::ReleaseAdvised { because })
-}
-
-fn names_release(health: &Health) -> bool {
-    matches!(&health.probe, Probe::Http(http) if http.release.is_some())
 }
 
 #[cfg(test)]
@@ -165,7 +161,7 @@ mod tests {
 
     fn serving() -> ServerFacts {
         let current = ReleaseId::parse("20260101000000");
-        let process = ProcessFacts { pid: 7, release: current.clone(), hidden: None };
+        let process = ProcessFacts { pid: 7, release: current.clone(), ..ProcessFacts::default() };
         ServerFacts { current, processes: vec![process], user: "deploy".into(), ..ServerFacts::default() }
     }
 
@@ -214,7 +210,7 @@ mod tests {
         };
         let health = "[health]\nport = 80";
         let unit = "[web]\nunit = \"shop\"\n[health]\nport = 80";
-        let secret = ProcessFacts { pid: 7, release: None, hidden: Some("www-data".into()) };
+        let secret = ProcessFacts { pid: 7, hidden: Some("www-data".into()), ..ProcessFacts::default() };
         let hidden = || ServerFacts { processes: vec![secret.clone()], ..serving() };
         assert_eq!(advised("unicorn", health, serving()), None);
         assert_eq!(advised("static", health, serving()), Some(Weakness::NoProcesses));

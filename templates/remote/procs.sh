@@ -6,6 +6,7 @@ wanted_release=''
 before=''
 traces=''
 unseen=''
+kept=''
 
 # scan: sets `table` to words `pid:ppid:start.stack`, one for each process that is not a zombie.
 scan() {
@@ -223,28 +224,50 @@ trace() {
     set +f
 }
 
-# reloaded IDENTITY: tells whether an old process is a master that reloaded in place: in the wanted release, or where this
-# login may not see, with children, every one of them new.
+# codeless PID: tells whether it is a master that loads no application and only starts workers, which PHP-FPM, Apache and nginx
+# have; sets `line` to its name. That anyone may read.
+codeless() {
+    first_line "/proc/$1/comm"
+    case $line in php-fpm* | apache2 | httpd | nginx) return 0 ;; esac
+    return 1
+}
+
+# reloaded IDENTITY: tells whether an old process is a master that reloaded in place: in the wanted release, with children, every
+# one of them new. Where it works may prove nothing: this login may not see that, or it is outside. Then it is a master that
+# loads no application, or an answer must name its release; such ones are added to `kept`.
 reloaded() {
-    case $1 in *":$wanted_release" | *:hidden) ;; *) return 1 ;; esac
     parent=${1%%:*}
     case " $masters " in *" $parent "*) ;; *) return 1 ;; esac
-    children=
+    children='' above=''
     for word in $table; do
-        case $word in *":$parent:"*) children="$children ${word%%:*}" ;; esac
+        case $word in
+        "$parent":*) above=${word#*:} ;;
+        *":$parent:"*) children="$children ${word%%:*}" ;;
+        esac
     done
-    [ -n "$children" ] || return 1
     for word in $left; do
         case " $children " in *" ${word%%:*} "*) return 1 ;; esac
     done
-    return 0
+    case $1 in
+    *":$wanted_release") [ -n "$children" ] ;;
+    *:hidden | *:-)
+        if codeless "$parent"; then
+            # Without workers it waits for a request; a worker has none, either.
+            [ -n "$children" ] || case " $pids " in *" ${above%%:*} "*) return 1 ;; esac
+        else
+            [ "${p_named-}" = yes ] && [ -n "$children" ] || return 1
+        fi
+        kept="$kept $parent"
+        ;;
+    *) return 1 ;;
+    esac
 }
 
 # judge: sets `why` to what is missing for the proof, empty when nothing is; `only_old` when it is just old processes;
 # `traces` to what all the right processes still have of another release.
 judge() {
     look
-    why='' only_old='' fresh='' elsewhere='' remaining='' traces='' unseen=''
+    why='' only_old='' fresh='' elsewhere='' remaining='' traces='' unseen='' kept=''
     for id in $ids; do
         case " $before " in *" $id "*) ;; *) fresh="$fresh ${id%%:*}" ;; esac
         case $id in
@@ -258,7 +281,7 @@ judge() {
     if [ -z "$ids" ] && [ "${p_lazy-}" != yes ]; then
         why="no process of the web server runs"
         [ -d /proc/1 ] || why="$why that this login may see: /proc shows it nothing of other users (hidepid)"
-    elif [ -z "$fresh" ] && [ "${p_lazy-}" != yes ]; then
+    elif [ -z "$fresh$kept" ] && [ "${p_lazy-}" != yes ]; then
         why="no new process; still the old ones:$remaining"
     elif [ -n "$remaining" ]; then
         why="old processes are still there:$remaining"
@@ -272,6 +295,14 @@ judge() {
         trace "$@"
         [ -z "$traces" ] || why="processes come from another release:$traces"
     fi
+}
+
+# led_astray: tells whether every new process works in another release.
+led_astray() {
+    [ -n "$elsewhere" ] && [ -n "$fresh" ] || return 1
+    for pid in $fresh; do
+        case $elsewhere in *" $pid ("*) ;; *) return 1 ;; esac
+    done
 }
 
 # find_untouched: sets `was` to the processes that an earlier restart of this run found before it acted, `went` to the
@@ -298,8 +329,22 @@ as_found() {
 # say_proven: says which processes the proof is about, and what it could not see.
 say_proven() {
     for id in $ids; do say process "${id%%:*}" "${id##*:}"; done
-    [ -z "$unseen" ] ||
-        say notice "what these processes run from cannot be seen by this login; only that they are new is proven:$unseen"
+    new='' told=''
+    for pid in $unseen; do
+        case " $kept " in *" $pid "*) ;; *) new="$new $pid" ;; esac
+    done
+    [ -z "$new" ] ||
+        told="what these processes run from cannot be seen by this login; only that they are new is proven:$new"
+    for pid in $kept; do
+        if ! codeless "$pid"; then
+            told="${told:+$told; }process $pid has stayed over the reload, and only the answer that names its release proves what it runs"
+        elif [ -n "$new" ]; then
+            told="$told; process $pid ($line), which loads no application itself, has stayed"
+        elif [ -z "$fresh" ]; then
+            told="process $pid ($line) has stayed, which loads no application itself; its first worker comes with the next request"
+        fi
+    done
+    [ -z "$told" ] || say notice "$told"
     # shellcheck disable=SC2086
     set -- $ids
     say proven $#

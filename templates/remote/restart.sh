@@ -56,7 +56,7 @@ if [ "$status" -ne 0 ]; then
     fail not_restarted "the web server's script ended with status $status${reason:+: $reason}"
 fi
 
-since='' astray='' seen=$now
+since='' astray='' led='' seen=$now
 while true; do
     judge
     [ -n "$why" ] || break
@@ -73,6 +73,16 @@ while true; do
     if [ -n "$traces" ]; then
         [ -n "$astray" ] || astray=$now
         [ $((now - astray)) -lt 3 ] || break
+    fi
+    # New processes that all stay in another release were led there. One that is restarted by requests may still begin anew.
+    if [ "$p_lazy" != yes ] && [ -z "$remaining" ] && led_astray; then
+        [ "$led" = "$ids" ] || { led=$ids && arrived=$now; }
+        if [ $((now - arrived)) -ge 5 ]; then
+            why="$why. The configuration leads there by a release's own path, or by the place of a file in it: write $current"
+            break
+        fi
+    else
+        led=
     fi
     [ "$now" -lt "$deadline" ] || break
     pause

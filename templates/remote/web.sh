@@ -150,6 +150,30 @@ obeyed() {
     done
 }
 
+# supervised PID: warns of a unit of systemd whose main process this is, or the shell that started it: the unit would start another
+# one as soon as that ends.
+supervised() {
+    while IFS= read -r line; do
+        unit=${line##*/} asking=''
+        case $unit in
+        user@*.service | ssh*.service | dropbear*.service | cron*.service | atd.service | supervisor*.service) continue ;;
+        *.service) ;;
+        *) continue ;;
+        esac
+        case $line in */user@*.service/*) asking=--user && export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}" ;; esac
+        # shellcheck disable=SC2086
+        main=$(systemctl $asking show -p MainPID "$unit" 2>/dev/null)
+        main=${main#MainPID=}
+        case " $1 $main " in
+        *' 0 '*) continue ;;
+        " $1  " | " $1 $1 ") ;;
+        *) children "$main" | grep -q -x -e "$1" || continue ;;
+        esac
+        warns "process $1 is run by $unit, which starts another one when it ends: use web_server = \"systemd\", with unit = \"${unit%.service}\" in [web]"
+        return 0
+    done <"/proc/$1/cgroup"
+} 2>/dev/null
+
 # takes_sockets: this login may take the sockets of another process of its own over.
 takes_sockets() {
     scope=0
@@ -168,15 +192,120 @@ say_notices() {
     done <"$own/start.log"
 }
 
-# bundled: has Bundler read the Gemfile through `current`: a server that re-executes itself hands the path on.
+# bundled: has Bundler read the Gemfile through `current`: a server that re-executes itself hands the path on. A start command
+# may begin with the directory of its application, `cd backend && …`.
 bundled() {
     [ -z "${BUNDLE_GEMFILE-}" ] || return 0
-    for file in Gemfile gems.rb; do
-        [ -f "$current/$file" ] || continue
-        BUNDLE_GEMFILE=$current/$file
+    at=$current
+    case ${w_start-} in
+    'cd '*)
+        at=${w_start#cd }
+        at=$current/${at%%[ ;&]*}
+        ;;
+    esac
+    for file in "$at/Gemfile" "$at/gems.rb" "$current/Gemfile" "$current/gems.rb"; do
+        [ -f "$file" ] || continue
+        BUNDLE_GEMFILE=$file
         export BUNDLE_GEMFILE
         return 0
     done
+}
+
+# through_current PATH: sets `place` to it, by way of `current` where it leads into a release.
+through_current() {
+    set -- "${1%" (deleted)"}"
+    place=$1
+    case $1 in
+    "$real"/releases/*/*) place=${1#"$real"/releases/*/} ;;
+    "$root"/releases/*/*) place=${1#"$root"/releases/*/} ;;
+    "$real"/releases/* | "$root"/releases/*) place=$current && return ;;
+    *) return ;;
+    esac
+    place=$current/$place
+}
+
+# bundle_of PID: sets `bundle` to the directory whose Gemfile a process that Bundler started reads in the next release: where its
+# BUNDLE_GEMFILE leads, or the nearest above where it works. Empty: there is none.
+bundle_of() {
+    bundle=''
+    named_file=$(tr '\000' '\n' <"/proc/$1/environ" 2>/dev/null | sed -n 's/^BUNDLE_GEMFILE=//p')
+    for at in "${named_file%/*}" "$(readlink "/proc/$1/cwd" 2>/dev/null)" "$current"; do
+        through_current "$at"
+        while true; do
+            case $place in "$current" | "$current"/*) ;; *) break ;; esac
+            if [ -f "$place/Gemfile" ] || [ -f "$place/gems.rb" ]; then
+                bundle=$place
+                return 0
+            fi
+            place=${place%/*}
+        done
+    done
+}
+
+# bundle_sum: prints what tells the bundle of `bundle_of` from another.
+bundle_sum() {
+    cat "$bundle/Gemfile" "$bundle/Gemfile.lock" "$bundle/gems.rb" "$bundle/gems.locked" 2>/dev/null | cksum
+}
+
+# bundle_moves: tells whether that bundle has gems that lie in the release, where Ruby would go on looking for them.
+bundle_moves() {
+    ! grep -q '^PATH$' "$bundle/Gemfile.lock" "$bundle/gems.locked" 2>/dev/null || return 0
+    [ ! -d "$bundle/vendor/bundle" ] || [ -h "$bundle/vendor" ] || [ -h "$bundle/vendor/bundle" ] || return 0
+    grep -q '^BUNDLE_PATH: *"\{0,1\}[^/"]' "$bundle/.bundle/config" 2>/dev/null
+}
+
+# computes FILE PID PATTERN: tells whether the configuration that a process has read, or reads next, computes what PATTERN says;
+# sets `file` to where. FILE is as the start command names it: below `current`, or below where the process works.
+computes() {
+    at=$(readlink "/proc/$2/cwd" 2>/dev/null)
+    through_current "$at"
+    case $1 in
+    # In the release that it works in, too.
+    "$current"/*) set -- "$3" "$1" "${at%"${place#"$current"}"}/${1#"$current"/}" ;;
+    /*) set -- "$3" "$1" ;;
+    *) set -- "$3" "$current/$1" "$place/$1" "$at/$1" ;;
+    esac
+    pattern=$1
+    shift
+    for file; do
+        [ ! -f "$file" ] || ! grep -v '^[[:space:]]*#' "$file" 2>/dev/null | grep -q -E -e "$pattern" || return 0
+    done
+    return 1
+}
+
+# option WORDS NAME…: sets `option` to what follows the last of these options in a command.
+option() {
+    wanted=$1
+    shift
+    option='' names=" $* "
+    set -f
+    # shellcheck disable=SC2086
+    set -- $wanted
+    set +f
+    while [ $# -gt 1 ]; do
+        case $names in *" $1 "*) option=$2 ;; esac
+        shift
+    done
+}
+
+# puma_bundler: tells whether Puma's start command loads Bundler, by its name or a binstub.
+puma_bundler() {
+    case " $w_start" in *bundle* | *' bin/'* | */current/bin/*) ;; *) return 1 ;; esac
+}
+
+# puma_computes PID: tells whether Puma's configuration computes paths when it is read, which a master does once and hands to its
+# workers for ever; sets `file`.
+puma_computes() {
+    option "$w_start" -C --config
+    set -- "$1" "$option"
+    option "$w_start" -e --environment
+    [ -n "$2" ] || set -- "$1" config/puma.rb "config/puma/${option:-${RACK_ENV:-${RAILS_ENV:-development}}}.rb"
+    master=$1
+    shift
+    for name; do
+        ! computes "$name" "$master" "__FILE__|__dir__|realpath|Dir\.(pwd|getwd)|expand_path[ (]*[\"'][^/~]" || return 0
+    done
+    return 1
 }
 
 # hands_on PID: tells whether a process that re-executes itself would take something of another release along: `traces`
@@ -197,6 +326,41 @@ comes_astray() {
 
 # is_out: this run has taken the server out of its balancer, so that no request meets a restart.
 is_out() { [ "${p_out-}" = yes ]; }
+
+# opaque PID: tells whether where it works proves nothing of what it has loaded, and nothing else does: no answer names its
+# release, and it is none that loads no application. Sets `where`.
+opaque() {
+    [ "${p_named-}" != yes ] || return 1
+    locate "$1"
+    case ${places##*:} in
+    '') where="$(id -un) may not see what that runs from" ;;
+    -) where="that works outside $root" ;;
+    *) return 1 ;;
+    esac
+    ! codeless "$1"
+}
+
+# keeps_main PID RELOAD: tells whether a unit's ExecReload, as systemd shows it, is known to keep this process, whose new workers
+# come from what it has loaded or found at its start.
+keeps_main() {
+    signal=
+    case $2 in
+    *'kill -HUP '* | *'kill -s HUP '* | *'kill -SIGHUP '* | *'kill -s SIGHUP '* | *'kill -1 '*) signal=HUP ;;
+    *'kill -USR1 '* | *'kill -s USR1 '* | *'kill -SIGUSR1 '* | *'kill -s SIGUSR1 '*) signal=USR1 ;;
+    esac
+    title=$(tr '\000' ' ' <"/proc/$1/cmdline" 2>/dev/null)
+    set -f
+    # shellcheck disable=SC2086
+    set -- $title
+    set +f
+    # An interpreter and its options may come first.
+    for word in "${1-}" "${2-}" "${3-}" "${4-}"; do
+        case ${word##*/}.$signal in
+        gunicorn.HUP | gunicorn:.HUP | unicorn.HUP | unicorn_rails.HUP | uvicorn.HUP | hypercorn.HUP | puma.USR1) return 0 ;;
+        esac
+    done
+    return 1
+}
 
 # background LOG COMMAND: runs a command that stays in the foreground, apart from this session. Sets `child`.
 background() {

@@ -148,6 +148,26 @@ fn systemd_is_asked_what_a_restart_would_do() {
     }
 }
 
+#[test]
+fn the_edition_of_passenger_is_asked() {
+    for shell in server::SHELLS {
+        let Some(app) = App::new(shell, "passenger-enterprise", &[], "unused") else { continue };
+        for (said, open) in [
+            ("Phusion Passenger(R) 6.0.17", true),
+            ("Phusion Passenger 5.0.30", true),
+            ("Phusion Passenger(R) Enterprise 6.0.17", false),
+            ("Phusion Passenger Enterprise 5.0.30", false),
+            ("something else", false),
+        ] {
+            app.server.tool("passenger-config", &format!("#!/bin/sh\necho '{said}'\n"));
+            match open {
+                true => tells(&app, Refuses, "set web_server = \"passenger\""),
+                false => assert_eq!(told(&app), [], "{said}"),
+            }
+        }
+    }
+}
+
 /// A master of another user: to see it is one thing, to restart it another.
 #[test]
 fn a_process_that_takes_no_signal_of_the_login_is_told() {

@@ -158,6 +158,82 @@ fn puma_in_phases_with_the_same_bundle() {
     app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
 }
 
+/// An application below the release: its Gemfile lies where its master works.
+#[test]
+fn puma_in_phases_in_a_directory_of_the_release() {
+    if server::require("bundle").is_none() {
+        return;
+    }
+    let start = "cd backend && exec bundle exec puma -C config/puma.rb config.ru";
+    for shell in ["dash", "busybox"] {
+        let Some(mut app) = puma_by(shell, start, CLUSTER, "auto") else { continue };
+        app.files.retain(|(name, _)| *name == "config/puma.rb");
+        let mut configuration = app.files.remove(0).1;
+        configuration = configuration.replace(&app.path("current"), &app.path("current/backend"));
+        app.file("backend/config/puma.rb", configuration);
+        app.file("backend/config.ru", RU.to_owned());
+        app.file("backend/Gemfile", "gem 'rack'\ngem 'puma'\ngem 'hello', path: 'engines/hello'\n".to_owned());
+        let spec =
+            "Gem::Specification.new { |s| s.name = 'hello'; s.version = '1.0'; s.summary = 's'; s.authors = ['a'] }\n";
+        app.file("backend/engines/hello/hello.gemspec", spec.to_owned());
+        let gem = "HELLO = File.read(File.expand_path('../../../../REVISION', __dir__)).strip\n";
+        app.file("backend/engines/hello/lib/hello.rb", gem.to_owned());
+        let ran = walk(&app);
+        assert!(ran.value("notice").is_some_and(|n| n.contains("restarted in place")), "{ran:#?}");
+    }
+}
+
+/// Its master computes them once, and its workers have them for ever.
+#[test]
+fn puma_whose_configuration_computes_paths_restarts_in_place() {
+    let start = "exec puma -C config/puma.rb";
+    for more in
+        ["rackup File.join(File.expand_path('..', __dir__), 'config.ru')", "rackup File.expand_path('config.ru')"]
+    {
+        let Some(app) = puma_by("dash", start, &format!("{CLUSTER}\n{more}"), "auto") else { return };
+        let ran = walk(&app);
+        assert!(ran.value("notice").is_some_and(|n| n.contains("computes when it is read")), "{ran:#?}");
+    }
+}
+
+#[test]
+fn gunicorn_whose_configuration_computes_paths_is_upgraded() {
+    let more = "import os\npythonpath = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'lib')\n";
+    let Some(mut app) = gunicorn_in("gunicorn -c gunicorn.conf.py --daemon served:app", "reload", more) else { return };
+    app.files.retain(|(name, _)| *name != "wsgi.py");
+    let served = "import os\nhere = os.path.dirname(os.path.realpath(__file__))\n\
+                  release = open(os.path.join(here, '..', 'REVISION')).read().strip()\n\
+                  def app(environ, start_response):\n\
+                  \x20   start_response('200 OK', [('Content-Type', 'text/plain'), ('Connection', 'close')])\n\
+                  \x20   return [release.encode()]\n";
+    app.file("lib/served.py", served.to_owned());
+    let ran = walk(&app);
+    assert!(ran.value("notice").is_some_and(|n| n.contains("computes from its own place")), "{ran:#?}");
+}
+
+/// It is told soon: nothing leads its processes out of there any more.
+#[test]
+fn unicorn_whose_working_directory_is_its_own_release_is_told() {
+    for shell in server::SHELLS {
+        let start = "unicorn -c config/unicorn.rb -D config.ru";
+        let Some(app) = unicorn_by(shell, start, "working_directory File.expand_path('..', __dir__)") else { continue };
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        for release in [A, B] {
+            app.release(release, true);
+        }
+        app.go(None, A).ok();
+        let ran = app.go(Some(A), B).refused("not_proven");
+        let why = ran.value("fail").unwrap();
+        let current = app.server.root().join("current");
+        assert!(
+            why.contains("run in another release") && why.contains(&format!("write {}", current.display())),
+            "{why}"
+        );
+        app.go(Some(B), A).ok();
+        app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
+    }
+}
+
 #[test]
 fn puma_restarts_in_place_where_its_bundle_has_changed() {
     if server::require("bundle").is_none() {

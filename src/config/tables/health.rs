@@ -75,6 +75,13 @@ pub struct HttpProbe {
     pub release: Option<Named>,
 }
 
+impl Health {
+    /// Tells whether an answer must name its release.
+    pub fn names_release(&self) -> bool {
+        matches!(&self.probe, Probe::Http(http) if http.release.is_some())
+    }
+}
+
 /// Where an answer names its release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {

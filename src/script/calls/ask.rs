@@ -14,6 +14,7 @@ pub fn probe(site: &Site<'_>, files: &[String]) -> Call {
     site.call(Script::Probe)
         .list("files", files.to_vec())
         .list("tools", site.web.tools.clone())
+        .proof(site)
         .web(site, &["processes", "facts"])
 }
 

@@ -49,7 +49,8 @@ impl Call {
 
     pub(super) fn proof(self, site: &Site<'_>) -> Self {
         let yes = |on: bool| if on { "yes" } else { "no" };
-        self.with("none", yes(site.web.proof.none)).with("lazy", yes(site.web.proof.lazy))
+        let call = self.with("none", yes(site.web.proof.none)).with("lazy", yes(site.web.proof.lazy));
+        call.with("named", yes(site.web.answer_named))
     }
 
     /// Only what runs a user's code gets the user's environment.

@@ -15,6 +15,8 @@ use crate::wording::{cause, finding, lock as held};
 
 /// The place of a process that this login may not look into.
 const HIDDEN: &str = "unseen";
+/// The place of a process that works outside the releases.
+const OUTSIDE: &str = "elsewhere";
 
 /// One server, as it is.
 #[derive(Debug, Default, Serialize)]
@@ -123,7 +125,8 @@ fn processes(row: &mut Row, found: &ServerFacts, unseen: Option<String>) {
     let place = |p: &ProcessFacts| match (&p.release, &p.hidden) {
         (Some(release), _) => release.as_str().to_owned(),
         (None, Some(_)) => HIDDEN.to_owned(),
-        (None, None) => "elsewhere".to_owned(),
+        (None, None) if p.outside => OUTSIDE.to_owned(),
+        (None, None) => "a removed release".to_owned(),
     };
     let mut running: Vec<String> = found.processes.iter().map(place).collect();
     running.sort();
@@ -131,9 +134,13 @@ fn processes(row: &mut Row, found: &ServerFacts, unseen: Option<String>) {
     if let Some(current) = &found.current {
         if running.is_empty() {
             row.drift.push(unseen.unwrap_or_else(|| "its web server does not run".into()));
-        } else if running.iter().any(|r| r != current.as_str() && r != HIDDEN) {
+        } else if running.iter().any(|r| r != current.as_str() && r != HIDDEN && r != OUTSIDE) {
             row.drift.push(format!("its web server runs from {}", running.join(", ")));
         }
+    }
+    if running.iter().any(|r| r == OUTSIDE) {
+        row.notes
+            .push("its web server works outside the releases: which of them it serves only an answer can tell".into());
     }
     row.running = running;
 }

@@ -9,6 +9,7 @@ pub const CASES: &[Row] = &[
     ("systemd::node_simple", SYSTEMD, || story(&NODE)),
     ("systemd::node_of_the_login_itself", SYSTEMD, || story(&NODE_OF_THE_LOGIN)),
     ("systemd::node_of_another_user", SYSTEMD, || story(&NODE_OF_ANOTHER)),
+    ("systemd::node_outside_of_deploy_to", SYSTEMD, || story(&NODE_OUTSIDE)),
     ("systemd::node_behind_a_socket", SYSTEMD, || story(&NODE_BEHIND_A_SOCKET)),
     ("systemd::one_that_keeps_dying_before_it_answers", SYSTEMD, keeps_dying_later),
     ("systemd::puma_simple", SYSTEMD, || story(&PUMA)),
@@ -16,6 +17,9 @@ pub const CASES: &[Row] = &[
     ("systemd::unicorn_with_a_reload", SYSTEMD, || story(&UNICORN)),
     ("systemd::gunicorn_notify_with_a_reload", SYSTEMD, || story(&GUNICORN)),
     ("systemd::a_reload_that_stays_in_the_old_release", SYSTEMD, a_reload_that_stays),
+    ("systemd::a_reload_of_another_users_gunicorn", SYSTEMD, a_hidden_reload),
+    ("systemd::a_reload_of_a_master_that_loads_no_application", SYSTEMD, a_master_without_code),
+    ("systemd::a_gunicorn_that_a_unit_runs_is_told", SYSTEMD, a_gunicorn_of_a_unit),
 ];
 
 /// How one application runs. In its texts `@` is the stack's name, `%` the port.
@@ -42,6 +46,9 @@ pub const NODE: Unit = Unit {
 const NODE_OF_THE_LOGIN: Unit =
     Unit { web: "user = true", service: "ExecStart=/usr/bin/node server.js", own: true, ..NODE };
 const NODE_OF_ANOTHER: Unit = Unit { service: "User=www-data\nExecStart=/usr/bin/node server.js", ..NODE };
+/// Where it works tells nothing; that its process is new is the proof, and `status` finds nothing wrong with it.
+const NODE_OUTSIDE: Unit =
+    Unit { service: "User=deploy\nWorkingDirectory=/\nExecStart=/usr/bin/node /srv/@/current/server.js", ..NODE };
 const NODE_BEHIND_A_SOCKET: Unit = Unit { socket: true, lossless: true, ..NODE };
 const PUMA: Unit = Unit { service: "User=deploy\nExecStart=/usr/bin/puma -w 2 -b tcp://0.0.0.0:% config.ru", ..NODE };
 const PUMA_PHASED: Unit = Unit {
@@ -204,6 +211,111 @@ fn a_reload_that_stays() {
     seen.load.assert_none_failed();
     stack.assert_serves(&[&second; 2]);
     stack.assert_all_in_balancer();
+}
+
+/// The login may not see what its master has loaded, which a reload keeps.
+fn a_hidden_reload() {
+    let stack = Stack::among(App::Served, hosts()).balanced();
+    let web = format!("unit = \"{}\"\nsudo = true", stack.name);
+    let stack = stack.web("systemd", &web);
+    let service = "User=www-data\nType=notify\nExecReload=/bin/kill -s HUP $MAINPID\nKillMode=mixed\n\
+                   ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 --preload wsgi:app";
+    let unit = Unit { service, ..GUNICORN };
+    let _installed: Vec<_> = stack.servers.iter().map(|h| Installed::new(&stack, h, &unit)).collect();
+    let first = stack.commit(&files(&[]));
+    stack.deploy_first();
+
+    let second = stack.commit(&files(&[]));
+    let seen = under_load(&stack, &["deploy", "--parallel"]);
+    let said = seen.ran.expect(1).printed();
+    assert!(said.contains("nothing was touched") && said.contains("set restart = \"restart\" in [web]"), "{said}");
+    seen.load.assert_none_failed();
+    stack.assert_serves(&[&first; 2]);
+    stack.assert_no_lock();
+
+    // What the servers tell makes it serial, and then they are restarted instead.
+    let seen = under_load(&stack, &["deploy"]);
+    let said = seen.ran.expect(0).printed();
+    assert!(said.contains("serial is the default here") && said.contains("it was restarted instead"), "{said}");
+    seen.load.assert_none_failed();
+    stack.assert_serves(&[&second; 2]);
+    stack.assert_all_in_balancer();
+    stack.pitcrew(&["status"]).run().expect(0);
+}
+
+/// As PHP-FPM's: a root's master outside `deploy_to`, and workers of another user that read the code.
+const FPM: &str = r#"
+import os, signal, socket, sys
+open("/proc/self/comm", "w").write("php-fpm8.2")
+listener = socket.create_server(("0.0.0.0", int(os.environ["APP_PORT"])), backlog=512)
+workers = []
+def fill():
+    for _ in range(2):
+        pid = os.fork()
+        if pid:
+            workers.append(pid)
+            continue
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        os.setgid(33)
+        os.setuid(33)
+        body = b'{"release": "%s"}' % open(os.environ["APP_ROOT"] + "/current/REVISION", "rb").read().strip()
+        while True:
+            client, _ = listener.accept()
+            client.recv(65536)
+            client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            client.close()
+def reload(*_):
+    old = workers[:]
+    workers.clear()
+    fill()
+    for pid in old:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+signal.signal(signal.SIGUSR2, reload)
+fill()
+while True:
+    signal.pause()
+"#;
+
+fn a_master_without_code() {
+    let stack = Stack::among(App::Served, hosts()[..1].to_vec());
+    let web = format!("unit = \"{}\"\nsudo = true", stack.name);
+    let stack = stack.web("systemd", &web);
+    let service =
+        "WorkingDirectory=/\nExecReload=/bin/kill -USR2 $MAINPID\nExecStart=/usr/bin/python3 /srv/@/current/fpm.py";
+    let unit = Unit { service, ..NODE };
+    let installed = Installed::new(&stack, stack.servers[0], &unit);
+    stack.commit(&files(&[("fpm.py", FPM)]));
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    let master = installed.show("MainPID");
+    let second = stack.commit(&files(&[("fpm.py", FPM)]));
+    let said = stack.pitcrew(&["deploy"]).run().expect(0).printed();
+    stack.assert_serves(&[&second]);
+    assert_eq!(installed.show("MainPID"), master);
+    assert!(
+        said.contains(&format!("process {master} (php-fpm8.2), which loads no application itself, has stayed")),
+        "{said}"
+    );
+    let proven = said.split("only that they are new is proven:").nth(1).unwrap_or_default();
+    assert!(!proven.split(';').next().is_some_and(|new| new.split(' ').any(|pid| pid == master)), "{said}");
+    stack.pitcrew(&["status"]).run().expect(0);
+}
+
+/// A unit would start another one as soon as the old master ends.
+fn a_gunicorn_of_a_unit() {
+    let stack = Stack::among(App::Served, hosts()[..1].to_vec());
+    let web = format!("start = \"sudo -n systemctl start {}\"", stack.name);
+    let stack = stack.web("gunicorn", &web);
+    let service =
+        "User=deploy\nExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 -p /srv/@/shared/tmp/pids/gunicorn.pid wsgi:app";
+    let unit = Unit { service, ..NODE };
+    let _installed = Installed::new(&stack, stack.servers[0], &unit);
+    let first = stack.commit(&files(&[]));
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    stack.assert_serves(&[&first]);
+    let said = stack.pitcrew(&["check"]).run().printed();
+    let unit = &stack.name;
+    assert!(said.contains(&format!("is run by {unit}.service")) && said.contains("web_server = \"systemd\""), "{said}");
 }
 
 /// It outlives the restart each time, and would be asked for its health for a minute.
