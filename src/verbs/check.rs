@@ -153,33 +153,7 @@ impl Report<'_> {
             let Plan { strategy, decided_by, .. } = self.plan;
             lines.push(format!("strategy  {}", plan_words::strategy(*strategy, *decided_by, &config.web.name)));
         }
-        let mut told: Vec<&ServerName> = Vec::new();
-        for server in &config.servers {
-            let problems = self.problems(Some(&server.name));
-            if told.contains(&&server.name) {
-                continue;
-            }
-            let alike = if global.verbose { Vec::new() } else { self.alike(&server.name) };
-            if let [failure] = problems.as_slice()
-                && !alike.is_empty()
-            {
-                let all: Vec<&str> = [&server.name].into_iter().chain(alike.clone()).map(ServerName::as_str).collect();
-                lines.push(format!("{}  FAIL", clean::clean(&units::names(&all, 8))));
-                lines.extend(shown(failure));
-                told.extend(alike);
-                continue;
-            }
-            // What the run leaves alone is locked all the same.
-            if problems.is_empty() && (global.quiet || self.plan.bystanders.contains(&server.name)) {
-                continue;
-            }
-            let mark = if problems.is_empty() { "ok" } else { "FAILS" };
-            lines.push(format!("{:width$}  {mark:5}  {}", server.name, self.found(&server.name)).trim_end().to_owned());
-            lines.extend(problems.iter().flat_map(|f| shown(f)));
-            if let Some(link) = self.stack.links.get(&server.name).filter(|_| global.verbose) {
-                lines.extend(reached(link));
-            }
-        }
+        self.servers(global, width, &mut lines);
         for member in &self.facts.members {
             if !global.quiet {
                 lines.push(format!(
@@ -254,6 +228,38 @@ impl Report<'_> {
             }).collect::<Vec<_>>(),
         });
         format!("{value}\n")
+    }
+
+    /// Tells how each server stands; those that fail for one cause together.
+    fn servers(&self, global: &Global, width: usize, lines: &mut Vec<String>) {
+        let config = &self.stack.config;
+        let mut told: Vec<&ServerName> = Vec::new();
+        for server in &config.servers {
+            let problems = self.problems(Some(&server.name));
+            if told.contains(&&server.name) {
+                continue;
+            }
+            let alike = if global.verbose { Vec::new() } else { self.alike(&server.name) };
+            if let [failure] = problems.as_slice()
+                && !alike.is_empty()
+            {
+                let all: Vec<&str> = [&server.name].into_iter().chain(alike.clone()).map(ServerName::as_str).collect();
+                lines.push(format!("{}  FAIL", clean::clean(&units::names(&all, 8))));
+                lines.extend(shown(failure));
+                told.extend(alike);
+                continue;
+            }
+            // What the run leaves alone is locked all the same.
+            if problems.is_empty() && (global.quiet || self.plan.bystanders.contains(&server.name)) {
+                continue;
+            }
+            let mark = if problems.is_empty() { "ok" } else { "FAILS" };
+            lines.push(format!("{:width$}  {mark:5}  {}", server.name, self.found(&server.name)).trim_end().to_owned());
+            lines.extend(problems.iter().flat_map(|f| shown(f)));
+            if let Some(link) = self.stack.links.get(&server.name).filter(|_| global.verbose) {
+                lines.extend(reached(link));
+            }
+        }
     }
 
     /// Lists the servers after this one whose only problem is this one's.

@@ -58,10 +58,7 @@ pub fn sentence(warning: &Warning) -> String {
             format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
         }
         Warning::Hook { command, failure } => format!("hook `{}` failed: {}", clean(command), reason(&failure.cause)),
-        Warning::Prune { failure } => {
-            let why = reason(&failure.cause);
-            format!("how the run ended could not be noted, or old releases could not be removed: {why}")
-        }
+        Warning::Prune { failure } => with(UNFINISHED, &reason(&failure.cause)),
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
@@ -108,6 +105,7 @@ pub fn sentence(warning: &Warning) -> String {
     }
 }
 
+const UNFINISHED: &str = "how the run ended could not be noted, or old releases could not be removed";
 const NO_HEALTH_CHECK: &str = "there is no [health]: nothing but the list of processes proves the new release";
 const STAYS_IN_TRAFFIC: &str =
     "there is no [load_balancer]: servers stay in traffic while they are switched and restarted";
