@@ -341,12 +341,14 @@ opaque() {
 }
 
 # keeps_main PID RELOAD: tells whether a unit's ExecReload, as systemd shows it, is known to keep this process, whose new workers
-# come from what it has loaded or found at its start.
+# come from what it has loaded or found at its start. Of one that this login may not look into, `opaque` has found, an exec in
+# place shows nowhere.
 keeps_main() {
     signal=
     case $2 in
     *'kill -HUP '* | *'kill -s HUP '* | *'kill -SIGHUP '* | *'kill -s SIGHUP '* | *'kill -1 '*) signal=HUP ;;
     *'kill -USR1 '* | *'kill -s USR1 '* | *'kill -SIGUSR1 '* | *'kill -s SIGUSR1 '*) signal=USR1 ;;
+    *'kill -USR2 '* | *'kill -s USR2 '* | *'kill -SIGUSR2 '* | *'kill -s SIGUSR2 '*) signal=USR2 ;;
     esac
     title=$(tr '\000' ' ' <"/proc/$1/cmdline" 2>/dev/null)
     set -f
@@ -357,6 +359,7 @@ keeps_main() {
     for word in "${1-}" "${2-}" "${3-}" "${4-}"; do
         case ${word##*/}.$signal in
         gunicorn.HUP | gunicorn:.HUP | unicorn.HUP | unicorn_rails.HUP | uvicorn.HUP | hypercorn.HUP | puma.USR1) return 0 ;;
+        uwsgi.HUP | uwsgi-core.HUP | puma.USR2) [ -n "$places" ] || return 0 ;;
         esac
     done
     return 1
