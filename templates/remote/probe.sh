@@ -189,6 +189,30 @@ find_listener() {
     [ -z "$places" ] || listener="$listener $pid ${places##*:} $line"
 } 2>/dev/null
 
+# supervised PID: warns of a unit of systemd whose main process this is, or the shell that started it: the unit would start another
+# one as soon as that ends.
+supervised() {
+    while IFS= read -r line; do
+        unit=${line##*/} asking=''
+        case $unit in
+        user@*.service | ssh*.service | dropbear*.service | cron*.service | atd.service | supervisor*.service) continue ;;
+        *.service) ;;
+        *) continue ;;
+        esac
+        case $line in */user@*.service/*) asking=--user && export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}" ;; esac
+        # shellcheck disable=SC2086
+        main=$(systemctl $asking show -p MainPID "$unit" 2>/dev/null)
+        main=${main#MainPID=}
+        case " $1 $main " in
+        *' 0 '*) continue ;;
+        " $1  " | " $1 $1 ") ;;
+        *) children "$main" | grep -q -x -e "$1" || continue ;;
+        esac
+        warns "process $1 is run by $unit, which starts another one when it ends: use web_server = \"systemd\", with unit = \"${unit%.service}\" in [web]"
+        return 0
+    done <"/proc/$1/cgroup"
+} 2>/dev/null
+
 if [ -r /proc/self/stat ]; then
     wanted_release=$now_id
     look

@@ -314,13 +314,14 @@ find_untouched() {
 }
 
 # as_found: tells whether the processes are exactly those of `$was`, and none of them has moved away from the wanted
-# release. Of one that this login may not read only a restart that was denied tells that it did not reload in place.
+# release. Of one that this login may not read, or that works elsewhere, only a restart that was denied tells that it did not
+# reload in place.
 as_found() {
     [ -n "$was" ] && [ "$was" = "${ids# }" ] || return 1
     for id in $ids; do
         case $id in
-        *":$wanted_release" | *:-) ;;
-        *:hidden) [ -e "$lock/denied" ] || return 1 ;;
+        *":$wanted_release") ;;
+        *:hidden | *:-) [ -e "$lock/denied" ] || return 1 ;;
         *) return 1 ;;
         esac
     done

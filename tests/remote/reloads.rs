@@ -200,8 +200,9 @@ fn an_answer_that_names_its_release_proves_what_a_reload_keeps() {
 /// Of a kind that is not known it shows only then.
 #[test]
 fn a_main_process_outside_that_a_reload_has_kept_is_told_soon_and_taken_back_by_a_restart() {
-    for shell in ["dash", "busybox"] {
-        let Some(unit) = Unit::new(shell, "server", "/").map(Unit::started) else { continue };
+    for (shell, workers) in [("dash", "2"), ("busybox", "2"), ("bash", "0")] {
+        let Some(unit) = Unit::new(shell, "server", "/") else { continue };
+        let unit = unit.with(&format!("export WORKERS={workers}")).started();
         let main = unit.main();
         let ran = unit.to_b(60, false).refused("not_restarted");
         says(&ran, "as far as can be seen");

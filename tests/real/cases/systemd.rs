@@ -19,6 +19,7 @@ pub const CASES: &[Row] = &[
     ("systemd::a_reload_that_stays_in_the_old_release", SYSTEMD, a_reload_that_stays),
     ("systemd::a_reload_of_another_users_gunicorn", SYSTEMD, a_hidden_reload),
     ("systemd::a_reload_of_a_master_that_loads_no_application", SYSTEMD, a_master_without_code),
+    ("systemd::a_unicorn_whose_old_master_never_ends", SYSTEMD, a_master_beside),
     ("systemd::a_gunicorn_that_a_unit_runs_is_told", SYSTEMD, a_gunicorn_of_a_unit),
 ];
 
@@ -299,6 +300,30 @@ fn a_master_without_code() {
     let proven = said.split("only that they are new is proven:").nth(1).unwrap_or_default();
     assert!(!proven.split(';').next().is_some_and(|new| new.split(' ').any(|pid| pid == master)), "{said}");
     stack.pitcrew(&["status"]).run().expect(0);
+}
+
+/// USR2 without a `before_fork` that ends the old master leaves both, and refuses the next USR2.
+fn a_master_beside() {
+    let stack = Stack::among(App::Served, hosts()[..1].to_vec());
+    let web = format!("unit = \"{}\"\nsudo = true", stack.name);
+    let stack = stack.web("systemd", &web).tables("[timeouts]\nrestart = \"15s\"");
+    let service = "User=deploy\nType=forking\nPIDFile=/srv/@/shared/tmp/pids/unicorn.pid\n\
+                   ExecReload=/bin/kill -USR2 $MAINPID\nExecStart=/usr/bin/unicorn -D -c config/unicorn.rb";
+    let unit = Unit { service, ..NODE };
+    let installed = Installed::new(&stack, stack.servers[0], &unit);
+    let configuration = "working_directory \"#{ENV['APP_ROOT']}/current\"\nlisten Integer(ENV['APP_PORT'])\n\
+                         pid \"#{ENV['APP_ROOT']}/shared/tmp/pids/unicorn.pid\"\nworker_processes 2\npreload_app true\n";
+    let all = files(&[("config/unicorn.rb", configuration)]);
+    let first = stack.commit(&all);
+    stack.pitcrew(&["deploy"]).run().expect(0);
+    stack.commit(&all);
+    let said = stack.pitcrew(&["deploy"]).run().expect(1).printed();
+    assert!(said.contains("old processes are still there"), "{said}");
+    for _ in 0..20 {
+        stack.assert_serves(&[&first]);
+    }
+    stack.assert_no_lock();
+    assert_eq!(installed.show("ActiveState"), "active");
 }
 
 /// A unit would start another one as soon as the old master ends.
