@@ -184,7 +184,8 @@ fn current(facts: &Facts, server: &ServerName) -> Option<ReleaseId> {
 }
 
 /// Names the servers that the run leaves alone, and that end on another release than its own.
-fn left_out(facts: &Facts, bystanders: &[ServerName], (release, revision): (&ReleaseId, &Revision)) -> Vec<Warning> {
+fn left_out(facts: &Facts, bystanders: &[ServerName], own: (&ReleaseId, &Revision)) -> Vec<Warning> {
+    let (release, revision) = own;
     let mut by_release: BTreeMap<ReleaseId, Vec<ServerName>> = BTreeMap::new();
     for server in bystanders {
         let Some(found) = facts.servers.get(server) else { continue };
