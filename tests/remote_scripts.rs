@@ -124,8 +124,10 @@ fn a_capistrano_layout_is_taken_over_and_rolled_back_to() {
         server.run(&calls::switch(&site, &run(), Some(&id(C)), Some(&id(B)))).ok();
         assert_eq!(server.probe(&[]).current, Some(id(B)));
         assert!(!server.root().join(".pitcrew/states").join(B).exists(), "it stays foreign");
-        let ran = server.run(&calls::prune(&site, &run(), 5, &[])).ok();
-        assert_eq!(ran.values("removed"), [killed], "{}", server.shell);
+        let prune = |keep| server.run(&calls::prune(&site, &run(), keep, &[])).ok();
+        assert_eq!(prune(3).values("removed"), Vec::<String>::new(), "{}", server.shell);
+        // It counts for nothing, and goes with what is older than those that are kept.
+        assert_eq!(prune(2).values("removed"), [killed, A], "{}", server.shell);
     });
 }
 

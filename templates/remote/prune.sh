@@ -47,6 +47,8 @@ for id in $all; do
         good=$((good + 1))
         [ "$good" -gt "$p_keep" ] || continue
         ;;
+    # Nothing says that it was ever whole, nor that it was not: it ages out behind those that are kept.
+    unfinished) [ "$good" -ge "$p_keep" ] || continue ;;
     *) [ "$good" -gt 0 ] || continue ;;
     esac
     case $spared in *" $id "*) continue ;; esac
