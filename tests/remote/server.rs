@@ -207,7 +207,8 @@ impl Server {
 
     fn spawn(&self, command: &str) -> Child {
         let login = self.login.clone().unwrap_or_else(|| self.dir.path().join("bin/sh"));
-        Command::new(login)
+        let mut shell = Command::new(login);
+        shell
             .arg("-c")
             .arg(command)
             .env_clear()
@@ -217,9 +218,17 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap()
+            .process_group(0);
+        // A test beside this one that starts a process holds files open for a moment that were just written here.
+        for _ in 0..200 {
+            match shell.spawn() {
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    Command::new("sleep").arg("0.01").status().unwrap();
+                }
+                other => return other.unwrap(),
+            }
+        }
+        shell.spawn().unwrap()
     }
 
     /// Runs a command line as sshd does: by the login shell, in the home directory.
