@@ -8,6 +8,7 @@ mod fleet_self;
 mod haproxy;
 #[path = "fetching/hosts.rs"]
 mod hosts;
+mod port;
 mod pushing;
 mod remote_scripts;
 #[cfg(feature = "elb")]

@@ -16,7 +16,7 @@ mod reloads;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl App {
         let template = Template::builtin(template).unwrap();
         assert_eq!(template.objections(&given), []);
         server.web = template.fill(&given);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::port::own();
         let ru = "release = File.read(File.join(__dir__, 'REVISION')).strip\n\
                   raise 'boom at boot' if File.exist?(File.join(__dir__, 'BROKEN'))\n\
                   run lambda { |env| [200, {'Content-Type' => 'text/plain'}, [release]] }\n";

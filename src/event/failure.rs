@@ -110,9 +110,7 @@ impl Cause {
             _ => false,
         }
     }
-}
 
-impl Cause {
     /// Tells whether a restart or a check that failed for this reason says that the release itself is bad.
     ///
     /// What the network or a signal did says nothing of it.

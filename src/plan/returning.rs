@@ -20,7 +20,8 @@ type Known<'a> = (&'a ServerName, &'a ServerFacts);
 
 /// Finds the release to return to.
 ///
-/// It is the one that was asked for, or the newest good one that all servers hold. That one is older than the newest current one. Where only some servers hold one, each of the others is a blocker.
+/// It is the one that was asked for, or the newest good one that all servers hold. That one is older than the newest
+/// current one. Where only some servers hold one, each of the others is a blocker.
 pub(super) fn target(
     facts: &Facts,
     servers: &[&Server],

@@ -112,15 +112,15 @@ impl<'a> Hearing<'a> {
             Refusal::Locked => locked(&self.answers),
             code => Cause::Refused { code, detail: refused.detail },
         });
-        let signal = self.answers.iter().find(|a| a.key == "signal").map(|a| Cause::Signal { signal: a.value.clone() });
         let done = Answer::is_done(&self.answers);
-        // What the script says itself counts: some login shells and wrappers make another exit status of one.
-        let said = self.answers.iter().find(|a| a.key == "exit").and_then(|a| a.value.parse().ok());
+        // What the script says itself counts: some login shells and wrappers make another exit status of one. It says
+        // so last; before that, a command of the user's may have printed anything.
+        let last = |key: &str| self.answers.iter().rev().find(|a| a.key == key).map(|a| a.value.clone());
+        let said = last("exit").and_then(|status| status.parse().ok()).filter(|status| *status != 0);
         let cause = match ended {
-            Ended::Exit(_) | Ended::Lost(_) | Ended::NoStatus if done && refusal.is_none() => match (signal, said) {
-                (Some(signal), _) => signal,
-                (None, Some(status)) if status != 0 => Cause::Exit { status },
-                _ => return Ok(self.answers),
+            Ended::Exit(_) | Ended::Lost(_) | Ended::NoStatus if done && refusal.is_none() => match said {
+                Some(status) => last("signal").map_or(Cause::Exit { status }, |signal| Cause::Signal { signal }),
+                None => return Ok(self.answers),
             },
             // A status of 0 without the last line is a script that something else ended: a login shell, a full disk.
             Ended::Exit(0) => refusal.unwrap_or(Cause::NoStatus),

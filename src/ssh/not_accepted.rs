@@ -113,9 +113,7 @@ impl NotAccepted {
             ),
         }
     }
-}
 
-impl NotAccepted {
     /// Says what to do where the server accepted a part, and demands more (`AuthenticationMethods`).
     fn second_factor(&self) -> String {
         let asked = match self.methods.as_slice() {

@@ -92,33 +92,31 @@ impl Draft {
     /// `None`: there was no reason to, or a signal came.
     async fn take_locks(&mut self, waiting: &Waiting<'_>, plan: &Plan) -> Option<Vec<ServerName>> {
         let may_help = plan.blockers.iter().any(is_lock) && plan.blockers.iter().all(may_pass);
+        let is_free = plan.blockers.is_empty();
         let taken: Result<Vec<ServerName>, Error> = if waiting.wait.is_some() && may_help {
-            match waiting.wait(&self.facts).await {
-                Ok(Some(Waited::Taken { held, waited, whose })) => {
-                    self.notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
-                    Ok(held)
-                }
-                Ok(_) => Ok(Vec::new()),
-                Err(e) => Err(e),
-            }
-        } else if !plan.skipped.is_empty() && plan.blockers.is_empty() {
+            waiting.wait(&self.facts).await.map(|waited| self.waited(waited))
+        } else if !plan.skipped.is_empty() && is_free {
             waiting.take_first(&self.facts).await
-        } else if waiting.wait.is_some() && plan.blockers.is_empty() && !plan.unchanged {
+        } else if waiting.wait.is_some() && is_free && !plan.unchanged {
             // Two that begin at once: one of them waits.
-            match waiting.take_or_wait(&self.facts).await {
-                Ok(Some(Waited::Taken { held, waited, whose })) => {
-                    self.notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
-                    Ok(held)
-                }
-                Ok(Some(Waited::Free(held))) => Ok(held),
-                Ok(_) => Ok(Vec::new()),
-                Err(e) => Err(e),
-            }
+            waiting.take_or_wait(&self.facts).await.map(|waited| self.waited(waited))
         } else {
             return None;
         };
         // Interrupted: what was taken is given back, or named.
         taken.map_err(|e| self.notices.extend(e.hints.into_iter().map(|text| Warning::Note { text }))).ok()
+    }
+
+    /// Says how long it was waited for a lock; returns the servers whose lock is held now.
+    fn waited(&mut self, waited: Option<Waited>) -> Vec<ServerName> {
+        match waited {
+            Some(Waited::Taken { held, waited, whose }) => {
+                self.notices.push(Warning::Waited { seconds: waited.as_secs(), held: whose });
+                held
+            }
+            Some(Waited::Free(held)) => held,
+            _ => Vec::new(),
+        }
     }
 
     async fn end(self, waiting: &Waiting<'_>, mut plan: Plan, held: Vec<ServerName>) -> Settled {

@@ -1,7 +1,7 @@
 //! moto, which speaks AWS's interfaces: a server of it for a test.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Moto {
             return None;
         }
         for _ in 0..10 {
-            let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let at = SocketAddr::from(([127, 0, 0, 1], crate::port::own()));
             let log = directory.join("moto.log");
             let mut command = Command::new(&program);
             command.args(["-H", "127.0.0.1", "-p", &at.port().to_string()]).stdin(Stdio::null()).stdout(Stdio::null());

@@ -57,6 +57,17 @@ async fn if_changed_does_not_build_again_what_could_not_be_built() {
     stack.assert_all("3");
 }
 
+/// What a build prints is not what the script says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_claims_to_be_done_has_failed_all_the_same() {
+    let stack = Stack::serving(1, WebKind::Reload, "").await;
+    let claims = r#"echo "@pitcrew:$PITCREW_STEP exit 0"; echo "@pitcrew:$PITCREW_STEP done"; exit 7"#;
+    stack.fleet.write_config(&format!("{}build.run = '{claims}'\n", stack.extra)).unwrap();
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy"]).await.expect(1);
+    assert!(ran.printed().contains("status 7"), "{ran}");
+}
+
 /// A connection that was lost says nothing of the revision.
 #[tokio::test(flavor = "multi_thread")]
 async fn if_changed_builds_again_what_was_only_interrupted() {

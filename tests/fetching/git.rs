@@ -360,7 +360,7 @@ impl Sshd {
             assert!(out.unwrap().status.success());
         }
         for _ in 0..20 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = crate::port::own();
             let config = format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/client.pub\nPidFile none\n\
                  UsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\n",

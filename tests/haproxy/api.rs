@@ -268,7 +268,7 @@ async fn what_the_api_has_no_words_for_is_refused_and_not_left_out() {
         return;
     }
     // An agent: nothing could keep it from ending the drain.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::port::own();
     let agents = move |dir: &Path| {
         let options = format!("check agent-check agent-addr 127.0.0.1 agent-port {port} agent-inter 100ms");
         servers(dir, "check").replacen(" check\n", &format!(" {options}\n"), 1)

@@ -669,4 +669,11 @@ async fn a_server_comes_back_to_a_backend_that_was_renamed() {
     shop.restore("web1").await.unwrap();
     let back = shop.look("web1").await;
     assert!(back.admin == Admin::Ready && back.in_service, "{back:?}");
+
+    // Where today's backends do not have it, the record is not dropped: what is out is named.
+    shop.drain("web2").await.unwrap();
+    shop.found.members.iter_mut().for_each(|m| m.backend = "before".to_owned());
+    shop.with(|c| *listed(c) = vec!["renamed".into()]);
+    let error = shop.restore("web2").await.unwrap_err().to_string();
+    assert!(error.contains("before/web2") || error.contains("renamed"), "{error}");
 }

@@ -1,6 +1,5 @@
 //! An OpenSSH server of a test's own.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ pub fn start(dir: tempfile::TempDir, host_keys: &[&str], authorized: &str, extra
     }
     // Another process may take a port that was free a moment ago.
     for _ in 0..20 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::port::own();
         let d = dir.path().display();
         let keys: String = host_keys.iter().map(|key| format!("HostKey {d}/{key}\n")).collect();
         let config = format!(

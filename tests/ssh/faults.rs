@@ -363,7 +363,7 @@ async fn what_is_no_ssh_server_is_not_tried_again() {
 
 #[tokio::test]
 async fn a_closed_port_is_said_at_once() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::port::own();
     let e = client().link(port).session().await.err().unwrap();
     assert_eq!(e.kind(), ConnectErrorKind::Unreachable);
     assert!(e.to_string().contains(&format!("@127.0.0.1:{port}: Connection refused")), "{e}");

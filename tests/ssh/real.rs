@@ -1,6 +1,5 @@
 //! Against OpenSSH's own sshd, ssh-keygen and ssh-agent.
 
-use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -302,7 +301,7 @@ async fn tunnels_reach_ports_and_sockets() {
         assert_eq!(answer.len(), big.len());
         assert!(answer.iter().all(|b| *b == b'A'));
     }
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = crate::port::own();
     let why = session.direct_tcpip("127.0.0.1", closed).await.err().unwrap().to_string();
     assert!(why.contains("connection refused"), "{why}");
     let why = session.direct_streamlocal("/nowhere").await.err().unwrap().to_string();

@@ -104,7 +104,7 @@ async fn what_stops_on_the_way_says_where() {
     let client = Client::configured("");
     let keys = [own_key(&client, &jump, "a"), own_key(&client, &web, "b"), own_key(&client, &closed, "c")];
     client.know(&known(&[&jump, &web, &closed]));
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = crate::port::own();
     client.configure(
         &(host("jump", &jump, &keys[0], "")
             + &host("closed", &closed, &keys[2], "")

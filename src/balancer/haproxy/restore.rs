@@ -73,17 +73,26 @@ impl HaproxyBack<'_> {
             own.cloned().partition(|m| self.all.backends.contains(&m.backend));
         for old in gone {
             say(format!("{}/{}: the file names this backend no more", old.backend, self.server));
-            let Some(node) = self.all.nodes.iter().find(|node| node.at() == old.at) else {
+            let today = self.today(&old.at).await;
+            if today.is_empty() {
+                // The record stays: its way back fails and names the place, which may still be out.
                 places.push(old);
                 continue;
-            };
-            let Ok(table) = node.look(Duration::ZERO).await else { continue };
-            for (backend, _) in node.places(&table, self.server).unwrap_or_default() {
+            }
+            for backend in today {
                 if !places.iter().any(|m| m.at == old.at && m.backend == backend) {
-                    places.push(MemberFacts { backend: backend.to_owned(), ..old.clone() });
+                    places.push(MemberFacts { backend, ..old.clone() });
                 }
             }
         }
         places
+    }
+
+    /// Lists the backends of one instance that have the server today; none where it cannot be asked.
+    async fn today(&self, at: &str) -> Vec<String> {
+        let Some(node) = self.all.nodes.iter().find(|node| node.at() == at) else { return Vec::new() };
+        let Ok(table) = node.look(Duration::ZERO).await else { return Vec::new() };
+        let places = node.places(&table, self.server).unwrap_or_default();
+        places.into_iter().map(|(backend, _)| backend.to_owned()).collect()
     }
 }
