@@ -261,8 +261,8 @@ impl ServerFacts {
         if !self.was_left_drained() {
             return now.clone();
         }
-        // Whatever speaks for it was silenced by that run.
-        let ready = || MemberFacts { admin: Admin::Ready, agent: true, ..now.clone() };
+        // Whatever speaks for it was silenced by that run; it is not known to have been down.
+        let ready = || MemberFacts { admin: Admin::Ready, agent: true, in_service: true, ..now.clone() };
         let was = self.found.iter().find(|was| was.is_there(now)).cloned().unwrap_or_else(ready);
         if now.admin == Admin::Ready { MemberFacts { agent: was.agent, ..now.clone() } } else { was }
     }

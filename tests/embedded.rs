@@ -8,6 +8,7 @@ mod fleet_self;
 mod haproxy;
 #[path = "fetching/hosts.rs"]
 mod hosts;
+#[expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod port;
 mod pushing;
 mod remote_scripts;

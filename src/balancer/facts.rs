@@ -1,6 +1,6 @@
 //! What a balancer reports of a server's places, and of a drain.
 //!
-//! Pure: `facts` and `plan` import this file. //! How the facts are read and what is done about them is the adapters'.
+//! Pure: `facts` and `plan` import this file. How the facts are read and what is done about them is the adapters'.
 
 use std::time::Duration;
 
@@ -51,6 +51,11 @@ pub struct MemberFacts {
     /// The adapter's own record for an exact restore; empty where the other fields are enough.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub own: String,
+    /// It was out of service before, though nothing had taken it out: a restore need not prove it up.
+    ///
+    /// Said of a way back only, where the server is as it was before.
+    #[serde(skip)]
+    pub may_stay_down: bool,
     /// Seconds that a drain takes at least, beside its connections; 0: no longer than they do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub out_takes: u64,
@@ -97,6 +102,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The same for a server that is as it was before: a place that was down then may be down.
+    #[must_use]
+    pub fn as_before(mut self) -> Self {
+        for member in &mut self.members {
+            member.may_stay_down = member.admin == Admin::Ready && !member.in_service;
+        }
+        self
+    }
+
     /// Tells whether any balancer sent the server traffic, or would once it is healthy.
     pub fn was_in(&self) -> bool {
         self.members.iter().any(|m| m.admin == Admin::Ready)

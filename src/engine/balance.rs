@@ -130,17 +130,43 @@ impl Running {
         Ok(())
     }
 
-    /// Puts the server back as it was found.
+    /// Puts the server back as it was found, and proves it up.
     ///
     /// # Errors
     /// What the balancer said; the server is out then.
     pub async fn restore(&self, server: &Server, stop: &CancellationToken) -> Result<(), Failure> {
+        self.put_back(server, std::convert::identity, stop).await
+    }
+
+    /// Puts a server back that is on its old release: what was down before may be down.
+    ///
+    /// # Errors
+    /// What the balancer said; the server is out then.
+    pub async fn restore_old(&self, server: &Server, stop: &CancellationToken) -> Result<(), Failure> {
+        self.put_back(server, Snapshot::as_before, stop).await
+    }
+
+    async fn put_back(
+        &self,
+        server: &Server,
+        how: fn(Snapshot) -> Snapshot,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         let Some(balancer) = &self.world.balancer else { return Ok(()) };
-        let Some(found) = self.ledger.snapshot(&server.name) else {
+        let Some(found) = self.ledger.snapshot(&server.name).map(how) else {
             self.tell_where(server, balancer.as_ref()).await;
             return Ok(());
         };
         balancer.restore(&server.lb, &found, stop).await.map_err(|e| Cause::from(e).into())
+    }
+
+    /// Names the places that were out before the run that this one recovers.
+    pub fn tell_found_out(&self, server: &Server) {
+        let found = self.ledger.snapshot(&server.name).map(|found| found.members).unwrap_or_default();
+        for member in found.iter().filter(|m| m.admin != Admin::Ready) {
+            let warning = self.found_out(server, member);
+            self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+        }
     }
 
     fn found_out(&self, server: &Server, member: &MemberFacts) -> Warning {

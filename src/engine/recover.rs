@@ -86,6 +86,9 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
             finished: record.finished,
             taken_back: record.taken_back,
         };
+        if let Some(known) = running.server(&server).filter(|_| record.drained) {
+            running.tell_found_out(known);
+        }
         running.world.emitter.emit(Event::Inherited { server, inherited });
     }
     for server in unreadable {

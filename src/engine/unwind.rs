@@ -246,7 +246,7 @@ impl Running {
                     Takeback::Restore => {
                         // A server whose lock was only removed would stay out to no purpose.
                         self.still_ours(&place, true, stop).await?;
-                        self.restore(server, stop).await
+                        self.restore_old(server, stop).await
                     }
                     Takeback::RemoveRelease => {
                         let call = calls::remove(&self.site(), &self.world.run, &self.plan.release);

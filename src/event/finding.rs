@@ -49,6 +49,20 @@ pub enum Finding {
         /// The answer.
         why: String,
     },
+    /// The server runs the revision that was asked for, and its web server does not run.
+    NotRunning {
+        /// The server.
+        of: ServerName,
+    },
+    /// A member gets no traffic, and it is no operator's doing: its checks fail, or its weight is 0.
+    DownBefore {
+        /// The server.
+        of: ServerName,
+        /// `backend/server on ADDRESS`.
+        member: String,
+        /// Its status.
+        status: String,
+    },
     /// A pid file lies in the release, so that the next release does not find the old processes.
     PidInRelease {
         /// The parameter of `[web]`.
@@ -113,8 +127,9 @@ impl Finding {
             | Self::RunsUnhealthy { why: text, .. }
             | Self::PidInRelease { path: text, .. }
             | Self::MigrationsUnrun { directory: text } => vec![text],
+            Self::DownBefore { member, status, .. } => vec![member, status],
             Self::Leftovers { paths, .. } => paths.iter_mut().collect(),
-            Self::ReleaseAdvised { .. } => Vec::new(),
+            Self::ReleaseAdvised { .. } | Self::NotRunning { .. } => Vec::new(),
             Self::Hidden { login, users, .. } => std::iter::once(login).chain(users).collect(),
         }
     }
@@ -126,6 +141,8 @@ impl Finding {
             | Self::WebServer { .. }
             | Self::Unseen { .. }
             | Self::RunsUnhealthy { .. }
+            | Self::NotRunning { .. }
+            | Self::DownBefore { .. }
             | Self::PidInRelease { .. }
             | Self::Leftovers { .. } => true,
             Self::SerialByFact { .. }

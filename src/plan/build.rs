@@ -87,6 +87,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         blockers.extend(capacity::lacks(config, facts, &batches).into_iter().map(|lack| lack.blocker));
         notices.extend(members::elsewhere(servers.iter().copied(), &facts.members));
         notices.extend(waits(config, &facts.members, &batches));
+        notices.extend(members::down(&servers, facts).into_iter().map(Warning::Finding));
     } else if strategy != Strategy::Parallel {
         notices.push(Warning::StaysInTraffic);
     }
@@ -102,6 +103,9 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision, drains));
     let fled = if may_skip && !runs && !request.insists { fled::find(facts, &servers, &revision) } else { None };
     let unchanged = runs || fled.is_some();
+    if runs {
+        notices.extend(findings::not_running(config, facts, &servers).into_iter().map(Warning::Finding));
+    }
     notices.extend(fled);
     let mut plan = Plan {
         verb: request.verb,

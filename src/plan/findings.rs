@@ -51,6 +51,17 @@ pub fn unseen(config: &Config, of: &ServerName, found: &ServerFacts, answered: b
     Some(Finding::Unseen { of: of.clone(), who, answered })
 }
 
+/// Names servers of a run with nothing to do whose web server does not run.
+///
+/// One that waits for a request runs nothing until then; of one that is hidden nothing is known.
+pub fn not_running(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<Finding> {
+    let proof = &config.web.proof;
+    let web = servers.iter().filter(|s| s.is_web() && !proof.none && !proof.lazy);
+    let dead = |f: &ServerFacts| !f.no_proc && f.processes.is_empty() && f.listener.is_none();
+    let dead = web.filter(|s| facts.servers.get(&s.name).is_some_and(dead));
+    dead.map(|s| Finding::NotRunning { of: s.name.clone() }).collect()
+}
+
 /// Names servers whose web server runs where `[web]` does not look: a start would find its port taken.
 pub fn runs_unseen(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<Blocker> {
     let web = servers.iter().filter(|s| s.is_web() && !config.web.proof.none);

@@ -383,7 +383,7 @@ fn as_if_ready(config: &Config, facts: &Facts, name: &ServerName) -> Snapshot {
     let server = config.servers.iter().find(|s| s.name == *name);
     let own = |m: &&MemberFacts| server.is_some_and(|s| s.is_member(&m.member));
     let mut members: Vec<MemberFacts> = facts.members.iter().filter(own).cloned().collect();
-    members.iter_mut().for_each(|m| (m.admin, m.bits, m.agent) = (Admin::Ready, 0, true));
+    members.iter_mut().for_each(|m| (m.admin, m.bits, m.agent, m.in_service) = (Admin::Ready, 0, true, true));
     Snapshot { members }
 }
 

@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use crate::balancer::MemberFacts;
+use crate::balancer::{Admin, MemberFacts};
 use crate::config::{BalancerKind, Config, Server};
-use crate::event::{Blocker, Cause, StepName, Warning};
+use crate::event::{Blocker, Cause, Finding, StepName, Warning};
 use crate::facts::Facts;
 
 /// The members of a server, each with its address where that means the same everywhere.
@@ -80,6 +80,23 @@ pub fn mistaken(config: &Config, facts: &Facts, members: &[MemberFacts], servers
         }
     }
     blockers
+}
+
+/// Names members that serve nothing before the run although nothing has taken them out.
+///
+/// Before its first release a server's checks fail, and nothing is wrong with that.
+pub fn down(servers: &[&Server], facts: &Facts) -> Vec<Finding> {
+    let served = |s: &&&Server| facts.servers.get(&s.name).is_some_and(|found| found.current.is_some());
+    let of = |server: &Server, m: &MemberFacts| Finding::DownBefore {
+        of: server.name.clone(),
+        member: format!("{} on {}", m.label(), m.at),
+        status: m.status.clone(),
+    };
+    let all = servers.iter().filter(served).flat_map(|server| {
+        let own = own(server, &facts.members).map(|(member, _)| member);
+        own.filter(|m| m.admin == Admin::Ready && !m.in_service).map(|m| of(server, m))
+    });
+    all.collect()
 }
 
 /// Names members whose address is no server's.

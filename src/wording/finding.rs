@@ -27,6 +27,8 @@ pub fn sentence(finding: &Finding) -> String {
         }
         Finding::Unseen { of, .. }
         | Finding::RunsUnhealthy { of, .. }
+        | Finding::NotRunning { of }
+        | Finding::DownBefore { of, .. }
         | Finding::Leftovers { of, .. }
         | Finding::Hidden { of, .. } => format!("{of}: {}", fragment(finding)),
     }
@@ -42,6 +44,15 @@ pub fn fragment(finding: &Finding) -> String {
                 clean(why)
             )
         }
+        Finding::NotRunning { .. } => {
+            "its web server does not run, though the release is there; `pitcrew deploy` without --if-changed starts it"
+                .into()
+        }
+        Finding::DownBefore { member, status, .. } => format!(
+            "{} is {} already, and nothing has taken it out: a run that does not bring it up takes the new release back",
+            clean(member),
+            clean(status)
+        ),
         Finding::Leftovers { paths, .. } => {
             let paths: Vec<String> = paths.iter().map(|path| clean(path)).collect();
             format!("the login cannot remove {} in deploy_to: remove it as the user that owns it", names(&paths, 3))

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pitcrew::demo::balancer::CheckPlan;
 use pitcrew::demo::log::Kind;
-use pitcrew::demo::{Fault, Flaw, Sample, WebKind};
+use pitcrew::demo::{Admin, Fault, Flaw, FleetOptions, Sample, WebKind};
 
-use crate::deploy::stack::{Ran, Stack};
+use crate::deploy::stack::{PITCREW, Ran, Stack};
 
 /// Starts a deploy and kills it, without a chance to say goodbye, when a point is reached; false: it never was.
 pub async fn killed_at(stack: &Stack, args: &[&str], (kind, server, label): (&str, &str, &str)) -> bool {
@@ -107,6 +108,48 @@ async fn a_run_that_lives_is_left_alone() {
     kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
     Ran::from(child.wait_with_output().await.unwrap()).expect(130);
     stack.assert_all("0");
+}
+
+/// The balancer's own checks fail, and did before the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_down_before_a_run_does_not_keep_its_way_back_from_ending() {
+    let mut options = FleetOptions::new(PITCREW);
+    (options.servers, options.web) = (2, WebKind::Restart);
+    let checks = options.checks.unwrap();
+    options.checks = Some(CheckPlan { path: "/slow?9000".into(), ..checks });
+    let extra = "load_balancer.restore_timeout = \"1s\"\nload_balancer.min_in_service = 0\n";
+    let stack = Stack::with(options, extra).await;
+    stack.run(&["deploy", "--parallel"]).await.expect(0);
+    let members = || stack.fleet.balancers()[0].snapshot();
+    while members().iter().any(|m| m.up) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy", "--serial"]).await.expect(1);
+    assert!(ran.printed().contains("is DOWN already, and nothing has taken it out"), "{ran}");
+    assert!(members().iter().all(|m| m.admin == Admin::Ready), "{:?}", members());
+    assert_eq!(stack.versions(), ["0", "0"]);
+    stack.assert_unlocked();
+
+    stack.release(&Sample::good("2"));
+    assert!(killed_at(&stack, &["deploy", "--serial"], ("Exec", "s1", "switch")).await);
+    let ran = stack.run(&["recover"]).await.expect(0);
+    assert!(members().iter().all(|m| m.admin == Admin::Ready), "{:?} {ran}", members());
+    assert_eq!(stack.versions(), ["0", "0"]);
+    let again = stack.run(&["recover"]).await.expect(0);
+    assert!(again.stderr.contains("nothing to recover"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_says_what_was_out_before_the_run_that_died() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    stack.fleet.balancers()[0].set("s1", Admin::Maint);
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy", "--serial"], ("Exec", "s1", "switch")).await);
+    let ran = stack.run(&["recover", "--json"]).await.expect(0);
+    let first = ran.finished()["servers"][0].clone();
+    assert_ne!(first["in_balancer"], true, "{ran}");
+    assert_eq!(stack.fleet.balancers()[0].snapshot()[0].admin, Admin::Maint, "{ran}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,9 @@
 //! A build that fails before the switch: a run of every minute does not build in vain, and a first deploy leaves nothing.
 
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pitcrew::demo::log::Kind;
 use pitcrew::demo::{Flaw, Sample, WebKind};
 
@@ -114,4 +118,21 @@ async fn if_changed_leaves_alone_what_failed_and_was_taken_back() {
         stack.run(&["deploy", walk, "--if-changed"]).await.expect(0);
         stack.assert_all("2");
     }
+}
+
+/// Nothing is deployed, and nothing serves: that is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn if_changed_says_that_a_web_server_does_not_run() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    let ran = stack.run(&["deploy", "--if-changed", "-q"]).await.expect(0);
+    assert_eq!(ran.printed(), "", "{ran}");
+    let pid = std::fs::read_to_string(stack.fleet.deploy_to(1).join("shared/app.pid")).unwrap();
+    kill(Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    while stack.fleet.processes(1).iter().any(pitcrew::demo::Process::is_app) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ran = stack.run(&["deploy", "--if-changed", "-q"]).await.expect(0);
+    assert!(ran.printed().contains("its web server does not run"), "{ran}");
+    stack.run(&["deploy"]).await.expect(0);
+    stack.assert_all("0");
 }

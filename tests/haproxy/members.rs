@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pitcrew::balancer::{Admin, BalancerError, Draining, Snapshot};
+use pitcrew::balancer::{Admin, BalancerError, Draining, MemberFacts, Snapshot};
 use pitcrew::config::{BalancerAddress, Least, LoadBalancer, OnDrainTimeout};
 use pitcrew::facts::{ServerFacts, TakenOut, before};
 use tokio::io::AsyncWriteExt;
@@ -516,6 +516,7 @@ async fn a_server_that_was_down_is_not_put_back_as_up() {
         c.drain_timeout = Duration::from_millis(300);
         c.on_drain_timeout = OnDrainTimeout::Fail;
     };
+    let quick = |c: &mut LoadBalancer| c.restore_timeout = Duration::from_secs(2);
     let shop = Shop::open(three, fail).await;
     let _request = shop.slow().await;
     shop.apps[0].set(Mode::Unavailable);
@@ -525,6 +526,26 @@ async fn a_server_that_was_down_is_not_put_back_as_up() {
     assert!(error.detail().contains("still open"), "{error:?}");
     let now = shop.look("web1").await;
     assert_eq!((now.admin, now.in_service), (Admin::Ready, false), "{now:?}");
+
+    // On the way back of a run that failed it is as it was; a new release would have to be up.
+    let found = Snapshot { members: vec![now] };
+    for (shop, is_old) in [(Shop::open(three, quick).await, true), (Shop::open(three, quick).await, false)] {
+        shop.apps[0].set(Mode::Unavailable);
+        shop.proxy.status("web1", "DOWN").await;
+        let found =
+            Snapshot { members: vec![MemberFacts { at: shop.look("web1").await.at, ..found.members[0].clone() }] };
+        shop.balancer.drain("web1", &found, &mut |_| {}, &shop.stop).await.unwrap();
+        let found = if is_old { found.as_before() } else { found };
+        let back = shop.balancer.restore("web1", &found, &mut |_| {}, &shop.stop).await;
+        assert_eq!(back.is_ok(), is_old, "{back:?}");
+        let now = shop.look("web1").await;
+        assert_eq!((now.admin == Admin::Ready, now.in_service), (is_old, false), "{now:?}");
+        // Once its checks pass it serves.
+        shop.apps[0].set(Mode::Up);
+        if is_old {
+            shop.proxy.status("web1", "UP").await;
+        }
+    }
     stop.cancel();
     assert_eq!(requests.await.unwrap().1, Vec::<String>::new(), "it never got a request");
 }
@@ -671,6 +692,7 @@ async fn a_server_comes_back_to_a_backend_that_was_renamed() {
     assert!(back.admin == Admin::Ready && back.in_service, "{back:?}");
 
     // Where today's backends do not have it, the record is not dropped: what is out is named.
+    shop.found.members.iter_mut().for_each(|m| m.backend = "shop".to_owned());
     shop.drain("web2").await.unwrap();
     shop.found.members.iter_mut().for_each(|m| m.backend = "before".to_owned());
     shop.with(|c| *listed(c) = vec!["renamed".into()]);

@@ -27,12 +27,21 @@ pub struct Case<'a> {
     floored: bool,
     /// Something other than its administrative state holds it out.
     held: bool,
+    /// Its checks keep it down.
+    down: bool,
     /// It was said that the member starts slowly.
     slow: bool,
     /// The status that was reported last.
     said: String,
     /// Since when the member is up without a break.
     since: Option<Instant>,
+}
+
+impl Case<'_> {
+    /// Tells whether it may be left so: ready, and kept out by the balancer's own checks, as it was found.
+    fn is_as_before(&self) -> bool {
+        self.found.may_stay_down && self.down && !self.held
+    }
 }
 
 /// How far a member has come.
@@ -136,6 +145,7 @@ impl<'a> InstanceBack<'a> {
                         turn,
                         floored: false,
                         held: false,
+                        down: false,
                         slow: false,
                         said: String::new(),
                         since: None,
@@ -185,6 +195,7 @@ impl<'a> InstanceBack<'a> {
             }
         };
         case.held = member.held_out();
+        case.down = member.op_state == 0;
         let standing = member.standing();
         let at = if self.alone { String::new() } else { format!(" on {}", self.node.at()) };
         let say = |what: &str| (self.say)(format!("{backend}/{}{at}: {what}", self.server));
@@ -238,6 +249,13 @@ impl<'a> InstanceBack<'a> {
     /// Gives up on the cases that have come no further than `up_to`: they stay out.
     async fn abandon(&mut self, up_to: Turn) {
         for case in &mut self.cases {
+            if up_to == Turn::Returning && case.turn != Turn::Over && case.is_as_before() {
+                case.turn = Turn::Over;
+                let backend = case.found.backend.as_str();
+                self.errors.extend(self.node.change(self.server, &[(ServerChange::Ready, backend)]).await.err());
+                (self.say)(format!("{backend}/{}: down, as it was before", self.server));
+                continue;
+            }
             let why = match case.turn {
                 Turn::Over => continue,
                 Turn::Returning if up_to == Turn::Proving => continue,

@@ -153,6 +153,10 @@ impl<'a, A: Steer> WayBack<'a, A> {
     async fn abandon(&mut self, why: Why) {
         for case in self.cases.iter_mut().filter(|c| !c.back) {
             case.back = true;
+            if case.found.may_stay_down && case.out_again == Some(0) && why == Why::Late {
+                (self.on)(format!("{}: {}, as it was before", case.found.label(), case.said));
+                continue;
+            }
             if case.was_in && why == Why::CutOff {
                 // The place is as it was.
                 continue;
