@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "remote/environment.rs"]
+mod environment;
 #[path = "remote/facts.rs"]
 mod facts;
 #[path = "remote/libraries.rs"]

@@ -48,7 +48,25 @@ impl Stack {
     ///
     /// # Errors
     /// When keys, known hosts or secrets cannot be read.
-    pub async fn prepare(mut config: Config, global: &Global) -> Result<Self, Error> {
+    pub async fn prepare(config: Config, global: &Global) -> Result<Self, Error> {
+        let secrets = secrets::read(&config)?;
+        Self::prepare_with(config, global, secrets).await
+    }
+
+    /// The same for a verb that starts nothing on a server: a secret that cannot be read is told, and left out.
+    ///
+    /// # Errors
+    /// When keys or known hosts cannot be read.
+    pub async fn prepare_to_look(config: Config, global: &Global) -> Result<Self, Error> {
+        let secrets = secrets::read_some(&config);
+        Self::prepare_with(config, global, secrets).await
+    }
+
+    async fn prepare_with(
+        mut config: Config,
+        global: &Global,
+        secrets: Vec<(String, String)>,
+    ) -> Result<Self, Error> {
         ssh::raise_open_files();
         if let Some(LoadBalancer { kind: BalancerKind::Haproxy { access, .. }, .. }) = &mut config.balancer
             && let Some(file) = &mut access.ca_file
@@ -72,7 +90,6 @@ impl Stack {
             }
             hosts.insert(host, link);
         }
-        let secrets = secrets::read(&config)?;
         let redactor = Redactor::new(secrets.iter().map(|(_, v)| v.as_str()));
         let redactor = redactor.and(&source::hidden(&config.source, &secrets));
         let env: Vec<(String, String)> = config.env.clone().into_iter().chain(secrets.clone()).collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Config, SecretSource};
 use crate::error::Error;
+use crate::out;
 use crate::process::end::Unended;
 use crate::process::machine::expand;
 use crate::process::program::Program;
@@ -21,6 +22,18 @@ const LONGEST: u64 = 1 << 20;
 /// When one cannot be read, is no UTF-8, or holds a NUL, which no environment can carry.
 pub fn read(config: &Config) -> Result<Vec<(String, String)>, Error> {
     config.secrets.iter().map(|(name, source)| Ok((name.clone(), one(&config.base, name, source)?))).collect()
+}
+
+/// Reads those that can be read, for a verb that starts nothing on a server, and says which cannot.
+pub fn read_some(config: &Config) -> Vec<(String, String)> {
+    let mut values = Vec::new();
+    for (name, source) in &config.secrets {
+        match one(&config.base, name, source) {
+            Ok(value) => values.push((name.clone(), value)),
+            Err(error) => out::notice(&format!("{error}; commands of the file run without it")),
+        }
+    }
+    values
 }
 
 fn one(base: &Path, name: &str, source: &SecretSource) -> Result<String, Error> {

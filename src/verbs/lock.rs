@@ -49,7 +49,7 @@ impl Lock {
             None => None,
         };
         let wait = waiting::read(self.wait_lock.as_deref())?;
-        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let stack = Stack::prepare_to_look(stack::read(global)?, global).await?;
         let owner = stack::owner(stack::command_line(), stack.config.timeouts.lease);
         let stop = Stop::default();
         // There is nothing to report, but a signal must still give back the locks that were taken.

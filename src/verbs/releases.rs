@@ -30,7 +30,7 @@ impl Releases {
     /// # Errors
     /// When no server could be reached.
     pub async fn run(&self, global: &Global) -> Result<u8, Error> {
-        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let stack = Stack::prepare_to_look(stack::read(global)?, global).await?;
         let wanted = stack.select(&self.select)?;
         let never = CancellationToken::new();
         let (mut facts, _) = stack.facts(Execs::Single, &never).await;

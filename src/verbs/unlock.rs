@@ -40,7 +40,7 @@ impl Unlock {
     /// # Errors
     /// When a server cannot be reached or a lock is kept; then none is removed.
     pub async fn run(&self, global: &Global) -> Result<u8, Error> {
-        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let stack = Stack::prepare_to_look(stack::read(global)?, global).await?;
         let never = CancellationToken::new();
         let wanted = stack.select(&self.select)?;
         let facts = stack.servers(Execs::Single, &never).await;

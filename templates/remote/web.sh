@@ -250,6 +250,44 @@ comes_astray() {
     [ -n "$traces" ]
 }
 
+# unlike_env PID: sets `unlike` to those names of [env] and [secrets] of which the process was not started with the values of now.
+# The words of a value pass through no command's arguments. One whose environment this login may not read is like it.
+unlike_env() {
+    unlike=''
+    { IFS= read -r line <"/proc/$1/environ" || [ -n "$line" ]; } 2>/dev/null || return 0
+    soh=$(printf '\001')
+    has=$nl$(tr '\n\000' '\001\n' <"/proc/$1/environ" 2>/dev/null)$nl
+    for name in ${user_names-}; do
+        eval "value=\$$name"
+        while case $value in *"$nl"*) true ;; *) false ;; esac do
+            value=${value%%"$nl"*}$soh${value#*"$nl"}
+        done
+        case $has in *"$nl$name=$value$nl"*) ;; *) unlike="$unlike $name" ;; esac
+    done
+}
+
+# begun PID: keeps which of those names the start command, or Bundler, gives a value of its own.
+begun() {
+    unlike_env "$1"
+    echo "$unlike" >"$root/.pitcrew/own_env" || true
+}
+
+# keeps_env PID: tells whether a process that re-executes itself hands on other values of [env] and [secrets] than they have by now:
+# `unlike` says of which.
+keeps_env() {
+    unlike_env "$1"
+    first_line "$root/.pitcrew/own_env"
+    changed=
+    for name in $unlike; do
+        case "$name $line " in
+        PATH\ * | RUBYOPT\ * | RUBYLIB\ * | BUNDLE_* | GEM_* | *" $name "*) ;;
+        *) changed="$changed $name" ;;
+        esac
+    done
+    unlike=$changed
+    [ -n "$unlike" ]
+}
+
 # is_out: this run has taken the server out of its balancer, so that no request meets a restart.
 is_out() { [ "${p_out-}" = yes ]; }
 

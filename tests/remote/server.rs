@@ -28,6 +28,8 @@ pub struct Server {
     deploy_to: String,
     /// The web server of its site.
     pub web: Web,
+    /// `[env]` of its site.
+    pub env: Vec<(String, String)>,
     /// The login shell, when it is not the same `sh`.
     pub login: Option<PathBuf>,
     /// What its `sh` is.
@@ -139,7 +141,7 @@ impl Server {
         path.push_str(":/usr/bin:/bin");
         let web = Template::builtin("static").unwrap().fill(&BTreeMap::new());
         let deploy_to = dir.path().join("srv/the shop").to_str().unwrap().to_owned();
-        Some(Self { dir, path, deploy_to, web, login: None, shell })
+        Some(Self { dir, path, deploy_to, web, env: Vec::new(), login: None, shell })
     }
 
     /// Puts a script of the test's own before everything else on the PATH.
@@ -159,7 +161,7 @@ impl Server {
 
     /// What the calls need.
     pub fn site(&self) -> Site<'_> {
-        Site { deploy_to: &self.deploy_to, app: "shop", web: &self.web, env: &[] }
+        Site { deploy_to: &self.deploy_to, app: "shop", web: &self.web, env: &self.env }
     }
 
     /// `deploy_to`.

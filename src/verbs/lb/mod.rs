@@ -62,7 +62,7 @@ impl Lb {
     /// # Errors
     /// When there is none, when it cannot be reached, or when what is asked is refused.
     pub async fn run(&self, global: &Global) -> Result<u8, Error> {
-        let stack = Stack::prepare(stack::read(global)?, global).await?;
+        let stack = Stack::prepare_to_look(stack::read(global)?, global).await?;
         let Some(balancer) = stack.balancer.clone() else {
             return Err(Error::usage("there is no [load_balancer] in the configuration"));
         };

@@ -1,0 +1,50 @@
+//! Web servers whose `[env]` changes from one release to the next.
+
+use super::{A, B, C, LIMIT, gunicorn_in, puma_by, unicorn_by};
+use crate::server::{id, owner, run};
+use pitcrew::script::calls;
+
+/// A master that re-executes itself, or stays, hands its own environment on.
+#[test]
+fn what_env_says_now_is_what_serves() {
+    let ru = "run lambda { |env| [200, {'Content-Type' => 'text/plain'}, [ENV['MODE'].to_s + '/' + ENV['KEPT'].to_s]] }\n";
+    let py = "import os\ndef app(environ, start_response):\n\
+              \x20   start_response('200 OK', [('Content-Type', 'text/plain'), ('Connection', 'close')])\n\
+              \x20   return [(os.environ.get('MODE', '') + '/' + os.environ.get('KEPT', '')).encode()]\n";
+    let unicorn = "KEPT=own exec unicorn -c config/unicorn.rb -D config.ru";
+    let gunicorn = "KEPT=own exec gunicorn -c gunicorn.conf.py --daemon wsgi:app";
+    let puma = "KEPT=own exec puma -C config/puma.rb config.ru";
+    for (made, is_puma) in [
+        (unicorn_by("dash", unicorn, "preload_app true"), false),
+        (unicorn_by("busybox", unicorn, "preload_app true"), false),
+        (gunicorn_in(gunicorn, "upgrade", ""), false),
+        (gunicorn_in(gunicorn, "reload", ""), false),
+        (puma_by("dash", puma, "workers 2", "auto"), true),
+        (puma_by("busybox", puma, "workers 0", "auto"), true),
+    ] {
+        let Some(mut app) = made else { return };
+        app.files.retain(|(name, _)| !["config.ru", "wsgi.py"].contains(name));
+        app.file("config.ru", ru.to_owned());
+        app.file("wsgi.py", py.to_owned());
+        app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+        for release in [A, B, C] {
+            app.release(release, true);
+        }
+        let with = |mode: &str| vec![("MODE".to_owned(), mode.to_owned()), ("KEPT".to_owned(), "file".to_owned())];
+        app.server.env = with("one");
+        app.go(None, A).ok();
+        assert_eq!(app.answers().as_deref(), Some("one/own"));
+        // Of what the start command sets itself nothing is said.
+        let ran = app.go(Some(A), B).ok();
+        assert_eq!((app.answers().as_deref(), ran.value("notice")), (Some("one/own"), None), "{ran:#?}");
+        app.server.env = with("two 'lines'\nof \"it\"");
+        let site = app.server.site();
+        app.server.run(&calls::switch(&site, &run(), Some(&id(B)), Some(&id(C)))).ok();
+        let call = calls::restart(&site, &run(), &id(C), LIMIT);
+        let ran = app.server.run(&if is_puma { call.out_of_traffic() } else { call }).ok();
+        assert_eq!(app.answers().as_deref(), Some("two 'lines'\nof \"it\"/own"), "{ran:#?}");
+        assert!(ran.value("notice").is_some_and(|n| n.contains("[env] and [secrets] have by now: MODE")), "{ran:#?}");
+        app.prove(C).ok();
+        app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
+    }
+}
