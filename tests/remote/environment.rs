@@ -48,3 +48,11 @@ fn what_env_says_now_is_what_serves() {
         app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
     }
 }
+
+/// Rails' own puma.rb names no place below `shared`.
+#[test]
+fn a_puma_that_asks_for_its_pid_file_is_told() {
+    let rails = "pidfile ENV.fetch('PIDFILE') { 'tmp/pids/server.pid' }";
+    let Some(app) = puma_by("dash", "exec puma -C config/puma.rb config.ru", rails, "auto") else { return };
+    app.story(super::Broken::NothingRuns);
+}

@@ -129,6 +129,12 @@ fn systemd_is_asked_what_a_restart_would_do() {
                 Refuses,
                 "by its own path",
             ),
+            (
+                "reload",
+                "ActiveState=active\nCanReload=yes\nEnvironmentFiles=ROOT/releases/20260101000000/.env (ignore_errors=no)",
+                Refuses,
+                "by its own path",
+            ),
             ("reload", "LoadState=not-found\nActiveState=inactive", Lacks, "knows no unit shop web.service"),
         ] {
             let parameters = [("unit", "shop web.service"), ("restart", restart)];
