@@ -48,6 +48,10 @@ impl Says {
         if keyword.reading == Reading::Proxy && self.has_way(keyword.name, &words) {
             return;
         }
+        // To ssh this is as if it were not said: a later line has the value.
+        if ["connecttimeout", "serveraliveinterval"].contains(&keyword.name) && words == ["none"] {
+            return;
+        }
         let values = self.0.entry(keyword.name).or_default();
         let again = values.iter().any(|v| v.words == words);
         if values.is_empty() || (keyword.reading == Reading::Every && !again) {
