@@ -103,10 +103,8 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision, drains));
     let fled = if may_skip && !runs && !request.insists { fled::find(facts, &servers, &revision) } else { None };
     let unchanged = runs || fled.is_some();
-    if runs {
-        notices.extend(findings::not_running(config, facts, &servers).into_iter().map(Warning::Finding));
-    }
-    notices.extend(fled);
+    let dead = runs.then(|| findings::not_running(config, facts, &servers)).unwrap_or_default();
+    notices.extend(dead.into_iter().map(Warning::Finding).chain(fled));
     let mut plan = Plan {
         verb: request.verb,
         strategy,

@@ -196,7 +196,7 @@ impl HostKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ssh::known_hosts::KnownHosts;
+    use crate::ssh::known_hosts::{KnownHosts, ToldKeys, Whom};
 
     fn wish(text: &str) -> Option<Wish> {
         Some(Wish { name: "Test", text: text.into(), from: SettingOrigin::File("config".into(), 3) })
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn the_announcements_stay() {
         let lists = Lists::new([wish("curve25519-sha256"), None, None, None]).unwrap();
-        let known = KnownHosts::default().of("h", 22);
+        let known = KnownHosts::default().of(Whom { host: "h", port: 22, told: &ToldKeys::default() });
         let names: Vec<&str> =
             lists.preferred(&known).kex.iter().map(|k| k.as_ref().to_owned().leak() as &str).collect();
         assert_eq!(names[0], "curve25519-sha256");
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn host_keys_follow_what_is_known_unless_their_order_is_given() {
-        let known = KnownHosts::default().of("h", 22);
+        let known = KnownHosts::default().of(Whom { host: "h", port: 22, told: &ToldKeys::default() });
         let first = |text: &str| {
             let lists = Lists::new([None, None, None, wish(text)]).unwrap();
             lists.preferred(&known).key.iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -15,7 +15,8 @@ use super::end::End;
 use super::error::ConnectError;
 use super::forward::Lent;
 use super::gate::{Gate, Stage, Turn};
-use super::known_hosts::KnownHost;
+use super::keys_command;
+use super::known_hosts::{KnownHost, ToldKeys, Whom};
 use super::lost::Lost;
 use super::peer::{Broken, Peer};
 use super::proxy::{Complaint, LAST_WORDS, Proxy};
@@ -76,9 +77,15 @@ pub(super) async fn handshake(
     let end = End::new();
     let (refused, refusals) = mpsc::unbounded_channel();
     let lent = Lent::new(settings.forward.as_ref());
-    let peer = Peer { target: target.clone(), is_local, end: end.clone(), lent, refusals: refused };
+    let told = if is_local && settings.trusts_localhost {
+        Ok(ToldKeys::default())
+    } else {
+        keys_command::ask(settings, None).await
+    };
+    let told = told.map_err(|e| NotShaken { error: e.into(), is_passing: false })?;
     let (host, port) = settings.known_as();
-    let config = Arc::new(config(target, &target.known_hosts.of(host, port)));
+    let config = Arc::new(config(target, &target.known_hosts.of(Whom { host, port, told: &told })));
+    let peer = Peer { target: target.clone(), is_local, told, end: end.clone(), lent, refusals: refused };
     let limit = settings.connect_timeout;
     match patiently(limit, stage.clone(), connect_stream(config, wire, peer)).await {
         Some(Ok(handle)) => {

@@ -24,6 +24,7 @@ pub mod hop;
 mod io_fault;
 mod key_fault;
 mod keys;
+mod keys_command;
 pub mod known_hosts;
 mod leaving;
 pub mod lines;

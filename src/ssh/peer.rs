@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::end::End;
 use super::forward;
-use super::known_hosts::{KnownHostsError, Shown};
+use super::keys_command;
+use super::known_hosts::{KnownHostsError, Shown, ToldKeys, Whom};
 use super::lost::Lost;
 use super::target::Target;
 use super::text::said;
@@ -19,6 +20,8 @@ pub(super) struct Peer {
     pub(super) target: Target,
     /// Whether the connection goes to a loopback address of this machine.
     pub(super) is_local: bool,
+    /// What `KnownHostsCommand` has said of the host.
+    pub(super) told: ToldKeys,
     pub(super) end: End,
     /// The agent that is lent, if the configuration asks for it.
     pub(super) lent: forward::Lent,
@@ -59,9 +62,11 @@ impl Handler for Peer {
             PublicKeyOrCertificate::PublicKey { key, .. } => Shown::Key(key),
             PublicKeyOrCertificate::Certificate(certificate) => Shown::Certificate(certificate),
         };
-        let (host, port) = self.target.settings.known_as();
-        let checking = self.target.settings.checking;
-        self.target.known_hosts.check(host, port, shown, checking).await.map_err(Broken::HostKey)?;
+        let settings = &self.target.settings;
+        self.told.add(keys_command::ask(settings, Some(&shown.key())).await.map_err(Broken::HostKey)?);
+        let (host, port) = settings.known_as();
+        let whom = Whom { host, port, told: &self.told };
+        self.target.known_hosts.check(whom, shown, settings.checking).await.map_err(Broken::HostKey)?;
         Ok(true)
     }
 

@@ -53,7 +53,9 @@ impl Stack {
         Self::prepare_with(config, global, secrets).await
     }
 
-    /// The same for a verb that starts nothing on a server: a secret that cannot be read is told, and left out.
+    /// The same for a verb that starts nothing on a server.
+    ///
+    /// A secret that cannot be read is told, and left out.
     ///
     /// # Errors
     /// When keys or known hosts cannot be read.
@@ -62,11 +64,7 @@ impl Stack {
         Self::prepare_with(config, global, secrets).await
     }
 
-    async fn prepare_with(
-        mut config: Config,
-        global: &Global,
-        secrets: Vec<(String, String)>,
-    ) -> Result<Self, Error> {
+    async fn prepare_with(mut config: Config, global: &Global, secrets: Vec<(String, String)>) -> Result<Self, Error> {
         ssh::raise_open_files();
         if let Some(LoadBalancer { kind: BalancerKind::Haproxy { access, .. }, .. }) = &mut config.balancer
             && let Some(file) = &mut access.ca_file

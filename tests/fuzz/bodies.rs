@@ -25,7 +25,7 @@ use pitcrew::script::calls;
 use pitcrew::script::calls::Site;
 use pitcrew::script::quote;
 use pitcrew::source::members::{Body, Members};
-use pitcrew::ssh::known_hosts::{KnownHosts, Shown};
+use pitcrew::ssh::known_hosts::{KnownHosts, Shown, ToldKeys, Whom};
 use pitcrew::ssh::lines::{LINE_LIMIT, Lines};
 use pitcrew::text::clean::{LIMIT, clean, clean_lines, cut};
 use pitcrew::text::redact::Redactor;
@@ -146,10 +146,12 @@ pub fn known_hosts(data: &[u8]) {
     assert!(known.bad_lines() <= data.len() + 1);
     let key: russh::keys::PublicKey = KEY.parse().unwrap();
     let long = "a".repeat(255);
+    let told = ToldKeys::read(data, "/bin/keys");
     for (host, port) in [("web1.example.com", 22), ("10.0.0.1", 2222), ("::1", 22), ("", 0), (&*long, 65535)] {
-        let of = known.of(host, port);
+        let whom = Whom { host, port, told: &told };
+        let of = known.of(whom);
         let _ = (of.algorithms(), of.certificate_algorithms());
-        let judged = known.check(host, port, Shown::Key(&key), HostKeyChecking::Strict);
+        let judged = known.check(whom, Shown::Key(&key), HostKeyChecking::Strict);
         if let Err(e) = futures::executor::block_on(judged) {
             let detail = e.to_string();
             assert!(!detail.is_empty());

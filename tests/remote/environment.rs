@@ -7,7 +7,8 @@ use pitcrew::script::calls;
 /// A master that re-executes itself, or stays, hands its own environment on.
 #[test]
 fn what_env_says_now_is_what_serves() {
-    let ru = "run lambda { |env| [200, {'Content-Type' => 'text/plain'}, [ENV['MODE'].to_s + '/' + ENV['KEPT'].to_s]] }\n";
+    let ru =
+        "run lambda { |env| [200, {'Content-Type' => 'text/plain'}, [ENV['MODE'].to_s + '/' + ENV['KEPT'].to_s]] }\n";
     let py = "import os\ndef app(environ, start_response):\n\
               \x20   start_response('200 OK', [('Content-Type', 'text/plain'), ('Connection', 'close')])\n\
               \x20   return [(os.environ.get('MODE', '') + '/' + os.environ.get('KEPT', '')).encode()]\n";

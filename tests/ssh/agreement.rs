@@ -28,6 +28,7 @@ const COMPARED: &[&str] = &[
     "identityfile",
     "kbdinteractiveauthentication",
     "kexalgorithms",
+    "knownhostscommand",
     "macs",
     "nohostauthenticationforlocalhost",
     "numberofpasswordprompts",
@@ -230,7 +231,10 @@ impl Bench {
             let all = |values: Vec<String>| values.iter().map(|v| normal(keyword, v, &self.person)).collect::<Vec<_>>();
             let ours = ours(says, keyword).unwrap_or_else(|| values(&self.defaults));
             // Of a change to the defaults ssh prints the outcome, and of none nothing.
-            let changes = |v: &String| v.starts_with(['+', '-', '^']) || (*keyword == "revokedhostkeys" && v == "none");
+            let changes = |v: &String| {
+                v.starts_with(['+', '-', '^'])
+                    || (["revokedhostkeys", "knownhostscommand"].contains(keyword) && v == "none")
+            };
             if !ours.iter().any(changes) {
                 compare(keyword, all(ours), all(values(real)));
             }

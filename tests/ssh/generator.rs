@@ -13,6 +13,7 @@ const KEYWORDS: &[Values] = &[
     ("IdentityFile", &["~/.ssh/id_a", "\"~/.ssh/my key\"", "/keys/%r@%h", "none", "~/.ssh/%n", "~root/.ssh/k", "%d/k"]),
     ("CertificateFile", &["~/.ssh/id_a-cert.pub", "/keys/c"]),
     ("IdentitiesOnly", &["yes", "no", "true", "false"]),
+    ("KnownHostsCommand", &["none", "/bin/true %H", "\"/bin/the keys\" %h %t"]),
     ("ProxyJump", &["jump", "ann@jump:2222", "none", "a,b", "ssh://ann@jump:22", "[2001:db8::1]:22"]),
     ("ProxyCommand", &["none", "nc -X connect %h %p", "ssh -W %h:%p jump", "sh -c \"nc %h %p\"", "/bin/nc '%h' %p"]),
     ("StrictHostKeyChecking", &["accept-new", "no", "yes", "ask", "off"]),
@@ -132,7 +133,8 @@ impl Generator {
             _ => keyword.to_owned(),
         };
         let value = self.one(values);
-        let quoted = self.below(6) == 0 && !value.contains(['"', ' ', '\'']) && !keyword.to_lowercase().starts_with("proxy");
+        let quoted =
+            self.below(6) == 0 && !value.contains(['"', ' ', '\'']) && !keyword.to_lowercase().starts_with("proxy");
         let value = if quoted { format!("\"{value}\"") } else { value.to_owned() };
         let between = self.one(&[" ", " ", "  ", "\t", "=", " = "]);
         let end = self.one(&["\n", "\n", "\n", " \n", "\r\n"]);

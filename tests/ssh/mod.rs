@@ -10,3 +10,4 @@ mod login;
 mod real;
 mod routes;
 mod support;
+mod trust;

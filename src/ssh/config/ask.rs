@@ -165,7 +165,7 @@ fn says(groups: &Groups, defaults: &Groups) -> Says {
         for value in values {
             let words = match keyword.reading {
                 Reading::Words => paths(value),
-                Reading::Word | Reading::Every | Reading::Proxy => vec![value.clone()],
+                Reading::Word | Reading::Every | Reading::Proxy | Reading::Rest => vec![value.clone()],
             };
             says.add(keyword, words, SettingOrigin::Asked);
         }

@@ -11,6 +11,8 @@ pub(super) enum Reading {
     Every,
     /// The rest of the line; the first of `ProxyCommand` and `ProxyJump` wins.
     Proxy,
+    /// The rest of the first line.
+    Rest,
 }
 
 /// A keyword that pitcrew honours.
@@ -44,6 +46,7 @@ const KEYWORDS: &[Keyword] = &[
     keyword("identityfile", Reading::Every),
     keyword("kbdinteractiveauthentication", Reading::Word),
     keyword("kexalgorithms", Reading::Word),
+    keyword("knownhostscommand", Reading::Rest),
     keyword("macs", Reading::Word),
     keyword("nohostauthenticationforlocalhost", Reading::Word),
     keyword("numberofpasswordprompts", Reading::Word),
@@ -67,7 +70,6 @@ const PASSED: &[(Keyword, &str)] = &[
     (keyword("bindinterface", Reading::Words), "BindInterface"),
     (keyword("casignaturealgorithms", Reading::Words), "CASignatureAlgorithms"),
     (keyword("checkhostip", Reading::Words), "CheckHostIP"),
-    (keyword("knownhostscommand", Reading::Words), "KnownHostsCommand"),
     (keyword("localcommand", Reading::Words), "LocalCommand"),
     (keyword("pkcs11provider", Reading::Words), "PKCS11Provider"),
     (keyword("pubkeyacceptedalgorithms", Reading::Words), "PubkeyAcceptedAlgorithms"),

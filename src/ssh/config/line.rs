@@ -69,7 +69,7 @@ fn keyword(text: &str) -> (&str, &str) {
 /// Splits a text into words by the rules of ssh; `None`: a quote is not closed.
 ///
 /// Both quotes count. A backslash escapes quotes, itself and blanks. `#` begins a comment where a word could begin.
-pub(super) fn split(text: &str) -> Option<Vec<String>> {
+pub(in crate::ssh) fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();
     loop {

@@ -19,6 +19,7 @@ mod tokens;
 pub use self::error::{ConfigError, FileFault, SshFault};
 pub(super) use self::keywords::passed_over;
 pub use self::line::BadLine;
+pub(super) use self::line::split;
 pub use self::mistake::Mistake;
 pub use self::origin::SettingOrigin;
 pub use self::question::Question;

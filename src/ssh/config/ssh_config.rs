@@ -107,7 +107,7 @@ fn evaluate(file: &File, host: &str, says: &mut Says) {
             Item::Set(line) => {
                 let Some(keyword) = known(&line.keyword) else { continue };
                 let words = match keyword.reading {
-                    Reading::Proxy => vec![line.rest.clone()],
+                    Reading::Proxy | Reading::Rest => vec![line.rest.clone()],
                     Reading::Words => line.words.clone(),
                     Reading::Word | Reading::Every => line.words.first().cloned().into_iter().collect(),
                 };

@@ -79,14 +79,19 @@ pub(in crate::ssh) enum Takes {
     Proxy,
     /// Paths: all tokens that are known before the connection is made.
     Path,
+    /// `KnownHostsCommand`: the same; those of the key that is looked up, and `%%`, stay as they are.
+    Keys,
 }
+
+/// The tokens of the key that a `KnownHostsCommand` is asked about.
+const OF_KEY: &str = "%fHIKt";
 
 impl Takes {
     fn letters(self) -> &'static str {
         match self {
             Self::Host => "h",
             Self::Proxy => "hnpr",
-            Self::Path => "CdhijkLlnpru",
+            Self::Path | Self::Keys => "CdhijkLlnpru",
         }
     }
 }
@@ -102,7 +107,11 @@ impl Tokens<'_> {
                 continue;
             }
             match chars.next() {
+                Some(letter) if takes == Takes::Keys && OF_KEY.contains(letter) => out.extend(['%', letter]),
                 Some('%') => out.push('%'),
+                Some(letter) if takes == Takes::Keys && takes.letters().contains(letter) => {
+                    out.push_str(&self.value(letter).replace('%', "%%"));
+                }
                 Some(letter) if takes.letters().contains(letter) => out.push_str(&self.value(letter)),
                 Some(letter) => return Err(Unexpanded::Token(letter)),
                 None => return Err(Unexpanded::Percent),

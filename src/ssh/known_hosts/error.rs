@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::certificate::HostCertificateFault;
 use super::entry::HostName;
+use super::told::KeysCommandFault;
 use crate::ssh::io_fault::IoFault;
 
 /// Why a host cannot be trusted.
@@ -23,6 +24,13 @@ pub enum KnownHostsError {
         file: PathBuf,
         /// What is wrong with it.
         source: Revocations,
+    },
+    /// `KnownHostsCommand` has failed: as for ssh, no host can be trusted then.
+    Command {
+        /// The program.
+        program: String,
+        /// What went wrong.
+        source: KeysCommandFault,
     },
     /// A new key could not be recorded.
     NotRecorded {
@@ -124,6 +132,7 @@ impl fmt::Display for KnownHostsError {
             Self::Revocations { file, source } => {
                 write!(f, "cannot read the revoked host keys in {}: {source}", file.display())
             }
+            Self::Command { program, source } => write!(f, "cannot ask KnownHostsCommand, {program}: {source}"),
             Self::NotRecorded { host, file, source } => {
                 write!(f, "cannot record the key of {host} in {}: {source}", file.display())
             }
@@ -154,6 +163,7 @@ impl KnownHostsError {
                 format!("Make {} readable, or name another file with known_hosts.", file.display())
             }
             Self::Revocations { .. } => "Make RevokedHostKeys name a readable list of public keys, one a line.".into(),
+            Self::Command { .. } => "Try the command by hand, or take KnownHostsCommand out of ssh_config.".into(),
             Self::NotRecorded { file, .. } => {
                 format!("Make {} writable, or record the key yourself and keep checking strict.", file.display())
             }
@@ -183,7 +193,10 @@ impl KnownHostsError {
 
     /// Tells whether a file of this machine is at fault, and not the host.
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Unreadable { .. } | Self::Revocations { .. } | Self::NotRecorded { .. })
+        matches!(
+            self,
+            Self::Unreadable { .. } | Self::Revocations { .. } | Self::Command { .. } | Self::NotRecorded { .. }
+        )
     }
 }
 
@@ -192,6 +205,7 @@ impl std::error::Error for KnownHostsError {
         match self {
             Self::Unreadable { source, .. } => Some(source),
             Self::Revocations { source, .. } => Some(source),
+            Self::Command { source, .. } => Some(source),
             Self::NotRecorded { source, .. } => Some(source),
             Self::Certificate { source, .. } => Some(source),
             Self::Revoked { .. } | Self::Changed { .. } | Self::Unknown { .. } | Self::Uncertified { .. } => None,

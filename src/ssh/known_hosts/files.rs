@@ -8,10 +8,11 @@ use russh::keys::PublicKey;
 use russh::keys::ssh_key::public::KeyData;
 
 use super::append;
-use super::entry::{Entry, HostName, describe};
+use super::entry::{Entry, describe};
 use super::error::{KnownHostsError, NotRecorded, Revocations};
 use super::judging::{KnownHost, Shown};
 use super::line::{self, Line};
+use super::told::Whom;
 use crate::ssh::options::HostKeyChecking;
 
 /// The lines of all known hosts files, indexed by host.
@@ -126,10 +127,11 @@ impl KnownHosts {
     }
 
     /// Finds the lines of a host.
-    pub fn of(&self, host: &str, port: u16) -> KnownHost {
-        let name = HostName::new(host, port);
-        let lines = self.matching(&name.written);
-        let bare = if name.port == 22 { Vec::new() } else { self.matching(&name.host) };
+    pub fn of(&self, whom: Whom<'_>) -> KnownHost {
+        let name = whom.name();
+        let both = |name: &str| self.matching(name).into_iter().chain(whom.told.matching(name)).collect();
+        let lines = both(&name.written);
+        let bare = if name.port == 22 { Vec::new() } else { both(&name.host) };
         KnownHost { lines, bare, first_file: self.record.clone(), name }
     }
 
@@ -141,12 +143,11 @@ impl KnownHosts {
     /// When the host cannot be trusted, or its new key cannot be recorded.
     pub async fn check(
         &self,
-        host: &str,
-        port: u16,
+        whom: Whom<'_>,
         shown: Shown<'_>,
         checking: HostKeyChecking,
     ) -> Result<(), KnownHostsError> {
-        let known = self.of(host, port);
+        let known = self.of(whom);
         self.never(&known, shown)?;
         if !known.judge(shown)? {
             if checking == HostKeyChecking::Strict {
@@ -154,7 +155,7 @@ impl KnownHosts {
             }
             // Connections to one host share the answer: look again once the lock is held.
             let _turn = self.appending.lock().await;
-            let known = self.of(host, port);
+            let known = self.of(whom);
             if !known.judge(shown)? {
                 self.record(known, shown.key()).await?;
             }

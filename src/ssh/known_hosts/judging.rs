@@ -35,7 +35,7 @@ pub enum Shown<'a> {
 
 impl Shown<'_> {
     /// Returns the host's key.
-    pub(super) fn key(self) -> PublicKey {
+    pub(in crate::ssh) fn key(self) -> PublicKey {
         match self {
             Self::Key(key) => key.clone(),
             Self::Certificate(c) => PublicKey::new(c.public_key().clone(), ""),

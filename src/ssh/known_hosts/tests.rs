@@ -12,6 +12,7 @@ use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey, Publi
 use super::error::KnownHostsError;
 use super::files::KnownHosts;
 use super::judging::Shown;
+use super::told::{ToldKeys, Whom};
 use crate::ssh::options::HostKeyChecking;
 
 fn key() -> PublicKey {
@@ -46,7 +47,7 @@ fn known(text: &str) -> KnownHosts {
 }
 
 fn judge(lines: &str, host: &str, port: u16, key: &PublicKey) -> Result<bool, KnownHostsError> {
-    known(lines).of(host, port).judge(Shown::Key(key))
+    known(lines).of(whom(host, port)).judge(Shown::Key(key))
 }
 
 #[test]
@@ -68,9 +69,9 @@ fn lists_tabs_comments_and_bad_lines_are_understood() {
     let hosts = known(&lines);
     assert_eq!(hosts.bad_lines(), 3);
     for host in ["web1", "10.0.0.1"] {
-        assert_eq!(hosts.of(host, 22).judge(Shown::Key(&k)), Ok(true), "{host}");
+        assert_eq!(hosts.of(whom(host, 22)).judge(Shown::Key(&k)), Ok(true), "{host}");
     }
-    assert_eq!(hosts.of("web0", 22).judge(Shown::Key(&k)), Ok(false));
+    assert_eq!(hosts.of(whom("web0", 22)).judge(Shown::Key(&k)), Ok(false));
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn bytes_that_are_no_text_spoil_their_line_only() {
     std::fs::write(&file, bytes).unwrap();
     let hosts = KnownHosts::load(&[file]).unwrap();
     assert_eq!(hosts.bad_lines(), 1);
-    assert_eq!(hosts.of("web1", 22).judge(Shown::Key(&k)), Ok(true));
+    assert_eq!(hosts.of(whom("web1", 22)).judge(Shown::Key(&k)), Ok(true));
 }
 
 #[test]
@@ -196,12 +197,12 @@ fn certificates_are_asked_for_and_trusted_only_with_an_authority() {
     let ca = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
     let hosts = known(&format!("@cert-authority *.example.com {}", text(ca.public_key())));
     let cert = certified(&ca, "web1.example.com");
-    let web1 = hosts.of("web1.example.com", 22);
+    let web1 = hosts.of(whom("web1.example.com", 22));
     assert!(!web1.certificate_algorithms().is_empty());
     assert_eq!(web1.judge(Shown::Certificate(&cert)), Ok(true));
-    assert_eq!(hosts.of("WEB1.example.com", 2222).judge(Shown::Certificate(&cert)), Ok(true));
-    assert!(hosts.of("web2.example.com", 22).judge(Shown::Certificate(&cert)).is_err());
-    assert!(hosts.of("web1.example.org", 22).certificate_algorithms().is_empty());
+    assert_eq!(hosts.of(whom("WEB1.example.com", 2222)).judge(Shown::Certificate(&cert)), Ok(true));
+    assert!(hosts.of(whom("web2.example.com", 22)).judge(Shown::Certificate(&cert)).is_err());
+    assert!(hosts.of(whom("web1.example.org", 22)).certificate_algorithms().is_empty());
     // A plain key is not a new host's where an authority vouches.
     assert!(web1.judge(Shown::Key(&key())).unwrap_err().to_string().contains("without a certificate"));
     // The authority's own key is not a host's.
@@ -213,17 +214,17 @@ fn a_revoked_authority_vouches_for_nothing() {
     let ca = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
     let cert = certified(&ca, "web1");
     let hosts = known(&format!("@cert-authority * {0}\n@revoked * {0}", text(ca.public_key())));
-    assert!(hosts.of("web1", 22).judge(Shown::Certificate(&cert)).unwrap_err().to_string().contains("revoked"));
+    assert!(hosts.of(whom("web1", 22)).judge(Shown::Certificate(&cert)).unwrap_err().to_string().contains("revoked"));
 }
 
 #[test]
 fn known_types_come_first_and_sha1_never() {
     let hosts = known(&format!("web1 {}", text(&ecdsa())));
-    let order = hosts.of("web1", 22).algorithms();
+    let order = hosts.of(whom("web1", 22)).algorithms();
     assert_eq!(order[0], Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 });
     assert_eq!(order[1], Algorithm::Ed25519);
     assert!(!order.contains(&Algorithm::Rsa { hash: None }));
-    assert_eq!(hosts.of("web2", 22).algorithms()[0], Algorithm::Ed25519);
+    assert_eq!(hosts.of(whom("web2", 22)).algorithms()[0], Algorithm::Ed25519);
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn several_files_are_read_and_missing_ones_are_empty() {
     std::fs::write(&b, format!("web1 {}\n", text(&kb))).unwrap();
     let hosts = KnownHosts::load(&[missing, a, b]).unwrap();
     for k in [ka, kb] {
-        assert_eq!(hosts.of("web1", 22).judge(Shown::Key(&k)), Ok(true));
+        assert_eq!(hosts.of(whom("web1", 22)).judge(Shown::Key(&k)), Ok(true));
     }
 }
 
@@ -253,15 +254,21 @@ fn a_file_that_cannot_be_read_is_an_error() {
     assert!(e.to_string().contains(&dir.path().display().to_string()));
 }
 
+static NOTHING: ToldKeys = ToldKeys(Vec::new());
+
+fn whom(host: &str, port: u16) -> Whom<'_> {
+    Whom { host, port, told: &NOTHING }
+}
+
 async fn accept(hosts: &KnownHosts, host: &str, key: &PublicKey) -> Result<(), KnownHostsError> {
-    hosts.check(host, 2222, Shown::Key(key), HostKeyChecking::AcceptNew).await
+    hosts.check(whom(host, 2222), Shown::Key(key), HostKeyChecking::AcceptNew).await
 }
 
 #[tokio::test]
 async fn strict_refuses_an_unknown_host_with_the_commands_to_mend_it() {
     let hosts = known("");
     let k = key();
-    let e = hosts.check("web1", 2222, Shown::Key(&k), HostKeyChecking::Strict).await.unwrap_err();
+    let e = hosts.check(whom("web1", 2222), Shown::Key(&k), HostKeyChecking::Strict).await.unwrap_err();
     assert!(!e.is_local(), "{e}");
     assert!(
         e.to_string().contains("[web1]:2222") && e.to_string().contains(&k.fingerprint(HashAlg::Sha256).to_string())
@@ -282,7 +289,7 @@ async fn accept_new_records_once_and_refuses_a_change_at_once() {
     assert_eq!(std::fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(accept(&hosts, "web1", &other).await.unwrap_err().to_string().contains("another key"));
     let again = KnownHosts::load(&[file]).unwrap();
-    assert_eq!(again.of("web1", 2222).judge(Shown::Key(&k)), Ok(true));
+    assert_eq!(again.of(whom("web1", 2222)).judge(Shown::Key(&k)), Ok(true));
 }
 
 #[tokio::test]
@@ -298,8 +305,8 @@ async fn accept_new_hashes_the_name_where_ssh_would() {
     assert!(written.starts_with("|1|") && written.ends_with(&format!(" {}\n", text(&k))), "{written}");
     assert_eq!((written.lines().count(), written.contains("web1")), (1, false), "{written}");
     let again = KnownHosts::load(&[file]).unwrap();
-    assert_eq!(again.of("web1", 2222).judge(Shown::Key(&k)), Ok(true));
-    assert_eq!(again.of("web2", 2222).judge(Shown::Key(&k)), Ok(false));
+    assert_eq!(again.of(whom("web1", 2222)).judge(Shown::Key(&k)), Ok(true));
+    assert_eq!(again.of(whom("web2", 2222)).judge(Shown::Key(&k)), Ok(false));
 }
 
 #[tokio::test]
@@ -331,7 +338,7 @@ async fn many_hosts_at_once_are_recorded_whole() {
     let again = KnownHosts::load(&[file]).unwrap();
     assert_eq!(again.bad_lines(), 0);
     for (i, k) in keys.iter().enumerate() {
-        assert_eq!(again.of(&format!("web{i}"), 2222).judge(Shown::Key(k)), Ok(true));
+        assert_eq!(again.of(whom(&format!("web{i}"), 2222)).judge(Shown::Key(k)), Ok(true));
     }
 }
 

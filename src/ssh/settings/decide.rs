@@ -50,6 +50,7 @@ impl Settings {
         let agent = login::agent(all, &tokens)?;
         let forward = login::forward(all, &tokens, agent.as_deref())?;
         let known_hosts = trust::known_hosts(all, &tokens)?;
+        let keys_command = trust::keys_command(all, &tokens)?;
         let revoked = all.paths(key("RevokedHostKeys", "revokedhostkeys"), &tokens)?.into_iter().next();
         let batch = all.flag(key("BatchMode", "batchmode"))?.unwrap_or(false);
         let checking = trust::checking(all)?;
@@ -77,6 +78,7 @@ impl Settings {
             known_hosts: known_hosts.all,
             own_known_hosts: known_hosts.own,
             hashes_names: known_hosts.hashed,
+            keys_command,
             trusts_localhost,
             alias,
             revoked,

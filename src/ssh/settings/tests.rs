@@ -229,15 +229,14 @@ fn times_are_read_as_ssh_reads_them() {
 
 #[test]
 fn what_is_not_honoured_is_told_with_its_line() {
-    let config =
-        "Host *\nKnownHostsCommand /bin/keys %h\nCheckHostIP no\nBindInterface wg0\nPubkeyAcceptedKeyTypes +x\n";
+    let config = "Host *\nVerifyHostKeyDNS yes\nCheckHostIP no\nBindInterface wg0\nPubkeyAcceptedKeyTypes +x\n";
     let s = decide(&toml(), config, "web1");
     let told: Vec<_> = s.explained.iter().filter(|e| e.value.ends_with("(not honoured)")).collect();
     let lines: Vec<_> = told.iter().map(|e| (e.name, e.value.as_str(), e.from.to_string())).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     for (at, (name, value)) in [
         (4, ("BindInterface", "wg0 (not honoured)")),
-        (2, ("KnownHostsCommand", "/bin/keys %h (not honoured)")),
+        (2, ("VerifyHostKeyDNS", "yes (not honoured)")),
         (5, ("PubkeyAcceptedAlgorithms", "+x (not honoured)")),
     ] {
         let line = lines.iter().find(|l| l.0 == name).unwrap();

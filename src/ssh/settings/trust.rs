@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::reading::{Deciding, Sources, bad, key, word};
-use crate::ssh::config::{ConfigError, SettingOrigin, Tokens, tilde};
+use super::reading::{Deciding, Sources, bad, key, unexpanded, word};
+use crate::ssh::config::{ConfigError, SettingOrigin, Takes, Tokens, split, tilde};
 use crate::ssh::options::HostKeyChecking;
 
 /// The known hosts files, in order.
@@ -44,6 +44,25 @@ pub(super) fn known_hosts(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result
         files.extend(usual);
     }
     Ok(Files { all: files, own, hashed })
+}
+
+/// Decides the command that prints further keys of a host, with its arguments.
+pub(super) fn keys_command(all: &mut Deciding<'_>, tokens: &Tokens<'_>) -> Result<Vec<String>, ConfigError> {
+    const NAME: &str = "KnownHostsCommand";
+    // Where pitcrew.toml names the files, that holds.
+    if !all.sources.toml.known_hosts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(written) = all.written(key(NAME, "knownhostscommand")) else { return Ok(Vec::new()) };
+    let words = split(&written.words.concat()).unwrap_or_default();
+    match words.as_slice() {
+        [one] if one.eq_ignore_ascii_case("none") => Ok(Vec::new()),
+        [program, ..] if program.starts_with('/') => {
+            let expanded = words.iter().map(|word| tokens.expand(word, Takes::Keys)).collect::<Result<_, _>>();
+            expanded.map_err(|why| unexpanded(&written.from, NAME, why))
+        }
+        _ => Err(bad(written, NAME, "the absolute path of a program", None)),
+    }
 }
 
 /// Decides what happens when a key is unknown.

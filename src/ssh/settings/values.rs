@@ -39,6 +39,10 @@ pub struct Settings {
     pub own_known_hosts: usize,
     /// Whether new keys are recorded under hashed names.
     pub hashes_names: bool,
+    /// The program that prints further keys of a host, and its arguments.
+    ///
+    /// The tokens of a key are not expanded in them.
+    pub keys_command: Vec<String>,
     /// Whether a host at a loopback address may show any key.
     pub trusts_localhost: bool,
     /// The name under which the host is looked up there.
