@@ -83,6 +83,8 @@ pub struct ServerFacts {
     pub current: Option<ReleaseId>,
     /// What `current` is when it is something else: a link elsewhere, a directory.
     pub current_odd: Option<String>,
+    /// The directory of another tool that `current` points to: a run makes a release of it, and takes it for one.
+    pub adopts: Option<Adopted>,
     /// Where `current` points to when that is the place of a release that is not there any more.
     pub current_gone: Option<String>,
     /// Releases found, oldest first.
@@ -131,6 +133,17 @@ pub struct ServerFacts {
     pub zstd: bool,
     /// The tree that was pushed last, where it is kept.
     pub cache: Option<CacheFacts>,
+}
+
+/// A directory below `releases` that another tool has named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its name.
+    pub name: String,
+    /// The release that a run makes of it.
+    pub id: ReleaseId,
+    /// The first line of its REVISION file.
+    pub revision: Option<Revision>,
 }
 
 /// A tree that a server keeps: what the next one is made from.
@@ -291,9 +304,21 @@ impl ServerFacts {
         if !facts.root.starts_with('/') {
             return Err("the probe did not say where deploy_to is".to_owned());
         }
+        facts.adopt();
         facts.releases.sort_by(|a, b| a.id.cmp(&b.id));
         facts.releases.dedup_by(|a, b| a.id == b.id);
         Ok(facts)
+    }
+
+    /// Takes the directory that another tool's `current` points to for the release that a run makes of it.
+    fn adopt(&mut self) {
+        let taken = |id: &ReleaseId| self.releases.iter().any(|r| r.id == *id);
+        self.adopts = self.adopts.take().filter(|adopted| self.current_odd.is_some() && !taken(&adopted.id));
+        if let Some(Adopted { id, revision, .. }) = self.adopts.clone() {
+            self.current_odd = None;
+            self.current = Some(id.clone());
+            self.releases.push(ReleaseFacts { id, revision, state: ReleaseState::Foreign });
+        }
     }
 
     fn take(&mut self, answer: &Answer, time: &mut Option<i64>) -> Result<(), String> {
@@ -308,6 +333,12 @@ impl ServerFacts {
             "time" => *time = Some(number(answer)?),
             "current" => self.current = Some(release(answer, value)?),
             "odd" => self.current_odd = Some(value.to_owned()),
+            "adopts" => {
+                let (name, revision) = value.split_once(' ').unwrap_or((value, ""));
+                let (name, id) = (one_line(name), ReleaseId::of_name(name));
+                let revision = Some(one_line(revision.trim())).filter(|r| !r.is_empty()).map(Revision);
+                self.adopts = Some(Adopted { name, id, revision });
+            }
             "gone" => self.current_gone = Some(one_line(value)),
             // Written by hand or by a later version: worth nothing, and no reason to refuse a deploy.
             "previous" => self.previous = ReleaseId::parse(value),

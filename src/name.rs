@@ -43,6 +43,25 @@ impl ReleaseId {
         Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     }
 
+    /// Makes an id for a directory that another tool has named: the same for the same name on every server.
+    ///
+    /// Fourteen digits with other signs between or behind them stay as they are, and a lower number is filled up with
+    /// zeros. Any other name becomes a number that is no date of these years.
+    pub fn of_name(name: &str) -> Self {
+        use sha2::Digest as _;
+        let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+        let plain = digits.len() == name.len() && digits.len() < 14;
+        match Self::parse(&digits) {
+            Some(id) if id.time().is_some() => id,
+            _ if plain => Self(format!("{digits:0>14}")),
+            _ => {
+                let sum = sha2::Sha256::digest(name.as_bytes());
+                let number = sum.iter().take(5).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+                Self(format!("{number:014}"))
+            }
+        }
+    }
+
     /// The lowest id there can be; no release bears it.
     pub fn first() -> Self {
         Self("0".repeat(14))

@@ -456,7 +456,7 @@ fn a_lock_is_not_kept_where_the_server_is_not_as_it_was() {
         server.release(B, Some("bbb"));
         let site = server.site();
         let (a, b) = (id(A), id(B));
-        let expect = |current, newest| calls::lock(&site, &owner()).expecting(AsPlanned { current, newest });
+        let expect = |current, newest| calls::lock(&site, &owner()).expecting(AsPlanned { current, newest, adopts: None });
         server.run(&expect(None, Some(&b))).refused("stale_facts");
         server.run(&expect(Some(&b), Some(&b))).refused("stale_facts");
         server.run(&expect(Some(&a), Some(&a))).refused("stale_facts");
@@ -604,6 +604,51 @@ fn a_switch_is_a_rename_between_what_is_expected() {
         switch(Some(A), None).ok();
         assert!(fs::symlink_metadata(server.root().join("current")).is_err());
         assert_eq!(switch(Some(A), None).ok().value("switched"), Some("already"));
+    });
+}
+
+/// Deployer and Mina number their releases, Ansistrano writes a Z behind the time, others take the commit.
+#[test]
+fn a_directory_of_another_tool_becomes_a_release_before_anything_is_switched() {
+    for (name, as_id) in
+        [("7", "00000000000007"), ("20260101120000Z", "20260101120000"), ("4e1243bd22c66e76c2ba9eddc1f91394e57f9f83", "")]
+    {
+        everywhere(|server| {
+            let site = server.site();
+            server.write(&format!("releases/{name}/app/code"), "old\n");
+            server.write(&format!("releases/{name}/REVISION"), "abc\n");
+            symlink(format!("releases/{name}"), server.root().join("current")).unwrap();
+            let before = server.tree();
+            let facts = server.probe(&[]);
+            let adopted = facts.adopts.clone().unwrap();
+            assert!(as_id.is_empty() || adopted.id.as_str() == as_id, "{adopted:?}");
+            assert_eq!((facts.current.as_ref(), &facts.current_odd), (Some(&adopted.id), &None));
+            assert_eq!(facts.releases[0].revision, Some(Revision("abc".into())));
+            assert_eq!(server.tree(), before, "to look changes nothing");
+
+            let planned = AsPlanned { current: Some(&adopted.id), newest: Some(&adopted.id), adopts: Some(&adopted) };
+            server.run(&calls::lock(&site, &owner()).expecting(planned)).ok();
+            let facts = server.probe(&[]);
+            assert_eq!((facts.current.as_ref(), &facts.adopts), (Some(&adopted.id), &None));
+            assert_eq!(server.read(&format!("current/app/code")), "old\n");
+            assert_eq!(server.read(&format!("releases/{name}/app/code")), "old\n", "what runs there goes on");
+            server.release(A, Some("aaa"));
+            let switch = |from: &ReleaseId, to: &ReleaseId| server.run(&calls::switch(&site, &run(), Some(from), Some(to)));
+            switch(&adopted.id, &id(A)).ok();
+            // It is a release to go back to, for this run and later ones.
+            let facts = server.probe(&[]);
+            let old = facts.releases.iter().find(|r| r.id == adopted.id).unwrap();
+            assert_eq!((old.state, facts.previous), (ReleaseState::Foreign, Some(adopted.id.clone())));
+            switch(&id(A), &adopted.id).ok();
+            assert_eq!(server.read("current/app/code"), "old\n");
+        });
+    }
+    everywhere(|server| {
+        // Where there is a release of that name already, nothing is guessed.
+        server.write("releases/7/app/code", "old\n");
+        server.release("00000000000007", Some("x"));
+        symlink("releases/7", server.root().join("current")).unwrap();
+        assert_eq!(server.probe(&[]).current_odd.as_deref(), Some("a link to releases/7"));
     });
 }
 

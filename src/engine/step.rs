@@ -134,7 +134,8 @@ impl Running {
         match self.world.facts.servers.get(server) {
             Some(found) => {
                 let newest = found.releases.last().map(|r| &r.id);
-                call.expecting(AsPlanned { current: found.current.as_ref(), newest })
+                let adopts = found.adopts.as_ref();
+                call.expecting(AsPlanned { current: found.current.as_ref(), newest, adopts })
             }
             None => call,
         }

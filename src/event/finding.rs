@@ -63,6 +63,15 @@ pub enum Finding {
         /// Its status.
         status: String,
     },
+    /// `current` leads to a directory that another tool has named; it becomes a release, and the way back.
+    Adopts {
+        /// The servers.
+        on: Vec<ServerName>,
+        /// Its name below `releases`.
+        name: String,
+        /// The release.
+        release: ReleaseId,
+    },
     /// A pid file lies in the release, so that the next release does not find the old processes.
     PidInRelease {
         /// The parameter of `[web]`.
@@ -126,6 +135,7 @@ impl Finding {
             Self::Unseen { who: text, .. }
             | Self::RunsUnhealthy { why: text, .. }
             | Self::PidInRelease { path: text, .. }
+            | Self::Adopts { name: text, .. }
             | Self::MigrationsUnrun { directory: text } => vec![text],
             Self::DownBefore { member, status, .. } => vec![member, status],
             Self::Leftovers { paths, .. } => paths.iter_mut().collect(),
@@ -143,6 +153,7 @@ impl Finding {
             | Self::RunsUnhealthy { .. }
             | Self::NotRunning { .. }
             | Self::DownBefore { .. }
+            | Self::Adopts { .. }
             | Self::PidInRelease { .. }
             | Self::Leftovers { .. } => true,
             Self::SerialByFact { .. }

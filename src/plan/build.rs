@@ -174,6 +174,7 @@ fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
             notices.push(Warning::ClockSkew { of: server.clone(), seconds });
         }
     }
+    notices.extend(findings::adopted(facts).into_iter().map(Warning::Finding));
     if request.verb == Verb::Deploy && request.size.is_none() {
         notices.extend(servers.iter().filter_map(|s| may_not_fit(&s.name, facts.servers.get(&s.name)?)));
     }

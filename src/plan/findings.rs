@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::config::{Config, Health, Probe, Server};
 use crate::event::{Blocker, Cause, Failure, Finding, Refusal, StepName, Weakness};
 use crate::facts::{Facts, PortHolder, ServerFacts};
-use crate::name::ServerName;
+use crate::name::{ReleaseId, ServerName};
 
 /// How each server's health check ended that was asked; the error is the answer.
 pub type Answers = BTreeMap<ServerName, Result<(), String>>;
@@ -49,6 +49,18 @@ pub fn unseen(config: &Config, of: &ServerName, found: &ServerFacts, answered: b
     }
     let who = found.listener.as_ref().map(listens).unwrap_or_default();
     Some(Finding::Unseen { of: of.clone(), who, answered })
+}
+
+/// Names the directories of another tool that a run takes over, each with its servers.
+pub fn adopted(facts: &Facts) -> Vec<Finding> {
+    let mut all: BTreeMap<(&str, &ReleaseId), Vec<ServerName>> = BTreeMap::new();
+    for (server, found) in &facts.servers {
+        if let Some(adopted) = &found.adopts {
+            all.entry((&adopted.name, &adopted.id)).or_default().push(server.clone());
+        }
+    }
+    let told = |((name, id), on): ((&str, &ReleaseId), _)| Finding::Adopts { on, name: name.into(), release: id.clone() };
+    all.into_iter().map(told).collect()
 }
 
 /// Names servers of a run with nothing to do whose web server does not run.
@@ -150,7 +162,6 @@ mod tests {
     use super::*;
     use crate::config::{Input, load};
     use crate::facts::ProcessFacts;
-    use crate::name::ReleaseId;
     use crate::web::Template;
 
     fn config(web_server: &str, more: &str) -> Config {

@@ -22,6 +22,11 @@ pub fn sentence(finding: &Finding) -> String {
             "let the answer name its release, and set `release` in [health] (a header, or \"body\"): {}",
             weakness(*because)
         ),
+        Finding::Adopts { on, name, release } => format!(
+            "`current` leads to releases/{}, which another tool has made: a run takes it over as release {release}, the way back ({})",
+            clean(name),
+            listed(on)
+        ),
         Finding::MigrationsUnrun { directory } => {
             format!("the source has {}, and there is no [migrate]: no migration is run", clean(directory))
         }

@@ -168,6 +168,18 @@ find_current() {
     fi
 }
 
+# find_foreign: sets `foreign` to the name below `releases` of the directory that an odd `current` leads to, where that has a
+# name of another tool's making.
+find_foreign() {
+    foreign=$(cd -P "$current" 2>/dev/null && pwd -P) || foreign=
+    case $foreign in
+    "$real"/releases/*) foreign=${foreign#"$real"/releases/} ;;
+    *) foreign= ;;
+    esac
+    case $foreign in .* | *[!A-Za-z0-9._-]*) foreign= ;; esac
+    [ -h "$current" ] && [ ! -h "$root/releases/$foreign" ] || foreign=
+}
+
 # first_line FILE: sets `line`; empty when there is none.
 first_line() {
     line=

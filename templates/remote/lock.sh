@@ -44,6 +44,30 @@ write() {
     put "$1/owner" "$owner"
 }
 
+# take_over_release NAME ID: makes a release of the directory that another tool has `current` lead to: a copy, of links to its
+# files where that can be, so that nothing moves under what runs in it. Then `current` leads there.
+take_over_release() {
+    from=$root/releases/$1 to=$root/releases/$2 copy=$root/releases/.adopted.$2
+    find_foreign
+    [ "$foreign" = "$1" ] || fail stale_facts "current is $odd now"
+    [ ! -e "$to" ] && [ ! -h "$to" ] || fail current_odd "$current is $odd, and $to is there already"
+    rm -rf "$copy"
+    error=$(cp -al "$from" "$copy" 2>&1) || {
+        rm -rf "$copy"
+        error=$(cp -a "$from" "$copy" 2>&1)
+    } || {
+        rm -rf "$copy"
+        refuse current_odd "$current is $odd, of which no copy can be made: $error"
+    }
+    link=$root/.current.pitcrew.$$
+    error=$({ mv "$copy" "$to" && ln -s "releases/$2" "$link" && mv -fT "$link" "$current"; } 2>&1) || {
+        rm -f "$link"
+        rm -rf "$copy" "$to"
+        refuse current_odd "$current is $odd, and cannot be pointed elsewhere: $error"
+    }
+    say adopted "$2" "$1"
+}
+
 # stage: makes the directory that is to become the lock.
 fresh=$own/lock.new.$$.$p_token
 stage() {
@@ -133,6 +157,10 @@ fi
 # What the plan took for granted: between its questions and the lock another run may have deployed.
 if [ "$p_expect" = yes ]; then
     find_current
+    if [ -n "$odd" ] && [ -n "$p_adopts" ]; then
+        take_over_release "${p_adopts% *}" "${p_adopts##* }"
+        find_current
+    fi
     [ "$now_id" = "$p_current" ] || fail stale_facts "current was ${p_current:-nothing} and is ${now_id:-${odd:-nothing}}"
     newest=
     for dir in "$root"/releases/*; do

@@ -7,7 +7,14 @@ say time "$epoch"
 
 find_current
 [ -n "$now_id" ] && say current "$now_id"
-[ -n "$odd" ] && say odd "$odd"
+if [ -n "$odd" ]; then
+    say odd "$odd"
+    find_foreign
+    if [ -n "$foreign" ]; then
+        first_line "$root/releases/$foreign/REVISION"
+        say adopts "$foreign" "$line"
+    fi
+fi
 [ -n "$gone" ] && say gone "$gone"
 first_line "$own/stack"
 [ -z "$line" ] || say stack "$line"

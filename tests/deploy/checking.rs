@@ -67,3 +67,28 @@ async fn check_and_status_name_what_a_deploy_would_refuse_or_leave() {
     let planned = &refused.events()[0];
     assert_eq!(planned["blockers"], json(&checked.stdout)["problems"], "{refused}");
 }
+
+/// A colleague's machine has not all that a deploy needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn verbs_that_start_nothing_do_without_a_secret() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let secret = "secrets.TOKEN = { env = 'PITCREW_TEST_NEVER_SET' }\n";
+    stack.fleet.write_config(&format!("{}{secret}", stack.extra)).unwrap();
+    let first = stack.fleet.servers()[0].ip().to_string();
+    for args in [
+        &["status"][..],
+        &["releases"],
+        &["lock", "--reason", "a test"],
+        &["unlock"],
+        &["lb", "drain", &first],
+        &["lb", "restore", &first],
+        &["lb", "status"],
+    ] {
+        let ran = stack.run(args).await.expect(0);
+        assert!(ran.stderr.contains("cannot read the secret TOKEN") && ran.stderr.contains("run without it"), "{ran}");
+    }
+    for args in [&["deploy"][..], &["rollback"], &["recover"]] {
+        let ran = stack.run(args).await.expect(2);
+        assert!(ran.stderr.contains("export it before the run"), "{ran}");
+    }
+}

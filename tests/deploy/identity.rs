@@ -222,3 +222,33 @@ async fn a_server_with_two_names_in_the_balancer_is_taken_out_and_put_back_by_bo
     stack.run(&["lb", "restore", &stack.fleet.servers()[0].ip().to_string()]).await.expect(0);
     stack.assert_in_service();
 }
+
+/// Deployer, Mina and others name their releases otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_tool_has_deployed_is_taken_over_and_is_the_way_back() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    for server in 0..2 {
+        let root = stack.fleet.deploy_to(server);
+        let served = std::fs::canonicalize(root.join("current")).unwrap();
+        std::fs::rename(&served, root.join("releases/7")).unwrap();
+        std::fs::remove_file(root.join("current")).unwrap();
+        std::os::unix::fs::symlink("releases/7", root.join("current")).unwrap();
+        std::fs::remove_dir_all(root.join(".pitcrew")).unwrap();
+        std::fs::remove_file(root.join("revisions.log")).unwrap();
+    }
+    stack.release(&Sample::flawed("1", Flaw::Sick));
+    let told = "leads to releases/7, which another tool has made: a run takes it over as release 00000000000007";
+    let ran = stack.run(&["check"]).await.expect(0);
+    assert!(ran.stdout.contains(told), "{ran}");
+    assert!(!stack.fleet.deploy_to(0).join("releases/00000000000007").exists());
+    let ran = stack.run(&["deploy"]).await.expect(1);
+    assert!(ran.printed().contains(told), "{ran}");
+    assert_eq!(stack.versions(), ["0", "0"]);
+    stack.release(&Sample::good("2"));
+    let ran = stack.run(&["deploy"]).await.expect(0);
+    assert!(!ran.printed().contains("another tool"), "{ran}");
+    stack.assert_all("2");
+    stack.run(&["rollback"]).await.expect(0);
+    assert_eq!(stack.versions(), ["0", "0"]);
+    stack.run(&["status"]).await.expect(0);
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::site::Site;
+use crate::facts::Adopted;
 use crate::lease::ORIGIN;
 use crate::name::{ReleaseId, RunId};
 use crate::script::call::Call;
@@ -16,6 +17,8 @@ pub struct AsPlanned<'a> {
     pub current: Option<&'a ReleaseId>,
     /// The newest release.
     pub newest: Option<&'a ReleaseId>,
+    /// The directory of another tool that is to become the current release.
+    pub adopts: Option<&'a Adopted>,
 }
 
 /// Takes the lock; [`Call::planning`] and [`Call::expecting`] say more.
@@ -110,7 +113,10 @@ impl Call {
     #[must_use]
     pub fn expecting(self, expected: AsPlanned<'_>) -> Self {
         let text = |id: Option<&ReleaseId>| id.map(ReleaseId::as_str).unwrap_or_default().to_owned();
-        self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest))
+        self.with("expect", "yes").with("current", text(expected.current)).with("newest", text(expected.newest)).with(
+            "adopts",
+            expected.adopts.map(|adopted| format!("{} {}", adopted.name, adopted.id)).unwrap_or_default(),
+        )
     }
 
     /// Makes a [`note`] forget who once took the server out by hand: it was found in its balancer.
