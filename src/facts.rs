@@ -12,7 +12,7 @@ use crate::balancer::{Admin, MemberFacts, Snapshot};
 use crate::event::TakenBy;
 use crate::lease::LockFacts;
 use crate::name::{ReleaseId, Revision, ServerName};
-use crate::release::ReleaseState;
+use crate::release::{Adopted, ReleaseState};
 
 /// All that was asked before deciding.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +83,7 @@ pub struct ServerFacts {
     pub current: Option<ReleaseId>,
     /// What `current` is when it is something else: a link elsewhere, a directory.
     pub current_odd: Option<String>,
-    /// The directory of another tool that `current` points to: a run makes a release of it, and takes it for one.
+    /// The directory of another tool that `current` points to; a run makes a release of it.
     pub adopts: Option<Adopted>,
     /// Where `current` points to when that is the place of a release that is not there any more.
     pub current_gone: Option<String>,
@@ -133,17 +133,6 @@ pub struct ServerFacts {
     pub zstd: bool,
     /// The tree that was pushed last, where it is kept.
     pub cache: Option<CacheFacts>,
-}
-
-/// A directory below `releases` that another tool has named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Its name.
-    pub name: String,
-    /// The release that a run makes of it.
-    pub id: ReleaseId,
-    /// The first line of its REVISION file.
-    pub revision: Option<Revision>,
 }
 
 /// A tree that a server keeps: what the next one is made from.

@@ -1,4 +1,6 @@
-//! The state of a release, as pitcrew writes it beside the release.
+//! The state of a release, as pitcrew writes it beside the release, and releases that others have made.
+
+use crate::name::{ReleaseId, Revision};
 
 /// What is known of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,4 +42,15 @@ impl ReleaseState {
             .find(|state| state.word() == word)
             .unwrap_or(Self::Foreign)
     }
+}
+
+/// A directory below `releases` that another tool has named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its name.
+    pub name: String,
+    /// The release that a run makes of it.
+    pub id: ReleaseId,
+    /// The first line of its REVISION file.
+    pub revision: Option<Revision>,
 }

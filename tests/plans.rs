@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use pitcrew::balancer::{Admin, MemberFacts};
 use pitcrew::config::{self, Config, OnFailure, Prepare, Strategy};
 use pitcrew::event::{Cause, Failure, TakenBy};
-use pitcrew::facts::{Facts, PortHolder, ReleaseFacts, ServerFacts, TakenOut, WebFact};
+use pitcrew::facts::{Facts, PortHolder, ProcessFacts, ReleaseFacts, ServerFacts, TakenOut, WebFact};
 use pitcrew::lease::LockFacts;
 use pitcrew::name::{ReleaseId, Revision, ServerName};
 use pitcrew::plan::build::{Request, build};
@@ -69,6 +69,9 @@ struct Found {
     current_odd: Option<String>,
     #[serde(default)]
     current_gone: Option<String>,
+    /// Its web server does not run.
+    #[serde(default)]
+    idle: bool,
     /// `ID STATE [REVISION]`
     #[serde(default)]
     releases: Vec<String>,
@@ -149,6 +152,9 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
                 revision: words.next().map(|r| Revision(r.into())),
             }
         });
+        let release = found.current.as_deref().and_then(ReleaseId::parse);
+        let runs = release.is_some() && !found.idle && found.listens.is_none();
+        let running = runs.then(|| ProcessFacts { pid: 7, release, ..ProcessFacts::default() });
         let server = ServerFacts {
             root: "/srv/shop".into(),
             stack: found.stack.clone(),
@@ -159,6 +165,7 @@ fn facts(case: &Case, now: jiff::Timestamp) -> Facts {
             current: found.current.as_deref().and_then(ReleaseId::parse),
             current_odd: found.current_odd.clone(),
             current_gone: found.current_gone.clone(),
+            processes: running.into_iter().collect(),
             releases: releases.collect(),
             lock: found.locked_by.as_ref().map(|run| LockFacts {
                 owner: [("run".to_owned(), run.clone())].into(),
@@ -356,6 +363,7 @@ fn the_matrix_of_strategies_templates_and_policies() {
                         current: Some("20260101000000".into()),
                         current_odd: None,
                         current_gone: None,
+                        idle: false,
                         releases: vec!["20260101000000 good aaa".into()],
                         missing_files: vec![],
                         missing_tools: vec![],

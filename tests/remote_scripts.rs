@@ -456,7 +456,8 @@ fn a_lock_is_not_kept_where_the_server_is_not_as_it_was() {
         server.release(B, Some("bbb"));
         let site = server.site();
         let (a, b) = (id(A), id(B));
-        let expect = |current, newest| calls::lock(&site, &owner()).expecting(AsPlanned { current, newest, adopts: None });
+        let expect =
+            |current, newest| calls::lock(&site, &owner()).expecting(AsPlanned { current, newest, adopts: None });
         server.run(&expect(None, Some(&b))).refused("stale_facts");
         server.run(&expect(Some(&b), Some(&b))).refused("stale_facts");
         server.run(&expect(Some(&a), Some(&a))).refused("stale_facts");
@@ -610,9 +611,11 @@ fn a_switch_is_a_rename_between_what_is_expected() {
 /// Deployer and Mina number their releases, Ansistrano writes a Z behind the time, others take the commit.
 #[test]
 fn a_directory_of_another_tool_becomes_a_release_before_anything_is_switched() {
-    for (name, as_id) in
-        [("7", "00000000000007"), ("20260101120000Z", "20260101120000"), ("4e1243bd22c66e76c2ba9eddc1f91394e57f9f83", "")]
-    {
+    for (name, as_id) in [
+        ("7", "00000000000007"),
+        ("20260101120000Z", "20260101120000"),
+        ("4e1243bd22c66e76c2ba9eddc1f91394e57f9f83", ""),
+    ] {
         everywhere(|server| {
             let site = server.site();
             server.write(&format!("releases/{name}/app/code"), "old\n");
@@ -633,7 +636,8 @@ fn a_directory_of_another_tool_becomes_a_release_before_anything_is_switched() {
             assert_eq!(server.read(&format!("current/app/code")), "old\n");
             assert_eq!(server.read(&format!("releases/{name}/app/code")), "old\n", "what runs there goes on");
             server.release(A, Some("aaa"));
-            let switch = |from: &ReleaseId, to: &ReleaseId| server.run(&calls::switch(&site, &run(), Some(from), Some(to)));
+            let switch =
+                |from: &ReleaseId, to: &ReleaseId| server.run(&calls::switch(&site, &run(), Some(from), Some(to)));
             switch(&adopted.id, &id(A)).ok();
             // It is a release to go back to, for this run and later ones.
             let facts = server.probe(&[]);

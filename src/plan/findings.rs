@@ -59,7 +59,8 @@ pub fn adopted(facts: &Facts) -> Vec<Finding> {
             all.entry((&adopted.name, &adopted.id)).or_default().push(server.clone());
         }
     }
-    let told = |((name, id), on): ((&str, &ReleaseId), _)| Finding::Adopts { on, name: name.into(), release: id.clone() };
+    let told =
+        |((name, id), on): ((&str, &ReleaseId), _)| Finding::Adopts { on, name: name.into(), release: id.clone() };
     all.into_iter().map(told).collect()
 }
 

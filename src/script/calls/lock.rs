@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::site::Site;
-use crate::facts::Adopted;
 use crate::lease::ORIGIN;
 use crate::name::{ReleaseId, RunId};
+use crate::release::Adopted;
 use crate::script::call::Call;
 use crate::script::kind::Script;
 use crate::script::owner::{Owner, one_line};
