@@ -268,15 +268,10 @@ impl Expected {
 ///
 /// A lost connection is made again.
 pub async fn through(link: &ssh::Link, question: &HealthQuestion, limit: Duration) -> Attempt {
-    let session = match link.session().await {
-        Ok(session) => session,
-        Err(e) => return Attempt { error: Some(e.to_string()), ..Attempt::default() },
-    };
-    let port = question.probe.port;
-    let connect = |host| {
-        let session = session.clone();
-        async move { session.loopback(host, port).await.map_err(|e| e.to_string()) }
-    };
+    if let Err(e) = link.session().await {
+        return Attempt { error: Some(e.to_string()), ..Attempt::default() };
+    }
+    let connect = |host| link.loopback(host, question.probe.port);
     let mut attempt = Attempt::default();
     for path in &question.probe.paths {
         attempt = ask_loopback(&connect, question, path, limit).await;

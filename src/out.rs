@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What every text is printed with.
 struct Manner {
@@ -13,6 +14,7 @@ struct Manner {
     json: bool,
 }
 
+static LOST: AtomicBool = AtomicBool::new(false);
 static MANNER: OnceLock<Manner> = OnceLock::new();
 
 /// Sets the flags that offered commands repeat, and whether results are JSON; the first call counts.
@@ -27,7 +29,17 @@ pub fn result(text: &str) {
         _ => text.to_owned(),
     };
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        LOST.store(true, Ordering::Relaxed);
+        notice(&format!("the result could not be written: {e}"));
+    }
+}
+
+/// Tells whether a result could not be written.
+pub fn lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Prints what is no result.

@@ -85,7 +85,11 @@ fn matching(servers: &[Server], word: &str) -> Result<Vec<usize>, Bad> {
             return Ok(picking(&|s| s.name == server.name));
         }
         // A host that several servers share means all of them.
-        let found = picking(&|s| s.host.eq_ignore_ascii_case(name));
+        let mut found = picking(&|s| s.host.eq_ignore_ascii_case(name));
+        if found.is_empty() {
+            // The name that the balancer shows.
+            found = picking(&|s| s.is_web() && s.is_member(name));
+        }
         if found.is_empty() {
             return Err(Bad::new(format!("there is no server {}", quoted(name)), suggest(name, "servers", &names)));
         }

@@ -14,6 +14,7 @@ use super::running::Running;
 use super::{renew, unwind};
 use crate::event::{Cause, Event, Failure, Inherited, Refusal, StageName, StepName, StepOutcome, Stuck, Warning};
 use crate::name::{RunId, ServerName};
+use crate::plan::unwind::Record;
 use crate::script::calls;
 
 /// How taking over the locks of a dead run ended.
@@ -78,18 +79,10 @@ pub async fn healthy(running: &Arc<Running>, servers: &[ServerName]) -> BTreeSet
 pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[ServerName]) {
     for server in running.ledger.touched() {
         let record = running.ledger.record(&server);
-        let inherited = Inherited {
-            drained: record.drained,
-            restored: record.restored,
-            switched: record.switched.is_some(),
-            restarted: record.restarted,
-            finished: record.finished,
-            taken_back: record.taken_back,
-        };
         if let Some(known) = running.server(&server).filter(|_| record.drained) {
             running.tell_found_out(known);
         }
-        running.world.emitter.emit(Event::Inherited { server, inherited });
+        running.world.emitter.emit(Event::Inherited { server, inherited: inherited(&record) });
     }
     for server in unreadable {
         running.stuck(server, Stuck::LockKept);
@@ -105,6 +98,18 @@ pub async fn run(running: &Arc<Running>, failing: Option<usize>, unreadable: &[S
     }
     over.cancel();
     let _ = keeping.await;
+}
+
+/// What a record says of a dead run.
+pub fn inherited(record: &Record) -> Inherited {
+    Inherited {
+        drained: record.drained,
+        restored: record.restored,
+        switched: record.switched.is_some(),
+        restarted: record.restarted,
+        finished: record.finished,
+        taken_back: record.taken_back,
+    }
 }
 
 impl Running {

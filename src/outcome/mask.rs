@@ -3,7 +3,7 @@
 //! It owns where events hold such text; how a secret is recognised is [`Redactor`]'s. Names, ids and figures of the
 //! contract are left alone, since the fold reads them. Every variant is listed, so that a new one is decided on.
 
-use crate::event::{Cause, Event, Failure, Planned, TakenBy, Unhealthy, Warning};
+use crate::event::{Blocker, Cause, Event, Failure, Planned, TakenBy, Unhealthy, Warning};
 use crate::lease::Held;
 use crate::lease::Standing;
 use crate::text::redact::Redactor;
@@ -29,9 +29,14 @@ pub fn mask(redactor: &Redactor, event: &mut Event) {
     }
 }
 
+/// Masks secrets in what a plan tells, for a report that is no event.
+pub fn mask_told(redactor: &Redactor, notices: &mut [Warning], blockers: &mut [Blocker]) {
+    notices.iter_mut().for_each(|notice| mask_warning(redactor, notice));
+    blockers.iter_mut().for_each(|blocker| mask_failure(redactor, &mut blocker.failure));
+}
+
 fn mask_plan(redactor: &Redactor, planned: &mut Planned) {
-    planned.notices.iter_mut().for_each(|notice| mask_warning(redactor, notice));
-    planned.blockers.iter_mut().for_each(|blocker| mask_failure(redactor, &mut blocker.failure));
+    mask_told(redactor, &mut planned.notices, &mut planned.blockers);
 }
 
 fn mask_warning(redactor: &Redactor, warning: &mut Warning) {

@@ -169,7 +169,8 @@ fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
         }
     }
     for (server, f) in &facts.servers {
-        let seconds = f.time - now.as_second();
+        // Compared when its answer came, which one that waits for other servers does not.
+        let seconds = f.ahead.unwrap_or(f.time - now.as_second());
         if f.time != 0 && seconds.abs() > 30 {
             notices.push(Warning::ClockSkew { of: server.clone(), seconds });
         }
@@ -287,6 +288,10 @@ fn out_before(facts: &Facts, servers: &[&Server], drains: bool) -> Vec<Warning> 
     let mut all = Vec::new();
     for server in servers.iter().filter(|s| s.is_web()) {
         let own = facts.servers.get(&server.name);
+        // What a dead run has taken out is not left so: recovering that run puts it back.
+        if own.and_then(|own| own.lock.as_ref()).is_some_and(|lock| crate::lease::judge(lock).is_left_behind()) {
+            continue;
+        }
         let stood = |m: &MemberFacts| own.filter(|_| drains).map_or(m.admin, |own| own.before_left(m).admin);
         let out = |m: &&MemberFacts| server.is_member(&m.member) && stood(m) != Admin::Ready;
         all.extend(facts.members.iter().filter(out).map(|m| found_out(server, m, own)));

@@ -44,6 +44,11 @@ pub fn failures(state: &State, paint: Paint) -> Vec<String> {
         // What a command printed is shown as it was.
         let shown = |line: String| if line.starts_with("  |") { line } else { with_flags(&line, &state.flags) };
         lines.extend(said.map(|line| format!("  {}", shown(line))));
+        if servers.len() > 1
+            && matches!(&failed.failure.cause, Cause::Connect { hint, .. } if hint.contains("ssh-keyscan"))
+        {
+            lines.push("  that is the line for one of them; the others need theirs".to_owned());
+        }
         lines.push(String::new());
     }
     lines.extend(abandoned(state));

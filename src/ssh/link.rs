@@ -13,6 +13,7 @@ use super::commons::Commons;
 use super::connect;
 use super::error::{ConnectError, ConnectErrorKind};
 use super::session::Session;
+use super::stream::ByteStream;
 use super::target::Target;
 
 /// Limit on waiting for an attempt to connect when the link is closed.
@@ -32,6 +33,8 @@ pub struct Link {
     ///
     /// sshd may restart, and the network may return.
     hopeful: AtomicBool,
+    /// The server ends a connection on which a tunnel is asked for (tinysshd).
+    tunnelless: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,6 +52,7 @@ impl Link {
             state: Mutex::default(),
             attempts: AtomicU64::default(),
             hopeful: AtomicBool::default(),
+            tunnelless: AtomicBool::default(),
         }
     }
 
@@ -60,6 +64,27 @@ impl Link {
     /// Returns the destination.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Reaches a port of the server's own loopback, as [`Session::loopback`] does.
+    ///
+    /// Where asking for that ends the connection, it is made again, and a program of the server's does it from then on.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    pub async fn loopback(&self, host: &'static str, port: u16) -> Result<Box<dyn ByteStream>, String> {
+        let session = self.session().await.map_err(|e| e.to_string())?;
+        if self.tunnelless.load(SeqCst) {
+            return session.by_program(port).await.map_err(|e| e.to_string());
+        }
+        let failed = match session.loopback(host, port).await {
+            Err(failed) if session.ended().is_some() => failed,
+            other => return other.map_err(|e| e.to_string()),
+        };
+        let again = self.session().await.map_err(|_| failed.to_string())?;
+        let stream = again.by_program(port).await.map_err(|_| failed.to_string())?;
+        self.tunnelless.store(true, SeqCst);
+        Ok(stream)
     }
 
     /// Returns the live session. Connects where there is none; concurrent callers share one attempt.

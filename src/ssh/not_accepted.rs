@@ -108,7 +108,8 @@ impl NotAccepted {
             }
             (true, true) => "Name a key with identity_file, or load one into the agent with ssh-add.".into(),
             (true, false) => format!(
-                "Add one of these keys to {}'s authorized_keys on {}, or set the right user or identity_file.",
+                "Add one of these keys to {0}'s authorized_keys on {1}, or set the right user or identity_file; if it is there, \
+                 sshd's log on {1} says why {0} may not log in.",
                 self.user, self.host
             ),
         }

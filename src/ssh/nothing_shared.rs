@@ -3,6 +3,9 @@
 use super::algorithms::{Spoken, spoken, usual};
 use super::text::said;
 
+/// What every sshd of the last ten years knows: one that is told to use what it does not know starts no more.
+const LONG_KNOWN: [&str; 4] = ["curve25519-sha256@libssh.org", "aes256-ctr", "hmac-sha2-256", "ssh-ed25519"];
+
 /// What a server offers, of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NothingShared {
@@ -45,7 +48,8 @@ impl NothingShared {
             return format!("{word} in ssh_config leaves out {name}, which both speak: correct that line.");
         }
         let usual = usual(&self.kind);
-        let best = usual.first().map(String::as_str).unwrap_or_default();
+        let known = LONG_KNOWN.iter().find(|name| usual.iter().any(|spoken| spoken == *name));
+        let best = known.copied().or(usual.first().map(String::as_str)).unwrap_or_default();
         let keys = match self.kind.as_str() {
             "key" => "; `ssh-keygen -A` there makes host keys that are missing",
             _ => "",
@@ -55,8 +59,8 @@ impl NothingShared {
             None => String::new(),
         };
         format!(
-            "Write `{word} +{best}` into the server's sshd_config, in place of its line {word}, and reload sshd{keys}. \
-             pitcrew speaks {}.{here}",
+            "Write `{word} +{best}` into the server's sshd_config, in place of its line {word}; once `sshd -t` there is \
+             content, reload sshd{keys}. pitcrew speaks {}.{here}",
             usual.join(", ")
         )
     }
@@ -74,9 +78,9 @@ mod tests {
     #[test]
     fn the_line_to_write_is_named() {
         for (kind, line) in [
-            ("cipher", "`Ciphers +aes128-gcm@openssh.com`"),
-            ("kex", "`KexAlgorithms +mlkem768x25519-sha256`"),
-            ("mac", "`MACs +"),
+            ("cipher", "`Ciphers +aes256-ctr`"),
+            ("kex", "`KexAlgorithms +curve25519-sha256@libssh.org`"),
+            ("mac", "`MACs +hmac-sha2-256`"),
             ("key", "`HostKeyAlgorithms +ssh-ed25519`"),
         ] {
             let hint = hint(kind, &["strange@example.com"]);

@@ -109,9 +109,16 @@ impl Session {
     pub async fn loopback(&self, host: &'static str, port: u16) -> Result<Box<dyn ByteStream>, NotOpen> {
         let forbidden = |why: &ChannelRefusal| matches!(why, ChannelRefusal::Forbidden | ChannelRefusal::UnknownType);
         match self.direct_tcpip(host, port).await {
-            Err(NotOpen::Refused(Refused::Channel { why, .. })) if forbidden(&why) => {}
-            other => return other,
+            Err(NotOpen::Refused(Refused::Channel { why, .. })) if forbidden(&why) => self.by_program(port).await,
+            other => other,
         }
+    }
+
+    /// Has a program of the server's connect to a port of its own loopback.
+    ///
+    /// # Errors
+    /// When the server refuses it, or the connection ends.
+    pub(super) async fn by_program(&self, port: u16) -> Result<Box<dyn ByteStream>, NotOpen> {
         let handle = self.opener.handle.clone();
         self.tunnel(async move {
             let channel = handle.channel_open_session().await?;

@@ -2,7 +2,8 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, SecretSource};
 use crate::error::Error;
@@ -13,6 +14,8 @@ use crate::process::program::Program;
 
 /// Limit on a command that prints a secret: time for a person to unlock a vault.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Time after which it is said what is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest secret in bytes; what is longer is something else.
 const LONGEST: u64 = 1 << 20;
 
@@ -49,7 +52,14 @@ fn one(base: &Path, name: &str, source: &SecretSource) -> Result<String, Error> 
             std::fs::read_to_string(&path).map_err(|e| wrong(format!("{}: {e}", path.display())))?
         }
         SecretSource::Command(command) => {
-            printed(base, command, LIMIT).map_err(|what| wrong(format!("`{command}` {what}")))?
+            let began = Instant::now();
+            let told = AtomicBool::new(false);
+            let tell = || {
+                if began.elapsed() > PATIENCE && !told.swap(true, Ordering::Relaxed) {
+                    out::notice(&format!("waiting for the secret {name}: `{command}`"));
+                }
+            };
+            printed(base, command, LIMIT, &tell).map_err(|what| wrong(format!("`{command}` {what}")))?
         }
     };
     if value.ends_with('\n') {
@@ -62,13 +72,17 @@ fn one(base: &Path, name: &str, source: &SecretSource) -> Result<String, Error> 
 }
 
 /// Returns what a command prints; the error is a fragment that follows the command.
-fn printed(base: &Path, command: &str, limit: Duration) -> Result<String, String> {
+fn printed(base: &Path, command: &str, limit: Duration, waits: &(dyn Fn() + Sync)) -> Result<String, String> {
     let read = |from: &mut dyn Read| {
         let mut bytes = Vec::new();
         from.take(LONGEST + 1).read_to_end(&mut bytes).map(|_| bytes)
     };
+    let stop = || {
+        waits();
+        false
+    };
     let (bytes, ended) =
-        Program::shell(command, base).within(limit).asking().run_heard(&|| false, read).map_err(|why| match why {
+        Program::shell(command, base).within(limit).asking().run_heard(&stop, read).map_err(|why| match why {
             Unended::Failed(e) => format!("cannot be run: {e}"),
             Unended::Silent(limit) | Unended::TimedOut(limit) => format!("did not end within {} s", limit.as_secs()),
             Unended::Stopped => "was ended".to_owned(),
@@ -89,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_command_that_misbehaves_is_told_as_what_it_is() {
-        let within = |command: &str, limit| printed(Path::new("/"), command, Duration::from_secs(limit));
+        let within = |command: &str, limit| printed(Path::new("/"), command, Duration::from_secs(limit), &|| {});
         assert_eq!(within("printf 'a\\nb'", 60).as_deref(), Ok("a\nb"));
         for (command, limit, what) in [
             ("exit 3", 60, "ended with exit status: 3"),

@@ -14,6 +14,7 @@ use crate::facts::Facts;
 use crate::name::ServerName;
 use crate::out;
 use crate::outcome::judge as outcome;
+use crate::outcome::mask::mask_told;
 use crate::plan::build::build;
 use crate::plan::{Plan, Verb, findings, members};
 use crate::source::Resolved;
@@ -57,6 +58,7 @@ impl Check {
         plan.notices.extend(found.notices);
         tell_balancers(&stack.config, &found.facts, found.refused, &mut plan);
         tell_findings(&stack, &found.facts, &mut plan).await;
+        mask_told(&stack.redactor, &mut plan.notices, &mut plan.blockers);
         let missing = stack.missing_of_dead_runs(&found.facts).await;
         let facts = found.facts;
         let report = Report { stack: &stack, facts: &facts, plan: &plan, missing: &missing };

@@ -122,7 +122,7 @@ async fn freeze(
 
 fn refused(server: &ServerName, held: &Held) -> Error {
     let error = Error { kind: Kind::Locked, ..Error::usage(format!("{server} is {}", held::locked(held))) };
-    error.hint(held::hint(held).replace("`pitcrew deploy --wait-lock 10m`", "`pitcrew lock --wait-lock 10m …`"))
+    error.hint(held::hint(held))
 }
 
 fn tell(global: &Global, flags: &Lock, time: Option<Duration>, frozen: &[ServerName]) {

@@ -100,6 +100,7 @@ pub fn start(cli: &Cli) -> u8 {
         Err(e) => Err(Error::failed(format!("cannot start: {e}"))),
     };
     match result {
+        Ok(0) if out::lost() => 1,
         Ok(code) => code,
         Err(error) => {
             out::notice(&error.to_string());

@@ -77,6 +77,7 @@ impl Recover {
             Wreck::read(&stack.config, facts, token, healthy).unwrap_or_else(|| Wreck::of_nothing(&names(&held)))
         };
         let wreck = read(&facts, &dead, &none);
+        let begun = wreck.records;
         let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
         let mut planned = engine::run::planned(&taking.world, &taking.plan);
         planned.verb = RECOVER.into();
@@ -91,7 +92,13 @@ impl Recover {
         for (server, warning) in stack.missing(&facts, &dead).await {
             emitter.emit(Event::Warning { server: Some(server), warning });
         }
-        if let Some(mut again) = found {
+        if matches!(found, Err(Taken::Failed)) {
+            // As far as it was known before: each of them is still as the dead run left it.
+            for (server, record) in begun {
+                emitter.emit(Event::Inherited { server, inherited: recover::inherited(&record) });
+            }
+        }
+        if let Ok(mut again) = found {
             again.unreachable.retain(|s, _| held.iter().any(|(h, _)| h == s));
             for (server, failure) in &again.unreachable {
                 taking.cannot_reach(server, failure.clone());
@@ -115,17 +122,24 @@ impl Recover {
 
 /// Takes over every lock that guards the dead run's work, and reads what it left.
 ///
-/// `None`: a lock was refused, or nothing could be read.
-async fn read_anew(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, RunId)], dead: &RunId) -> Option<Facts> {
+/// # Errors
+/// Another run recovers it, or nothing could be read.
+async fn read_anew(
+    stack: &Stack,
+    taking: &Arc<Running>,
+    held: &[(ServerName, RunId)],
+    dead: &RunId,
+) -> Result<Facts, Taken> {
     let again = match take_over(stack, taking, held, dead).await {
         Ok(again) => again,
         // Another run recovers it, and says how that ends.
-        Err(Taken::Anothers) => return None,
+        Err(Taken::Anothers) => return Err(Taken::Anothers),
         Err(_) => None,
     };
-    if again.as_ref().is_some_and(|again| held.iter().any(|(server, _)| again.servers.contains_key(server))) {
-        return again;
-    }
+    let again = match again {
+        Some(again) if held.iter().any(|(server, _)| again.servers.contains_key(server)) => return Ok(again),
+        again => again,
+    };
     // However far it got, each server is still locked, and the next recovery begins there.
     for (server, _) in held {
         if let Some(failure) = again.as_ref().and_then(|again| again.unreachable.get(server)) {
@@ -133,7 +147,7 @@ async fn read_anew(stack: &Stack, taking: &Arc<Running>, held: &[(ServerName, Ru
         }
         taking.stuck(server, Stuck::LockKept);
     }
-    None
+    Err(Taken::Failed)
 }
 
 /// Takes over every lock that guards the dead run's work, and asks again.

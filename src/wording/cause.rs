@@ -15,7 +15,7 @@ pub fn reason(cause: &Cause) -> String {
         Cause::Exit { status: 127 } => "exit status 127: command not found".into(),
         Cause::Exit { status } => format!("exit status {status}"),
         Cause::Signal { signal } => format!("ended by signal {}", clean(signal)),
-        Cause::NoStatus => "its channel closed without an exit status: how it ended is unknown".into(),
+        Cause::NoStatus => "it ended with status 0 before its end was reached: something on the server ended it".into(),
         Cause::Lost { detail } => with("the connection was lost", detail),
         Cause::Connect { detail, .. } if detail.starts_with("cannot ") => clean(detail),
         Cause::Connect { detail, .. } => with("cannot connect", detail),
@@ -76,7 +76,7 @@ pub fn lines(failure: &Failure) -> Vec<String> {
     }
     if !failure.tail.is_empty() {
         lines.push("last lines:".into());
-        lines.extend(failure.tail.iter().map(|line| format!("  | {}", clean(line))));
+        lines.extend(failure.tail.iter().map(|line| format!("  | {}", cut(&clean(line), TAIL_WIDTH))));
     }
     lines.extend(hint(&failure.cause).map(|hint| format!("hint: {hint}")));
     lines
@@ -117,6 +117,8 @@ fn dossier(u: &Unhealthy) -> Vec<String> {
     lines
 }
 
+/// Characters of one of the last lines that are shown.
+const TAIL_WIDTH: usize = 500;
 /// The most lines of a body that are shown.
 const BODY_LINES: usize = 12;
 /// The most bytes of each of these lines.

@@ -53,6 +53,9 @@ pub fn fragment(finding: &Finding) -> String {
             "its web server does not run, though the release is there; `pitcrew deploy` without --if-changed starts it"
                 .into()
         }
+        Finding::DownBefore { member, status, .. } if status.starts_with("UP") || status == "no check" => {
+            format!("{} is {} and gets no traffic: its weight is 0", clean(member), clean(status))
+        }
         Finding::DownBefore { member, status, .. } => format!(
             "{} is {} already, and nothing has taken it out: a run that does not bring it up takes the new release back",
             clean(member),

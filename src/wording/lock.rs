@@ -58,7 +58,7 @@ fn state(held: &Held) -> String {
 
 /// Says what to do about a held lock.
 pub fn hint(held: &Held) -> String {
-    const WAIT: &str = "wait for it, or run `pitcrew deploy --wait-lock 10m`";
+    const WAIT: &str = "wait for it, or run this again with --wait-lock 10m";
     let get = |key: &str| held.owner.get(key).map(|v| clean(v)).filter(|v| !v.trim().is_empty());
     match &held.standing {
         Some(Standing::Frozen { left: None, .. }) => "`pitcrew unlock` ends the freeze".into(),

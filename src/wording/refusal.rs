@@ -70,8 +70,9 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::NotWritable => not_writable(detail).1,
         Refusal::NoSpace => "free some, or lower keep_releases",
         Refusal::NoShell => {
-            "give the user a login shell that does, as sh, bash, zsh, tcsh and fish do, and no ForceCommand in sshd_config \
-             or command= in authorized_keys; the last lines may say why"
+            "a line of the user's startup files (~/.bashrc, ~/.cshrc) may end the shell, start another or read its input; its \
+             PATH may have no `sh`; sshd_config may have a ForceCommand, or authorized_keys a command=; or its login shell \
+             runs no commands, as sh, bash, zsh, tcsh and fish do"
         }
         Refusal::OddAnswer => {
             "run `ssh SERVER true`: what it prints comes from the login's own files and may be in the way"
@@ -82,7 +83,7 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::NoInput => "deploy again",
         Refusal::BadRoot => "write an absolute path in [app] deploy_to",
         Refusal::NoSite => "run `pitcrew deploy` first, or correct deploy_to in [app]",
-        Refusal::Locked => "wait for it, or run `pitcrew deploy --wait-lock 10m`",
+        Refusal::Locked => "wait for it, or run this again with --wait-lock 10m",
         Refusal::LockedAnew => "run `pitcrew check` to see which, then `pitcrew recover` again if that run is dead too",
         Refusal::LockLost => "find out who removed it, then run `pitcrew check`",
         Refusal::NotOurs => "run `pitcrew check` to see whose it is",
@@ -112,11 +113,11 @@ pub fn hint(code: &Refusal, detail: &str) -> &'static str {
         Refusal::BadChecksum => "compare it with what was built, and correct sha256",
         Refusal::BadPath => "write it relative to the release, without `..`",
         Refusal::MissingFiles => "put them into shared/, where releases link to them",
-        Refusal::CurrentChanged => "find out who deploys beside pitcrew, then run `pitcrew deploy` again",
-        Refusal::CurrentOdd => "move it away, then run `pitcrew deploy` again",
+        Refusal::CurrentChanged => "find out who deploys beside pitcrew, then run this again",
+        Refusal::CurrentOdd => "move it away, then run this again",
         Refusal::NotSwitched => "look at who owns `current` and deploy_to on the server",
         Refusal::NoRelease | Refusal::ReleaseMissing => "`pitcrew releases` lists those that are",
-        Refusal::ReleaseExists => "run `pitcrew deploy` again: it takes a new id",
+        Refusal::ReleaseExists => "run this again: it takes a new id",
         Refusal::ReleaseNotGood => "`pitcrew releases` lists the good ones",
         Refusal::NoRollbackRelease => {
             "`pitcrew releases` lists what each server holds; name one with `pitcrew rollback RELEASE`"

@@ -266,8 +266,8 @@ unlike_env() {
     done
 }
 
-# begun PID: keeps which of those names the start command, or Bundler, gives a value of its own.
-begun() {
+# begun_with PID: keeps which of those names the start command, or Bundler, gives a value of its own.
+begun_with() {
     unlike_env "$1"
     echo "$unlike" >"$root/.pitcrew/own_env" || true
 }

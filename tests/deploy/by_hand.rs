@@ -287,3 +287,24 @@ async fn one_dead_balancer_is_told_of_and_does_not_keep_a_parallel_run_from_its_
     assert!(ran.stderr.contains(dead.as_str()) && ran.stderr.contains("this run drains no server"), "{ran}");
     assert!(stack.versions().iter().all(|v| v == "1"));
 }
+
+/// `lb status` shows it, and `lb` in the file may be all that a person knows it by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_named_by_its_name_in_the_balancer_too() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    stack.run(&["lb", "drain", "s2"]).await.expect(0);
+    assert_eq!(stack.fleet.balancers()[0].snapshot()[1].admin, Admin::Maint);
+    stack.run(&["lb", "restore", "s2"]).await.expect(0);
+    stack.assert_in_service();
+    let ran = stack.run(&["lb", "drain", "s9"]).await.expect(2);
+    assert!(ran.stderr.contains("there is no server `s9`"), "{ran}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_could_not_be_written_is_no_success() {
+    let stack = Stack::serving(1, WebKind::Reload, "load_balancer.min_in_service = 0\n").await;
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let child = stack.command(&["status"]).stdout(full).spawn().unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(1);
+    assert!(ran.stderr.contains("the result could not be written"), "{ran}");
+}

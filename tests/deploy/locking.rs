@@ -496,3 +496,17 @@ async fn of_two_recoveries_at_once_one_works_and_nobody_is_needed() {
     assert!(codes == [0, 4] || codes == [0, 0], "{codes:?}");
     gated.stack.assert_unlocked();
 }
+
+/// Pasted, a hint must not reach another stack.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_refused_run_tells_to_run_next_picks_the_same_stack() {
+    let stack = Stack::serving(2, WebKind::Reload, "").await;
+    stack.fleet.write_config(&format!("{}\nprofiles.staging.app.keep_releases = 3\n", stack.extra)).unwrap();
+    stack.run(&["-p", "staging", "lock", "--reason", "a test"]).await.expect(0);
+    stack.release(&Sample::good("1"));
+    for args in [&["-p", "staging", "deploy"][..], &["-p", "staging", "rollback"], &["-p", "staging", "check"]] {
+        let ran = stack.run(args).await.expect(4);
+        assert!(ran.printed().contains("staging unlock` ends the freeze"), "{ran}");
+        assert!(!ran.printed().contains("`pitcrew unlock`"), "{ran}");
+    }
+}

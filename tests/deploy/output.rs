@@ -3,9 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use pitcrew::demo::{Flaw, Sample, WebKind};
+use pitcrew::demo::{Flaw, FleetOptions, Sample, WebKind};
 
-use crate::deploy::stack::{Ran, Stack};
+use crate::deploy::stack::{PITCREW, Ran, Stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_one_event_a_line_planned_first_finished_last_once() {
@@ -102,6 +102,22 @@ async fn secrets_reach_commands_and_appear_nowhere() {
     }
     for record in stack.fleet.log().records() {
         assert!(!format!("{record:?}").contains(secret), "{record:?}");
+    }
+}
+
+/// Of a login that echoes what it is sent, the last words are what this side has said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_echoes_shows_no_secret() {
+    let mut options = FleetOptions::new(PITCREW);
+    options.servers = 1;
+    options.shell = ["/bin/sh", "-c", "exec cat", "sh"].map(str::to_owned).to_vec();
+    let stack = Stack::with(options, "secrets.TOKEN = { file = 'token' }\n").await;
+    let secret = "correct-horse-battery";
+    std::fs::write(stack.fleet.path().join("token"), format!("{secret}\n")).unwrap();
+    for args in [&["check"][..], &["check", "--json"], &["check", "-v"], &["deploy"], &["status"], &["recover"]] {
+        let ran = stack.run(args).await;
+        assert!(ran.code != 0 && !ran.printed().contains(secret), "{args:?}: {ran}");
+        assert!(ran.printed().lines().all(|line| line.len() < 1000 || args.contains(&"--json")), "{args:?}: {ran}");
     }
 }
 

@@ -152,6 +152,34 @@ async fn a_recovery_says_what_was_out_before_the_run_that_died() {
     assert_eq!(stack.fleet.balancers()[0].snapshot()[0].admin, Admin::Maint, "{ran}");
 }
 
+/// Cut short before it could read what was left, it says what was known before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_that_is_interrupted_says_what_is_out_and_switched() {
+    let stack = Stack::serving(3, WebKind::Restart, "").await;
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy", "--serial"], ("Exec", "s1", "restart")).await);
+    let pid = Arc::new(Mutex::new(None::<i32>));
+    let shared = pid.clone();
+    stack.fleet.faults().decide_with(move |point| {
+        let here = format!("{:?}", point.kind) == "Exec" && point.label.starts_with("takeover");
+        if here && let Some(pid) = *shared.lock().unwrap() {
+            kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+            return Some(Fault::Hang);
+        }
+        None
+    });
+    let child = stack.start(&["recover", "--json"]);
+    *pid.lock().unwrap() = child.id().map(|id| i32::try_from(id).unwrap());
+    let ran = Ran::from(child.wait_with_output().await.unwrap()).expect(3);
+    stack.fleet.faults().clear();
+    let first = ran.finished()["servers"][0].clone();
+    assert_eq!(first["in_balancer"], false, "{ran}");
+    assert!(!ran.printed().contains("nothing was switched"), "{ran}");
+    let ran = stack.run(&["recover", "--force"]).await.expect(0);
+    assert_eq!(stack.versions(), ["0", "0", "0"], "{ran}");
+    stack.assert_in_service();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_batch_is_taken_back_on_request() {
     let stack = Stack::serving(2, WebKind::Restart, "").await;

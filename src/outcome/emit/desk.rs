@@ -41,6 +41,10 @@ impl Desk {
                 Ok(stamped) => {
                     if let Some(emitter) = self.emitter.upgrade() {
                         emitter.received(&stamped.event);
+                        if matches!(stamped.event, Event::Planned(_)) {
+                            // The emitter's own state has them; reporters read this one.
+                            self.state.flags = emitter.with_state(|state| state.flags.clone());
+                        }
                     }
                     self.state.apply(&stamped);
                     self.each(|reporter, state| reporter.event(&stamped, state));

@@ -79,6 +79,7 @@ fn deploys_and_returns(stack: Stack) -> Stack {
     stack.pitcrew(&["rollback"]).run().expect(0);
     stack.assert_serves(&[&first]);
     stack.pitcrew(&["check"]).run().expect(0);
+    stack.pitcrew(&["status"]).run().expect(0);
     stack.assert_no_lock();
     stack
 }
