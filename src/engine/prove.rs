@@ -58,7 +58,9 @@ impl Running {
     pub async fn halt(&self, place: &Place, stop: &CancellationToken) -> Result<(), Failure> {
         let limit = self.restart_limit();
         let call = calls::stop(&self.site(), &self.world.run, limit);
-        self.call(place, self.script(call, stop).limit(self.after(limit))).await.map(drop)
+        let answers = self.call(place, self.script(call, stop).limit(self.after(limit))).await?;
+        self.tell_notices(place, answers);
+        Ok(())
     }
 
     /// When a script that keeps its own limit is given up all the same.
@@ -94,8 +96,8 @@ impl Running {
                     // The restore follows, without a look at the lock; on the way back it looks.
                     call = call.while_held();
                 }
-                if self.world.config.health.as_ref().is_some_and(|h| matches!(h.probe, Probe::Http(_))) {
-                    call = call.after_answer();
+                if let Some(Probe::Http(probe)) = self.world.config.health.as_ref().map(|health| &health.probe) {
+                    call = call.after_answer().answered_on(probe.port);
                 }
                 self.call(place, self.script(call, stop)).await.map(|answers| self.tell_notices(place, answers))
             }

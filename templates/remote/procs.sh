@@ -255,7 +255,8 @@ reloaded() {
             # Without workers it waits for a request; a worker has none, either.
             [ -n "$children" ] || case " $pids " in *" ${above%%:*} "*) return 1 ;; esac
         else
-            [ "${p_named-}" = yes ] && [ -n "$children" ] || return 1
+            # One process that reloads in place has none; the answer proves it.
+            [ "${p_named-}" = yes ] || return 1
         fi
         kept="$kept $parent"
         ;;
@@ -295,6 +296,55 @@ judge() {
         trace "$@"
         [ -z "$traces" ] || why="processes come from another release:$traces"
     fi
+}
+
+# find_intruder PORT: sets `intruder` to what listens on the port of the health check beside the processes of `ids`, and works in
+# another release of the stack: it may have answered in their place. Sets `outsider` to the pid of one that works anywhere else,
+# where none of them listens there.
+find_intruder() {
+    intruder='' outsider='' own_one='' others=''
+    hex=$(printf '%04X' "$1")
+    inodes=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _ _ _ _ _ inode _; do
+        case $local.$state in *":$hex.0A") echo "socket:[$inode]" ;; esac
+    done)
+    [ -n "$inodes" ] || return 0
+    family=' '
+    for id in $ids; do family="$family${id%%:*} "; done
+    # shellcheck disable=SC2010
+    holders=$(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F -e /fd: -e "$inodes")
+    set -f
+    IFS=$nl
+    at=
+    for line in $holders; do
+        case $line in
+        /proc/*/fd:)
+            at=${line#/proc/}
+            at=${at%%/*}
+            continue
+            ;;
+        esac
+        case "$family" in
+        *" $at "*) own_one=yes ;;
+        *) case " $others " in *" $at "*) ;; *) others="$others $at" ;; esac ;;
+        esac
+    done
+    unset IFS
+    # shellcheck disable=SC2086
+    locate $others
+    set +f
+    for word in $places; do
+        pid=${word%%:*} place=${word#*:}
+        case $place in
+        "$wanted_release") own_one=yes ;;
+        -) outsider=$pid ;;
+        *)
+            first_line "/proc/$pid/comm"
+            intruder="process $pid ($line) listens on port $1, too, and works in release $place"
+            return 0
+            ;;
+        esac
+    done
+    [ -z "$own_one" ] || outsider=
 }
 
 # led_astray: tells whether every new process works in another release.

@@ -50,6 +50,19 @@ elif [ -z "$why" ] && [ -n "$proven" ] && [ "$p_lazy" != yes ] && [ "$masters" !
         why="the server keeps restarting by itself since it was proven: process$proven became$became, then$masters"
     fi
 fi
+if [ -z "$why" ] && [ "$p_answered" = yes ] && [ -n "${p_port-}" ]; then
+    find_intruder "$p_port"
+    if [ -n "$intruder" ]; then
+        why="$intruder: it may have answered the health check; end it (kill $pid), and deploy again"
+    elif [ -n "$outsider" ]; then
+        first_line "/proc/$outsider/comm"
+        case $line in
+        # What passes requests on.
+        nginx | apache2 | httpd | haproxy | caddy | envoy | traefik | varnishd | lighttpd | h2o | systemd | docker-proxy | conmon) ;;
+        *) say notice "process $outsider ($line) listens on port $p_port, where the health check asks, and is none of the web server's" ;;
+        esac
+    fi
+fi
 if [ -n "$why" ]; then
     tail_log
     fail not_proven "$why"

@@ -89,6 +89,7 @@ while true; do
 done
 if [ -n "$why" ]; then
     tail_log
+    case $why in *BUNDLE_GEMFILE*) why="$why. Have it come through the link: BUNDLE_GEMFILE=$current/Gemfile" ;; esac
     fail not_proven "$why"
 fi
 put "$lock/masters" "$masters" || true

@@ -8,7 +8,18 @@ note stop || true
 before='' started=''
 clock
 deadline=$((now + p_limit))
+find_untouched
 look
+if [ -n "${was# }" ] && [ -n "$ids" ]; then
+    inside=
+    for id in $ids; do
+        case $id in *:- | *:hidden) ;; *) inside=yes ;; esac
+    done
+    if [ -z "$inside" ]; then
+        say notice "the web server ran before this run, maybe for others as well: it is left running"
+        finish
+    fi
+fi
 before=$ids
 status=0
 again=$((now + 3))

@@ -219,6 +219,23 @@ computes() {
     return 1
 }
 
+# imports FILE: tells whether a configuration in Python loads a module that lies in the release.
+imports() {
+    # shellcheck disable=SC2013 # names have no spaces
+    for name in $(sed -n -E 's/^[[:space:]]*(import|from)[[:space:]]+([A-Za-z_][A-Za-z0-9_]*).*/\2/p' "$1" 2>/dev/null); do
+        if [ -e "$current/$name.py" ] || [ -d "$current/$name" ]; then return 0; fi
+    done
+    return 1
+}
+
+# unlike_last FILE: tells whether a file of the release is another than in the release before it.
+unlike_last() {
+    last=''
+    { IFS=' ' read -r last _; } 2>/dev/null <"$root/.pitcrew/previous"
+    last=$root/releases/$last/$1
+    [ -f "$last" ] && [ -f "$current/$1" ] && [ "$(cksum <"$last")" != "$(cksum <"$current/$1")" ]
+}
+
 # option WORDS NAME…: sets `option` to what follows the last of these options in a command.
 option() {
     wanted=$1
@@ -253,7 +270,7 @@ comes_astray() {
 # unlike_env PID: sets `unlike` to those names of [env] and [secrets] of which the process was not started with the values of now.
 # The words of a value pass through no command's arguments. One whose environment this login may not read is like it.
 unlike_env() {
-    unlike=''
+    unlike='' has=''
     { IFS= read -r line <"/proc/$1/environ" || [ -n "$line" ]; } 2>/dev/null || return 0
     soh=$(printf '\001')
     has=$nl$(tr '\n\000' '\001\n' <"/proc/$1/environ" 2>/dev/null)$nl
@@ -263,6 +280,33 @@ unlike_env() {
             value=${value%%"$nl"*}$soh${value#*"$nl"}
         done
         case $has in *"$nl$name=$value$nl"*) ;; *) unlike="$unlike $name" ;; esac
+    done
+    unlike_dotenv
+}
+
+# unlike_dotenv PID: adds to `unlike` what a process was started with otherwise than a `.env` of the release says now: an application
+# that has read one hands its values on when it re-executes itself, and does not read them anew.
+unlike_dotenv() {
+    for file in "$current/.env" "$current/.env.${RAILS_ENV:-${RACK_ENV:-production}}" "$current/.env.local"; do
+        [ -f "$file" ] || continue
+        while IFS= read -r line || [ -n "$line" ]; do
+            line=${line#"export "}
+            case $line in
+            [A-Za-z_]*=*) ;;
+            *) continue ;;
+            esac
+            name=${line%%=*} value=${line#*=}
+            case $name in *[!A-Za-z0-9_]*) continue ;; esac
+            case " ${user_names-} $unlike " in *" $name "*) continue ;; esac
+            # What a shell would have to expand is not looked at.
+            case $value in *[\$\\\`]*) continue ;; esac
+            case $value in
+            \"*\") value=${value#\"} value=${value%\"} ;;
+            \'*\') value=${value#\'} value=${value%\'} ;;
+            *' #'*) value=${value%%" #"*} ;;
+            esac
+            case $has in *"$nl$name=$value$nl"*) ;; *"$nl$name="*) unlike="$unlike $name" ;; esac
+        done <"$file"
     done
 }
 

@@ -201,3 +201,42 @@ fn a_glance_is_written_down_nowhere() {
         assert!(journal().contains("proven"), "{}", journal());
     }
 }
+
+/// What answers must be what was proven: an old process may listen beside it, or in its place.
+#[test]
+fn who_listens_where_the_health_check_asks_is_looked_at() {
+    use std::process::{Command, Stdio};
+    let Some(app) = super::unicorn("dash", "preload_app true") else { return };
+    app.server.run(&calls::lock(&app.server.site(), &owner())).ok();
+    for release in [A, B] {
+        app.release(release, true);
+    }
+    app.go(None, A).ok();
+    app.go(Some(A), B).ok();
+    let prove = |port| {
+        let call = calls::prove(&app.server.site(), &run(), &id(B)).after_answer();
+        app.server.run(&call.answered_on(port))
+    };
+    assert_eq!(prove(app.port).ok().value("notice"), None);
+    let serve = |directory: std::path::PathBuf| {
+        let port = crate::port::own();
+        let mut command = Command::new("python3");
+        command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]).current_dir(directory);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::yield_now();
+        }
+        (child, port)
+    };
+    let (mut old, port) = serve(app.server.root().join("releases").join(A));
+    let ran = prove(port).refused("not_proven");
+    assert!(ran.value("fail").is_some_and(|why| why.contains(&format!("works in release {A}"))), "{ran:#?}");
+    let (mut other, port) = serve(app.server.home());
+    let ran = prove(port).ok();
+    assert!(ran.value("notice").is_some_and(|told| told.contains("is none of the web server's")), "{ran:#?}");
+    for child in [&mut old, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    app.server.run(&calls::stop(&app.server.site(), &run(), super::LIMIT)).ok();
+}

@@ -64,6 +64,12 @@ impl Call {
         self.with("held", "yes")
     }
 
+    /// Makes a [`prove`] look who listens on the port that answered.
+    #[must_use]
+    pub fn answered_on(self, port: u16) -> Self {
+        self.with("port", port.to_string())
+    }
+
     /// Makes a [`prove`] demand a process also of a lazy web server.
     ///
     /// That server starts its application with the first request, and one was answered.
