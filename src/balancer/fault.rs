@@ -38,6 +38,8 @@ pub enum DrainFault {
     },
     /// Something put the member back into service during the drain.
     PutBack,
+    /// The member is out, and has been sent this many requests since.
+    StillSent(u64),
 }
 
 impl Error for DrainFault {}
@@ -60,6 +62,9 @@ impl fmt::Display for DrainFault {
                 write!(f, "{open} connections were still open after {after:?} of draining")
             }
             Self::StillOpen { open: None, after, .. } => write!(f, "it was still draining after {after:?}"),
+            Self::StillSent(requests) => {
+                write!(f, "it is out, and was sent {requests} more requests all the same")
+            }
             Self::PutBack => {
                 write!(f, "something put it back into service while it was drained (a reload, an operator)")
             }
@@ -73,7 +78,7 @@ impl BalancerFault for DrainFault {
             Self::Stopped => Kind::Stopped,
             Self::NotAsked | Self::CannotEnd(_) => Kind::Refused,
             Self::TooFew { .. } => Kind::TooFew,
-            Self::Ignored(_) | Self::StillOpen { .. } | Self::PutBack => Kind::Unproven,
+            Self::Ignored(_) | Self::StillOpen { .. } | Self::PutBack | Self::StillSent(_) => Kind::Unproven,
         }
     }
 
@@ -85,6 +90,11 @@ impl BalancerFault for DrainFault {
             }
             Self::CannotEnd(_) => "set `on_drain_timeout` to \"proceed\" or \"fail\"".to_owned(),
             Self::StillOpen { instead, .. } => format!("raise `drain_timeout`, or set `on_drain_timeout` to {instead}"),
+            Self::StillSent(_) => {
+                "`option persist` and `force-persist` in haproxy.cfg send clients to a server that is out: take them out, or \
+                 deploy with --parallel"
+                    .to_owned()
+            }
             Self::PutBack => "do not reload or change the balancer during a deploy".to_owned(),
         }
     }

@@ -699,3 +699,46 @@ async fn a_server_comes_back_to_a_backend_that_was_renamed() {
     let error = shop.restore("web2").await.unwrap_err().to_string();
     assert!(error.contains("before/web2") || error.contains("renamed"), "{error}");
 }
+
+/// Cookies that bind clients to a server, whatever its state.
+#[tokio::test]
+async fn a_server_that_is_out_and_gets_requests_all_the_same_is_not_restarted() {
+    if !is_here("haproxy", "-v") {
+        return;
+    }
+    let ask = async |shop: &Shop, cookie: &str| {
+        let mut stream = tokio::net::UnixStream::connect(shop.proxy.front()).await.unwrap();
+        let request = format!("GET / HTTP/1.0\r\nHost: shop\r\nCookie: {cookie}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await;
+    };
+    for persist in ["option persist", "force-persist if TRUE", ""] {
+        let config = |dir: &Path| {
+            let line = |n| format!("  server web{n} unix@{}/web{n} check cookie web{n}\n", dir.display());
+            format!(
+                "backend shop\n  cookie SRV insert indirect nocache\n  {persist}\n{}{}{}",
+                line(1),
+                line(2),
+                line(3)
+            )
+        };
+        let shop = Shop::open(config, |_| {}).await;
+        shop.drain("web1").await.unwrap();
+        let out = async || shop.balancer.ensure_out("web1", &shop.found, &mut |_| {}, &shop.stop).await;
+        assert_eq!(out().await.unwrap(), None, "{persist}: nothing was asked yet");
+        ask(&shop, "SRV=web1").await;
+        ask(&shop, "SRV=web1").await;
+        if persist.is_empty() {
+            assert_eq!(out().await.unwrap(), None);
+            continue;
+        }
+        let error = out().await.unwrap_err();
+        assert!(
+            error.detail().contains("was sent 2 more requests") && error.hint().contains("force-persist"),
+            "{error:?}"
+        );
+        shop.restore("web1").await.unwrap();
+        assert!(shop.look("web1").await.in_service);
+    }
+}

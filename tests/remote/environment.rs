@@ -44,7 +44,10 @@ fn what_env_says_now_is_what_serves() {
         let call = calls::restart(&site, &run(), &id(C), LIMIT);
         let ran = app.server.run(&if is_puma { call.out_of_traffic() } else { call }).ok();
         assert_eq!(app.answers().as_deref(), Some("two 'lines'\nof \"it\"/own"), "{ran:#?}");
-        assert!(ran.value("notice").is_some_and(|n| n.contains("[env], [secrets] and .env have by now: MODE")), "{ran:#?}");
+        assert!(
+            ran.value("notice").is_some_and(|n| n.contains("[env], [secrets] and .env have by now: MODE")),
+            "{ran:#?}"
+        );
         app.prove(C).ok();
         app.server.run(&calls::stop(&app.server.site(), &run(), LIMIT)).ok();
     }
@@ -63,7 +66,9 @@ fn a_puma_that_asks_for_its_pid_file_is_told() {
 fn what_a_dotenv_says_now_is_what_serves() {
     let load = "File.readlines(File.join(__dir__, '.env')).each { |l| k, v = l.strip.split('=', 2); ENV[k] ||= v }\n\
                 run lambda { |env| [200, {'Content-Type' => 'text/plain'}, [ENV['DOT'].to_s]] }\n";
-    let Some(mut app) = unicorn_by("dash", "unicorn -c config/unicorn.rb -D config.ru", "preload_app true") else { return };
+    let Some(mut app) = unicorn_by("dash", "unicorn -c config/unicorn.rb -D config.ru", "preload_app true") else {
+        return;
+    };
     app.files.retain(|(name, _)| *name != "config.ru");
     app.file("config.ru", load.to_owned());
     app.server.run(&calls::lock(&app.server.site(), &owner())).ok();

@@ -58,7 +58,10 @@ impl Haproxy {
             nodes.push(Node::new(way, backends.to_vec()));
         }
         let (config, backends) = (config.clone(), backends.to_vec());
-        Ok(Self { all: Nodes { nodes, backends, config, gate: Mutex::new(()) }, names: around.names() })
+        Ok(Self {
+            all: Nodes { nodes, backends, config, gate: Mutex::new(()), had: std::sync::Mutex::default() },
+            names: around.names(),
+        })
     }
 }
 

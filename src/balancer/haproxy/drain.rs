@@ -188,6 +188,9 @@ impl<'a> HaproxyOut<'a> {
             }
             (self.on)(Draining::Open(open));
             if (open == 0 && !lost) || Instant::now() >= deadline {
+                if state == ServerChange::Maint {
+                    self.all.note_out(&tables, self.server);
+                }
                 return Ok(Left { open, out: !lost });
             }
             pause(self.stop, TICK).await?;

@@ -48,6 +48,8 @@ pub struct BackendMember {
     ///
     /// Idle keep-alive clients count 0, upgraded connections 1.
     pub sessions: u64,
+    /// `stot`: sessions since the balancer began, where it tells.
+    pub total: Option<u64>,
     /// It is a backup server.
     pub backup: bool,
     /// `lastchg`: seconds since its status changed last.

@@ -101,7 +101,7 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, BackendMember>,
     let (check, code, last) = (column("check_status")?, column("check_code")?, column("last_chk")?);
     // For people only: without it nothing is wrong.
     let at = |name: &str| header.iter().position(|h| h == name);
-    let (changed, throttle) = (at("lastchg"), at("throttle"));
+    let (changed, throttle, total) = (at("lastchg"), at("throttle"), at("stot"));
     let mut found = HashMap::new();
     for record in records {
         let text = |at: usize| record.get(at).map(String::as_str).unwrap_or_default();
@@ -118,6 +118,7 @@ fn counters(backend: &str, stat: &str) -> Result<HashMap<String, BackendMember>,
         let member = BackendMember {
             status: cut(text(status)),
             sessions,
+            total: total.and_then(|at| record.get(at)?.parse().ok()),
             since: changed.and_then(|at| record.get(at)?.parse().ok()),
             throttle: throttle.and_then(|at| record.get(at)?.trim_end_matches('%').parse().ok()),
             backup: number(bck)?.unwrap_or(0) > 0,

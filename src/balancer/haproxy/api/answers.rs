@@ -261,6 +261,7 @@ fn member(server: RuntimeServer, counters: Counters) -> Result<BackendMember, St
         agent_state: server.agent_state.unwrap_or(if agent { 6 } else { 0 }),
         status,
         sessions: counters.scur.unwrap_or(0).saturating_add(counters.qcur.unwrap_or(0)),
+        total: counters.stot,
         backup: counters.bck.unwrap_or(0) > 0,
         since: counters.lastchg,
         throttle: None,

@@ -61,6 +61,7 @@ pub struct Counters {
     pub addr: Option<String>,
     pub scur: Option<u64>,
     pub qcur: Option<u64>,
+    pub stot: Option<u64>,
     pub bck: Option<u64>,
     pub weight: Option<u32>,
     pub lastchg: Option<u64>,
