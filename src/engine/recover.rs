@@ -2,7 +2,7 @@
 //!
 //! It does so as the dead run itself would have done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,6 +109,15 @@ pub fn inherited(record: &Record) -> Inherited {
         restarted: record.restarted,
         finished: record.finished,
         taken_back: record.taken_back,
+    }
+}
+
+/// Says what a dead run had done, as far as it is known.
+///
+/// A recovery that came no further has left everything so.
+pub fn tell(running: &Running, records: BTreeMap<ServerName, Record>) {
+    for (server, record) in records {
+        running.world.emitter.emit(Event::Inherited { server, inherited: inherited(&record) });
     }
 }
 

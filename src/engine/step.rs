@@ -172,7 +172,12 @@ impl Running {
         }
         let execution = self.script(call, stop).limit(self.world.config.timeouts.prepare);
         let pruned = self.call(place, execution).await.map(|answers| {
-            for warning in answers.iter().filter_map(told_by_prune) {
+            let kept = answers.iter().filter(|a| a.key == "kept").count();
+            let one = |a: &&Answer| a.key != "kept" || Some(*a) == answers.iter().find(|a| a.key == "kept");
+            for mut warning in answers.iter().filter(one).filter_map(told_by_prune) {
+                if let (Warning::ReleaseKept { why, .. }, 2..) = (&mut warning, kept) {
+                    why.push_str(&format!("; so do {} more, for processes like it", kept - 1));
+                }
                 self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
             }
         });

@@ -72,6 +72,11 @@ pub enum Finding {
         /// The release.
         release: ReleaseId,
     },
+    /// Servers without the role `web` get the release, and nothing of theirs is restarted or checked.
+    NotRestarted {
+        /// The servers.
+        on: Vec<ServerName>,
+    },
     /// A pid file lies in the release, so that the next release does not find the old processes.
     PidInRelease {
         /// The parameter of `[web]`.
@@ -139,7 +144,7 @@ impl Finding {
             | Self::MigrationsUnrun { directory: text } => vec![text],
             Self::DownBefore { member, status, .. } => vec![member, status],
             Self::Leftovers { paths, .. } => paths.iter_mut().collect(),
-            Self::ReleaseAdvised { .. } | Self::NotRunning { .. } => Vec::new(),
+            Self::ReleaseAdvised { .. } | Self::NotRunning { .. } | Self::NotRestarted { .. } => Vec::new(),
             Self::Hidden { login, users, .. } => std::iter::once(login).chain(users).collect(),
         }
     }
@@ -158,6 +163,7 @@ impl Finding {
             | Self::Leftovers { .. } => true,
             Self::SerialByFact { .. }
             | Self::Hidden { .. }
+            | Self::NotRestarted { .. }
             | Self::ReleaseAdvised { .. }
             | Self::MigrationsUnrun { .. } => false,
         }

@@ -81,6 +81,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let check = Check { config, facts, request, servers: &servers };
     refuse_what_cannot_work(&check, &mut blockers);
     blockers.extend(default::refuses(config, facts, &servers));
+    blockers.extend(findings::pid_lost(config, facts, &servers));
     let drains = strategy != Strategy::Parallel && config.balancer.is_some();
     if drains {
         blockers.extend(members::mistaken(config, facts, &facts.members, &servers));
@@ -103,7 +104,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
     let runs = may_skip && servers.iter().all(|s| runs_revision(facts.servers.get(&s.name), &revision, drains));
     let fled = if may_skip && !runs && !request.insists { fled::find(facts, &servers, &revision) } else { None };
     let unchanged = runs || fled.is_some();
-    let dead = runs.then(|| findings::not_running(config, facts, &servers)).unwrap_or_default();
+    let dead = if runs { findings::not_running(config, facts, &servers) } else { Vec::new() };
     notices.extend(dead.into_iter().map(Warning::Finding).chain(fled));
     let mut plan = Plan {
         verb: request.verb,
@@ -175,7 +176,8 @@ fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
             notices.push(Warning::ClockSkew { of: server.clone(), seconds });
         }
     }
-    notices.extend(findings::adopted(facts).into_iter().map(Warning::Finding));
+    let found = findings::adopted(facts).into_iter().chain(findings::not_restarted(servers));
+    notices.extend(found.map(Warning::Finding));
     if request.verb == Verb::Deploy && request.size.is_none() {
         notices.extend(servers.iter().filter_map(|s| may_not_fit(&s.name, facts.servers.get(&s.name)?)));
     }

@@ -51,6 +51,31 @@ pub fn unseen(config: &Config, of: &ServerName, found: &ServerFacts, answered: b
     Some(Finding::Unseen { of: of.clone(), who, answered })
 }
 
+/// Names the servers of a run that only get the release.
+pub fn not_restarted(servers: &[&Server]) -> Option<Finding> {
+    let on: Vec<ServerName> = servers.iter().filter(|s| !s.is_web()).map(|s| s.name.clone()).collect();
+    (!on.is_empty()).then_some(Finding::NotRestarted { on })
+}
+
+/// Names servers whose running processes could not be found any more, once `current` leads elsewhere.
+pub fn pid_lost(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<Blocker> {
+    let Some(Finding::PidInRelease { key, path }) = pid_in_release(config).into_iter().next() else {
+        return Vec::new();
+    };
+    let runs =
+        |s: &&&Server| facts.servers.get(&s.name).is_some_and(|f| f.current.is_some() && !f.processes.is_empty());
+    let lost = servers.iter().filter(|s| s.is_web()).filter(runs).map(|server| {
+        let detail = format!(
+            "{key} = \"{path}\" in [web] lies in the release: after the switch what runs is not found, and holds the port; name \
+             it below shared/, or link its directory with dirs in [shared], and restart by hand once"
+        );
+        let cause = Cause::Refused { code: Refusal::CannotRestart, detail };
+        let failure = Failure { cause, command: None, tail: Vec::new() };
+        Blocker { server: Some(server.name.clone()), step: StepName::Restart, failure }
+    });
+    lost.collect()
+}
+
 /// Names the directories of another tool that a run takes over, each with its servers.
 pub fn adopted(facts: &Facts) -> Vec<Finding> {
     let mut all: BTreeMap<(&str, &ReleaseId), Vec<ServerName>> = BTreeMap::new();

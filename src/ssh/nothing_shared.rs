@@ -3,7 +3,9 @@
 use super::algorithms::{Spoken, spoken, usual};
 use super::text::said;
 
-/// What every sshd of the last ten years knows: one that is told to use what it does not know starts no more.
+/// What every sshd of the last ten years knows.
+///
+/// One that is told to use what it does not know starts no more.
 const LONG_KNOWN: [&str; 4] = ["curve25519-sha256@libssh.org", "aes256-ctr", "hmac-sha2-256", "ssh-ed25519"];
 
 /// What a server offers, of one kind.

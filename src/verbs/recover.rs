@@ -93,10 +93,7 @@ impl Recover {
             emitter.emit(Event::Warning { server: Some(server), warning });
         }
         if matches!(found, Err(Taken::Failed)) {
-            // As far as it was known before: each of them is still as the dead run left it.
-            for (server, record) in begun {
-                emitter.emit(Event::Inherited { server, inherited: recover::inherited(&record) });
-            }
+            recover::tell(&taking, begun);
         }
         if let Ok(mut again) = found {
             again.unreachable.retain(|s, _| held.iter().any(|(h, _)| h == s));

@@ -27,6 +27,10 @@ pub fn sentence(finding: &Finding) -> String {
             clean(name),
             listed(on)
         ),
+        Finding::NotRestarted { on } => format!(
+            "nothing is restarted or checked on {}: without the role `web` a server only gets the release",
+            listed(on)
+        ),
         Finding::MigrationsUnrun { directory } => {
             format!("the source has {}, and there is no [migrate]: no migration is run", clean(directory))
         }
