@@ -168,7 +168,7 @@ fn answers_that_nobody_hears_do_not_end_a_script() {
         drop(child.stdin.take());
         child.wait().unwrap();
         for nonce in nonces {
-            assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.0)), "done\n", "{}", server.shell);
+            assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.mark())), "done\n", "{}", server.shell);
         }
     });
 }

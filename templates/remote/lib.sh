@@ -2,7 +2,8 @@
 # Comment lines and indentation are dropped before this is sent. Runs under dash, busybox sh and bash, with `sh -c`.
 # A redirection that fails on a special builtin (`:`) ends a POSIX shell: `true >file` is meant that way.
 set -u
-nonce=$2
+# `nonce` marks the answers, and is nothing that the user's commands could know; the mark names this script to all.
+mark=$2
 set --
 # An answer that no client hears must not end the script before it has left word of its end. Caught, not ignored:
 # what it starts is ended by that signal as ever.
@@ -22,8 +23,8 @@ export PATH
 # say KEY VALUE…: one answer. Newlines and backslashes arrive escaped, other control bytes as `?`.
 say() {
     case $* in
-    *[\\[:cntrl:]]*) printf '@pitcrew:%s %s\n' "$nonce" "$(escaped "$*")" ;;
-    *) printf '@pitcrew:%s %s\n' "$nonce" "$*" ;;
+    *[\\[:cntrl:]]*) printf '@pitcrew:%s %s\n' "${nonce?}" "$(escaped "$*")" ;;
+    *) printf '@pitcrew:%s %s\n' "${nonce?}" "$*" ;;
     esac
 }
 escaped() {
@@ -109,7 +110,7 @@ as_this_user() {
     umask "$login_umask"
     if [ -n "$had_lc" ]; then LC_ALL=$user_lc; else unset LC_ALL; fi
     eval "$user_env"
-    unset user_env
+    unset user_env nonce own_nonce
     # Where nothing names a locale, programs such as Ruby take all text for ASCII.
     if [ -z "${LC_ALL-}${LC_CTYPE-}${LANG-}" ]; then
         LANG=C.UTF-8
@@ -245,7 +246,7 @@ renewing() {
 # holding: the same, and leaves word that this step has begun.
 holding() {
     renewing
-    step=$lock/step.$nonce
+    step=$lock/step.$mark
     ended begun
 }
 
