@@ -13,7 +13,7 @@ use super::commons::Commons;
 use super::dial::{Dialled, dial};
 use super::end::End;
 use super::error::ConnectError;
-use super::forward::Lent;
+use super::forward::Lending;
 use super::gate::{Gate, Stage, Turn};
 use super::known_hosts::KnownHost;
 use super::lost::Lost;
@@ -75,16 +75,18 @@ pub(super) async fn handshake(
         Wire::new(medium, cut.clone(), Some(gate)).map_err(|e| failed(target, Obstacle::Socket(e.into()), false))?;
     let end = End::new();
     let (refused, refusals) = mpsc::unbounded_channel();
-    let lent = Lent::new(settings.forward.as_ref());
-    let peer = Peer { target: target.clone(), is_local, end: end.clone(), lent, refusals: refused };
+    let lent = settings.forward.clone().map(Lending::new);
+    let peer = Peer { target: target.clone(), is_local, end: end.clone(), lent: lent.clone(), refusals: refused };
     let (host, port) = settings.known_as();
     let config = Arc::new(config(target, &target.known_hosts.of(host, port)));
     let limit = settings.connect_timeout;
     match patiently(limit, stage.clone(), connect_stream(config, wire, peer)).await {
         Some(Ok(handle)) => {
             guard.disarm();
-            let lends = settings.forward.is_some();
-            Ok(Shaken { handle, made: Made { end, refusals, cut, lends, round_trip }, turn })
+            if let Some(lending) = &lent {
+                lending.bind(handle.agent_session_binding());
+            }
+            Ok(Shaken { handle, made: Made { end, refusals, cut, lent, round_trip }, turn })
         }
         Some(Err(Broken::HostKey(e))) => Err(NotShaken { error: e.into(), is_passing: false }),
         Some(Err(Broken::Ssh(e))) => {

@@ -5,6 +5,7 @@ mod advice;
 mod agreement;
 pub mod daemon;
 mod faults;
+mod lending;
 mod login;
 mod real;
 mod routes;
