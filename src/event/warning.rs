@@ -126,6 +126,15 @@ pub enum Warning {
         /// The number of these lines.
         lines: u64,
     },
+    /// A step printed more than a log is to hold; its beginning and its end are kept.
+    OutputLeftOut {
+        /// The step.
+        step: StepName,
+        /// The number of lines in between.
+        lines: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// The server needs a person.
     Stuck {
         /// Why it does.

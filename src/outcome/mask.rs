@@ -86,6 +86,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::CurrentGone { .. }
         | Warning::ClockSkew { .. }
         | Warning::OutputDropped { .. }
+        | Warning::OutputLeftOut { .. }
         | Warning::Stuck { .. }
         | Warning::Interrupted { .. }
         | Warning::ReturnsTo { who: None, .. }

@@ -7,7 +7,7 @@ use super::step::undo;
 use crate::event::{Failure, Fate, Flight, Stuck, TakenBy, Warning};
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::text::clean::clean;
-use crate::text::units::{as_seconds, count, days, long, names, seconds};
+use crate::text::units::{as_seconds, bytes, count, days, long, names, seconds};
 
 /// Servers left out of a run that are named at most.
 const LEFT_OUT: usize = 5;
@@ -61,6 +61,9 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::Prune { failure } => with(UNFINISHED, &reason(&failure.cause)),
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
+        }
+        Warning::OutputLeftOut { step, lines, bytes: left } => {
+            format!("{step} printed so much that {lines} lines of it ({}) were left out here", bytes(*left))
         }
         Warning::Waited { seconds: waited, held } => {
             format!("waited {} for the lock: it was {}", long(*waited), locked(held))
@@ -289,7 +292,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::Waited { .. }
         | Warning::ReturnsTo { .. }
         | Warning::DrainIncomplete { .. }
-        | Warning::OutputDropped { .. } => false,
+        | Warning::OutputDropped { .. }
+        | Warning::OutputLeftOut { .. } => false,
     }
 }
 

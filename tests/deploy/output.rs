@@ -216,3 +216,26 @@ async fn a_flood_is_not_kept_in_memory() {
     let _ = child.stdout.take().unwrap().read_to_string(&mut ran.stdout).await;
     assert!(ran.stdout.starts_with("{\"at\""), "what was read begins with the first event");
 }
+
+/// What a step prints without end fills neither the log nor what reads the events nor the terminal.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_flood_the_beginning_and_the_end_are_kept() {
+    let flood = "echo first; yes the same line again and again and again and again | head -c 20000000; echo; echo last";
+    for (on, flags) in [("each", "--json"), ("each", "-v"), ("here", "-v")] {
+        let stack = Stack::empty(1, WebKind::Reload, &format!("build.run = ['{flood}']\nbuild.on = '{on}'")).await;
+        stack.release(&Sample::good("1"));
+        let ran = stack.run(&["deploy", flags]).await.expect(0);
+        assert!(ran.stdout.len() + ran.stderr.len() < 6 << 20, "{on}: {} {}", ran.stdout.len(), ran.stderr.len());
+        let mut logged = 0;
+        for (name, _) in crate::deploy::stack::tree(&stack.logs()) {
+            let Ok(text) = std::fs::read_to_string(stack.logs().join(&name)) else { continue };
+            logged += text.len();
+            if name.ends_with("events.jsonl") {
+                for kept in ["\"line\":\"first\"", "\"line\":\"last\"", "output_left_out"] {
+                    assert!(text.contains(kept), "{on} {name}: {kept}");
+                }
+            }
+        }
+        assert!((1 << 20..12 << 20).contains(&logged), "{on}: {logged}");
+    }
+}

@@ -347,6 +347,7 @@ fn every_warning() -> Vec<Warning> {
         Warning::Hook { command: "bin/notify".into(), failure: Box::new(exit(1)) },
         Warning::Prune { failure: Box::new(exit(1)) },
         Warning::OutputDropped { lines: 12 },
+        Warning::OutputLeftOut { step: StepName::Build, lines: 1_234_567, bytes: 317 << 20 },
         Warning::Waited { seconds: 95, held: Box::new(Held { age: Some(3), ..Held::default() }) },
         Warning::NotRenewed { seconds: 61, lease: 120, failure: Box::new(exit(1)) },
         Warning::LockLost { detail: "the lock is held by no run".into() },
