@@ -51,7 +51,7 @@ impl Nonce {
         Self(format!("{}{number:04x}", self.0))
     }
 
-    /// The name of the script in the command line, in the environment of the user's command and beside the lock.
+    /// The script's name in the command line, beside the lock, and in a user's command's environment.
     pub fn mark(&self) -> String {
         let (own, number) = self.mark_parts();
         own + number

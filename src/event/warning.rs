@@ -317,6 +317,11 @@ pub enum Warning {
         /// Where it was looked for.
         detail: String,
     },
+    /// Secrets are too short to be masked.
+    NotMasked {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// The run has no log.
     NoLog {
         /// Why.

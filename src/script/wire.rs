@@ -14,7 +14,9 @@ use crate::sync::lock;
 /// dropbear ends a connection over one of 9,000, before 2020 of 1,024; csh takes words of 1,024.
 pub const COMMAND_LIMIT: usize = 1000;
 
-/// Takes the nonce from standard input's first line; a variable of the login's by that name would be exported.
+/// Takes the nonce from the first line of standard input.
+///
+/// A variable of the login's by that name would be exported.
 pub(super) const TAKE_NONCE: &str = "unset nonce; IFS= read -r nonce";
 
 /// A script as it is sent.

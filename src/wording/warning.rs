@@ -4,7 +4,7 @@ use super::cause::reason;
 use super::finding;
 use super::lock::locked;
 use super::step::undo;
-use crate::event::{Failure, Fate, Flight, Stuck, TakenBy, Warning};
+use crate::event::{Failure, Fate, Flight, StepName, Stuck, TakenBy, Warning};
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::text::clean::clean;
 use crate::text::units::{as_seconds, bytes, count, days, long, names, seconds};
@@ -62,9 +62,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
-        Warning::OutputLeftOut { step, lines, bytes: left } => {
-            format!("{step} printed so much that {lines} lines of it ({}) were left out here", bytes(*left))
-        }
+        Warning::OutputLeftOut { step, lines, bytes } => left_out(*step, *lines, *bytes),
         Warning::Waited { seconds: waited, held } => {
             format!("waited {} for the lock: it was {}", long(*waited), locked(held))
         }
@@ -102,6 +100,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::NotHealthy { release, failure } => not_healthy(release, failure),
         Warning::Absent { .. } => absent(warning),
         Warning::NoAgent { detail } => no_agent(detail),
+        Warning::NotMasked { names } => not_masked(names),
         Warning::NoLog { detail } => with("there is no log of this run", detail),
         Warning::LogBroken { directory, detail } => with(&format!("cannot write the run's log in {directory}"), detail),
         Warning::Note { text } => clean(text),
@@ -209,6 +208,18 @@ fn no_agent(detail: &str) -> String {
     )
 }
 
+fn left_out(step: StepName, lines: u64, size: u64) -> String {
+    format!("{step} printed so much that {lines} lines of it ({}) were left out here", bytes(size))
+}
+
+fn not_masked(secrets: &[String]) -> String {
+    let said = match secrets.len() {
+        1 => "is too short to be masked: output and logs may show it",
+        _ => "are too short to be masked: output and logs may show them",
+    };
+    format!("{} of [secrets] {said}", names(secrets, LEFT_OUT))
+}
+
 fn last(line: &str) -> String {
     if line.trim().is_empty() { String::new() } else { format!("; its last line: {}", clean(line)) }
 }
@@ -274,6 +285,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::NotHealthy { .. }
         | Warning::Absent { .. }
         | Warning::NoAgent { .. }
+        | Warning::NotMasked { .. }
         | Warning::NoLog { .. }
         | Warning::LogBroken { .. }
         | Warning::Note { .. }

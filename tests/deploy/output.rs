@@ -105,6 +105,19 @@ async fn secrets_reach_commands_and_appear_nowhere() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_too_short_to_be_masked_is_named() {
+    let secrets = "secrets.PIN = { file = 'pin' }\nsecrets.TOKEN = { file = 'token' }\n";
+    let stack = Stack::empty(1, WebKind::Reload, secrets).await;
+    std::fs::write(stack.fleet.path().join("pin"), "x7z\n").unwrap();
+    std::fs::write(stack.fleet.path().join("token"), "correct-horse\n").unwrap();
+    for verb in ["check", "deploy"] {
+        let ran = stack.run(&[verb]).await;
+        assert!(ran.printed().contains("PIN of [secrets] is too short to be masked"), "{verb}: {ran}");
+        assert!(!ran.printed().contains("TOKEN of") && !ran.printed().contains("x7z"), "{verb}: {ran}");
+    }
+}
+
 /// A build that prints what would clear a screen, rename a window, move a cursor, and bytes that are no text.
 const HOSTILE: &str = r#"build.run = ['printf "\033[2J\033[H\033]0;owned\007\033[31mred\033[0m\n"; printf "10%%\r50%%\rdone \r\n"; printf "\377\376\200 bytes \302\n"; printf "\302\2332J c1 \342\200\256 back\n"; head -c 3000000 /dev/zero | tr "\0" x; printf "\nafter the long line\n"; i=0; while [ $i -lt 3000 ]; do printf "\033[1Aline %s\007\n" $i; i=$((i+1)); done; printf "\033[2Jno newline"; exit $STATUS']
 "#;

@@ -280,7 +280,11 @@ fn end_of(ended: Result<ExitStatus, Unended>) -> JobEnd {
 fn keep(kept: &mut Vec<u8>, piece: &[u8]) {
     kept.extend(piece);
     let over = kept.len().saturating_sub(BYTES);
-    kept.drain(..over);
+    if over > 0 {
+        // Half a line may hold half a secret, which is not recognised.
+        let line = kept[over..].iter().position(|byte| *byte == b'\n').map_or(kept.len(), |at| over + at + 1);
+        kept.drain(..line);
+    }
 }
 
 #[cfg(test)]
