@@ -927,6 +927,37 @@ fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
     });
 }
 
+/// What lies in these directories runs as the login.
+#[test]
+fn directories_that_others_may_write_are_told() {
+    use pitcrew::event::Writers;
+    use pitcrew::facts::Exposed;
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        assert_eq!(server.probe(&[]).exposed, [], "{}: as pitcrew makes them", server.shell);
+        let scripts = server.root().join(".pitcrew/scripts");
+        fs::create_dir_all(&scripts).unwrap();
+        let places = [".", "releases", "shared", ".pitcrew", ".pitcrew/scripts"];
+        for place in places {
+            let dir = server.root().join(place);
+            let mode = fs::metadata(&dir).unwrap().permissions();
+            // For the group, and for everyone where each may remove what is theirs alone.
+            for (bits, told) in [(0o777, true), (0o773, true), (0o2777, true), (0o775, false), (0o1777, false)] {
+                fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(bits)).unwrap();
+                let one = Exposed { path: place.to_owned(), to: Writers::Everyone };
+                assert_eq!(server.probe(&[]).exposed, told.then_some(one).into_iter().collect::<Vec<_>>(), "{bits:o}");
+            }
+            fs::set_permissions(&dir, mode).unwrap();
+            if nix::unistd::geteuid().is_root() {
+                std::os::unix::fs::chown(&dir, Some(4242), None).unwrap();
+                let one = Exposed { path: place.to_owned(), to: Writers::Owner(4242) };
+                assert_eq!(server.probe(&[]).exposed, [one], "{}", server.shell);
+                std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
+            }
+        }
+    });
+}
+
 #[test]
 fn a_noisy_profile_changes_no_answer() {
     everywhere(|server| {
@@ -959,7 +990,7 @@ fn commands_have_the_logins_umask_and_a_locale() {
         assert_eq!(ran.output.lines().last(), Some("LANG= LC_ALL="), "{shell}");
         server.run(&calls::lock(&server.site(), &owner())).ok();
         let mode = fs::metadata(server.root().join(".pitcrew")).unwrap().permissions();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o755, "{shell}");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700, "{shell}");
     }
 }
 

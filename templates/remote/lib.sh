@@ -217,9 +217,14 @@ put() {
     return 1
 }
 
+# make_own: makes the directory of pitcrew's own files, for the login alone; sets `error` and returns 1 when it cannot.
+# shellcheck disable=SC2174 # that directory is meant, and none above it
+make_own() { [ -d "$own" ] || error=$(mkdir -p -m 700 "$own" 2>&1); }
+
 # put_state ID STATE: the words are padded to one length, so that one is replaced by another where it stands, by one
 # write that needs no room: neither a reader nor a full disk ever sees half of it.
 put_state() {
+    make_own || return 1
     [ -d "$own/states" ] || error=$(mkdir -p "$own/states" 2>&1) || return 1
     case $2 in
     ?????????*) put "$own/states/$1" "$2" ;;
