@@ -317,6 +317,13 @@ pub enum Warning {
         /// Where it was looked for.
         detail: String,
     },
+    /// Servers keep other copies of a dead run's plan than most.
+    PlanDiffers {
+        /// These servers.
+        on: Vec<ServerName>,
+        /// No plan is kept by more servers than another, so that none is followed.
+        undecided: bool,
+    },
     /// Secrets are too short to be masked.
     NotMasked {
         /// Their names.

@@ -88,6 +88,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::OutputDropped { .. }
         | Warning::OutputLeftOut { .. }
         | Warning::NotMasked { .. }
+        | Warning::PlanDiffers { .. }
         | Warning::Stuck { .. }
         | Warning::Interrupted { .. }
         | Warning::ReturnsTo { who: None, .. }

@@ -53,10 +53,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::CurrentGone { on, target } => {
             format!("`current` on {on} points to {}, which is not there any more; it is made anew", clean(target))
         }
-        Warning::ClockSkew { of, seconds: skew } => {
-            let side = if *skew >= 0 { "ahead of" } else { "behind" };
-            format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
-        }
+        Warning::ClockSkew { of, seconds } => clock_skew(of, *seconds),
         Warning::Hook { command, failure } => format!("hook `{}` failed: {}", clean(command), reason(&failure.cause)),
         Warning::Prune { failure } => with(UNFINISHED, &reason(&failure.cause)),
         Warning::OutputDropped { lines } => {
@@ -101,6 +98,7 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::Absent { .. } => absent(warning),
         Warning::NoAgent { detail } => no_agent(detail),
         Warning::NotMasked { names } => not_masked(names),
+        Warning::PlanDiffers { on, undecided } => plan_differs(on, *undecided),
         Warning::NoLog { detail } => with("there is no log of this run", detail),
         Warning::LogBroken { directory, detail } => with(&format!("cannot write the run's log in {directory}"), detail),
         Warning::Note { text } => clean(text),
@@ -208,8 +206,22 @@ fn no_agent(detail: &str) -> String {
     )
 }
 
+fn clock_skew(of: &ServerName, skew: i64) -> String {
+    let side = if skew >= 0 { "ahead of" } else { "behind" };
+    format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
+}
+
 fn left_out(step: StepName, lines: u64, size: u64) -> String {
     format!("{step} printed so much that {lines} lines of it ({}) were left out here", bytes(size))
+}
+
+fn plan_differs(on: &[ServerName], undecided: bool) -> String {
+    let on: Vec<&str> = on.iter().map(ServerName::as_str).collect();
+    let on = names(&on, LEFT_OUT);
+    if undecided {
+        return format!("{on} keep plans of the dead run that differ, none of them on most: nothing is taken back");
+    }
+    format!("the dead run's plan was changed on {on}: what the other servers have of it is followed")
 }
 
 fn not_masked(secrets: &[String]) -> String {
@@ -286,6 +298,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::Absent { .. }
         | Warning::NoAgent { .. }
         | Warning::NotMasked { .. }
+        | Warning::PlanDiffers { .. }
         | Warning::NoLog { .. }
         | Warning::LogBroken { .. }
         | Warning::Note { .. }

@@ -366,6 +366,8 @@ fn every_warning() -> Vec<Warning> {
         Warning::WaitedForMembers { seconds: 12 },
         Warning::BalancerUnusable { detail: "lb1 does not answer".into() },
         Warning::NoAgent { detail: "SSH_AUTH_SOCK is not set".into() },
+        Warning::PlanDiffers { on: vec![ServerName("web1".into())], undecided: false },
+        Warning::PlanDiffers { on: vec![ServerName("web1".into()), ServerName("web2".into())], undecided: true },
         Warning::NotMasked { names: vec!["PIN".into(), "SALT".into()] },
         Warning::NoLog { detail: "set HOME or XDG_STATE_HOME".into() },
         Warning::LogBroken { directory: "/var/log/x".into(), detail: "no room".into() },

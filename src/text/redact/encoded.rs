@@ -21,7 +21,7 @@ pub(super) struct Encoded {
 
 impl Encoded {
     pub(super) fn new<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
-        let mut base64: Vec<String> = values.clone().flat_map(|value| base64(value)).collect();
+        let mut base64: Vec<String> = values.clone().flat_map(base64).collect();
         let mut hex: Vec<String> = values.map(hex).collect();
         base64.sort();
         base64.dedup();
