@@ -2,10 +2,15 @@
 //!
 //! Owns their syntax; what an answer means is decided where it is read.
 
+use sha2::{Digest, Sha256};
+
 /// Characters of a nonce that is no script's in an exec of many.
 const OWN: usize = 16;
 
 /// Marks the lines by which a script answers, so that no noise on its output passes for an answer.
+///
+/// It travels on standard input alone. What a server shows of a script to its other processes is the nonce's
+/// [`Nonce::mark`], from which it cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(pub String);
 
@@ -46,9 +51,17 @@ impl Nonce {
         Self(format!("{}{number:04x}", self.0))
     }
 
+    /// The script's name in the command line, beside the lock, and in a user's command's environment.
+    pub fn mark(&self) -> String {
+        let (own, number) = self.mark_parts();
+        own + number
+    }
+
     /// The part that stands in the command line, and the part that tells the exec's scripts apart.
-    pub fn parts(&self) -> (&str, &str) {
-        self.0.split_at(self.0.len().min(OWN))
+    pub fn mark_parts(&self) -> (String, &str) {
+        let (own, number) = self.0.split_at(self.0.len().min(OWN));
+        let digest = Sha256::digest(own);
+        (digest.iter().take(OWN / 2).map(|byte| format!("{byte:02x}")).collect(), number)
     }
 
     /// Reads an answer from a line of a script's standard output.

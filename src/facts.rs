@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::balancer::{Admin, MemberFacts, Snapshot};
-use crate::event::TakenBy;
+use crate::event::{TakenBy, Writers};
 use crate::lease::LockFacts;
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::release::{Adopted, ReleaseState};
@@ -111,6 +111,8 @@ pub struct ServerFacts {
     pub unbuilt: Option<(Revision, ReleaseId)>,
     /// What could not be removed, or cannot be, from `deploy_to`.
     pub left: Vec<String>,
+    /// Directories that others than the login and root may write in.
+    pub exposed: Vec<Exposed>,
     /// What the web server's template tells of a restart there.
     pub web: Vec<WebFact>,
     /// An earlier run left this server behind: that run's id.
@@ -153,6 +155,24 @@ pub struct ReleaseFacts {
     pub revision: Option<Revision>,
     /// What pitcrew wrote of it.
     pub state: ReleaseState,
+}
+
+/// A directory that others than the login and root may write in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// Its place below `deploy_to`; `.`: that itself.
+    pub path: String,
+    /// Who may.
+    pub to: Writers,
+}
+
+impl Exposed {
+    /// Reads what the probe says: `everyone PLACE`, or the owner's number and the place.
+    pub fn read(value: &str) -> Option<Self> {
+        let (to, path) = value.split_once(' ')?;
+        let to = if to == "everyone" { Writers::Everyone } else { Writers::Owner(to.parse().ok()?) };
+        Some(Self { path: one_line(path), to })
+    }
 }
 
 /// A process of the web server.
@@ -374,6 +394,7 @@ impl ServerFacts {
                 self.unbuilt = words.and_then(|(id, of)| Some((Revision(one_line(of)), ReleaseId::parse(id)?)));
             }
             "leftover" => self.left.push(one_line(value)),
+            "exposed" => self.exposed.extend(Exposed::read(value)),
             "fact" => self.web.extend(WebFact::read(value)),
             "no_proc" => self.no_proc = true,
             "zstd" => self.zstd = true,

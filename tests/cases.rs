@@ -3,6 +3,7 @@
 mod configs;
 mod fuzz;
 mod house;
+mod masking;
 mod plans;
 mod report;
 mod source;

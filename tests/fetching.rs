@@ -21,7 +21,7 @@ fn locked(server: &Server) {
 /// Runs a call until a tool of the test's own says that it hangs, and ends its process group as sshd is asked to.
 fn interrupted(server: &Server, call: &Call) {
     let (hangs, nonce) = (server.home().join("hangs"), Nonce::random());
-    let mut child = server.begin(call, &call.head(), &nonce);
+    let mut child = server.begin(call, &nonce);
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap());
     eventually("the tool to hang", || hangs.exists());
     std::fs::remove_file(&hangs).unwrap();

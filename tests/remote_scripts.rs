@@ -223,7 +223,7 @@ fn what_a_dead_run_left_running_is_ended_before_its_lock_is_used() {
             .map(|run| calls::command(&site, Dir::Release(id(A)), run).under(&server::run(), "build"));
         // Waited for by threads, as sshd waits for them.
         let left = commands.map(|c| {
-            let child = server.begin(&c, &c.head(), &Nonce::random());
+            let child = server.begin(&c, &Nonce::random());
             std::thread::spawn(move || child.wait_with_output().unwrap())
         });
         let begun = || {
@@ -272,7 +272,7 @@ fn a_command_ends_with_all_of_its_session_whoever_ends_it() {
         for is_recovery in [false, true] {
             let run = format!("setsid sleep {} >/dev/null 2>&1 & timeout 600 sleep {seconds}", seconds + 10_000);
             let call = calls::command(&site, Dir::Release(id(A)), &run).under(&server::run(), "build");
-            let child = server.begin(&call, &call.head(), &Nonce::random());
+            let child = server.begin(&call, &Nonce::random());
             let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
             let ended = std::thread::spawn(move || child.wait_with_output().unwrap());
             eventually("the command", &|| sleeping(seconds).len() == 1 && sleeping(seconds + 10_000).len() == 1);
@@ -633,7 +633,7 @@ fn a_directory_of_another_tool_becomes_a_release_before_anything_is_switched() {
             server.run(&calls::lock(&site, &owner()).expecting(planned)).ok();
             let facts = server.probe(&[]);
             assert_eq!((facts.current.as_ref(), &facts.adopts), (Some(&adopted.id), &None));
-            assert_eq!(server.read(&format!("current/app/code")), "old\n");
+            assert_eq!(server.read("current/app/code"), "old\n");
             assert_eq!(server.read(&format!("releases/{name}/app/code")), "old\n", "what runs there goes on");
             server.release(A, Some("aaa"));
             let switch =
@@ -759,8 +759,9 @@ fn nothing_runs_without_its_whole_input() {
         let mut site = server.site();
         site.env = &env;
         let call = calls::command(&site, Dir::Current, "touch ran");
-        let head = call.head();
-        let ran = server.raw(&call, &head[..head.len() - 1]);
+        let nonce = Nonce::random();
+        let head = call.head(&nonce);
+        let ran = server.named(&call, &head[..head.len() - 1], &nonce);
         ran.refused("no_input");
         assert!(!server.root().join("current/ran").exists());
     });
@@ -975,6 +976,37 @@ fn who_takes_a_server_out_by_hand_is_noted_and_forgotten_again() {
     });
 }
 
+/// What lies in these directories runs as the login.
+#[test]
+fn directories_that_others_may_write_are_told() {
+    use pitcrew::event::Writers;
+    use pitcrew::facts::Exposed;
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        assert_eq!(server.probe(&[]).exposed, [], "{}: as pitcrew makes them", server.shell);
+        let scripts = server.root().join(".pitcrew/scripts");
+        fs::create_dir_all(&scripts).unwrap();
+        let places = [".", "releases", "shared", ".pitcrew", ".pitcrew/scripts"];
+        for place in places {
+            let dir = server.root().join(place);
+            let mode = fs::metadata(&dir).unwrap().permissions();
+            // For the group, and for everyone where each may remove what is theirs alone.
+            for (bits, told) in [(0o777, true), (0o773, true), (0o2777, true), (0o775, false), (0o1777, false)] {
+                fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(bits)).unwrap();
+                let one = Exposed { path: place.to_owned(), to: Writers::Everyone };
+                assert_eq!(server.probe(&[]).exposed, told.then_some(one).into_iter().collect::<Vec<_>>(), "{bits:o}");
+            }
+            fs::set_permissions(&dir, mode).unwrap();
+            if nix::unistd::geteuid().is_root() {
+                std::os::unix::fs::chown(&dir, Some(4242), None).unwrap();
+                let one = Exposed { path: place.to_owned(), to: Writers::Owner(4242) };
+                assert_eq!(server.probe(&[]).exposed, [one], "{}", server.shell);
+                std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
+            }
+        }
+    });
+}
+
 #[test]
 fn a_noisy_profile_changes_no_answer() {
     everywhere(|server| {
@@ -982,7 +1014,7 @@ fn a_noisy_profile_changes_no_answer() {
         let call = calls::probe(&server.site(), &[]);
         let nonce = Nonce::random();
         let noisy = format!("printf 'NOISE @pitcrew:0 done'; {}", call.command(&nonce));
-        let ran = server.exec(&noisy, &call.head(), &nonce);
+        let ran = server.exec(&noisy, &call.head(&nonce), &nonce);
         assert_eq!(ServerFacts::read(&ran.ok().answers).unwrap().current, Some(id(A)));
     });
 }
@@ -1007,7 +1039,7 @@ fn commands_have_the_logins_umask_and_a_locale() {
         assert_eq!(ran.output.lines().last(), Some("LANG= LC_ALL="), "{shell}");
         server.run(&calls::lock(&server.site(), &owner())).ok();
         let mode = fs::metadata(server.root().join(".pitcrew")).unwrap().permissions();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o755, "{shell}");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700, "{shell}");
     }
 }
 
@@ -1029,7 +1061,7 @@ fn every_command_line_is_short_and_says_its_step() {
         assert!(!command.contains("hunter2") && !call.text().contains("hunter2"));
         assert!(call.text().contains("SECRET"));
     }
-    let usual = calls::restart(&server.site(), &run(), &id(A), Duration::from_secs(60)).head().len();
+    let usual = calls::restart(&server.site(), &run(), &id(A), Duration::from_secs(60)).head(&Nonce::random()).len();
     assert!(usual < 25 * 1024, "{usual}");
 }
 
@@ -1082,10 +1114,10 @@ fn an_answer_that_nobody_hears_does_not_end_a_step() {
         let mut child = server.start(&call.command(&nonce));
         drop((child.stdout.take(), child.stderr.take()));
         let mut input = child.stdin.take().unwrap();
-        input.write_all(&[&call.head()[..], &tarball("one")].concat()).unwrap();
+        input.write_all(&[&call.head(&nonce)[..], &tarball("one")].concat()).unwrap();
         drop(input);
         child.wait().unwrap();
-        assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.0)), "done\n", "{}", server.shell);
+        assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.mark())), "done\n", "{}", server.shell);
         assert_eq!(server.read(&format!("releases/{A}/REVISION")), "one\n");
     });
 }
@@ -1101,11 +1133,11 @@ fn a_step_leaves_word_of_how_it_ended() {
         let switch = calls::switch(&site, &run(), None, Some(&id(A)));
         let nonce = Nonce::random();
         assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("never"));
-        server.named(&switch, &switch.head(), &nonce).ok();
+        server.named(&switch, &switch.head(&nonce), &nonce).ok();
         assert_eq!(asked(&switch, &nonce).ok().value("became"), Some("done"));
 
         let (refused, nonce) = (calls::switch(&site, &run(), None, Some(&id(B))), Nonce::random());
-        server.named(&refused, &refused.head(), &nonce).refused("current_changed");
+        server.named(&refused, &refused.head(&nonce), &nonce).refused("current_changed");
         let word = asked(&refused, &nonce).ok();
         assert!(word.value("became").unwrap().starts_with("fail current_changed current is"), "{word:?}");
 
@@ -1113,8 +1145,8 @@ fn a_step_leaves_word_of_how_it_ended() {
         let command = calls::command(&site, Dir::Current, "sleep 2; exit 3").under(&run(), "build");
         let nonce = Nonce::random();
         std::thread::scope(|scope| {
-            scope.spawn(|| server.named(&command, &command.head(), &nonce));
-            while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+            scope.spawn(|| server.named(&command, &command.head(&nonce), &nonce));
+            while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.mark()).exists() {
                 std::thread::sleep(Duration::from_millis(10));
             }
             assert_eq!(asked(&command, &nonce).ok().value("became"), Some("exit 3"));
@@ -1122,13 +1154,13 @@ fn a_step_leaves_word_of_how_it_ended() {
         // Its parent is a shell in between.
         let kill = "read -r stat </proc/$PPID/stat; set -- ${stat##*) }; kill -9 $2";
         let (killed, nonce) = (calls::command(&site, Dir::Current, kill).under(&run(), "build"), Nonce::random());
-        assert_ne!(server.named(&killed, &killed.head(), &nonce).status, 0);
+        assert_ne!(server.named(&killed, &killed.head(&nonce), &nonce).status, 0);
         assert_eq!(asked(&killed, &nonce).ok().value("became"), Some("begun"));
 
         // A transfer whose sender is gone is not waited for.
         let (transfer, nonce) = (calls::transfer(&site, &run(), &id(B), &Revision("x".into())), Nonce::random());
-        let mut cut = server.begin(&transfer, &transfer.head(), &nonce);
-        while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.0).exists() {
+        let mut cut = server.begin(&transfer, &nonce);
+        while !server.root().join(".pitcrew/lock/step.".to_owned() + &nonce.mark()).exists() {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(asked(&transfer, &nonce).ok().value("became"), Some("begun"));

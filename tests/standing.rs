@@ -168,7 +168,7 @@ fn answers_that_nobody_hears_do_not_end_a_script() {
         drop(child.stdin.take());
         child.wait().unwrap();
         for nonce in nonces {
-            assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.0)), "done\n", "{}", server.shell);
+            assert_eq!(server.read(&format!(".pitcrew/lock/step.{}", nonce.mark())), "done\n", "{}", server.shell);
         }
     });
 }
@@ -283,13 +283,26 @@ fn a_text_that_the_server_keeps_need_not_be_sent() {
         let (said, _) = all_in(server, counting(), &[calls::probe(&site, &[]), calls::unlock(&site, &run())]);
         assert!(said.iter().all(Said::is_done), "{}: {said:?}", server.shell);
 
-        // Damaged by a byte, cut off, empty: not a line of it runs. Execs beside the one that compared need it to be there.
+        for dir in [&kept, &server.root().join(".pitcrew")] {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(dir).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o700, "{}", dir.display());
+        }
+        // Damaged by a byte, cut off, empty: not a line of it runs, in no exec.
         let whole = std::fs::read(&files[0]).unwrap();
         for damaged in [[&whole[..], b"x"].concat(), whole[..whole.len() / 2].to_vec(), Vec::new()] {
             std::fs::write(&files[0], damaged).unwrap();
             let ran = server.exec(&wired.command, b"\n", &Nonce("none".into()));
             assert!(ran.status == 72 && ran.output.ends_with(" unkept\n"), "{}: {ran:?}", server.shell);
+            let ran = alone(server, &transfer, b"");
+            assert_eq!((ran.status, ran.answers[0].key.as_str()), (72, "unkept"), "{}: {ran:?}", server.shell);
         }
+        // Another user's text, which would run as the login.
+        let planted =
+            format!("touch '{}/planted'\n{}", server.home().display(), String::from_utf8(whole.clone()).unwrap());
+        std::fs::write(&files[0], planted).unwrap();
+        let ran = alone(server, &transfer, b"");
+        assert_eq!((ran.status, ran.answers[0].key.as_str()), (72, "unkept"), "{}: {ran:?}", server.shell);
+        assert!(!server.home().join("planted").exists());
         std::fs::remove_file(&files[0]).unwrap();
         let ran = alone(server, &transfer, b"");
         assert_eq!((ran.status, ran.answers[0].key.as_str()), (72, "unkept"), "{}: {ran:?}", server.shell);

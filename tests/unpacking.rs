@@ -65,7 +65,7 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let input = [&call.head()[..], payload].concat();
+        let input = [&call.head(&nonce)[..], payload].concat();
         child.stdin.take().unwrap().write_all(&input).unwrap();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

@@ -62,8 +62,8 @@ pub(super) async fn run(job: Job) {
     let id = output.id();
     let mut client = Client { input, output: Arc::new(output), handle, id, read: BytesMut::new(), cut };
     let shown = String::from_utf8_lossy(&command).into_owned();
-    // Before the first script: the environment, and the text itself where it was too long for a command line.
-    let head = if shown.contains(" stdin '") { 2 } else { 1 };
+    // Before the first script: the nonce, the environment, and between them the text where the server does not keep it.
+    let head = if shown.contains(" stdin '") { 3 } else { 2 };
     let Some(head) = client.lines(head, &group).await else { return client.leave(&group, 0).await };
     let exec = Standing { server, command, shown, env, head, group };
     while let Some(script) = client.lines(LINES, &exec.group).await {

@@ -14,7 +14,7 @@ use crate::event::{Cause, Event, Failure, Place, Refusal, StageName, StepName, W
 use crate::facts::ServerFacts;
 use crate::name::{ReleaseId, ServerName};
 use crate::plan::Act;
-use crate::plan::journal::Intent;
+use crate::plan::intent::Intent;
 use crate::plan::past::MIGRATED;
 use crate::release::ReleaseState;
 use crate::remote::execute::no_link;
@@ -129,7 +129,7 @@ impl Running {
 
     /// The call that takes the lock, and leaves in it what is meant to be done.
     fn lock(&self, server: &ServerName) -> Call {
-        let intent = Intent::of(&self.plan, server, &self.world.owner.who).among(&self.world.roster);
+        let intent = Intent::of(&self.plan, server, &self.world.owner.who).among(&self.plan, &self.world.roster);
         let call = calls::lock(&self.site(), &self.world.owner).planning(&intent.line());
         match self.world.facts.servers.get(server) {
             Some(found) => {

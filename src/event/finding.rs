@@ -91,6 +91,15 @@ pub enum Finding {
         /// Their places below `deploy_to`.
         paths: Vec<String>,
     },
+    /// A directory that the login's own code comes from may be written by others.
+    Exposed {
+        /// The server.
+        of: ServerName,
+        /// The directory below `deploy_to`; `.`: that itself.
+        path: String,
+        /// By whom.
+        to: Writers,
+    },
     /// The answer of the health check should name its release: nothing else proves as much here.
     ReleaseAdvised {
         /// Why the rest proves less.
@@ -112,6 +121,16 @@ pub enum Finding {
         /// The processes.
         pids: Vec<u32>,
     },
+}
+
+/// Who may write where only the login and root should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Writers {
+    /// Every user.
+    Everyone,
+    /// The user whose directory it is, by number.
+    Owner(u32),
 }
 
 /// Why processes prove less than an answer that names its release.
@@ -141,6 +160,7 @@ impl Finding {
             | Self::RunsUnhealthy { why: text, .. }
             | Self::PidInRelease { path: text, .. }
             | Self::Adopts { name: text, .. }
+            | Self::Exposed { path: text, .. }
             | Self::MigrationsUnrun { directory: text } => vec![text],
             Self::DownBefore { member, status, .. } => vec![member, status],
             Self::Leftovers { paths, .. } => paths.iter_mut().collect(),
@@ -160,7 +180,8 @@ impl Finding {
             | Self::DownBefore { .. }
             | Self::Adopts { .. }
             | Self::PidInRelease { .. }
-            | Self::Leftovers { .. } => true,
+            | Self::Leftovers { .. }
+            | Self::Exposed { .. } => true,
             Self::SerialByFact { .. }
             | Self::Hidden { .. }
             | Self::NotRestarted { .. }

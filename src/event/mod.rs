@@ -15,7 +15,7 @@ mod word;
 
 pub use end::{Finished, ServerEnd, Stuck};
 pub use failure::{Cause, Failure, Unhealthy};
-pub use finding::{Finding, Weakness};
+pub use finding::{Finding, Weakness, Writers};
 pub use planned::{Blocker, Place, Planned};
 pub use refusal::Refusal;
 pub use stamped::{Event, Stamped};

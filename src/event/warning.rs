@@ -126,6 +126,15 @@ pub enum Warning {
         /// The number of these lines.
         lines: u64,
     },
+    /// A step printed more than a log is to hold; its beginning and its end are kept.
+    OutputLeftOut {
+        /// The step.
+        step: StepName,
+        /// The number of lines in between.
+        lines: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// The server needs a person.
     Stuck {
         /// Why it does.
@@ -307,6 +316,18 @@ pub enum Warning {
     NoAgent {
         /// Where it was looked for.
         detail: String,
+    },
+    /// Servers keep other copies of a dead run's plan than most.
+    PlanDiffers {
+        /// These servers.
+        on: Vec<ServerName>,
+        /// No plan is kept by more servers than another, so that none is followed.
+        undecided: bool,
+    },
+    /// Secrets are too short to be masked.
+    NotMasked {
+        /// Their names.
+        names: Vec<String>,
     },
     /// The run has no log.
     NoLog {

@@ -91,6 +91,9 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::CurrentGone { .. }
         | Warning::ClockSkew { .. }
         | Warning::OutputDropped { .. }
+        | Warning::OutputLeftOut { .. }
+        | Warning::NotMasked { .. }
+        | Warning::PlanDiffers { .. }
         | Warning::Stuck { .. }
         | Warning::Interrupted { .. }
         | Warning::ReturnsTo { who: None, .. }
@@ -129,7 +132,9 @@ fn mask_lock(redactor: &Redactor, held: &mut Held) {
 
 fn mask_answer(redactor: &Redactor, unhealthy: &mut Unhealthy) {
     let Unhealthy { asked, attempts: _, status: _, location, body, error } = unhealthy;
-    [asked, body].into_iter().chain(location).chain(error).for_each(|text| mask_text(redactor, text));
+    std::iter::once(asked).chain(location).chain(error).for_each(|text| mask_text(redactor, text));
+    // No more than its first bytes were read.
+    *body = redactor.beginning(body);
 }
 
 fn mask_taken(redactor: &Redactor, by: &mut TakenBy) {

@@ -2,7 +2,7 @@
 //!
 //! Pure. A server is known by its name and by its address: a file may have been changed, or be another profile's.
 
-use super::journal::Intent;
+use super::intent::Intent;
 use super::run_server::RunServer;
 use crate::facts::Facts;
 use crate::name::{RunId, ServerName};
@@ -48,7 +48,7 @@ mod tests {
     use crate::plan::journal::Wreck;
 
     fn listed(name: &str, at: &str) -> RunServer {
-        RunServer { name: ServerName(name.into()), at: at.into(), lb: vec![name.into()] }
+        RunServer { name: ServerName(name.into()), at: at.into(), lb: vec![name.into()], batch: None }
     }
 
     /// Facts of servers, by today's name, that a run has locked under another.
@@ -57,7 +57,7 @@ mod tests {
         for (today, then) in servers {
             let name = ServerName((*then).into());
             let plan = Wreck::of_nothing(std::slice::from_ref(&name)).plan;
-            let intent = Intent::of(&plan, &name, "ann").among(all);
+            let intent = Intent::of(&plan, &name, "ann").among(&plan, all);
             let owner = [("run".to_owned(), run.to_owned())].into();
             let lock = LockFacts { owner, plan: vec![intent.line()], ..LockFacts::default() };
             let found = ServerFacts { lock: Some(lock), ..ServerFacts::default() };

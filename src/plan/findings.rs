@@ -29,7 +29,9 @@ pub fn all(config: &Config, facts: &Facts, servers: &[&Server], answers: &Answer
         findings.extend(hidden(&server.name, found));
     }
     for server in servers {
-        findings.extend(facts.servers.get(&server.name).and_then(|found| leftovers(&server.name, found)));
+        let Some(found) = facts.servers.get(&server.name) else { continue };
+        findings.extend(leftovers(&server.name, found));
+        findings.extend(exposed(&server.name, found));
     }
     findings.extend(pid_in_release(config));
     findings.extend(advised(config, &web));
@@ -127,6 +129,11 @@ pub fn hidden(of: &ServerName, found: &ServerFacts) -> Option<Finding> {
 /// Names what old releases left behind on a server.
 pub fn leftovers(of: &ServerName, found: &ServerFacts) -> Option<Finding> {
     (!found.left.is_empty()).then(|| Finding::Leftovers { of: of.clone(), paths: found.left.clone() })
+}
+
+/// Names the directories of a server in which others may write.
+fn exposed(of: &ServerName, found: &ServerFacts) -> impl Iterator<Item = Finding> {
+    found.exposed.iter().map(|one| Finding::Exposed { of: of.clone(), path: one.path.clone(), to: one.to.clone() })
 }
 
 fn is_ours(listener: &PortHolder) -> bool {

@@ -1,4 +1,4 @@
-//! What a run leaves beside each lock, and what that says of the run when it is dead.
+//! What the journal beside each lock says of a run that is dead.
 //!
 //! Pure.
 //!
@@ -8,9 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use super::run_server::RunServer;
+use super::agreed::Agreed;
+use super::intent::Intent;
 use super::shape::{Plan, Verb};
 use super::stages::unchecked;
 use super::unwind::{Record, Switched};
@@ -19,36 +18,6 @@ use crate::config::{Config, LoadBalancer, OnFailure, Prepare, Server, Strategy};
 use crate::event::DecidedBy;
 use crate::facts::{Facts, ServerFacts};
 use crate::name::{ReleaseId, Revision, RunId, ServerName};
-
-/// What a run meant to do to one server; one line of JSON beside its lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// Deploy or rollback.
-    pub verb: Verb,
-    /// How the rollout walks.
-    pub strategy: Strategy,
-    /// What to do about a failing batch.
-    pub on_failure: OnFailure,
-    /// The release to be made or returned to.
-    pub release: ReleaseId,
-    /// What it is made of.
-    pub revision: Revision,
-    /// The server's batch, from 0; `None`: only its lock was taken.
-    pub batch: Option<usize>,
-    /// The server's release before the run.
-    pub previous: Option<ReleaseId>,
-    /// Who began it.
-    pub who: String,
-    /// Where its migrations run.
-    #[serde(default)]
-    pub migrate_on: Option<ServerName>,
-    /// The server's name in the run's file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<ServerName>,
-    /// All servers of the run, whose locks it takes as well.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub servers: Vec<RunServer>,
-}
 
 /// The journal of one server, read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,41 +51,8 @@ pub struct Wreck {
     pub unproven: Vec<ServerName>,
     /// Servers that do not say what the run meant to do, though something was done to them.
     pub unreadable: Vec<ServerName>,
-}
-
-impl Intent {
-    /// What the plan means to do to a server.
-    pub fn of(plan: &Plan, server: &ServerName, who: &str) -> Self {
-        Self {
-            verb: plan.verb,
-            strategy: plan.strategy,
-            on_failure: plan.on_failure,
-            release: plan.release.clone(),
-            revision: plan.revision.clone(),
-            batch: plan.batches.iter().position(|b| b.contains(server)),
-            previous: plan.previous.iter().find(|(s, _)| s == server).and_then(|(_, r)| r.clone()),
-            who: who.to_owned(),
-            migrate_on: plan.migrate_on.clone(),
-            server: Some(server.clone()),
-            servers: Vec::new(),
-        }
-    }
-
-    /// Lists all servers of the run in it: the next file may not name them.
-    #[must_use]
-    pub fn among(self, servers: &[RunServer]) -> Self {
-        Self { servers: servers.to_vec(), ..self }
-    }
-
-    /// Writes it as one line.
-    pub fn line(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// Reads the plan that a lock holds.
-    pub fn read(lines: &[String]) -> Option<Self> {
-        lines.iter().find_map(|line| serde_json::from_str(line).ok())
-    }
+    /// Servers whose copies of the plan differ from what most say.
+    pub differ: Vec<ServerName>,
 }
 
 impl Journal {
@@ -234,11 +170,18 @@ impl Left<'_> {
     }
 }
 
-impl Wreck {
-    /// Reads what is left on the servers whose lock `token` holds.
-    ///
-    /// `healthy`: servers that were asked for their health since. `None`: none of them says what was meant to be done.
-    pub fn read(config: &Config, facts: &Facts, token: &RunId, healthy: &BTreeSet<ServerName>) -> Option<Self> {
+/// The servers whose lock a dead run holds.
+struct Found<'a> {
+    /// Those that say what was meant to be done.
+    all: Vec<Left<'a>>,
+    /// Those that do not, and to which nothing was done.
+    untouched: Vec<ServerName>,
+    /// Those that do not, and to which something was done.
+    unreadable: Vec<ServerName>,
+}
+
+impl<'a> Found<'a> {
+    fn of(config: &'a Config, facts: &'a Facts, token: &RunId, healthy: &BTreeSet<ServerName>) -> Self {
         let ours = |f: &ServerFacts| f.lock.as_ref().is_some_and(|l| l.run() == token.0 || l.origin() == token.0);
         let mut all: Vec<Left<'_>> = Vec::new();
         let (mut untouched, mut unreadable) = (Vec::new(), Vec::new());
@@ -263,6 +206,23 @@ impl Wreck {
                 out,
             });
         }
+        Self { all, untouched, unreadable }
+    }
+}
+
+impl Wreck {
+    /// Reads what is left on the servers whose lock `token` holds.
+    ///
+    /// `healthy`: servers that were asked for their health since. `None`: none of them says what was meant to be done.
+    pub fn read(config: &Config, facts: &Facts, token: &RunId, healthy: &BTreeSet<ServerName>) -> Option<Self> {
+        let Found { mut all, untouched, unreadable } = Found::of(config, facts, token, healthy);
+        let copies = all.iter().map(|left| (left.name.clone(), left.intent.clone())).collect();
+        let agreed = Agreed::of(&copies)?;
+        if agreed.is_split && all.iter().any(Left::began) {
+            let said = all.into_iter().map(|left| left.name.clone()).collect();
+            return Some(Self::of_two_minds(said, &untouched, unreadable));
+        }
+        all.iter_mut().for_each(|left| left.intent = agreed.intent(left.name, &left.intent));
         // What was only locked is only unlocked.
         let only_locked = |name: ServerName| (name, Record { locked: true, ..Record::default() });
         let model = all.iter().find(|l| l.intent.batch.is_some()).or(all.first())?.intent.clone();
@@ -316,11 +276,28 @@ impl Wreck {
             migrate_on: model.migrate_on,
             ..Self::of_nothing(&held).plan
         };
-        Some(Self { plan, who: Some(model.who), records, snapshots, failing, unproven, unreadable })
+        Some(Self {
+            plan,
+            who: Some(model.who),
+            records,
+            snapshots,
+            failing,
+            unproven,
+            unreadable,
+            differ: agreed.differ,
+        })
     }
 }
 
 impl Wreck {
+    /// A run of which as many servers say one thing as another.
+    ///
+    /// A person must look at all that say something.
+    fn of_two_minds(said: Vec<ServerName>, untouched: &[ServerName], unreadable: Vec<ServerName>) -> Self {
+        let differ = said.clone();
+        Self { unreadable: said.into_iter().chain(unreadable).collect(), differ, ..Self::of_nothing(untouched) }
+    }
+
     /// A run that got no further than its locks.
     pub fn of_nothing(held: &[ServerName]) -> Self {
         let plan = Plan {
@@ -352,6 +329,7 @@ impl Wreck {
             failing: None,
             unproven: Vec::new(),
             unreadable: Vec::new(),
+            differ: Vec::new(),
         }
     }
 }

@@ -5,12 +5,14 @@
 
 pub mod absent;
 pub mod act;
+mod agreed;
 pub mod batches;
 pub mod build;
 pub mod capacity;
 pub mod default;
 pub mod findings;
 pub mod fled;
+pub mod intent;
 pub mod journal;
 pub mod members;
 pub mod past;

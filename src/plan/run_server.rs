@@ -14,6 +14,9 @@ pub struct RunServer {
     /// Its names in the balancer; empty where it is in none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lb: Vec<String>,
+    /// Its batch, from 0; `None`: only its lock is taken, or an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
 }
 
 impl RunServer {

@@ -153,6 +153,8 @@ impl Alone<'_> {
                 more: None,
                 limit: execution.limit,
                 quiet: execution.quiet,
+                // Nothing else there has a use for it.
+                lends: execution.call.script == Script::Fetch,
                 last_words: nonce.last_words(),
             };
             let mut hearing = Hearing::new(execution, nonce, self.ear);

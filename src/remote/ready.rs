@@ -82,6 +82,7 @@ impl ReadyExec {
         let (input, more) = More::channel();
         // Limits and silence are judged for each script, by its listener.
         let exec = Exec { command, head, more: Some(more), ..Exec::default() };
+        let marker = script.marker();
         let (say, heard) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -93,7 +94,7 @@ impl ReadyExec {
             let mut hear = |heard: Heard<'_>| {
                 if let Heard::Line(pipe, line) = heard
                     // Answers are few. Of a flood without a listener the beginning is enough.
-                    && (count.load(Relaxed) < WAITING || line.contains("@pitcrew:"))
+                    && (count.load(Relaxed) < WAITING || line.contains(&marker))
                 {
                     count.fetch_add(1, Relaxed);
                     let _ = say.send(Said::Line(pipe, line.to_owned()));

@@ -71,9 +71,9 @@ impl Call {
         self.wired(nonce).command
     }
 
-    /// What standard input begins with: the script, and the environment.
-    pub fn head(&self) -> Bytes {
-        self.wired(&Nonce(String::new())).head
+    /// What standard input begins with: the nonce, the script, and the environment.
+    pub fn head(&self, nonce: &Nonce) -> Bytes {
+        self.wired(nonce).head
     }
 
     /// Both at once.

@@ -1,7 +1,7 @@
 //! The scripts of a site in one text, which servers keep beside their releases.
 //!
-//! A run that meets the text there names it instead of sending it. Its name is its SHA-256, and the server compares
-//! before it runs a line of it, once a run. Where it is missing, damaged, or cannot be kept, all is sent as before. It
+//! A run that meets the text there names it instead of sending it. Its name is its SHA-256, and each exec compares
+//! what it has read before it runs a line of it. Where it is missing, damaged, or cannot be kept, all is sent as before. It
 //! holds what a configuration says of the web server, and no value of the environment.
 
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::call::{Call, Param};
 use super::kind::Script;
 use super::quote;
-use super::wire::{COMMAND_LIMIT, Piece, Wired, encoded, readable, wired};
+use super::wire::{COMMAND_LIMIT, Piece, TAKE_NONCE, Wired, encoded, readable, wired};
 use crate::answer::Nonce;
 
 /// Scripts that one exec runs one after the other: those that start nothing of the user's.
@@ -35,11 +35,10 @@ const FIRST: &str = "nl='\n'\np_payload=yes\nif [ \"$script\" != standing ]; the
                      IFS= read -r params || params='exit 71'\neval \"$params\"\nfi\n";
 /// What stands in the loop before the first script, and after the last.
 const BEGIN: &str = "while IFS=' ' read -r name nonce moment && IFS= read -r params && IFS= read -r user_env; do\n\
-                     say go\nfind_real\ncase $name in\n";
+                     mark=$own_mark${nonce#\"$own_nonce\"}\nsay go\nfind_real\ncase $name in\n";
 const END: &str = "esac </dev/null\nover $?\ndone\nexit 0\n";
-/// Compares the kept text, `$f`, with its name.
-const COMPARE: &str =
-    r#"s=$(sha256sum "$f" 2>/dev/null) && [ "${s%% *}" = "${f##*/}" ] || { echo "@pitcrew:$2 unkept"; exit 72; }"#;
+/// Reads the kept text, `$f`, and compares what was read with its name: what runs is what was compared.
+const READ: &str = r#"t=$(cat "$f" 2>/dev/null) && s=$(printf "%s\n" "$t" | sha256sum) && [ "${s%% *}" = "${f##*/}" ] || { echo "@pitcrew:$nonce unkept"; exit 72; }"#;
 
 /// Scripts of one site in one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +82,7 @@ impl Kept {
         if whole {
             return Some(wired("standing", &self.code, "", nonce));
         }
-        self.named("standing", COMPARE, nonce).map(|command| Wired { command, head: "\n".into() })
+        self.named("standing", nonce).map(|command| Wired { command, head: format!("{}\n\n", nonce.0).into() })
     }
 
     /// The command line and input of a script with an exec of its own, from the kept text.
@@ -94,10 +93,8 @@ impl Kept {
             return None;
         }
         let name = call.script.name();
-        // The exec that waits for scripts has compared it, moments ago.
-        let check = "[ -r \"$f\" ] || { echo \"@pitcrew:$2 unkept\"; exit 72; }";
-        let command = self.named(name, check, nonce)?;
-        let head = format!("{}\n{}\n", params(call)?, call.exports());
+        let command = self.named(name, nonce)?;
+        let head = format!("{}\n{}\n{}\n", nonce.0, params(call)?, call.exports());
         Some(Wired { command, head: head.into() })
     }
 
@@ -117,14 +114,14 @@ impl Kept {
             && (call.web.is_empty() || call.web == self.site.web)
     }
 
-    /// The command line that runs the kept text after a `check` of it; `None` where it would be too long.
-    fn named(&self, name: &str, check: &str, nonce: &Nonce) -> Option<String> {
+    /// The command line that runs the kept text; `None` where it would be too long.
+    fn named(&self, name: &str, nonce: &Nonce) -> Option<String> {
         let path = self.path.as_ref()?;
         let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
         // A process less, for nearly everybody.
         let place = if plain { "f=$1" } else { r#"f=$(printf %b "$1")"# };
-        let start = format!("{place}; {check}; script={name}; . \"$f\"");
-        let line = format!("sh -c '{start}' pitcrew-{name} '{}' '{}'", quote::encode(path), quote::encode(&nonce.0));
+        let start = format!("{TAKE_NONCE}; {place}; {READ}; script={name}; eval \"$t\"");
+        let line = format!("sh -c '{start}' pitcrew-{name} '{}' '{}'", quote::encode(path), nonce.mark());
         (line.len() <= COMMAND_LIMIT).then_some(line)
     }
 }

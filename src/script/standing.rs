@@ -2,9 +2,9 @@
 //!
 //! A run's short scripts cost a server one login, not one each.
 //!
-//! The scripts and all that they share are one text ([`Kept`]). The exec's own nonce stands in the command line, and each
-//! script's begins with it; what differs from one script to the next, its parameters and the environment, arrives on standard
-//! input, three lines a script.
+//! The scripts and all that they share are one text ([`Kept`]). The mark of the exec's own nonce stands in the command line, and
+//! each script's nonce begins with that nonce; what differs from one script to the next, its parameters and the environment,
+//! arrives on standard input, three lines a script.
 
 use std::sync::Arc;
 
@@ -58,6 +58,11 @@ impl Feed {
     /// Tells whether this line says that the server keeps no such text.
     pub fn is_unkept(&self, line: &str) -> bool {
         !self.whole && self.nonce.read(line).is_some_and(|answer| answer.key == "unkept")
+    }
+
+    /// What all its answers hold.
+    pub fn marker(&self) -> String {
+        format!("@pitcrew:{}", self.nonce.0)
     }
 
     /// The input that makes it run a script, and the nonce by which that answers.

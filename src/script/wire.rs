@@ -14,6 +14,11 @@ use crate::sync::lock;
 /// dropbear ends a connection over one of 9,000, before 2020 of 1,024; csh takes words of 1,024.
 pub const COMMAND_LIMIT: usize = 1000;
 
+/// Takes the nonce from the first line of standard input.
+///
+/// A variable of the login's by that name would be exported.
+pub(super) const TAKE_NONCE: &str = "unset nonce; IFS= read -r nonce";
+
 /// A script as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wired {
@@ -75,13 +80,12 @@ pub(super) fn wired(name: &str, code: &str, exports: &str, nonce: &Nonce) -> Wir
         "standing" => ("full=", "script=standing; eval \"$full\""),
         _ => ("code=", "eval \"$code\""),
     };
-    // A nonce is made here, but even a foreign one must not break out of the quotes.
-    let nonce = quote::encode(&nonce.0);
+    let mark = nonce.mark();
     Wired {
         command: format!(
-            r#"sh -c 'IFS= read -r code && {take}$(printf %b "$code") && {run}' pitcrew-{name} stdin '{nonce}'"#
+            r#"sh -c '{TAKE_NONCE} && IFS= read -r code && {take}$(printf %b "$code") && {run}' pitcrew-{name} stdin '{mark}'"#
         ),
-        head: Bytes::from(format!("{code}\n{exports}\n")),
+        head: Bytes::from(format!("{}\n{code}\n{exports}\n", nonce.0)),
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Exec {
     pub limit: Option<Duration>,
     /// Silence after which [`Heard::Quiet`] is reported; zero: never.
     pub quiet: Duration,
+    /// The command needs the agent, if the configuration lends it.
+    pub lends: bool,
     /// Texts of which the last line of output contains one.
     ///
     /// Servers may send the exit status before the last output: pitcrew then waits for that line. Empty: the last line

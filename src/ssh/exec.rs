@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::closing::{Closing, Counted, REQUEST_LIMIT};
 use super::command::{Ended, Exec, Heard, More};
+use super::forward::{Lending, Needed};
 use super::lost::Lost;
 use super::pace::Pace;
 use super::refused::{NotOpen, Refused};
@@ -130,6 +131,8 @@ struct Conducted<'a> {
     unended: bool,
     /// Messages that were taken after a limit had run out.
     late: usize,
+    /// Lends the agent for as long as the command runs.
+    _needed: Option<Needed>,
 }
 
 /// What happens next.
@@ -161,8 +164,9 @@ impl<'a> Conducted<'a> {
         let (read, write) = channel.split();
         let write = Arc::new(write);
         let mut closing = Closing { write: Some(write.clone()), is_over: false, leaving: session.leaving.clone() };
+        let needed = session.lent.as_ref().filter(|_| exec.lends).map(Lending::need);
         let request = async {
-            if session.lends {
+            if needed.is_some() {
                 // Waits for no answer: a server that refuses it runs the command without the agent.
                 write.agent_forward(false).await?;
             }
@@ -195,6 +199,7 @@ impl<'a> Conducted<'a> {
             listener,
             unended: false,
             late: 0,
+            _needed: needed,
         })
     }
 

@@ -13,7 +13,7 @@ use super::commons::Commons;
 use super::dial::{Dialled, dial};
 use super::end::End;
 use super::error::ConnectError;
-use super::forward::Lent;
+use super::forward::Lending;
 use super::gate::{Gate, Stage, Turn};
 use super::keys_command;
 use super::known_hosts::{KnownHost, ToldKeys, Whom};
@@ -76,7 +76,7 @@ pub(super) async fn handshake(
         Wire::new(medium, cut.clone(), Some(gate)).map_err(|e| failed(target, Obstacle::Socket(e.into()), false))?;
     let end = End::new();
     let (refused, refusals) = mpsc::unbounded_channel();
-    let lent = Lent::new(settings.forward.as_ref());
+    let lent = settings.forward.clone().map(Lending::new);
     let told = if is_local && settings.trusts_localhost {
         Ok(ToldKeys::default())
     } else {
@@ -85,13 +85,15 @@ pub(super) async fn handshake(
     let told = told.map_err(|e| NotShaken { error: e.into(), is_passing: false })?;
     let (host, port) = settings.known_as();
     let config = Arc::new(config(target, &target.known_hosts.of(Whom { host, port, told: &told })));
-    let peer = Peer { target: target.clone(), is_local, told, end: end.clone(), lent, refusals: refused };
+    let peer = Peer { target: target.clone(), is_local, told, end: end.clone(), lent: lent.clone(), refusals: refused };
     let limit = settings.connect_timeout;
     match patiently(limit, stage.clone(), connect_stream(config, wire, peer)).await {
         Some(Ok(handle)) => {
             guard.disarm();
-            let lends = settings.forward.is_some();
-            Ok(Shaken { handle, made: Made { end, refusals, cut, lends, round_trip }, turn })
+            if let Some(lending) = &lent {
+                lending.bind(handle.agent_session_binding());
+            }
+            Ok(Shaken { handle, made: Made { end, refusals, cut, lent, round_trip }, turn })
         }
         Some(Err(Broken::HostKey(e))) => Err(NotShaken { error: e.into(), is_passing: false }),
         Some(Err(Broken::Ssh(e))) => {

@@ -2,13 +2,15 @@
 //!
 //! Refuses every channel that a server opens, except to the agent that is lent.
 
+use std::sync::Arc;
+
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::mpsc;
 
 use super::end::End;
-use super::forward;
+use super::forward::{self, Lending};
 use super::keys_command;
 use super::known_hosts::{KnownHostsError, Shown, ToldKeys, Whom};
 use super::lost::Lost;
@@ -24,7 +26,7 @@ pub(super) struct Peer {
     pub(super) told: ToldKeys,
     pub(super) end: End,
     /// The agent that is lent, if the configuration asks for it.
-    pub(super) lent: forward::Lent,
+    pub(super) lent: Option<Arc<Lending>>,
     /// Takes the description of each refused channel, in order.
     pub(super) refusals: mpsc::UnboundedSender<String>,
 }
@@ -117,9 +119,10 @@ impl Handler for Peer {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        let Some((agent, place)) = self.lent.place() else { return refuse(reply).await };
+        let Some(lending) = &self.lent else { return refuse(reply).await };
+        let Some(place) = lending.place() else { return refuse(reply).await };
         reply.accept().await;
-        tokio::spawn(forward::serve(channel, agent, place, self.end.clone()));
+        tokio::spawn(forward::serve(channel, lending.clone(), place, self.end.clone()));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! `connect` makes a connection, `exec` runs commands on it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::end::End;
+use super::forward::Lending;
 use super::leaving::{Leaving, Left};
 use super::lost::Lost;
 use super::opening::Opener;
@@ -37,8 +39,8 @@ pub struct Session {
     pub(super) running: AtomicUsize,
     /// Abandoned commands that were not told to end yet.
     pub(super) leaving: Leaving,
-    /// Whether commands get the agent.
-    pub(super) lends: bool,
+    /// The agent, for commands that need it.
+    pub(super) lent: Option<Arc<Lending>>,
     /// The round trip when the connection was made; `None` behind other hosts and commands.
     pub(super) round_trip: Option<Duration>,
     /// Whether the connection has had a command.
@@ -55,7 +57,7 @@ pub(super) struct Made {
     pub(super) end: End,
     pub(super) refusals: mpsc::UnboundedReceiver<String>,
     pub(super) cut: CancellationToken,
-    pub(super) lends: bool,
+    pub(super) lent: Option<Arc<Lending>>,
     pub(super) round_trip: Option<Duration>,
 }
 
@@ -67,13 +69,13 @@ fn reach(port: u16) -> String {
 
 impl Session {
     pub(super) fn new(handle: Handle<Peer>, made: Made, channel_timeout: Duration) -> Self {
-        let Made { end, refusals, cut, lends, round_trip } = made;
+        let Made { end, refusals, cut, lent, round_trip } = made;
         Self {
             opener: Opener::new(handle, end.clone(), refusals, channel_timeout),
             end,
             running: AtomicUsize::default(),
             leaving: Leaving::default(),
-            lends,
+            lent,
             round_trip,
             commanded: AtomicBool::default(),
             _cut_on_drop: cut.clone().drop_guard(),

@@ -13,6 +13,7 @@ use crate::facts::Facts;
 use crate::plan::Verb;
 use crate::plan::build::Request;
 use crate::source::{Delivery, Resolved};
+use crate::text::redact::is_too_short;
 
 /// What to gather for.
 pub struct Gathering<'a> {
@@ -59,8 +60,16 @@ pub async fn gather(stack: &Stack, asked: Gathering<'_>) -> Option<Gathered> {
         request.revision = Some(resolved.revision.clone());
         request.size = delivery.package().map(|p| (p.unpacked, p.entries));
     }
-    let notices = deploys.then(|| lends_nothing(stack)).flatten().into_iter().collect();
+    let lends_nothing = deploys.then(|| lends_nothing(stack)).flatten();
+    let notices = lends_nothing.into_iter().chain(shows_secrets(stack)).collect();
     Some(Gathered { request, facts, refused, source, notices })
+}
+
+/// Reports secrets that would be found everywhere.
+fn shows_secrets(stack: &Stack) -> Option<Warning> {
+    let short = stack.secrets.iter().filter(|(_, value)| is_too_short(value));
+    let names: Vec<String> = short.map(|(name, _)| name.clone()).collect();
+    (!names.is_empty()).then_some(Warning::NotMasked { names })
 }
 
 /// Reports that no agent runs here, where servers are to fetch with its keys.

@@ -1,5 +1,6 @@
 //! Builds the source where the file says so, resolves it and packs it, while the servers are asked.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
@@ -19,6 +20,9 @@ use crate::process::command::UserCommand;
 use crate::source::{self, Delivery, Resolved, SourceError};
 use crate::text::redact::Redactor;
 use crate::wording::cause;
+
+/// Bytes of a command's output that are shown as they come.
+const SHOWN: usize = 1 << 20;
 
 /// Whether `[build] on = "here"` is done.
 #[derive(Clone, Copy)]
@@ -167,9 +171,13 @@ impl Build {
             if !self.quiet {
                 out::notice(&format!("building here: {}", self.redactor.line(command)));
             }
+            let printed = AtomicUsize::new(0);
             let hear = |stream: Stream, line: &str| {
-                if !self.quiet {
+                let before = printed.fetch_add(line.len() + 1, Relaxed);
+                if !self.quiet && before + line.len() < SHOWN {
                     out::notice(&format!("  | {}", self.redactor.line(line)));
+                } else if !self.quiet && before < SHOWN {
+                    out::notice("  | (it prints more than is shown here)");
                 }
                 self.emitter.emit(Event::Output { place: build_here(), stream, line: line.to_owned() });
             };

@@ -120,6 +120,7 @@ impl Stack {
             name: server.name.clone(),
             at: self.links.get(&server.name).map_or_else(|| server.host.clone(), |link| link.target().place()),
             lb: if self.balancer.is_some() && server.is_web() { server.lb.clone() } else { Vec::new() },
+            batch: None,
         };
         self.config.servers.iter().map(listed).collect()
     }

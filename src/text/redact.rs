@@ -3,10 +3,15 @@
 //! It owns how a secret is recognised in a text. The caller knows where secrets come from; `outcome::mask` knows where
 //! events hold text.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use std::ops::Range;
+use std::sync::Arc;
 
-use super::clean::clean;
+use self::encoded::Encoded;
+use self::spelled::Values;
+use super::clean::{LIMIT, clean};
+
+mod encoded;
+mod spelled;
 
 /// The text that replaces a secret.
 pub const MASK: &str = "[REDACTED]";
@@ -17,13 +22,27 @@ const SHORTEST: usize = 4;
 /// Replaces secrets in text, in every spelling that a command is likely to print.
 #[derive(Clone, Default)]
 pub struct Redactor {
-    patterns: Vec<String>,
+    patterns: Arc<Patterns>,
+}
+
+#[derive(Default)]
+struct Patterns {
+    /// The secrets, and each line of those that have several.
+    parts: Vec<String>,
+    /// These, and what base64 makes of them: quoting may come on top.
+    values: Values,
+    encoded: Encoded,
 }
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redactor({} patterns)", self.patterns.len())
+        write!(f, "Redactor({} patterns)", self.patterns.values.all().len())
     }
+}
+
+/// Tells whether a secret is too short to be masked.
+pub fn is_too_short(secret: &str) -> bool {
+    !secret.trim().is_empty() && secret.trim().chars().count() < SHORTEST
 }
 
 impl Redactor {
@@ -31,92 +50,73 @@ impl Redactor {
     ///
     /// Of a value with several lines, each line is masked as well: output is reported line by line.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Self {
-        let mut patterns = Vec::new();
+        let mut parts: Vec<String> = Vec::new();
         for secret in secrets {
             let secret = secret.as_ref();
-            let parts = std::iter::once(secret).chain(secret.lines()).map(str::trim);
-            for part in parts.filter(|p| p.chars().count() >= SHORTEST) {
-                patterns.extend(spellings(part));
-            }
+            let wanted = |part: &&str| part.trim().chars().count() >= SHORTEST;
+            parts.extend([secret, secret.trim()].into_iter().filter(wanted).map(str::to_owned));
+            parts.extend(secret.lines().map(str::trim).filter(wanted).map(str::to_owned));
         }
-        patterns.retain(|p| p.chars().count() >= SHORTEST);
-        patterns.sort();
-        patterns.dedup();
-        Self { patterns }
+        Self::of(parts)
+    }
+
+    fn of(mut parts: Vec<String>) -> Self {
+        parts.sort();
+        parts.dedup();
+        let in_base64 = parts.iter().flat_map(|part| encoded::base64(part.as_bytes()));
+        let mut values: Vec<String> = in_base64.collect();
+        values.extend(values.iter().map(|one| one.replace('+', "-").replace('/', "_")).collect::<Vec<_>>());
+        values.extend(parts.iter().cloned());
+        let encoded = Encoded::new(parts.iter().map(|part| part.as_bytes()));
+        Self { patterns: Arc::new(Patterns { values: Values::new(values), encoded, parts }) }
     }
 
     /// Returns a redactor that masks these secrets too.
     #[must_use]
     pub fn and<S: AsRef<str>>(&self, secrets: &[S]) -> Self {
-        let mut all = Self::new(secrets.iter().map(AsRef::as_ref));
-        all.patterns.extend(self.patterns.iter().cloned());
-        all.patterns.sort();
-        all.patterns.dedup();
-        all
+        let more = Self::new(secrets.iter().map(AsRef::as_ref));
+        Self::of(more.patterns.parts.iter().chain(&self.patterns.parts).cloned().collect())
     }
 
     /// Masks every secret in a text; overlapping ones become one mask.
+    ///
+    /// A text as long as a line may be was cut there, perhaps within a secret: what such a text ends with counts, too.
     pub fn text(&self, text: &str) -> String {
-        let mut hits: Vec<(usize, usize)> = Vec::new();
-        for pattern in &self.patterns {
-            let mut from = 0;
-            while let Some(at) = text.get(from..).and_then(|rest| rest.find(pattern.as_str())) {
-                let start = from + at;
-                hits.push((start, start + pattern.len()));
-                from = start + text[start..].chars().next().map_or(1, char::len_utf8);
-            }
-        }
-        if hits.is_empty() {
-            return text.to_owned();
-        }
-        hits.sort_unstable();
-        let mut out = String::with_capacity(text.len());
-        let mut done = 0;
-        for (start, end) in hits {
-            if start >= done {
-                out.push_str(&text[done..start]);
-                out.push_str(MASK);
-            }
-            done = done.max(end);
-        }
-        out.push_str(&text[done..]);
-        out
+        let is_cut = text.len() + '…'.len_utf8() >= LIMIT;
+        self.masked(text.strip_suffix('…').filter(|_| is_cut).unwrap_or(text), text, is_cut)
+    }
+
+    /// The same of a text that is the beginning of a longer one.
+    pub fn beginning(&self, text: &str) -> String {
+        self.masked(text, text, true)
     }
 
     /// Cleans and masks one line of output: masked as it came, and again without its escape sequences.
     pub fn line(&self, raw: &str) -> String {
         self.text(&clean(&self.text(raw)))
     }
-}
 
-/// Returns the ways in which a command is likely to print a value.
-fn spellings(value: &str) -> Vec<String> {
-    let mut all = vec![value.to_owned(), value.replace('\'', "'\\''"), value.replace('\'', "'\"'\"'")];
-    if let Ok(json) = serde_json::to_string(value) {
-        all.extend(json.get(1..json.len().saturating_sub(1)).map(str::to_owned));
-    }
-    for upper in [true, false] {
-        all.push(percent_encoded(value, upper));
-    }
-    // Without padding, which may be cut off: the rest is enough to recognise the value.
-    all.push(STANDARD_NO_PAD.encode(value));
-    all.push(URL_SAFE_NO_PAD.encode(value));
-    all
-}
-
-/// Encodes a value as URLs do (RFC 3986 §2.1), with hexadecimal digits of either case.
-fn percent_encoded(value: &str, upper: bool) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = if upper { write!(out, "%{byte:02X}") } else { write!(out, "%{byte:02x}") };
+    /// Masks what is found in `searched`, with which `text` begins.
+    fn masked(&self, searched: &str, text: &str, is_cut: bool) -> String {
+        if self.patterns.parts.is_empty() {
+            return text.to_owned();
         }
+        let mut hits: Vec<Range<usize>> = Vec::new();
+        self.patterns.values.find(searched.as_bytes(), is_cut, &mut hits);
+        self.patterns.encoded.find(searched.as_bytes(), is_cut, &mut hits);
+        hits.sort_unstable_by_key(|hit| (hit.start, hit.end));
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        for hit in hits {
+            if hit.start >= done {
+                out.push_str(&text[done..hit.start]);
+                out.push_str(MASK);
+            }
+            done = done.max(hit.end);
+        }
+        out.push_str(&text[done..]);
+        out
     }
-    out
 }
 
 #[cfg(test)]

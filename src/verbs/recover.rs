@@ -11,7 +11,7 @@ use crate::engine::hands::Balance;
 use crate::engine::recover::{self, Taken};
 use crate::engine::{self, Running, Stop, World};
 use crate::error::{Error, Kind};
-use crate::event::{Event, RECOVER, Stuck};
+use crate::event::{Event, RECOVER, Stuck, Warning};
 use crate::facts::Facts;
 use crate::lease;
 use crate::name::{RunId, ServerName};
@@ -107,6 +107,10 @@ impl Recover {
             if !wreck.unproven.is_empty() {
                 let healthy = recover::healthy(&running(wreck.clone()), &wreck.unproven).await;
                 wreck = read(&again, &owner.run, &healthy);
+            }
+            if !wreck.differ.is_empty() {
+                let undecided = wreck.differ.iter().any(|server| wreck.unreadable.contains(server));
+                taking.say(Warning::PlanDiffers { on: wreck.differ.clone(), undecided });
             }
             let (failing, unreadable) = (wreck.failing, wreck.unreadable.clone());
             recover::run(&running(wreck), failing, &unreadable).await;

@@ -1,6 +1,6 @@
 //! The words for what was found on servers and in the file, the same in `check`, `status` and plans.
 
-use crate::event::{Finding, Weakness};
+use crate::event::{Finding, Weakness, Writers};
 use crate::name::ServerName;
 use crate::text::clean::clean;
 use crate::text::units::names;
@@ -39,6 +39,7 @@ pub fn sentence(finding: &Finding) -> String {
         | Finding::NotRunning { of }
         | Finding::DownBefore { of, .. }
         | Finding::Leftovers { of, .. }
+        | Finding::Exposed { of, .. }
         | Finding::Hidden { of, .. } => format!("{of}: {}", fragment(finding)),
     }
 }
@@ -69,8 +70,21 @@ pub fn fragment(finding: &Finding) -> String {
             let paths: Vec<String> = paths.iter().map(|path| clean(path)).collect();
             format!("the login cannot remove {} in deploy_to: remove it as the user that owns it", names(&paths, 3))
         }
+        Finding::Exposed { path, to, .. } => exposed(path, to),
         Finding::Hidden { login, users, pids, .. } => hidden(login, users, pids),
         other => sentence(other),
+    }
+}
+
+fn exposed(path: &str, to: &Writers) -> String {
+    let place = if path == "." { "deploy_to".to_owned() } else { format!("{} in deploy_to", clean(path)) };
+    match to {
+        Writers::Everyone => format!(
+            "every user there may write in {place}, and what lies there runs as the login: take the right away (chmod o-w)"
+        ),
+        Writers::Owner(uid) => format!(
+            "{place} belongs to user {uid}, who is neither the login nor root, and what lies there runs as the login"
+        ),
     }
 }
 

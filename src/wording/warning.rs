@@ -4,10 +4,10 @@ use super::cause::reason;
 use super::finding;
 use super::lock::locked;
 use super::step::undo;
-use crate::event::{Failure, Fate, Flight, Stuck, TakenBy, Warning};
+use crate::event::{Failure, Fate, Flight, StepName, Stuck, TakenBy, Warning};
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::text::clean::clean;
-use crate::text::units::{as_seconds, count, days, long, names, seconds};
+use crate::text::units::{as_seconds, bytes, count, days, long, names, seconds};
 
 /// Servers left out of a run that are named at most.
 const LEFT_OUT: usize = 5;
@@ -53,15 +53,13 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::CurrentGone { on, target } => {
             format!("`current` on {on} points to {}, which is not there any more; it is made anew", clean(target))
         }
-        Warning::ClockSkew { of, seconds: skew } => {
-            let side = if *skew >= 0 { "ahead of" } else { "behind" };
-            format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
-        }
+        Warning::ClockSkew { of, seconds } => clock_skew(of, *seconds),
         Warning::Hook { command, failure } => format!("hook `{}` failed: {}", clean(command), reason(&failure.cause)),
         Warning::Prune { failure } => with(UNFINISHED, &reason(&failure.cause)),
         Warning::OutputDropped { lines } => {
             format!("{lines} lines of output were left out: they came faster than they could be shown")
         }
+        Warning::OutputLeftOut { step, lines, bytes } => left_out(*step, *lines, *bytes),
         Warning::Waited { seconds: waited, held } => {
             format!("waited {} for the lock: it was {}", long(*waited), locked(held))
         }
@@ -99,6 +97,8 @@ pub fn sentence(warning: &Warning) -> String {
         Warning::NotHealthy { release, failure } => not_healthy(release, failure),
         Warning::Absent { .. } => absent(warning),
         Warning::NoAgent { detail } => no_agent(detail),
+        Warning::NotMasked { names } => not_masked(names),
+        Warning::PlanDiffers { on, undecided } => plan_differs(on, *undecided),
         Warning::NoLog { detail } => with("there is no log of this run", detail),
         Warning::LogBroken { directory, detail } => with(&format!("cannot write the run's log in {directory}"), detail),
         Warning::Note { text } => clean(text),
@@ -206,6 +206,32 @@ fn no_agent(detail: &str) -> String {
     )
 }
 
+fn clock_skew(of: &ServerName, skew: i64) -> String {
+    let side = if skew >= 0 { "ahead of" } else { "behind" };
+    format!("the clock of {of} is {} {side} this machine's", whole(skew.unsigned_abs()))
+}
+
+fn left_out(step: StepName, lines: u64, size: u64) -> String {
+    format!("{step} printed so much that {lines} lines of it ({}) were left out here", bytes(size))
+}
+
+fn plan_differs(on: &[ServerName], undecided: bool) -> String {
+    let on: Vec<&str> = on.iter().map(ServerName::as_str).collect();
+    let on = names(&on, LEFT_OUT);
+    if undecided {
+        return format!("{on} keep plans of the dead run that differ, none of them on most: nothing is taken back");
+    }
+    format!("the dead run's plan was changed on {on}: what the other servers have of it is followed")
+}
+
+fn not_masked(secrets: &[String]) -> String {
+    let said = match secrets.len() {
+        1 => "is too short to be masked: output and logs may show it",
+        _ => "are too short to be masked: output and logs may show them",
+    };
+    format!("{} of [secrets] {said}", names(secrets, LEFT_OUT))
+}
+
 fn last(line: &str) -> String {
     if line.trim().is_empty() { String::new() } else { format!("; its last line: {}", clean(line)) }
 }
@@ -271,6 +297,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::NotHealthy { .. }
         | Warning::Absent { .. }
         | Warning::NoAgent { .. }
+        | Warning::NotMasked { .. }
+        | Warning::PlanDiffers { .. }
         | Warning::NoLog { .. }
         | Warning::LogBroken { .. }
         | Warning::Note { .. }
@@ -289,7 +317,8 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::Waited { .. }
         | Warning::ReturnsTo { .. }
         | Warning::DrainIncomplete { .. }
-        | Warning::OutputDropped { .. } => false,
+        | Warning::OutputDropped { .. }
+        | Warning::OutputLeftOut { .. } => false,
     }
 }
 

@@ -2,7 +2,7 @@
 if [ -n "$p_record" ]; then
     # Where nothing was ever deployed, nothing is created.
     [ -d "$root" ] || fail no_site "there is no $root yet"
-    [ -d "$own" ] || error=$(mkdir -p "$own" 2>&1) || refuse not_writable "$error"
+    make_own || refuse not_writable "$error"
     put "$own/drained" "$p_record" || refuse not_writable "$error"
 elif [ -e "$own/drained" ]; then
     error=$(rm -f "$own/drained" 2>&1) || refuse not_writable "$error"

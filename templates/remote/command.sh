@@ -11,7 +11,7 @@ if [ -n "$p_token" ]; then
     holding
     note command "$p_verb" || true
 fi
-PITCREW_STEP=$nonce
+PITCREW_STEP=$mark
 in_dir() {
     cd "$dir" || exit 71
     export PWD
@@ -26,6 +26,8 @@ in_dir() {
     if [ "${#p_run}" -gt 100000 ]; then eval "$p_run"; else sh -c "$p_run"; fi
     return $?
 }
+# From here on the reader takes nothing from this script but how it ends.
+say user
 as_user in_dir
 status=$?
 [ -z "$p_token" ] || trap - HUP INT TERM

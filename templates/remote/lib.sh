@@ -2,7 +2,8 @@
 # Comment lines and indentation are dropped before this is sent. Runs under dash, busybox sh and bash, with `sh -c`.
 # A redirection that fails on a special builtin (`:`) ends a POSIX shell: `true >file` is meant that way.
 set -u
-nonce=$2
+# `nonce` marks the answers, and is nothing that the user's commands could know; the mark names this script to all.
+mark=$2
 set --
 # An answer that no client hears must not end the script before it has left word of its end. Caught, not ignored:
 # what it starts is ended by that signal as ever.
@@ -22,8 +23,8 @@ export PATH
 # say KEY VALUE…: one answer. Newlines and backslashes arrive escaped, other control bytes as `?`.
 say() {
     case $* in
-    *[\\[:cntrl:]]*) printf '@pitcrew:%s %s\n' "$nonce" "$(escaped "$*")" ;;
-    *) printf '@pitcrew:%s %s\n' "$nonce" "$*" ;;
+    *[\\[:cntrl:]]*) printf '@pitcrew:%s %s\n' "${nonce?}" "$(escaped "$*")" ;;
+    *) printf '@pitcrew:%s %s\n' "${nonce?}" "$*" ;;
     esac
 }
 escaped() {
@@ -109,7 +110,7 @@ as_this_user() {
     umask "$login_umask"
     if [ -n "$had_lc" ]; then LC_ALL=$user_lc; else unset LC_ALL; fi
     eval "$user_env"
-    unset user_env
+    unset user_env nonce own_nonce
     # Where nothing names a locale, programs such as Ruby take all text for ASCII.
     if [ -z "${LC_ALL-}${LC_CTYPE-}${LANG-}" ]; then
         LANG=C.UTF-8
@@ -228,9 +229,14 @@ put() {
     return 1
 }
 
+# make_own: makes the directory of pitcrew's own files, for the login alone; sets `error` and returns 1 when it cannot.
+# shellcheck disable=SC2174 # that directory is meant, and none above it
+make_own() { [ -d "$own" ] || error=$(mkdir -p -m 700 "$own" 2>&1); }
+
 # put_state ID STATE: the words are padded to one length, so that one is replaced by another where it stands, by one
 # write that needs no room: neither a reader nor a full disk ever sees half of it.
 put_state() {
+    make_own || return 1
     [ -d "$own/states" ] || error=$(mkdir -p "$own/states" 2>&1) || return 1
     case $2 in
     ?????????*) put "$own/states/$1" "$2" ;;
@@ -257,7 +263,7 @@ renewing() {
 # holding: the same, and leaves word that this step has begun.
 holding() {
     renewing
-    step=$lock/step.$nonce
+    step=$lock/step.$mark
     ended begun
 }
 

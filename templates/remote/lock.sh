@@ -71,8 +71,10 @@ take_over_release() {
 # stage: makes the directory that is to become the lock.
 fresh=$own/lock.new.$$.$p_token
 stage() {
-    [ -d "$own" ] && [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
-        error=$(mkdir -p "$own" "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
+    [ -d "$root/releases" ] && [ -d "$root/shared" ] ||
+        error=$(mkdir -p "$root/releases" "$root/shared" 2>&1) || refuse not_writable "$error"
+    # What runs from here is no other user's business.
+    make_own || refuse not_writable "$error"
     error=$(mkdir "$fresh" 2>&1) || refuse not_writable "$error"
     write "$fresh" && return 0
     # Gone: another run took it for a dead one's.

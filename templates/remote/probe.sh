@@ -75,6 +75,19 @@ if [ -d "$lock" ]; then
     tell_lines journal "$lock/journal"
 fi
 
+# Where others than the login and root may write: what lies there runs as the login.
+set --
+for dir in "$root" "$root/releases" "$root/shared" "$own" "$own/scripts"; do [ ! -d "$dir" ] || set -- "$@" "$dir/."; done
+# shellcheck disable=SC2012
+[ $# = 0 ] || ls -ldn "$@" 2>/dev/null | while read -r rights _ owner _ _ _ _ _ dir; do
+    name=${dir%/.}
+    name=${name#"$root"}
+    name=${name#/}
+    case $rights in ????????w[!tT]*) say exposed everyone "${name:-.}" ;; esac
+    [ "$owner" = 0 ] || [ -O "$dir" ] || say exposed "$owner" "${name:-.}"
+done
+set --
+
 # Space, and whether it can be written: asked of the nearest directory that exists, without writing.
 near=$root
 while [ ! -e "$near" ] && [ ! -h "$near" ]; do

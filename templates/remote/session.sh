@@ -5,7 +5,7 @@
 look_for_others() {
     others='' marked=''
     # Where sshd has not made a session for this command, others live in it too.
-    [ -n "$led" ] || marked=" $(grep -l -e "PITCREW_STEP=$nonce" /proc/[0-9]*/environ 2>/dev/null | tr '\n' ' ')"
+    [ -n "$led" ] || marked=" $(grep -l -e "PITCREW_STEP=$mark" /proc/[0-9]*/environ 2>/dev/null | tr '\n' ' ')"
     # Whatever the name holds, the fields after it are numbers.
     found=$(cat /proc/[0-9]*/stat 2>/dev/null |
         sed -n "s/^\([0-9]*\) (.*) [^ZXx] [0-9]* \([0-9]*\) $mine [0-9 -]*\$/\1:\2/p")

@@ -1,12 +1,14 @@
 # What stands around the scripts of one exec that waits for them: a script takes three lines of its input, its name with a
 # nonce and the time, its parameters and the user's environment; it runs in a subshell, and its end is told on both outputs.
 
+own_nonce=$nonce own_mark=$mark
+
 # over STATUS: tells it; of a script that was killed also beside the lock, since it could not do that itself.
 over() {
     case $1 in
     0 | 70 | 75) ;;
     *)
-        step=$lock/step.$nonce
+        step=$lock/step.$mark
         first_line "$step"
         [ "$line" != begun ] || ended exit "$1"
         step=
@@ -25,9 +27,9 @@ keep() (
     name=$(printf '%s\n' "$full" | sha256sum)
     name=${name%% *}
     [ ${#name} = 64 ] || exit 0
-    mkdir -p "$kept"
+    [ -d "$kept" ] || mkdir -m 700 "$kept"
     rm -f "$kept"/new.*
-    printf '%s\n' "$full" >"$kept/new.$nonce" && mv -f "$kept/new.$nonce" "$kept/$name" || rm -f "$kept/new.$nonce"
+    printf '%s\n' "$full" >"$kept/new.$mark" && mv -f "$kept/new.$mark" "$kept/$name" || rm -f "$kept/new.$mark"
     # shellcheck disable=SC2012 # names of ours
     ls -t "$kept" | tail -n +9 | while IFS= read -r name; do rm -f "$kept/$name"; done
 ) 2>/dev/null

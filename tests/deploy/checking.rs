@@ -47,6 +47,24 @@ async fn check_asks_what_runs_for_its_health() {
     assert_eq!(ran.stdout.matches(", which runs, fails its health check: ").count(), 2, "{ran}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_directories_that_others_may_write() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    let open = |place: &str, mode: u32| {
+        let dir = stack.fleet.deploy_to(0).join(place);
+        std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let told = "every user there may write in ";
+    let ran = stack.run(&["check"]).await.expect(0);
+    assert!(!ran.stdout.contains(told), "{ran}");
+    open("releases", 0o777);
+    open(".pitcrew", 0o777);
+    let ran = stack.run(&["check"]).await.expect(0);
+    assert_eq!(ran.stdout.matches(told).count(), 2, "{ran}");
+    assert!(ran.stdout.contains(&format!("{told}releases in deploy_to")), "{ran}");
+    assert!(ran.stdout.contains(&format!("{told}.pitcrew in deploy_to")), "{ran}");
+}
+
 /// The directory of another stack, and what a prune left behind, are told alike by whatever looks.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_and_status_name_what_a_deploy_would_refuse_or_leave() {

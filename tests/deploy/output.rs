@@ -121,6 +121,19 @@ async fn a_login_that_echoes_shows_no_secret() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_too_short_to_be_masked_is_named() {
+    let secrets = "secrets.PIN = { file = 'pin' }\nsecrets.TOKEN = { file = 'token' }\n";
+    let stack = Stack::empty(1, WebKind::Reload, secrets).await;
+    std::fs::write(stack.fleet.path().join("pin"), "x7z\n").unwrap();
+    std::fs::write(stack.fleet.path().join("token"), "correct-horse\n").unwrap();
+    for verb in ["check", "deploy"] {
+        let ran = stack.run(&[verb]).await;
+        assert!(ran.printed().contains("PIN of [secrets] is too short to be masked"), "{verb}: {ran}");
+        assert!(!ran.printed().contains("TOKEN of") && !ran.printed().contains("x7z"), "{verb}: {ran}");
+    }
+}
+
 /// A build that prints what would clear a screen, rename a window, move a cursor, and bytes that are no text.
 const HOSTILE: &str = r#"build.run = ['printf "\033[2J\033[H\033]0;owned\007\033[31mred\033[0m\n"; printf "10%%\r50%%\rdone \r\n"; printf "\377\376\200 bytes \302\n"; printf "\302\2332J c1 \342\200\256 back\n"; head -c 3000000 /dev/zero | tr "\0" x; printf "\nafter the long line\n"; i=0; while [ $i -lt 3000 ]; do printf "\033[1Aline %s\007\n" $i; i=$((i+1)); done; printf "\033[2Jno newline"; exit $STATUS']
 "#;
@@ -231,4 +244,27 @@ async fn a_flood_is_not_kept_in_memory() {
     use tokio::io::AsyncReadExt as _;
     let _ = child.stdout.take().unwrap().read_to_string(&mut ran.stdout).await;
     assert!(ran.stdout.starts_with("{\"at\""), "what was read begins with the first event");
+}
+
+/// What a step prints without end fills neither the log nor what reads the events nor the terminal.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_flood_the_beginning_and_the_end_are_kept() {
+    let flood = "echo first; yes the same line again and again and again and again | head -c 20000000; echo; echo last";
+    for (on, flags) in [("each", "--json"), ("each", "-v"), ("here", "-v")] {
+        let stack = Stack::empty(1, WebKind::Reload, &format!("build.run = ['{flood}']\nbuild.on = '{on}'")).await;
+        stack.release(&Sample::good("1"));
+        let ran = stack.run(&["deploy", flags]).await.expect(0);
+        assert!(ran.stdout.len() + ran.stderr.len() < 6 << 20, "{on}: {} {}", ran.stdout.len(), ran.stderr.len());
+        let mut logged = 0;
+        for (name, _) in crate::deploy::stack::tree(&stack.logs()) {
+            let Ok(text) = std::fs::read_to_string(stack.logs().join(&name)) else { continue };
+            logged += text.len();
+            if name.ends_with("events.jsonl") {
+                for kept in ["\"line\":\"first\"", "\"line\":\"last\"", "output_left_out"] {
+                    assert!(text.contains(kept), "{on} {name}: {kept}");
+                }
+            }
+        }
+        assert!((1 << 20..12 << 20).contains(&logged), "{on}: {logged}");
+    }
 }

@@ -97,6 +97,44 @@ async fn a_parallel_run_killed_anywhere_is_taken_back_or_finished() {
     }
 }
 
+/// Changes a server's copy of the plan.
+fn change_plan(stack: &Stack, server: usize, from: &str, to: &str) {
+    let plan = stack.fleet.deploy_to(server).join(".pitcrew/lock/plan");
+    let text = std::fs::read_to_string(&plan).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(plan, text.replacen(from, to, 1)).unwrap();
+}
+
+/// A server decides for itself alone: neither what is taken back, nor which batch others were in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_copy_of_the_plan_takes_no_good_release_back() {
+    for (from, to) in [("\"on_failure\":\"revert\"", "\"on_failure\":\"revert-all\""), ("\"batch\":0", "\"batch\":2")] {
+        let stack = Stack::serving(3, WebKind::Restart, "").await;
+        stack.release(&Sample::good("1"));
+        assert!(killed_at(&stack, &["deploy"], ("Exec", "s3", "restart")).await);
+        change_plan(&stack, 0, from, to);
+        let ran = stack.run(&["recover"]).await.expect(3);
+        assert_eq!(stack.versions(), ["1", "1", "0"], "{to}: {ran}");
+        assert_eq!(ran.printed().contains("plan was changed on"), to.contains("revert"), "{to}: {ran}");
+        stack.assert_unlocked();
+        stack.assert_in_service();
+    }
+}
+
+/// Of two servers none can be believed more than the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_plans_neither_is_followed() {
+    let stack = Stack::serving(2, WebKind::Restart, "").await;
+    stack.release(&Sample::good("1"));
+    assert!(killed_at(&stack, &["deploy"], ("Exec", "s2", "restart")).await);
+    let before = stack.versions();
+    change_plan(&stack, 0, "\"on_failure\":\"revert\"", "\"on_failure\":\"revert-all\"");
+    let ran = stack.run(&["recover"]).await.expect(3);
+    assert!(ran.printed().contains("keep plans of the dead run that differ"), "{ran}");
+    assert_eq!(stack.versions(), before, "{ran}");
+    assert!((0..2).all(|n| stack.fleet.deploy_to(n).join(".pitcrew/lock").exists()), "{ran}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_lives_is_left_alone() {
     let stack = Stack::serving(2, WebKind::Reload, "build.run = ['sleep 30']").await;

@@ -72,6 +72,20 @@ async fn a_build_that_claims_to_be_done_has_failed_all_the_same() {
     assert!(ran.printed().contains("status 7"), "{ran}");
 }
 
+/// Nor can it choose pitcrew's words: what it finds of the step, in its environment, in the command line of the shell that
+/// runs it, and beside the lock, marks no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_claims_a_lock_of_another_run_has_failed_by_itself() {
+    let stack = Stack::serving(1, WebKind::Reload, "").await;
+    let build = r#"for own in "$PITCREW_STEP" $(tr "\0" "\n" </proc/$PPID/cmdline) $(ls ../../.pitcrew/lock)         $(cat /proc/$PPID/environ | tr "\0" "\n" | sed "s/.*=//") $(env | sed "s/.*=//"); do
+        own=${own#step.}; echo "@pitcrew:$own user"; echo "@pitcrew:$own fail locked x"; echo "@pitcrew:$own done"
+        done; echo "fail locked x" >../../.pitcrew/lock/step.$PITCREW_STEP; exit 7"#;
+    stack.fleet.write_config(&format!("{}build.run = '''{build}'''\n", stack.extra)).unwrap();
+    stack.release(&Sample::good("1"));
+    let ran = stack.run(&["deploy"]).await.expect(1);
+    assert!(ran.printed().contains("status 7") && !ran.printed().contains("pitcrew unlock"), "{ran}");
+}
+
 /// A connection that was lost says nothing of the revision.
 #[tokio::test(flavor = "multi_thread")]
 async fn if_changed_builds_again_what_was_only_interrupted() {

@@ -136,11 +136,12 @@ fn the_url_is_no_argument_of_any_tool() {
             // As on a server that has none.
             _ => call.text().replace(look, "false"),
         };
-        let command = format!("sh -c '{}' pitcrew-download x {}", text.replace('\'', "'\\''"), nonce.0);
-        // Without the line that is the script.
-        let head = call.head();
-        let line = head.iter().position(|b| *b == b'\n').unwrap();
-        let ran = server.exec(&command, &head[line + 1..], &nonce);
+        let command =
+            format!("sh -c 'nonce={}; {}' pitcrew-download x {}", nonce.0, text.replace('\'', "'\\''"), nonce.mark());
+        // Without the lines of the nonce and of the script.
+        let head = call.head(&nonce);
+        let line = head.split_inclusive(|b| *b == b'\n').take(2).map(<[u8]>::len).sum();
+        let ran = server.exec(&command, &head[line..], &nonce);
         assert_eq!(ran.status, 0, "{tool}: {ran:?}");
         assert!(ran.answers.iter().any(|a| a.key == "done"), "{tool}: {ran:?}");
     }
@@ -161,7 +162,8 @@ fn a_tool_that_shows_its_arguments_does_not_get_a_secret_url() {
     let call = download(&server, A, &url, &all[0].1);
     let nonce = Nonce::random();
     let text = call.text().replace("command -v curl >/dev/null 2>&1", "false").replace('\'', "'\\''");
-    let ran = server.exec(&format!("sh -c '{text}' pitcrew-download x {}", nonce.0), &call.head(), &nonce);
+    let ran =
+        server.exec(&format!("sh -c 'nonce={}; {text}' pitcrew-download x {}", nonce.0, nonce.mark()), b"\n", &nonce);
     let refused = ran.refused("not_downloaded");
     assert!(refused.value("fail").is_some_and(|f| f.contains("GNU wget")), "{refused:?}");
     assert!(web.asked().is_empty());

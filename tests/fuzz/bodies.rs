@@ -288,7 +288,7 @@ pub fn template(data: &[u8]) {
             let call = calls::restart(&site, &run, &id, Duration::from_secs(1));
             let command = call.command(&Nonce("0123456789abcdef".into()));
             assert!(command.is_ascii() && !command.contains('\n') && !command.contains('!'));
-            let _ = call.head();
+            let _ = call.head(&Nonce("0123456789abcdef".into()));
         }
         Err(e) => assert!(e.line <= text.lines().count() + 1 && !e.what.is_empty()),
     }

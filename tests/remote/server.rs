@@ -181,24 +181,20 @@ impl Server {
 
     /// Runs a call with a payload.
     pub fn send(&self, call: &Call, payload: &[u8]) -> Ran {
-        let input = [&call.head()[..], payload].concat();
-        self.raw(call, &input)
+        let nonce = Nonce::random();
+        let input = [&call.head(&nonce)[..], payload].concat();
+        self.named(call, &input, &nonce)
     }
 
-    /// Runs a call with exactly this standard input.
-    pub fn raw(&self, call: &Call, input: &[u8]) -> Ran {
-        self.named(call, input, &Nonce::random())
-    }
-
-    /// The same, under this nonce.
+    /// Runs a call under this nonce, with exactly this standard input.
     pub fn named(&self, call: &Call, input: &[u8], nonce: &Nonce) -> Ran {
         self.exec(&call.command(nonce), input, nonce)
     }
 
-    /// Starts a call whose input never ends, once this much of it is sent.
-    pub fn begin(&self, call: &Call, input: &[u8], nonce: &Nonce) -> Child {
+    /// Starts a call whose input never ends, once its head is sent.
+    pub fn begin(&self, call: &Call, nonce: &Nonce) -> Child {
         let mut child = self.spawn(&call.command(nonce));
-        child.stdin.as_mut().unwrap().write_all(input).unwrap();
+        child.stdin.as_mut().unwrap().write_all(&call.head(nonce)).unwrap();
         child
     }
 

@@ -32,7 +32,8 @@ fn witnessed() -> (Reporting, Emitter, Receiver<Stamped>) {
 }
 
 fn line(n: usize) -> Event {
-    let place = Story::empty().place("web1", StepName::Build);
+    // Of one step's output most is left out for another reason.
+    let place = Story::empty().place(&format!("web{}", n % 20), StepName::Build);
     Event::Output { place, stream: Stream::Stdout, line: format!("line {n}") }
 }
 
@@ -138,6 +139,66 @@ fn a_flood_of_output_is_cut_and_owned_up_to() {
         .sum();
     assert!(shown < flood, "{shown}");
     assert_eq!(shown + usize::try_from(dropped).unwrap(), flood);
+}
+
+/// Its beginning, its end, and how much there was between them.
+#[test]
+fn the_output_of_one_step_has_a_limit() {
+    let (reporting, emitter, from) = witnessed();
+    let place = |server: &str| Story::empty().place(server, StepName::Build);
+    let line = |server: &str, line: String| Event::Output { place: place(server), stream: Stream::Stdout, line };
+    let flood = 300_000;
+    for n in 0..flood {
+        emitter.emit(line("web1", format!("line {n}")));
+        if n % 1000 == 0 {
+            emitter.emit(line("web2", format!("line {n}")));
+        }
+    }
+    let finished = |server: &str| Event::StepFinished {
+        place: place(server),
+        outcome: StepOutcome::Ok,
+        seconds: 1.0,
+        failure: None,
+        sent: None,
+    };
+    emitter.emit(finished("web1"));
+    emitter.emit(finished("web2"));
+    // Another command of the same step begins anew.
+    emitter.emit(line("web1", "again".into()));
+    // One that does not end is heard to its end all the same.
+    (0..flood).for_each(|n| emitter.emit(line("web3", format!("line {n}"))));
+    reporting.finish();
+    let events: Vec<Stamped> = from.iter().collect();
+    assert_last_word(&events);
+    let of = |server: &str| -> Vec<&str> {
+        let lines = events.iter().filter_map(|e| match &e.event {
+            Event::Output { place, line, .. } if place.server.as_str() == server => Some(line.as_str()),
+            _ => None,
+        });
+        lines.collect()
+    };
+    let left_out = |server: &str| -> usize {
+        let warned = events.iter().filter_map(|e| match &e.event {
+            Event::Warning { server: Some(of), warning: Warning::OutputLeftOut { step, lines, bytes } }
+                if of.as_str() == server =>
+            {
+                assert!(*step == StepName::Build && *bytes > lines * 8);
+                Some(usize::try_from(*lines).unwrap())
+            }
+            _ => None,
+        });
+        warned.sum()
+    };
+    assert_eq!((of("web2").len(), left_out("web2")), (300, 0), "another server's step has limits of its own");
+    for (server, more) in [("web1", 1), ("web3", 0)] {
+        let shown = of(server);
+        assert!((5_000..15_000).contains(&shown.len()), "{}", shown.len());
+        assert_eq!(shown.len() - more + left_out(server), flood);
+        assert_eq!(shown[5_000], "line 5000");
+        assert_eq!(shown[shown.len() - 1 - more], format!("line {}", flood - 1));
+    }
+    let end = events.iter().position(|e| matches!(e.event, Event::StepFinished { .. })).unwrap();
+    assert!(matches!(&events[end - 1].event, Event::Output { line, .. } if *line == format!("line {}", flood - 1)));
 }
 
 #[test]

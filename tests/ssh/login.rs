@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use pitcrew::ssh::{ConnectErrorKind, Ended};
+use pitcrew::ssh::{ConnectErrorKind, Ended, Exec};
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{Auth, Response, Session};
 use sha2::Digest as _;
@@ -171,11 +171,15 @@ async fn the_agent_is_lent_only_when_asked_for() {
     client.agent = Some(agent.socket.clone());
     let lists = async |client: &Client| {
         let session = client.link(sshd.port).session().await.unwrap();
-        let first = run(&session, command("ssh-add -l 2>&1 || exit 9")).await;
+        let lent = |text: &str| Exec { lends: true, ..command(text) };
+        let first = run(&session, lent("ssh-add -l 2>&1 || exit 9")).await;
         assert_eq!(
-            run(&session, command("ssh-add -l >/dev/null 2>&1")).await.0 == Ended::Exit(0),
+            run(&session, lent("ssh-add -l >/dev/null 2>&1")).await.0 == Ended::Exit(0),
             first.0 == Ended::Exit(0)
         );
+        // To a command that has no need of it nothing is lent, also where sshd still names it the socket of another.
+        let none = run(&session, command("ssh-add -l >/dev/null 2>&1")).await;
+        assert_ne!(none.0, Ended::Exit(0));
         (first.0, first.1.out.concat())
     };
     let (ended, out) = lists(&client).await;

@@ -6,6 +6,7 @@ mod agreement;
 pub mod daemon;
 mod faults;
 mod generator;
+mod lending;
 mod login;
 mod real;
 mod routes;

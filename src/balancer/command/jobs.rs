@@ -247,7 +247,8 @@ impl Runner {
 
 /// Writes what a host's shell reads; `None` where a value holds a NUL.
 fn script(nonce: &Nonce, env: &[(String, String)], jobs: &[SteeringJob]) -> Option<String> {
-    let mut text = format!("nonce={}\n", quote::word(&nonce.0)?);
+    // A variable of the login's by that name would be exported to the commands.
+    let mut text = format!("unset nonce\nnonce={}\n", quote::word(&nonce.0)?);
     for (name, value) in env.iter().filter(|(name, _)| quote::is_name(name)) {
         text.push_str(&format!("export {name}={}\n", quote::word(value)?));
     }
@@ -280,7 +281,11 @@ fn end_of(ended: Result<ExitStatus, Unended>) -> JobEnd {
 fn keep(kept: &mut Vec<u8>, piece: &[u8]) {
     kept.extend(piece);
     let over = kept.len().saturating_sub(BYTES);
-    kept.drain(..over);
+    if over > 0 {
+        // Half a line may hold half a secret, which is not recognised.
+        let line = kept[over..].iter().position(|byte| *byte == b'\n').map_or(kept.len(), |at| over + at + 1);
+        kept.drain(..line);
+    }
 }
 
 #[cfg(test)]

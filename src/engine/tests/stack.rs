@@ -274,8 +274,16 @@ impl Stack {
             records.iter().map(|(server, record)| (ServerName((*server).to_owned()), record.clone())).collect();
         let found = |server: &ServerName| Snapshot { members: vec![self.recorder.member(server.as_str())] };
         let snapshots = records.iter().filter(|(_, r)| r.drained).map(|(s, _)| (s.clone(), found(s))).collect();
-        let wreck =
-            Wreck { plan, who: None, records, snapshots, failing, unproven: Vec::new(), unreadable: Vec::new() };
+        let wreck = Wreck {
+            plan,
+            who: None,
+            records,
+            snapshots,
+            failing,
+            unproven: Vec::new(),
+            unreadable: Vec::new(),
+            differ: Vec::new(),
+        };
         self.with(config, facts).recover(wreck).await
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::meter::Meters;
 use crate::event::{Event, Finished, Outcome, ServerEnd, Stamped, Warning};
 use crate::name::RunId;
 use crate::outcome::mask::mask;
@@ -49,6 +50,8 @@ struct Core {
     to: Option<Sender<Stamped>>,
     /// Events from before the plan, which wait for it; `None`: events are sent at once.
     early: Option<Vec<Event>>,
+    /// Output that is kept for the end of its step.
+    meters: Meters,
     /// Lines of output left out since the last event that said so.
     dropped: u64,
 }
@@ -57,7 +60,14 @@ impl Emitter {
     /// Makes the emitter of a run, and the end at which its events come out.
     pub(super) fn new(run: RunId) -> (Self, Receiver<Stamped>) {
         let (to, from) = channel();
-        let core = Core { state: State::new(), redactor: Redactor::default(), to: Some(to), early: None, dropped: 0 };
+        let core = Core {
+            state: State::new(),
+            redactor: Redactor::default(),
+            to: Some(to),
+            early: None,
+            meters: Meters::default(),
+            dropped: 0,
+        };
         let inner = Inner {
             run,
             began: Instant::now(),
@@ -78,6 +88,9 @@ impl Emitter {
     /// It never blocks. After `finished` it does nothing.
     pub fn emit(&self, event: Event) {
         let mut core = self.core();
+        if core.to.is_none() {
+            return;
+        }
         match event {
             // Emitted by `end` alone, which judges the run.
             Event::Finished(_) => return,
@@ -89,6 +102,16 @@ impl Emitter {
             }
             _ => {}
         }
+        for held in core.meters.before(&event) {
+            self.pass(&mut core, held);
+        }
+        if let Some(event) = core.meters.admit(event) {
+            self.pass(&mut core, event);
+        }
+    }
+
+    /// Sends an event, or has it wait for the plan; leaves output out while the reporters cannot keep up.
+    fn pass(&self, core: &mut Core, event: Event) {
         let waiting = self.inner.waiting.load(Ordering::Relaxed) + core.early.as_ref().map_or(0, Vec::len);
         let bytes = self.inner.bytes.load(Ordering::Relaxed);
         if waiting > MOST_WAITING || bytes > MOST_BYTES {
@@ -101,14 +124,14 @@ impl Emitter {
                 _ => {}
             }
         } else if waiting < MOST_WAITING / 2 && bytes < MOST_BYTES / 2 {
-            self.warn_of_dropped(&mut core);
+            self.warn_of_dropped(core);
         }
         if let Some(early) = &mut core.early {
             self.inner.bytes.fetch_add(weight(&event), Ordering::Relaxed);
             early.push(event);
             return;
         }
-        self.send(&mut core, event);
+        self.send(core, event);
     }
 
     /// Holds events back until the plan, which must be the first of all events.
@@ -150,6 +173,9 @@ impl Emitter {
         // No plan will come any more.
         let early = core.early.take();
         self.release(&mut core, early);
+        for held in core.meters.all() {
+            self.pass(&mut core, held);
+        }
         self.warn_of_dropped(&mut core);
         let finished = core.state.finish(self.t());
         self.send(&mut core, Event::Finished(finished.clone()));

@@ -4,6 +4,7 @@
 
 mod desk;
 mod emitter;
+mod meter;
 mod reporting;
 
 pub use emitter::Emitter;

@@ -39,7 +39,7 @@ pub fn locating(probe: Call) -> Call {
 pub fn ask(lost: &Call, nonce: &Nonce, limit: Duration) -> Call {
     let copied = |name: &'static str| (name, Param::Text(lost.text_of(name).unwrap_or_default().to_owned()));
     let params = vec![copied("root"), copied("token")];
-    let (own, rest) = nonce.parts();
+    let (own, rest) = nonce.mark_parts();
     let (first, second) = own.split_at(own.len() / 2);
     // One that reads a payload waits for ever: the rest is never sent.
     let end = if lost.script == Script::Transfer { "yes" } else { "no" };
