@@ -82,9 +82,7 @@ impl Recover {
         let mut planned = engine::run::planned(&taking.world, &taking.plan);
         planned.verb = RECOVER.into();
         emitter.emit(Event::Planned(planned));
-        if let Some(trouble) = trouble {
-            taking.say(trouble);
-        }
+        trouble.into_iter().for_each(|trouble| taking.say(trouble));
         for (server, failure) in &facts.unreachable {
             taking.cannot_reach(server, failure.clone());
         }
