@@ -13,6 +13,7 @@ mod oracles;
 mod output;
 mod passenger;
 mod pushing;
+mod reloads;
 mod shells;
 mod sources;
 mod sticky;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Case> {
         by_hand::CASES,
         oracles::CASES,
         systemd::CASES,
+        reloads::CASES,
         passenger::CASES,
         tenfold::CASES,
         strategies::CASES,

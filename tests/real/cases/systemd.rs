@@ -63,7 +63,7 @@ const UNICORN: Unit = Unit {
     lossless: true,
     ..NODE
 };
-const GUNICORN: Unit = Unit {
+pub const GUNICORN: Unit = Unit {
     service: "User=deploy\nType=notify\nExecReload=/bin/kill -s HUP $MAINPID\nKillMode=mixed\n\
               ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 --chdir /srv/@/current wsgi:app",
     lossless: true,
@@ -116,11 +116,11 @@ impl<'a> Installed<'a> {
         }
     }
 
-    fn systemctl(&self, words: &str) -> String {
+    pub fn systemctl(&self, words: &str) -> String {
         self.asked(&format!("systemctl {}{words}", if self.unit.own { "--user " } else { "" }))
     }
 
-    fn show(&self, property: &str) -> String {
+    pub fn show(&self, property: &str) -> String {
         self.systemctl(&format!("show --value -p {property} {}", self.stack.name)).trim().to_owned()
     }
 }
@@ -135,7 +135,7 @@ impl Drop for Installed<'_> {
 }
 
 /// The application in all languages, and these files.
-fn files(flag: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+pub fn files(flag: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     let unicorn =
         "working_directory \"#{ENV['APP_ROOT']}/current\"\nlisten Integer(ENV['APP_PORT'])\nworker_processes 2\n";
     let app = [
