@@ -65,8 +65,8 @@ pub fn lacks(config: &Config, facts: &Facts, batches: &[Vec<ServerName>]) -> Vec
             );
             let hint = match first.size {
                 1 => {
-                    "it is the only member: write `min_in_service = 0` in [load_balancer] if no server needs to \
-                     serve meanwhile, or deploy with --parallel, which drains no server"
+                    "it is the only member, backups not counted: write `min_in_service = 0` in [load_balancer] if no other \
+                     needs to serve meanwhile, or backups do"
                 }
                 _ => "wait for the other members to be up, or deploy with --parallel, which drains no server",
             };

@@ -42,7 +42,9 @@ pub fn all(config: &Config, facts: &Facts, servers: &[&Server], answers: &Answer
 ///
 /// A process that works in a release of the stack is no finding: it makes a run impossible.
 pub fn unseen(config: &Config, of: &ServerName, found: &ServerFacts, answered: bool) -> Option<Finding> {
-    if config.web.proof.none || !found.processes.is_empty() || found.listener.as_ref().is_some_and(is_ours) {
+    // systemd itself holds the socket of a unit that a request starts.
+    let expected = |listener: &PortHolder| is_ours(listener) || listener.name == "systemd";
+    if config.web.proof.none || !found.processes.is_empty() || found.listener.as_ref().is_some_and(expected) {
         return None;
     }
     // A lazy web server has no process until it is asked: that it was asked first tells nothing.

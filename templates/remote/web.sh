@@ -236,6 +236,16 @@ unlike_last() {
     [ -f "$last" ] && [ -f "$current/$1" ] && [ "$(cksum <"$last")" != "$(cksum <"$current/$1")" ]
 }
 
+# of_another_stack DIRECTORY: tells whether it is the `current` or a release of another stack.
+of_another_stack() {
+    case $1 in
+    /*/current | /*/current/*) other=${1%%/current*} ;;
+    /*/releases/*) other=${1%%/releases/*} ;;
+    *) return 1 ;;
+    esac
+    [ -d "$other/.pitcrew" ] && [ "$(cd -P "$other" 2>/dev/null && pwd -P)" != "$real" ]
+}
+
 # option WORDS NAME…: sets `option` to what follows the last of these options in a command.
 option() {
     wanted=$1

@@ -135,13 +135,22 @@ fn systemd_is_asked_what_a_restart_would_do() {
                 Refuses,
                 "by its own path",
             ),
+            (
+                "reload",
+                "ActiveState=active\nCanReload=yes\nWorkingDirectory=OTHER/current",
+                Refuses,
+                "which is another stack's",
+            ),
             ("reload", "LoadState=not-found\nActiveState=inactive", Lacks, "knows no unit shop web.service"),
         ] {
             let parameters = [("unit", "shop web.service"), ("restart", restart)];
             let Some(app) = App::new(shell, "systemd", &parameters, "unused") else { continue };
             app.server.tool("systemctl", SYSTEMCTL);
             app.release(A, true);
+            let other = app.server.home().join("other");
+            fs::create_dir_all(other.join(".pitcrew")).unwrap();
             let shown = shown.replace("ROOT", app.server.root().to_str().unwrap());
+            let shown = shown.replace("OTHER", other.to_str().unwrap());
             fs::write(app.server.home().join("shown"), format!("LoadState=loaded\n{shown}\n")).unwrap();
             tells(&app, kind, what);
             // What runs not, or can be reloaded, interrupts nothing.

@@ -77,7 +77,7 @@ impl UnknownRef {
             RefFault::Unborn { .. } => "Check out a branch that has commits, or name one.".into(),
             RefFault::Ambiguous(_) => "Give more digits of the SHA.".into(),
             RefFault::Missing { near, .. } if near.is_empty() => {
-                "Name a branch, a tag or a SHA that this clone has; `git fetch` may bring it.".into()
+                "Name a branch, a tag or a SHA that this clone has; `git fetch` may bring it, and in a shallow one `git fetch --unshallow`.".into()
             }
             RefFault::Missing { near, .. } => {
                 format!("Did you mean {}? If it is newer than this clone: `git fetch`.", near.join(" or "))

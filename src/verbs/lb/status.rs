@@ -93,6 +93,8 @@ fn text(rows: &[Row], balancers: &[(String, String)]) -> String {
         let up = usize::from(member.in_service);
         places.insert((&member.at, &member.backend), (member.others_in_service + up, member.size));
         let admin = match member.admin {
+            // Up and ready, and yet out of service.
+            Admin::Ready if !member.in_service && member.status.starts_with("UP") => "weight 0",
             Admin::Ready => "in",
             Admin::Drain => "drain",
             Admin::Maint => "out",
