@@ -1043,6 +1043,31 @@ fn commands_have_the_logins_umask_and_a_locale() {
     }
 }
 
+/// A directory that several people deploy to has its group's bit set.
+#[test]
+fn what_a_group_shares_is_the_groups() {
+    use std::os::unix::fs::PermissionsExt as _;
+    everywhere(|server| {
+        fs::create_dir_all(server.root()).unwrap();
+        fs::set_permissions(server.root(), fs::Permissions::from_mode(0o2775)).unwrap();
+        let site = server.site();
+        server.run(&calls::lock(&site, &owner())).ok();
+        server.release(A, Some("aaa"));
+        server.run(&calls::switch(&site, &run(), None, Some(&id(A)))).ok();
+        server
+            .run(&calls::mark(
+                &site,
+                &run(),
+                &Mark { state: Some((&id(A), ReleaseState::Good)), line: None, behind: None },
+            ))
+            .ok();
+        let mode = |path: &str| fs::metadata(server.root().join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(".pitcrew"), 0o2770);
+        assert_eq!(mode(".pitcrew/states"), 0o2775);
+        assert_eq!(mode(&format!(".pitcrew/states/{A}")), 0o664);
+    });
+}
+
 #[test]
 fn every_command_line_is_short_and_says_its_step() {
     let server = Server::new("dash").or_else(|| Server::new("bash")).unwrap();

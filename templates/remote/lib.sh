@@ -83,6 +83,8 @@ esac
 [ -n "$root" ] || fail bad_root "deploy_to is the root directory"
 current=$root/current
 own=$root/.pitcrew
+# Where a group shares it, what one login writes another may replace.
+[ ! -g "$own" ] || umask 002
 lock=$own/lock
 p_token=${p_token-}
 # What time it is here: told, or asked when it is needed.
@@ -229,9 +231,15 @@ put() {
     return 1
 }
 
-# make_own: makes the directory of pitcrew's own files, for the login alone; sets `error` and returns 1 when it cannot.
+# make_own: makes the directory of pitcrew's own files, for the login alone, or for the group that deploy_to is shared with by its
+# setgid bit; sets `error` and returns 1 when it cannot.
 # shellcheck disable=SC2174 # that directory is meant, and none above it
-make_own() { [ -d "$own" ] || error=$(mkdir -p -m 700 "$own" 2>&1); }
+make_own() {
+    [ ! -d "$own" ] || return 0
+    rights=700
+    [ ! -g "$root" ] || rights=2770
+    error=$(mkdir -p -m "$rights" "$own" 2>&1)
+}
 
 # put_state ID STATE: the words are padded to one length, so that one is replaced by another where it stands, by one
 # write that needs no room: neither a reader nor a full disk ever sees half of it.

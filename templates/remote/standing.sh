@@ -27,7 +27,9 @@ keep() (
     name=$(printf '%s\n' "$full" | sha256sum)
     name=${name%% *}
     [ ${#name} = 64 ] || exit 0
-    [ -d "$kept" ] || mkdir -m 700 "$kept"
+    rights=700
+    [ ! -g "$own" ] || rights=2770
+    [ -d "$kept" ] || mkdir -m "$rights" "$kept"
     rm -f "$kept"/new.*
     printf '%s\n' "$full" >"$kept/new.$mark" && mv -f "$kept/new.$mark" "$kept/$name" || rm -f "$kept/new.$mark"
     # shellcheck disable=SC2012 # names of ours
