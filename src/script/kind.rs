@@ -115,7 +115,7 @@ impl Script {
             Self::Check => shell!("lib", "command"),
             Self::Switch => shell!("lib", "switch"),
             Self::Restart => shell!("lib", "procs", "web", "restart"),
-            Self::Prove => shell!("lib", "procs", "web", "prove"),
+            Self::Prove => shell!("lib", "procs", "web", "listens", "prove"),
             Self::Stop => shell!("lib", "procs", "web", "stop"),
             Self::Log => shell!("lib", "procs", "web", "log"),
             Self::Mark => shell!("lib", "record", "mark"),

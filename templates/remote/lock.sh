@@ -50,7 +50,7 @@ take_over_release() {
     from=$root/releases/$1 to=$root/releases/$2 copy=$root/releases/.adopted.$2
     find_foreign
     [ "$foreign" = "$1" ] || fail stale_facts "current is $odd now"
-    [ ! -e "$to" ] && [ ! -h "$to" ] || fail current_odd "$current is $odd, and $to is there already"
+    if [ -e "$to" ] || [ -h "$to" ]; then fail current_odd "$current is $odd, and $to is there already"; fi
     rm -rf "$copy"
     error=$(cp -al "$from" "$copy" 2>&1) || {
         rm -rf "$copy"

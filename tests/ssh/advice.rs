@@ -9,7 +9,11 @@ use crate::ssh::support::Client;
 async fn without_a_common_algorithm_the_line_to_write_is_told() {
     for (line, said, hinted) in [
         ("Ciphers aes256-cbc", "no common cipher algorithm; the server offers aes256-cbc", "`Ciphers +aes256-cbc`"),
-        ("KexAlgorithms diffie-hellman-group14-sha1", "offers diffie-hellman-group14-sha1", "`KexAlgorithms +mlkem"),
+        (
+            "KexAlgorithms diffie-hellman-group14-sha1",
+            "offers diffie-hellman-group14-sha1",
+            "`KexAlgorithms +curve25519-sha256@",
+        ),
         ("MACs umac-64@openssh.com\nCiphers aes256-ctr", "no common mac algorithm; the server offers umac", "`MACs +"),
     ] {
         let Some(sshd) = sshd(line) else { return };
