@@ -16,12 +16,9 @@ fn what_env_says_now_is_what_serves() {
     let gunicorn = "KEPT=own exec gunicorn -c gunicorn.conf.py --daemon wsgi:app";
     let puma = "KEPT=own exec puma -C config/puma.rb config.ru";
     for (made, is_puma) in [
-        (unicorn_by("dash", unicorn, "preload_app true"), false),
         (unicorn_by("busybox", unicorn, "preload_app true"), false),
-        (gunicorn_in(gunicorn, "upgrade", ""), false),
         (gunicorn_in(gunicorn, "reload", ""), false),
         (puma_by("dash", puma, "workers 2", "auto"), true),
-        (puma_by("busybox", puma, "workers 0", "auto"), true),
     ] {
         let Some(mut app) = made else { return };
         app.files.retain(|(name, _)| !["config.ru", "wsgi.py"].contains(name));
