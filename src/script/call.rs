@@ -128,7 +128,8 @@ impl Call {
 
     /// The environment as one line of shell code, without its newline.
     pub(super) fn exports(&self) -> String {
-        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).filter(|n| quote::is_name(n)).collect();
+        let own = |name: &&str| quote::is_name(name) && !name.starts_with("PITCREW_");
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).filter(own).collect();
         // For the scripts that hold a process's own values against these.
         let mut line = if names.is_empty() { String::new() } else { format!("user_names='{}'; ", names.join(" ")) };
         for (name, value) in &self.env {

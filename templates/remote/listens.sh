@@ -36,12 +36,18 @@ find_intruder() {
     done)
     [ -n "$inodes" ] || return 0
     for id in $ids; do family="$family ${id%%:*}"; done
+    # A shell that waits for the server it has started may hold its sockets.
+    above=
+    for word in $table; do
+        pid=${word%%:*} rest=${word#*:}
+        case "$masters " in *" $pid "*) above="$above ${rest%%:*}" ;; esac
+    done
     # Few work in a release: only they are looked at.
     # shellcheck disable=SC2010
     working=$(ls -ln /proc/[0-9]*/cwd 2>/dev/null | grep -F -e "-> $real/releases/" | sed 's|.*/proc/\([0-9]*\)/cwd -> .*|\1|')
     others=
     for pid in $working; do
-        case "$family " in *" $pid "*) ;; *) others="$others $pid" ;; esac
+        case "$family$above " in *" $pid "*) ;; *) others="$others $pid" ;; esac
     done
     # shellcheck disable=SC2086
     holders_of $others

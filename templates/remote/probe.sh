@@ -5,6 +5,12 @@ say user "${LOGNAME:-$(id -un 2>/dev/null || id -u)}"
 epoch=$(date +%s)
 say time "$epoch"
 
+# What cannot be seen is not taken for "nothing": a lock, say.
+if [ -d "$own" ] && { [ ! -r "$own" ] || [ ! -x "$own" ]; }; then
+    # shellcheck disable=SC2012 # a name of ours
+    holder=$(ls -ld "$own" 2>/dev/null | { read -r _ _ holder _ && echo "$holder"; })
+    fail not_writable "$own is for $holder alone, who deploys to this server: log in as that user ([ssh] user)"
+fi
 find_current
 [ -n "$now_id" ] && say current "$now_id"
 if [ -n "$odd" ]; then

@@ -16,6 +16,11 @@ snippet() {
     # PWD keeps the link's own name: servers that re-execute themselves return to it and find the new release.
     { cd "$current" || cd "$root" || true; } 2>/dev/null
     export PWD
+    # On the way back the release that served gets what it had.
+    if [ -n "${went-}" ] && [ "$went" != "${wanted_release-}" ] && [ -f "$root/.pitcrew/lock/old_env" ]; then
+        # shellcheck disable=SC1091 # written by `keep_env`
+        . "$root/.pitcrew/lock/old_env"
+    fi
     eval "$1"
 }
 
@@ -284,6 +289,8 @@ unlike_env() {
     { IFS= read -r line <"/proc/$1/environ" || [ -n "$line" ]; } 2>/dev/null || return 0
     soh=$(printf '\001')
     has=$nl$(tr '\n\000' '\001\n' <"/proc/$1/environ" 2>/dev/null)$nl
+    # A long title of its own may be written over it.
+    case $has in *"${nl}PATH="*) ;; *) return 0 ;; esac
     for name in ${user_names-}; do
         eval "value=\$$name"
         while case $value in *"$nl"*) true ;; *) false ;; esac do
@@ -318,6 +325,48 @@ unlike_dotenv() {
             case $has in *"$nl$name=$value$nl"*) ;; *"$nl$name="*) unlike="$unlike $name" ;; esac
         done <"$file"
     done
+}
+
+# env_sum: prints what tells the values of [env] and [secrets] from others.
+env_sum() {
+    text=
+    for name in ${user_names-}; do
+        eval "value=\$$name"
+        text="$text$name=$value$nl"
+    done
+    echo "$text" | sha256sum 2>/dev/null
+}
+
+# keep_env: keeps, for the way back of this run, what the process of `unlike_env` was started with of the names in `unlike`. The
+# file is the login's alone, and goes with the lock.
+keep_env() {
+    kept_env=$root/.pitcrew/lock/old_env
+    [ ! -e "$kept_env" ] || return 0
+    (
+        umask 077
+        quote="'\\''"
+        for name in $unlike; do
+            case $has in
+            *"$nl$name="*) ;;
+            *)
+                echo "unset $name"
+                continue
+                ;;
+            esac
+            value=${has#*"$nl$name="}
+            value=${value%%"$nl"*}
+            done_part=
+            while case $value in *"'"*) true ;; *) false ;; esac do
+                done_part=$done_part${value%%"'"*}$quote
+                value=${value#*"'"}
+            done
+            value=$done_part$value
+            while case $value in *"$soh"*) true ;; *) false ;; esac do
+                value=${value%%"$soh"*}$nl${value#*"$soh"}
+            done
+            echo "$name='$value'; export $name"
+        done >"$kept_env"
+    ) 2>/dev/null
 }
 
 # begun_with PID: keeps which of those names the start command, or Bundler, gives a value of its own.

@@ -197,14 +197,21 @@ fn a_process_that_takes_no_signal_of_the_login_is_told() {
         for dir in app.server.root().ancestors().take_while(|dir| *dir != all) {
             fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
+        let own = app.server.root().join(".pitcrew");
+        let alone = own.metadata().unwrap().permissions();
         let setpriv = setpriv.display();
         let login = format!("#!/bin/sh\nexec {setpriv} --reuid=65534 --regid=65534 --clear-groups sh \"$@\"\n");
         app.server.tool("login", &login);
         app.server.login = Some(app.server.home().parent().unwrap().join("bin/login"));
+        // Of what is another login's alone nothing is taken for seen.
+        let ran = app.server.run(&calls::probe(&app.server.site(), &[])).refused("not_writable");
+        assert!(ran.value("fail").is_some_and(|why| why.contains("is for root alone")), "{ran:#?}");
+        fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         tells(&app, Refuses, "belongs to root");
         let processes = app.server.probe(&[]).processes;
         assert!(processes.iter().all(|p| p.hidden.as_deref() == Some("root") && p.release.is_none()), "{processes:?}");
         app.server.login = None;
+        fs::set_permissions(&own, alone).unwrap();
         assert_eq!(app.server.probe(&[]).processes[0].release, Some(id(A)));
     }
 }
