@@ -13,7 +13,7 @@ fn what_env_says_now_is_what_serves() {
               \x20   start_response('200 OK', [('Content-Type', 'text/plain'), ('Connection', 'close')])\n\
               \x20   return [(os.environ.get('MODE', '') + '/' + os.environ.get('KEPT', '')).encode()]\n";
     let unicorn = "KEPT=own exec unicorn -c config/unicorn.rb -D config.ru";
-    let gunicorn = "KEPT=own exec gunicorn -c gunicorn.conf.py --daemon wsgi:app";
+    let gunicorn = "KEPT=own gunicorn -c gunicorn.conf.py --daemon wsgi:app";
     let puma = "KEPT=own exec puma -C config/puma.rb config.ru";
     for (made, is_puma) in [
         (unicorn_by("busybox", unicorn, "preload_app true"), false),
