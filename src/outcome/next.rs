@@ -3,8 +3,8 @@
 //! It owns which command mends which end of a run; it judges nothing.
 
 use super::server::ServerState;
-use super::state::State;
-use crate::event::{Cause, Outcome, RECOVER, ServerEnd, StepName, Stuck};
+use super::state::{FailedStep, State};
+use crate::event::{Cause, Outcome, RECOVER, Refusal, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
 use crate::policy::HERE;
 use crate::text::units::names;
@@ -64,6 +64,15 @@ fn unlock(state: &State, ends: &[ServerEnd]) -> Vec<String> {
     // `unlock` would refuse here: `recover` needs what the lock says.
     let begun =
         |e: &ServerEnd| matches!(e.stuck, Some(Stuck::UndoFailed { .. } | Stuck::OutOfBalancer | Stuck::CutShort));
+    // Without an earlier release there is nothing that a recovery could return to.
+    let without_past = |e: &ServerEnd| {
+        let cause = |f: &FailedStep| matches!(f.failure.cause, Cause::Refused { code: Refusal::NothingToServe, .. });
+        state.failures.iter().any(|f| f.server == e.server && cause(f))
+    };
+    let stuck = || ends.iter().filter(|e| e.stuck.as_ref().is_some_and(|stuck| *stuck != Stuck::LockKept));
+    if stuck().next().is_some() && stuck().all(without_past) {
+        return vec!["pitcrew unlock".into()];
+    }
     if state.recovers() || ends.iter().any(begun) {
         return vec![RECOVERS.into()];
     }

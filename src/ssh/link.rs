@@ -33,8 +33,6 @@ pub struct Link {
     ///
     /// sshd may restart, and the network may return.
     hopeful: AtomicBool,
-    /// The server ends a connection on which a tunnel is asked for (tinysshd).
-    tunnelless: AtomicBool,
 }
 
 #[derive(Default)]
@@ -52,7 +50,6 @@ impl Link {
             state: Mutex::default(),
             attempts: AtomicU64::default(),
             hopeful: AtomicBool::default(),
-            tunnelless: AtomicBool::default(),
         }
     }
 
@@ -68,23 +65,22 @@ impl Link {
 
     /// Reaches a port of the server's own loopback, as [`Session::loopback`] does.
     ///
-    /// Where asking for that ends the connection, it is made again, and a program of the server's does it from then on.
+    /// Some servers end a connection on which that is asked for (tinysshd). Where two end so in a row, a program of the
+    /// server's does it; one may have been lost on the way.
     ///
     /// # Errors
     /// Why it cannot be reached.
     pub async fn loopback(&self, host: &'static str, port: u16) -> Result<Box<dyn ByteStream>, String> {
-        let session = self.session().await.map_err(|e| e.to_string())?;
-        if self.tunnelless.load(SeqCst) {
-            return session.by_program(port).await.map_err(|e| e.to_string());
+        let mut failed = String::new();
+        for _ in 0..2 {
+            let session = self.session().await.map_err(|e| e.to_string())?;
+            match session.loopback(host, port).await {
+                Err(e) if session.ended().is_some() => failed = e.to_string(),
+                other => return other.map_err(|e| e.to_string()),
+            }
         }
-        let failed = match session.loopback(host, port).await {
-            Err(failed) if session.ended().is_some() => failed,
-            other => return other.map_err(|e| e.to_string()),
-        };
-        let again = self.session().await.map_err(|_| failed.to_string())?;
-        let stream = again.by_program(port).await.map_err(|_| failed.to_string())?;
-        self.tunnelless.store(true, SeqCst);
-        Ok(stream)
+        let session = self.session().await.map_err(|_| failed.clone())?;
+        session.by_program(port).await.map_err(|_| failed)
     }
 
     /// Returns the live session. Connects where there is none; concurrent callers share one attempt.

@@ -150,3 +150,17 @@ async fn if_changed_says_that_a_web_server_does_not_run() {
     stack.run(&["deploy"]).await.expect(0);
     stack.assert_all("0");
 }
+
+/// There is no release to return to: what is told to run next gets a person on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deploy_that_fails_behind_a_balancer_names_what_helps() {
+    let stack = Stack::empty(2, WebKind::Restart, "").await;
+    stack.release(&Sample::flawed("1", Flaw::Sick));
+    let ran = stack.run(&["deploy", "--serial"]).await.expect(3);
+    assert!(ran.printed().contains("pitcrew unlock\n"), "{ran}");
+    assert!(!ran.printed().contains("pitcrew recover"), "{ran}");
+    stack.run(&["unlock"]).await.expect(0);
+    stack.release(&Sample::good("2"));
+    stack.run(&["deploy", "--serial"]).await.expect(0);
+    stack.assert_all("2");
+}
