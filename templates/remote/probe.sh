@@ -9,7 +9,7 @@ say time "$epoch"
 if [ -d "$own" ] && { [ ! -r "$own" ] || [ ! -x "$own" ]; }; then
     # shellcheck disable=SC2012 # a name of ours
     holder=$(ls -ld "$own" 2>/dev/null | { read -r _ _ holder _ && echo "$holder"; })
-    fail not_writable "$own is for $holder alone, who deploys to this server: log in as that user ([ssh] user)"
+    fail not_writable "no permission to look into $own, which is for $holder alone: log in as that user ([ssh] user)"
 fi
 find_current
 [ -n "$now_id" ] && say current "$now_id"

@@ -205,7 +205,7 @@ fn a_process_that_takes_no_signal_of_the_login_is_told() {
         app.server.login = Some(app.server.home().parent().unwrap().join("bin/login"));
         // Of what is another login's alone nothing is taken for seen.
         let ran = app.server.run(&calls::probe(&app.server.site(), &[])).refused("not_writable");
-        assert!(ran.value("fail").is_some_and(|why| why.contains("is for root alone")), "{ran:#?}");
+        assert!(ran.value("fail").is_some_and(|why| why.contains("which is for root alone")), "{ran:#?}");
         fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         tells(&app, Refuses, "belongs to root");
         let processes = app.server.probe(&[]).processes;

@@ -99,13 +99,10 @@ impl Generator {
         of[self.below(of.len())]
     }
 
-    /// Makes one, with the hosts to ask about in comments.
+    /// Makes one, with the host to ask about in a comment.
     pub fn config(&mut self) -> String {
-        let mut text = String::new();
-        for _ in 0..2 {
-            let asked = self.one(&["web1", "web2.example.com", "ann@web1", "web1:2222", "jump", "WEB1", "10.0.0.7"]);
-            text.push_str(&format!("# ask: {asked}\n"));
-        }
+        let asked = self.one(&["web1", "web2.example.com", "ann@web1", "web1:2222", "jump", "WEB1", "10.0.0.7"]);
+        let mut text = format!("# ask: {asked}\n");
         for _ in 0..self.below(4) {
             self.line(&mut text, "");
         }

@@ -8,7 +8,7 @@ use crate::case::Case;
 /// The sample is the same every time, unless somebody wants another.
 const SEED: u64 = 20_261_123;
 /// Runs of a sample by default, and the most time they may take.
-const SAMPLE: (usize, Duration) = (260, Duration::from_secs(40));
+const SAMPLE: (usize, Duration) = (260, Duration::from_secs(25));
 /// Fleets side by side: most of a case is waiting.
 const FLEETS: usize = 12;
 
