@@ -131,16 +131,16 @@ in_time() {
 
 # sorry TEXT: says why a snippet gives up.
 sorry() {
-    echo "$1" >&2
+    printf '%s\n' "$1" >&2
     return 1
 }
 
 # What `facts` tells a plan: a restart stops answering for a while; it cannot work; it cannot work unless something makes
 # what is missing; something else that should be read.
-interrupts() { echo "interrupts $1"; }
-refuses() { echo "refuses $1"; }
-lacks() { echo "lacks $1"; }
-warns() { echo "warns $1"; }
+interrupts() { printf '%s\n' "interrupts $1"; }
+refuses() { printf '%s\n' "refuses $1"; }
+lacks() { printf '%s\n' "lacks $1"; }
+warns() { printf '%s\n' "warns $1"; }
 
 # owner_of PID: prints the name of the user whose process it is.
 # shellcheck disable=SC2012
@@ -163,7 +163,7 @@ takes_sockets() {
 }
 
 # notice TEXT: tells the user something of a restart, which goes on.
-notice() { echo "notice: $1"; }
+notice() { printf '%s\n' "notice: $1"; }
 
 # say_notices: says what snippets have told by `notice`.
 say_notices() {
@@ -260,10 +260,60 @@ option() {
     # shellcheck disable=SC2086
     set -- $wanted
     set +f
-    while [ $# -gt 1 ]; do
-        case $names in *" $1 "*) option=$2 ;; esac
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --*=*) case $names in *" ${1%%=*} "*) option=${1#*=} ;; esac ;;
+        *) case $names in *" $1 "*) option=${2-} ;; esac ;;
+        esac
         shift
     done
+}
+
+# gunicorn_keeps PID START: tells whether a reload of Gunicorn's master keeps something of the release that it was started in; sets
+# `kept` to what. START is the start command, where it is known.
+gunicorn_keeps() {
+    kept=''
+    # By rank: what is on its command line counts for more than what its environment says.
+    told=$(tr '\000' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n 's/^GUNICORN_CMD_ARGS=//p')
+    told="$told $2 $(tr '\000' ' ' 2>/dev/null <"/proc/$1/cmdline")"
+    case " $told " in *' --preload '*) kept="the application, which it preloads" && return 0 ;; esac
+    option "$told" -c --config
+    case $option in
+    python:*) option=$(printf %s "${option#python:}" | tr . /).py ;;
+    *) option=${option#file:} ;;
+    esac
+    if [ -n "$option" ]; then
+        set -- "$1" "$option"
+    else
+        # A title of its own may have been written over its command line.
+        set -- "$1" "$current"/gunicorn*.py "$current"/config/gunicorn*.py
+    fi
+    main_pid=$1
+    shift
+    for named; do
+        if computes "$named" "$main_pid" '^[[:space:]]*preload_app *= *(True|1)'; then
+            kept="the application, which $file preloads"
+            return 0
+        fi
+        case $named in /*) ;; *) named=$current/$named ;; esac
+        if imports "$named"; then
+            kept="what $named imports"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# reload_signal RELOAD: sets `signal` to the one that a unit's ExecReload, as systemd shows it, sends, of those that mean something
+# to a web server.
+reload_signal() {
+    signal=''
+    for name in HUP USR1 USR2 TSTP; do
+        for way in "-$name" "-SIG$name" "-s $name" "-s SIG$name" "--signal $name" "--signal SIG$name" "--signal=$name" "--signal=SIG$name"; do
+            case $1 in *"$way "*) signal=$name && return ;; esac
+        done
+    done
+    case $1 in *'kill -1 '* | *'kill -s 1 '*) signal=HUP ;; esac
 }
 
 # hands_on PID: tells whether a process that re-executes itself would take something of another release along: `traces`
@@ -334,7 +384,8 @@ env_sum() {
         eval "value=\$$name"
         text="$text$name=$value$nl"
     done
-    echo "$text" | sha256sum 2>/dev/null
+    # Not echo, which reads backslashes in some shells.
+    printf '%s\n' "$text" | sha256sum 2>/dev/null
 }
 
 # keep_env: keeps, for the way back of this run, what the process of `unlike_env` was started with of the names in `unlike`. The
@@ -364,7 +415,7 @@ keep_env() {
             while case $value in *"$soh"*) true ;; *) false ;; esac do
                 value=${value%%"$soh"*}$nl${value#*"$soh"}
             done
-            echo "$name='$value'; export $name"
+            printf '%s\n' "$name='$value'; export $name"
         done >"$kept_env"
     ) 2>/dev/null
 }
@@ -411,12 +462,7 @@ opaque() {
 # come from what it has loaded or found at its start. Of one that this login may not look into, `opaque` has found, an exec in
 # place shows nowhere.
 keeps_main() {
-    signal=
-    case $2 in
-    *'kill -HUP '* | *'kill -s HUP '* | *'kill -SIGHUP '* | *'kill -s SIGHUP '* | *'kill -1 '*) signal=HUP ;;
-    *'kill -USR1 '* | *'kill -s USR1 '* | *'kill -SIGUSR1 '* | *'kill -s SIGUSR1 '*) signal=USR1 ;;
-    *'kill -USR2 '* | *'kill -s USR2 '* | *'kill -SIGUSR2 '* | *'kill -s SIGUSR2 '*) signal=USR2 ;;
-    esac
+    reload_signal "$2"
     title=$(tr '\000' ' ' <"/proc/$1/cmdline" 2>/dev/null)
     set -f
     # shellcheck disable=SC2086

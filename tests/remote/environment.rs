@@ -29,18 +29,20 @@ fn what_env_says_now_is_what_serves() {
             app.release(release, true);
         }
         let with = |mode: &str| vec![("MODE".to_owned(), mode.to_owned()), ("KEPT".to_owned(), "file".to_owned())];
-        app.server.env = with("one 'x'");
+        // What some shells' echo would take for something else is in both.
+        let (one, two) = (r"\c\n one 'x'", "\\c\\n two 'lines'\nof \"it\"");
+        app.server.env = with(one);
         app.go(None, A).ok();
-        assert_eq!(app.answers().as_deref(), Some("one 'x'/own"));
+        assert_eq!(app.answers(), Some(format!("{one}/own")));
         // Of what the start command sets itself nothing is said.
         let ran = app.go(Some(A), B).ok();
-        assert_eq!((app.answers().as_deref(), ran.value("notice")), (Some("one 'x'/own"), None), "{ran:#?}");
-        app.server.env = with("two 'lines'\nof \"it\"");
+        assert_eq!((app.answers(), ran.value("notice")), (Some(format!("{one}/own")), None), "{ran:#?}");
+        app.server.env = with(two);
         let site = app.server.site();
         app.server.run(&calls::switch(&site, &run(), Some(&id(B)), Some(&id(C)))).ok();
         let call = calls::restart(&site, &run(), &id(C), LIMIT);
         let ran = app.server.run(&if is_puma { call.out_of_traffic() } else { call }).ok();
-        assert_eq!(app.answers().as_deref(), Some("two 'lines'\nof \"it\"/own"), "{ran:#?}");
+        assert_eq!(app.answers(), Some(format!("{two}/own")), "{ran:#?}");
         let told =
             if is_puma { "[env] and [secrets] have by now" } else { "[env], [secrets] and .env have by now: MODE" };
         assert!(ran.value("notice").is_some_and(|n| n.contains(told)), "{ran:#?}");
@@ -48,9 +50,9 @@ fn what_env_says_now_is_what_serves() {
         if !is_puma {
             // On the way back the old release has what it had.
             app.go(Some(C), B).ok();
-            assert_eq!(app.answers().as_deref(), Some("one 'x'/own"));
+            assert_eq!(app.answers(), Some(format!("{one}/own")));
             // A shell above the master, which waits for it in the release before, may hold its sockets.
-            app.server.env = with("one 'x'");
+            app.server.env = with(one);
             app.go(Some(B), C).ok();
             let prove = calls::prove(&app.server.site(), &run(), &id(C)).after_answer();
             assert_eq!(app.server.run(&prove.answered_on(app.port)).ok().value("notice"), None);

@@ -93,7 +93,7 @@ fn a_thin_alone_interrupts_and_several_do_not() {
 fn a_gunicorn_that_preloads_is_not_reloaded() {
     let start = "gunicorn -c gunicorn.conf.py --daemon wsgi:app";
     for (restart, more, expected) in [
-        ("reload", "preload_app = True\n", Some("it is upgraded (USR2) instead")),
+        ("reload", "preload_app = True\n", Some("gunicorn.conf.py preloads: Gunicorn is upgraded")),
         ("reload", "", None),
         ("upgrade", "preload_app = True\n", None),
     ] {

@@ -211,6 +211,21 @@ fn gunicorn_whose_configuration_computes_paths_is_upgraded() {
     assert!(ran.value("notice").is_some_and(|n| n.contains("computes from its own place")), "{ran:#?}");
 }
 
+/// A reload would keep the application: the configuration lies in another place, or the environment says so.
+#[test]
+fn gunicorn_is_told_elsewhere_to_preload() {
+    let by_file = ("gunicorn --config=deploy/web.py --daemon wsgi:app", "preload_app = True\n");
+    let by_environment = (". ./deploy/options; gunicorn --daemon wsgi:app", "");
+    for (start, more) in [by_file, by_environment] {
+        let Some(mut app) = gunicorn_in(start, "reload", more) else { return };
+        for (name, _) in app.files.iter_mut().filter(|(name, _)| *name == "gunicorn.conf.py") {
+            *name = "deploy/web.py";
+        }
+        app.file("deploy/options", "export GUNICORN_CMD_ARGS='--preload -c deploy/web.py'\n".to_owned());
+        app.story(Broken::OldGoesOn);
+    }
+}
+
 /// It is told soon: nothing leads its processes out of there any more.
 #[test]
 fn unicorn_whose_working_directory_is_its_own_release_is_told() {
@@ -299,7 +314,7 @@ fn gunicorn_in_a_virtualenv_of_the_release() {
     for (start, restart, more, notice) in [
         (plain, "upgrade", "", None),
         (plain, "reload", "", None),
-        (plain, "reload", "preload_app = True\n", Some("preloaded")),
+        (plain, "reload", "preload_app = True\n", Some("preloads")),
         // What the template cannot read is found at the restart.
         ("true && venv/bin/gunicorn -c gunicorn.conf.py --daemon wsgi:app", "upgrade", "", Some("its command line")),
         ("exec venv/bin/gunicorn -c gunicorn.conf.py --daemon wsgi:app", "reload", "", Some("its command line")),

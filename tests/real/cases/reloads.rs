@@ -1,6 +1,6 @@
 //! Reloads of real units that keep what the next release has otherwise, and units that ran before there was a release.
 
-use super::systemd::{GUNICORN, Installed, NODE, Unit, files, hosts};
+use super::systemd::{GUNICORN, Installed, NODE, Unit, files, hosts, refused_then_restarted};
 use super::{Row, SYSTEMD, under_load};
 use crate::stack::{App, Stack};
 
@@ -19,21 +19,8 @@ fn preloaded() {
                    ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 --preload --chdir /srv/@/current wsgi:app";
     let unit = Unit { service, ..GUNICORN };
     let _installed: Vec<_> = stack.servers.iter().map(|h| Installed::new(&stack, h, &unit)).collect();
-    let first = stack.commit(&files(&[]));
-    stack.deploy_first();
-    let second = stack.commit(&files(&[]));
-    let seen = under_load(&stack, &["deploy", "--parallel"]);
-    let said = seen.ran.expect(1).printed();
-    assert!(said.contains("keeps the application, which it preloads"), "{said}");
-    seen.load.assert_none_failed();
-    stack.assert_serves(&[&first; 2]);
-    stack.assert_no_lock();
-    let seen = under_load(&stack, &["deploy", "--serial"]);
-    let said = seen.ran.expect(0).printed();
-    assert!(said.contains("it was restarted instead"), "{said}");
-    seen.load.assert_none_failed();
-    stack.assert_serves(&[&second; 2]);
-    stack.assert_all_in_balancer();
+    let told = "keeps the application, which it preloads";
+    refused_then_restarted(&stack, (&["deploy", "--parallel"], &[told]), (&["deploy", "--serial"], &[]));
 }
 
 /// systemd reads it when it starts the unit, and a reload keeps what it had then.

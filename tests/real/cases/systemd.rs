@@ -193,24 +193,27 @@ fn a_reload_that_stays() {
                    ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 wsgi:app";
     let unit = Unit { service, ..GUNICORN };
     let _installed: Vec<_> = stack.servers.iter().map(|h| Installed::new(&stack, h, &unit)).collect();
+    refused_then_restarted(&stack, (&["deploy"], &[]), (&["deploy", "--serial"], &[]));
+}
+
+/// What to run, and what it is to say.
+pub type Told<'a> = (&'a [&'a str], &'a [&'a str]);
+
+/// With the servers in traffic it is refused, and nothing is lost; out of their balancer they are restarted instead.
+pub fn refused_then_restarted(stack: &Stack, refused: Told<'_>, restarted: Told<'_>) {
+    let run = |(line, words): Told<'_>, exit: i32, more: &str, serves: &str| {
+        let seen = under_load(stack, line);
+        let said = seen.ran.expect(exit).printed();
+        assert!(words.iter().chain([&more]).all(|word| said.contains(word)), "{words:?}, {more}: {said}");
+        seen.load.assert_none_failed();
+        stack.assert_serves(&[serves; 2]);
+    };
     let first = stack.commit(&files(&[]));
     stack.deploy_first();
-
-    // With the servers in traffic it is refused, and nothing was lost.
     let second = stack.commit(&files(&[]));
-    let seen = under_load(&stack, &["deploy"]);
-    let said = seen.ran.expect(1).printed();
-    assert!(said.contains("set restart = \"restart\" in [web]"), "{said}");
-    seen.load.assert_none_failed();
-    stack.assert_serves(&[&first; 2]);
+    run(refused, 1, "set restart = \"restart\" in [web]", &first);
     stack.assert_no_lock();
-
-    // With them out of their balancer they are restarted instead, and that is said.
-    let seen = under_load(&stack, &["deploy", "--serial"]);
-    let said = seen.ran.expect(0).printed();
-    assert!(said.contains("it was restarted instead"), "{said}");
-    seen.load.assert_none_failed();
-    stack.assert_serves(&[&second; 2]);
+    run(restarted, 0, "it was restarted instead", &second);
     stack.assert_all_in_balancer();
 }
 
@@ -223,24 +226,8 @@ fn a_hidden_reload() {
                    ExecStart=/usr/bin/gunicorn -b 0.0.0.0:% -w 2 --preload wsgi:app";
     let unit = Unit { service, ..GUNICORN };
     let _installed: Vec<_> = stack.servers.iter().map(|h| Installed::new(&stack, h, &unit)).collect();
-    let first = stack.commit(&files(&[]));
-    stack.deploy_first();
-
-    let second = stack.commit(&files(&[]));
-    let seen = under_load(&stack, &["deploy", "--parallel"]);
-    let said = seen.ran.expect(1).printed();
-    assert!(said.contains("nothing was touched") && said.contains("set restart = \"restart\" in [web]"), "{said}");
-    seen.load.assert_none_failed();
-    stack.assert_serves(&[&first; 2]);
-    stack.assert_no_lock();
-
-    // What the servers tell makes it serial, and then they are restarted instead.
-    let seen = under_load(&stack, &["deploy"]);
-    let said = seen.ran.expect(0).printed();
-    assert!(said.contains("serial is the default here") && said.contains("it was restarted instead"), "{said}");
-    seen.load.assert_none_failed();
-    stack.assert_serves(&[&second; 2]);
-    stack.assert_all_in_balancer();
+    let told = "serial is the default here";
+    refused_then_restarted(&stack, (&["deploy", "--parallel"], &["nothing was touched"]), (&["deploy"], &[told]));
     stack.pitcrew(&["status"]).run().expect(0);
 }
 
