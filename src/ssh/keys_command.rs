@@ -2,25 +2,20 @@
 //!
 //! It is asked before the host shows a key, and again with that key.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use russh::keys::{HashAlg, PublicKey};
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use super::known_hosts::{KeysCommandFault, KnownHostsError, ToldKeys};
+use super::known_hosts::{HostName, KeysCommandFault, KnownHostsError, ToldKeys};
 use super::settings::Settings;
+use super::short_command::{self, NoOutput};
 use super::text::said;
 
 /// Limit on one answer.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are read.
-const LONGEST: usize = 1 << 20;
 
 /// Asks what the command says of a host.
 ///
@@ -31,26 +26,21 @@ const LONGEST: usize = 1 << 20;
 pub(super) async fn ask(settings: &Settings, shown: Option<&PublicKey>) -> Result<ToldKeys, KnownHostsError> {
     let Some((program, arguments)) = settings.keys_command.split_first() else { return Ok(ToldKeys::default()) };
     let (host, port) = settings.known_as();
-    let name = super::known_hosts::HostName::new(host, port);
+    let name = HostName::new(host, port);
     let values = KeyTokens::of(&name.to_string(), shown);
     let mut command = Command::new(values.expand(program));
     command.args(arguments.iter().map(|word| values.expand(word)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let failed = |source| KnownHostsError::Command { program: program.clone(), source };
-    let child = command.spawn().map_err(|e| failed(KeysCommandFault::NotStarted(e.into())))?;
-    let group = KeysGroup(child.id());
-    let ended = timeout(LIMIT, child.wait_with_output()).await;
-    drop(group);
-    let output = match ended {
-        Ok(Ok(output)) => output,
-        Ok(Err(e)) => return Err(failed(KeysCommandFault::NotStarted(e.into()))),
-        Err(_) => return Err(failed(KeysCommandFault::Silent(LIMIT))),
+    let output = match short_command::output(command, LIMIT).await {
+        Ok(output) => output,
+        Err(NoOutput::NotStarted(e)) => return Err(failed(KeysCommandFault::NotStarted(e.into()))),
+        Err(NoOutput::Silent) => return Err(failed(KeysCommandFault::Silent(LIMIT))),
     };
     if !output.status.success() {
         let said = said(&String::from_utf8_lossy(&output.stderr));
         return Err(failed(KeysCommandFault::Failed { how: output.status.to_string(), said }));
     }
-    Ok(ToldKeys::read(output.stdout.get(..LONGEST).unwrap_or(&output.stdout), program))
+    Ok(ToldKeys::read(&output.stdout, program))
 }
 
 /// The values of the tokens of a key.
@@ -90,17 +80,6 @@ impl KeyTokens {
             }
         }
         out
-    }
-}
-
-/// The command's process group: killed when dropped, with all that it has started.
-struct KeysGroup(Option<u32>);
-
-impl Drop for KeysGroup {
-    fn drop(&mut self) {
-        if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
-        }
     }
 }
 

@@ -45,6 +45,7 @@ mod refused;
 mod running;
 mod session;
 pub mod settings;
+mod short_command;
 mod short_scalar;
 mod stream;
 mod sync;

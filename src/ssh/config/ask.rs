@@ -4,13 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::process::Command;
 
 use super::error::{ConfigError, SshFault};
@@ -19,6 +16,7 @@ use super::keywords::{Reading, known};
 use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
+use crate::ssh::short_command::{self, NoOutput};
 use crate::ssh::sync::lock;
 use crate::ssh::text::said;
 
@@ -26,8 +24,6 @@ use crate::ssh::text::said;
 const AT_ONCE: usize = 8;
 /// Limit on one answer, with the commands that `Match exec` runs.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Bytes of an answer that are read.
-const LONGEST: usize = 1 << 20;
 
 /// Values by keyword.
 type Groups = BTreeMap<String, Vec<String>>;
@@ -110,40 +106,21 @@ async fn one(question: &Question, about: &About<'_>) -> Result<String, ConfigErr
     // A host may look like an option.
     command.arg("--").arg(&question.host);
     command.env("HOME", about.home);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let host = question.host.clone();
-    let asked = async {
-        let child = command.spawn()?;
-        let mut group = Group(child.id());
-        let output = child.wait_with_output().await;
-        // It ended by itself: what it meant to leave running stays.
-        group.0 = None;
-        output
-    };
-    let output = match tokio::time::timeout(LIMIT, asked).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(about.failed(SshFault::NoSsh)),
-        Ok(Err(e)) => return Err(about.failed(SshFault::NotStarted { host, source: e.into() })),
-        Err(_) => return Err(about.failed(SshFault::Silent { host, limit: LIMIT.as_secs() })),
+    let output = match short_command::output(command, LIMIT).await {
+        Ok(output) => output,
+        Err(NoOutput::NotStarted(e)) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(about.failed(SshFault::NoSsh));
+        }
+        Err(NoOutput::NotStarted(e)) => return Err(about.failed(SshFault::NotStarted { host, source: e.into() })),
+        Err(NoOutput::Silent) => return Err(about.failed(SshFault::Silent { host, limit: LIMIT.as_secs() })),
     };
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         let last: Vec<&str> = words.lines().filter(|l| !l.starts_with("Pseudo-terminal")).collect();
         return Err(about.failed(SshFault::Failed { host, said: said(&last.join("; ")) }));
     }
-    let bytes = output.stdout.get(..LONGEST).unwrap_or(&output.stdout);
-    Ok(String::from_utf8_lossy(bytes).into_owned())
-}
-
-/// The process group of one `ssh -G`: killed when dropped, with what `Match exec` runs.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
-        }
-    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Groups the answer's lines by keyword.
