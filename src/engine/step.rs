@@ -172,12 +172,7 @@ impl Running {
         }
         let execution = self.script(call, stop).limit(self.world.config.timeouts.prepare);
         let pruned = self.call(place, execution).await.map(|answers| {
-            let kept = answers.iter().filter(|a| a.key == "kept").count();
-            let one = |a: &&Answer| a.key != "kept" || Some(*a) == answers.iter().find(|a| a.key == "kept");
-            for mut warning in answers.iter().filter(one).filter_map(told_by_prune) {
-                if let (Warning::ReleaseKept { why, .. }, 2..) = (&mut warning, kept) {
-                    why.push_str(&format!("; so do {} more, for processes like it", kept - 1));
-                }
+            for warning in told_by_prune(&answers) {
                 self.world.emitter.emit(Event::Warning { server: Some(place.server.clone()), warning });
             }
         });
@@ -215,14 +210,17 @@ impl Running {
     }
 }
 
-/// What a person should read of an answer of the prune script.
-fn told_by_prune(answer: &Answer) -> Option<Warning> {
-    match answer.key.as_str() {
-        "moved" => Some(Warning::CurrentMoved { current: clean(&answer.value) }),
-        "kept" => {
-            let (release, why) = answer.value.split_once(' ')?;
-            Some(Warning::ReleaseKept { release: ReleaseId::parse(release)?, why: why.to_owned() })
-        }
-        _ => None,
+/// Returns what the answers of the prune script warn of: releases that are kept are one warning.
+fn told_by_prune(answers: &[Answer]) -> Vec<Warning> {
+    let of = |key: &'static str| answers.iter().filter(move |a| a.key == key).map(|a| a.value.as_str());
+    let mut told: Vec<Warning> = of("moved").map(|current| Warning::CurrentMoved { current: clean(current) }).collect();
+    let more = match of("kept").count() {
+        0 | 1 => String::new(),
+        kept => format!("; so do {} more, for processes like it", kept - 1),
+    };
+    let first = of("kept").next().and_then(|value| value.split_once(' '));
+    if let Some((release, why)) = first.and_then(|(release, why)| Some((ReleaseId::parse(release)?, why))) {
+        told.push(Warning::ReleaseKept { release, why: format!("{why}{more}") });
     }
+    told
 }
