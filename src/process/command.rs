@@ -144,7 +144,7 @@ mod tests {
         let failure = command(text, &std::env::temp_dir()).run(&stop, &hear).await.unwrap_err();
         assert_eq!(failure.cause, Cause::Interrupted);
         for pid in told.lock().unwrap().iter() {
-            assert_eq!(proc::start(*pid), None, "{pid} still runs");
+            assert!(proc::ends(*pid), "{pid} still runs");
         }
     }
 

@@ -22,6 +22,16 @@ pub fn start(pid: u32) -> Option<u64> {
     Some(stat(pid)?.start)
 }
 
+/// Tells whether a process that has been killed ends: a machine that is short of memory may need seconds for it.
+#[cfg(test)]
+pub fn ends(pid: u32) -> bool {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while start(pid).is_some() && std::time::Instant::now() < until {
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    start(pid).is_none()
+}
+
 /// Finds what descends from `known`, and every process whose environment holds `mark`.
 ///
 /// A daemon, which made a session of its own, is left out, and so is the process group `but`.
