@@ -113,6 +113,8 @@ pub struct ServerFacts {
     pub left: Vec<String>,
     /// Directories that others than the login and root may write in.
     pub exposed: Vec<Exposed>,
+    /// Files of `[shared]` that hold secrets, as their names tell, and that every user there may read.
+    pub readable: Vec<String>,
     /// What the web server's template tells of a restart there.
     pub web: Vec<WebFact>,
     /// An earlier run left this server behind: that run's id.
@@ -395,6 +397,7 @@ impl ServerFacts {
             }
             "leftover" => self.left.push(one_line(value)),
             "exposed" => self.exposed.extend(Exposed::read(value)),
+            "readable" => self.readable.push(one_line(value)),
             "fact" => self.web.extend(WebFact::read(value)),
             "no_proc" => self.no_proc = true,
             "zstd" => self.zstd = true,

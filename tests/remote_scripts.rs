@@ -13,7 +13,8 @@ mod pruning;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::server::{self, Server, everywhere, id, owner, packed, require, run, tarball};
@@ -1004,6 +1005,36 @@ fn directories_that_others_may_write_are_told() {
                 std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
             }
         }
+    });
+}
+
+/// By their names alone, and only where the directories above let others in.
+#[test]
+fn secret_files_that_every_user_may_read_are_told() {
+    let mode = |path: &Path, bits| {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    };
+    everywhere(|server| {
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        let files = [".env", "config/master.key", "config/database.yml", "robots.txt", "config/token's file"];
+        for file in files {
+            server.write(&format!("shared/{file}"), "x\n");
+            mode(&server.root().join("shared").join(file), 0o644);
+        }
+        mode(&server.root().join("shared/config/master.key"), 0o640);
+        let told = || server.probe(&files.map(str::to_owned)).readable;
+        let root = server.root();
+        let above = root.ancestors().skip(1).any(|dir| fs::metadata(dir).unwrap().permissions().mode() & 1 == 0);
+        mode(&root, 0o750);
+        assert_eq!(told(), [""; 0], "{}: no other user comes so far", server.shell);
+        mode(&root, 0o751);
+        if above {
+            return;
+        }
+        let open = ["shared/.env", "shared/config/database.yml", "shared/config/token's file"];
+        assert_eq!(told(), open, "{}", server.shell);
+        mode(&server.root().join("shared/config"), 0o750);
+        assert_eq!(told(), [open[0]], "{}", server.shell);
     });
 }
 

@@ -100,6 +100,20 @@ pub enum Finding {
         /// By whom.
         to: Writers,
     },
+    /// A shared file that holds secrets may be read by every user of the server.
+    Readable {
+        /// The server.
+        of: ServerName,
+        /// The file below `deploy_to`.
+        path: String,
+    },
+    /// A password of the file crosses the network as it is.
+    PlainPassword {
+        /// The setting whose password it is.
+        setting: String,
+        /// The host that it is sent to.
+        host: String,
+    },
     /// The answer of the health check should name its release: nothing else proves as much here.
     ReleaseAdvised {
         /// Why the rest proves less.
@@ -161,6 +175,8 @@ impl Finding {
             | Self::PidInRelease { path: text, .. }
             | Self::Adopts { name: text, .. }
             | Self::Exposed { path: text, .. }
+            | Self::Readable { path: text, .. }
+            | Self::PlainPassword { host: text, .. }
             | Self::MigrationsUnrun { directory: text } => vec![text],
             Self::DownBefore { member, status, .. } => vec![member, status],
             Self::Leftovers { paths, .. } => paths.iter_mut().collect(),
@@ -181,7 +197,9 @@ impl Finding {
             | Self::Adopts { .. }
             | Self::PidInRelease { .. }
             | Self::Leftovers { .. }
-            | Self::Exposed { .. } => true,
+            | Self::Exposed { .. }
+            | Self::Readable { .. }
+            | Self::PlainPassword { .. } => true,
             Self::SerialByFact { .. }
             | Self::Hidden { .. }
             | Self::NotRestarted { .. }

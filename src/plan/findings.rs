@@ -3,8 +3,10 @@
 //! Pure. Plans tell what is about the run; `check` and `status` tell all of it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::config::{Config, Health, Probe, Server};
+use crate::config::source::Address;
+use crate::config::{BalancerAddress, BalancerKind, Config, Health, Probe, Scheme, Server};
 use crate::event::{Blocker, Cause, Failure, Finding, Refusal, StepName, Weakness};
 use crate::facts::{Facts, PortHolder, ServerFacts};
 use crate::name::{ReleaseId, ServerName};
@@ -32,7 +34,9 @@ pub fn all(config: &Config, facts: &Facts, servers: &[&Server], answers: &Answer
         let Some(found) = facts.servers.get(&server.name) else { continue };
         findings.extend(leftovers(&server.name, found));
         findings.extend(exposed(&server.name, found));
+        findings.extend(readable(&server.name, found));
     }
+    findings.extend(plain_passwords(config));
     findings.extend(pid_in_release(config));
     findings.extend(advised(config, &web));
     findings
@@ -136,6 +140,54 @@ pub fn leftovers(of: &ServerName, found: &ServerFacts) -> Option<Finding> {
 /// Names the directories of a server in which others may write.
 fn exposed(of: &ServerName, found: &ServerFacts) -> impl Iterator<Item = Finding> {
     found.exposed.iter().map(|one| Finding::Exposed { of: of.clone(), path: one.path.clone(), to: one.to.clone() })
+}
+
+/// Names the secret files of a server that every user there may read.
+fn readable(of: &ServerName, found: &ServerFacts) -> impl Iterator<Item = Finding> {
+    found.readable.iter().map(|path| Finding::Readable { of: of.clone(), path: path.clone() })
+}
+
+/// Names the settings whose password would cross the network as it is.
+fn plain_passwords(config: &Config) -> Vec<Finding> {
+    let mut plain = Vec::new();
+    if let Some(BalancerKind::Haproxy { at, access, .. }) = config.balancer.as_ref().map(|lb| &lb.kind)
+        && access.login.is_some()
+    {
+        let apis = at.iter().filter_map(|address| match address {
+            BalancerAddress::Api(url) if url.scheme == Scheme::Http => Some(url.host.clone()),
+            _ => None,
+        });
+        plain.extend(apis.map(|host| ("[load_balancer]", host)));
+    }
+    if let Some(repository) = &config.source.repository
+        // A name alone is a token, as git hosts give them out.
+        && (repository.password.is_some() || repository.user.as_ref().is_some_and(|user| user != "git"))
+    {
+        plain.extend(plain_host(&repository.url).map(|(_, host)| ("[source]", host)));
+    }
+    if let Some(Address::Written(url)) = config.source.download.as_ref().map(|download| &download.from)
+        && let Some((true, host)) = plain_host(&url.0)
+    {
+        plain.push(("[source]", host));
+    }
+    plain.retain(|(_, host)| !is_loopback(host));
+    plain.into_iter().map(|(setting, host)| Finding::PlainPassword { setting: setting.to_owned(), host }).collect()
+}
+
+/// Returns whether a URL without encryption has a login, and its host.
+fn plain_host(url: &str) -> Option<(bool, String)> {
+    let authority = url.strip_prefix("http://")?.split('/').next()?;
+    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => host,
+    };
+    Some((!login.is_empty(), host.to_owned()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn is_ours(listener: &PortHolder) -> bool {
@@ -254,6 +306,40 @@ mod tests {
             let config = config("unicorn", &format!("[health]\nport = 80\n[web]\npid_file = \"{path}\"\n{shared}"));
             let found = found(&config, serving(), None);
             assert_eq!(matches!(found.as_slice(), [Finding::PidInRelease { .. }]), told, "{path} {shared}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_crosses_the_network_as_it_is_is_told() {
+        let git = |url: &str| format!("[source]\nkind = \"git\"\nrepo = \"{url}\"");
+        let archive = |url: &str| format!("[source]\nkind = \"archive\"\nurl = \"{url}\"");
+        let api = |url: &str| {
+            format!(
+                "[load_balancer]\nkind = \"haproxy\"\nat = [\"{url}\"]\nbackend = \"web\"\nuser = \"u\"\npassword = {{ env = \"PATH\" }}"
+            )
+        };
+        for (table, to) in [
+            (git("http://me:pass@git.lan:8080/x.git"), Some("git.lan")),
+            (git("http://token@[fd00::1]/x.git"), Some("[fd00::1]")),
+            (git("http://git@git.lan/x.git"), None),
+            (git("http://git.lan/x.git"), None),
+            (git("https://me:pass@git.lan/x.git"), None),
+            (git("http://me:pass@localhost/x.git"), None),
+            (archive("http://me:pass@files.lan/a.tgz"), Some("files.lan")),
+            (archive("http://files.lan/me@a.tgz"), None),
+            (api("http://lb1:5555"), Some("lb1")),
+            (api("http://127.0.0.1:5555"), None),
+            (api("https://lb1:5555"), None),
+        ] {
+            let found = found(&config("unicorn", &format!("[health]\nport = 80\n{table}")), serving(), Some(Ok(())));
+            let hosts: Vec<_> = found
+                .iter()
+                .map(|finding| match finding {
+                    Finding::PlainPassword { host, .. } => host.as_str(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(hosts, to.into_iter().collect::<Vec<_>>(), "{table}");
         }
     }
 

@@ -31,6 +31,11 @@ pub fn sentence(finding: &Finding) -> String {
             "nothing is restarted or checked on {}: without the role `web` a server only gets the release",
             listed(on)
         ),
+        Finding::PlainPassword { setting, host } => format!(
+            "the password of {setting} goes to {} by http://, where all on the way can read it: write https://, or reach it \
+             by a loopback address or through SSH",
+            clean(host)
+        ),
         Finding::MigrationsUnrun { directory } => {
             format!("the source has {}, and there is no [migrate]: no migration is run", clean(directory))
         }
@@ -40,6 +45,7 @@ pub fn sentence(finding: &Finding) -> String {
         | Finding::DownBefore { of, .. }
         | Finding::Leftovers { of, .. }
         | Finding::Exposed { of, .. }
+        | Finding::Readable { of, .. }
         | Finding::Hidden { of, .. } => format!("{of}: {}", fragment(finding)),
     }
 }
@@ -71,6 +77,10 @@ pub fn fragment(finding: &Finding) -> String {
             format!("the login cannot remove {} in deploy_to: remove it as the user that owns it", names(&paths, 3))
         }
         Finding::Exposed { path, to, .. } => exposed(path, to),
+        Finding::Readable { path, .. } => format!(
+            "every user there may read {}, which holds secrets as its name tells: take the right away (chmod o-r)",
+            clean(path)
+        ),
         Finding::Hidden { login, users, pids, .. } => hidden(login, users, pids),
         other => sentence(other),
     }

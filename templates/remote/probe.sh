@@ -81,6 +81,15 @@ if [ -d "$lock" ]; then
     tell_lines journal "$lock/journal"
 fi
 
+# open_to_all FILE: tells whether every user there may read it, by way of all the directories above it.
+open_to_all() {
+    case $(ls -ldLn "$1" 2>/dev/null) in -??????r*) ;; *) return 1 ;; esac
+    above=$1
+    while above=${above%/*} && [ -n "$above" ]; do
+        case $(ls -ldLn "$above" 2>/dev/null) in ?????????[xt]*) ;; *) return 1 ;; esac
+    done
+}
+
 # Where others than the login and root may write: what lies there runs as the login.
 set --
 for dir in "$root" "$root/releases" "$root/shared" "$own" "$own/scripts"; do [ ! -d "$dir" ] || set -- "$@" "$dir/."; done
@@ -136,6 +145,12 @@ done
 eval "set -- $p_files"
 for file; do
     [ -e "$root/shared/$file" ] || say missing_file "$file"
+    # What holds a secret, as its name tells.
+    case /$file in
+    */.env* | *.key | *.pem | *secret* | *credential* | *password* | *token* | */database.y*ml | */.pgpass | */.netrc)
+        ! open_to_all "$root/shared/$file" || say readable "shared/$file"
+        ;;
+    esac
 done
 
 missing() {
