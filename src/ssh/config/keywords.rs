@@ -82,11 +82,11 @@ const PASSED: &[(Keyword, &str)] = &[
 const ALIASES: &[(&str, &str)] = &[
     ("challengeresponseauthentication", "kbdinteractiveauthentication"),
     ("skeyauthentication", "kbdinteractiveauthentication"),
+    ("tisauthentication", "kbdinteractiveauthentication"),
     ("dsaauthentication", "pubkeyauthentication"),
     ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms"),
     ("identityfile2", "identityfile"),
-    ("globalknownhostsfile2", "globalknownhostsfile"),
-    ("userknownhostsfile2", "userknownhostsfile"),
+    ("smartcarddevice", "pkcs11provider"),
 ];
 
 /// Finds a keyword that is honoured or told of, by its newer or older name in lower case.
