@@ -301,6 +301,41 @@ async fn generated_ssh_configs_mean_what_they_mean_to_ssh() {
     assert!(refused < 60 && natively > 100, "{refused} {natively}");
 }
 
+/// Some of it is refused, and the rest is told, as `check -v` does, with the place of the line.
+#[tokio::test]
+async fn what_ssh_refuses_is_refused_or_told() {
+    let mut bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case");
+    bench.client.ssh.config_file = ConfigFile::Path(case.clone());
+    for (text, at, said) in [
+        ("HostName web1 web2", 1, "HostName takes one word"),
+        ("Host *\n  IdentityFile ~/.ssh/my key", 2, "IdentityFile takes one word"),
+        ("Host other\n  User ann lee", 2, "User takes one word"),
+        ("LogLevel ERROR VERBOSE", 1, "LogLevel takes one word"),
+        ("Hostnmae web9", 1, "Hostnmae (not honoured: "),
+        ("Host other\n  Hostnmae web9", 2, "Hostnmae (not honoured: "),
+        ("IgnoreUnknown A*,C\nAb x\nB x", 3, "B (not honoured: "),
+        ("B x\nIgnoreUnknown B", 1, "B (not honoured: "),
+        ("Host other\n  IgnoreUnknown B\nHost *\n  B x", 4, "B (not honoured: "),
+        ("IgnoreUnknown A\nIgnoreUnknown B\nB x", 3, "B (not honoured: "),
+        ("HostKeyAlgorithms ssh-ed25519,foo", 1, "ssh-ed25519,foo (not offered: foo)"),
+        ("Ciphers +foo,bar", 1, "+foo,bar (not offered: foo, bar)"),
+    ] {
+        std::fs::write(&case, format!("{text}\n")).unwrap();
+        let question = ask("web1");
+        assert!(real(&case, bench.client.home.path(), &question).is_err(), "{text}");
+        let network = pitcrew::ssh::Network::new(&bench.client.ssh, bench.client.local(), bench.client.answers.clone());
+        let told = match network.and_then(|network| network.target("server", &question)) {
+            Ok(target) => target.settings.explained.iter().map(|e| format!("{} ({})\n", e.value, e.from)).collect(),
+            Err(e) => e.to_string(),
+        };
+        let place = format!("{}:{at}", case.display());
+        let line = told.lines().find(|line| line.contains(said));
+        assert!(line.is_some_and(|line| line.contains(&place)), "{text}: {told}");
+    }
+}
+
 #[tokio::test]
 async fn jump_hosts_are_asked_about_too() {
     let text = "Match host web\n  ProxyJump inner\nMatch host inner\n  ProxyJump ann@outer:2222\n";
