@@ -5,7 +5,7 @@
 //! Host ranges (`web[1-4]`) belong to the configuration, which expands the host before it checks it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The parts of an address. The host is not checked yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,38 @@ impl fmt::Display for BadAddress {
 }
 
 impl std::error::Error for BadAddress {}
+
+/// Writes an address as ssh does, which looks it up among the known hosts like that: `127.1` is `127.0.0.1`.
+///
+/// `None`: it is a name. ssh leaves the letters of an address as they are.
+pub(super) fn numeric(host: &str) -> Option<String> {
+    let address = host.parse().ok().or_else(|| short(host).map(IpAddr::V4));
+    match address.map(|address: IpAddr| address.to_string()) {
+        Some(text) if !text.eq_ignore_ascii_case(host) => Some(text),
+        Some(_) => Some(host.to_owned()),
+        // An address with a zone, whose letters mean something.
+        None => host.contains([':', '%']).then(|| host.to_owned()),
+    }
+}
+
+/// Reads an IPv4 address of one to four numbers, the last of which fills what is left (inet_aton(3)).
+fn short(text: &str) -> Option<Ipv4Addr> {
+    let number = |text: &str| match (text.strip_prefix("0x"), text.strip_prefix('0')) {
+        (Some(hex), _) => u32::from_str_radix(hex, 16).ok(),
+        (None, Some(octal)) if !octal.is_empty() => u32::from_str_radix(octal, 8).ok(),
+        _ => text.parse().ok(),
+    };
+    let numbers: Vec<u32> = text.split('.').map(number).collect::<Option<_>>()?;
+    let (last, before) = numbers.split_last().filter(|(_, before)| before.len() < 4)?;
+    let mut address = u64::from(*last);
+    if address >= 1 << (8 * (4 - before.len())) || before.iter().any(|n| *n > 255) {
+        return None;
+    }
+    for (i, number) in before.iter().enumerate() {
+        address |= u64::from(*number) << (8 * (3 - i));
+    }
+    u32::try_from(address).ok().map(Ipv4Addr::from)
+}
 
 impl<'a> Parts<'a> {
     /// Splits an address.
@@ -160,6 +192,26 @@ mod tests {
             ("-oProxyCommand=x", BadAddress::Host("-oProxyCommand=x".into())),
         ] {
             assert_eq!(Parts::of_one(text), Err(wrong), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_ssh_writes_them() {
+        for (text, written) in [
+            ("127.1", "127.0.0.1"),
+            ("1", "0.0.0.1"),
+            ("10.258", "10.0.1.2"),
+            ("10.01.0.7", "10.1.0.7"),
+            ("0x7f.1", "127.0.0.1"),
+            ("10.0.0.7", "10.0.0.7"),
+            ("2001:db8:0:0::7", "2001:db8::7"),
+            ("2001:DB8::7", "2001:DB8::7"),
+            ("fe80::1%ETH0", "fe80::1%ETH0"),
+        ] {
+            assert_eq!(numeric(text).as_deref(), Some(written), "{text}");
+        }
+        for name in ["web1", "1.example", "256.1.1.1", "1.2.3.4.5", "1.16777216", "4294967296", "08", "", ".", "1."] {
+            assert_eq!(numeric(name), None, "{name}");
         }
     }
 }

@@ -169,6 +169,32 @@ fn apply(text: &str, usual: &[&str]) -> Vec<String> {
     all
 }
 
+/// Writes out the patterns of a list of host keys: ssh takes them there, and in other lists only behind a `-`.
+fn expanded(text: &str, names: &[&str]) -> String {
+    let (sign, list) = match text.chars().next() {
+        Some('-') => return text.to_owned(),
+        Some('+' | '^') => text.split_at(1),
+        _ => ("", text),
+    };
+    let old = format!("ssh-rsa{CERTIFICATE}");
+    let all: Vec<&str> = names.iter().copied().chain(["ssh-rsa", &old]).collect();
+    let meant = list.split(',').flat_map(|name| match name.contains(['*', '?']) {
+        true => all.iter().filter(|n| wildcard(name.as_bytes(), n.as_bytes())).copied().collect(),
+        false => vec![name],
+    });
+    format!("{sign}{}", meant.collect::<Vec<_>>().join(","))
+}
+
+/// Lists the names of a list of ssh_config that pitcrew never offers.
+pub(super) fn unspoken<'a>(kind: &str, text: &'a str) -> Vec<&'a str> {
+    if text.starts_with('-') {
+        return Vec::new();
+    }
+    let names = text.trim_start_matches(['+', '^']).split(',').filter(|n| !n.is_empty() && !n.contains(['*', '?']));
+    let bare = |name: &'a str| if kind == "key" { name.strip_suffix(CERTIFICATE).unwrap_or(name) } else { name };
+    names.filter(|name| spoken(kind, bare(name)) == Spoken::Never).collect()
+}
+
 impl HostKeys {
     fn new(wish: Option<&Wish>) -> Result<Self, ConfigError> {
         let all = supported();
@@ -177,7 +203,7 @@ impl HostKeys {
         let names: Vec<String> = certified.chain(all.iter().map(ToString::to_string)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut keys = Self { plain: Vec::new(), certified: Vec::new(), fixed: !wish.text.starts_with(['+', '-']) };
-        for name in apply(&wish.text, &names) {
+        for name in apply(&expanded(&wish.text, &names), &names) {
             let (list, bare) = match name.strip_suffix(CERTIFICATE) {
                 Some(bare) => (&mut keys.certified, bare),
                 None => (&mut keys.plain, name.as_str()),
@@ -219,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_never_offered_are_listed() {
+        assert_eq!(unspoken("cipher", "+aes256-ctr,foo,none"), ["foo", "none"]);
+        assert_eq!(unspoken("cipher", "-foo"), [""; 0]);
+        let keys = "ssh-ed25519,ssh-rsa,rsa-sha2-512-cert-v01@openssh.com,ssh-rsa-cert-v00@openssh.com,ssh-dss,ssh-*";
+        assert_eq!(unspoken("key", keys), ["ssh-rsa-cert-v00@openssh.com", "ssh-dss"]);
+    }
+
+    #[test]
     fn the_announcements_stay() {
         let lists = Lists::new([wish("curve25519-sha256"), None, None, None]).unwrap();
         let known = KnownHosts::default().of(Whom { host: "h", port: 22, told: &ToldKeys::default() });
@@ -240,6 +274,9 @@ mod tests {
         assert_eq!(first("^rsa-sha2-512")[0], "rsa-sha2-512");
         assert!(!first("-ecdsa*").iter().any(|n| n.starts_with("ecdsa")));
         assert!(first("+ssh-rsa").contains(&"ssh-rsa".to_owned()));
+        assert!(first("+ssh-rsa*").contains(&"ssh-rsa".to_owned()));
+        assert_eq!(first("ssh-ed2551?,rsa-*"), ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"]);
+        assert_eq!(first("^rsa-sha2-256*")[0], "rsa-sha2-256");
         assert!(!first("-x").contains(&"ssh-rsa".to_owned()));
     }
 }

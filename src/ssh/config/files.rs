@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, FileFault};
+use super::keywords::takes_one_word;
 use super::line::{self, Line};
 use super::mistake::Mistake;
 use super::origin::SettingOrigin;
@@ -100,6 +101,10 @@ impl Reader<'_> {
                 "canonicalizehostname" if !no(&line.words) => {
                     self.must_ask(&at, "CanonicalizeHostname");
                     continue;
+                }
+                // ssh would refuse the file, and what is meant by the rest cannot be told: `IdentityFile ~/my key`.
+                keyword if line.words.len() > 1 && takes_one_word(keyword) == Some(true) => {
+                    return Err(ConfigError::setting(&at, Mistake::MoreWords(line.written)));
                 }
                 _ => Item::Set(line),
             };

@@ -44,6 +44,7 @@ const KEYWORDS: &[Keyword] = &[
     keyword("identitiesonly", Reading::Word),
     keyword("identityagent", Reading::Word),
     keyword("identityfile", Reading::Every),
+    keyword("ignoreunknown", Reading::Word),
     keyword("kbdinteractiveauthentication", Reading::Word),
     keyword("kexalgorithms", Reading::Word),
     keyword("knownhostscommand", Reading::Rest),
@@ -67,27 +68,134 @@ const KEYWORDS: &[Keyword] = &[
 
 /// Keywords that change what or whom ssh connects to, and that pitcrew passes over, with their names.
 const PASSED: &[(Keyword, &str)] = &[
-    (keyword("bindinterface", Reading::Words), "BindInterface"),
-    (keyword("casignaturealgorithms", Reading::Words), "CASignatureAlgorithms"),
-    (keyword("checkhostip", Reading::Words), "CheckHostIP"),
-    (keyword("localcommand", Reading::Words), "LocalCommand"),
-    (keyword("pkcs11provider", Reading::Words), "PKCS11Provider"),
-    (keyword("pubkeyacceptedalgorithms", Reading::Words), "PubkeyAcceptedAlgorithms"),
-    (keyword("requiredrsasize", Reading::Words), "RequiredRSASize"),
-    (keyword("securitykeyprovider", Reading::Words), "SecurityKeyProvider"),
-    (keyword("verifyhostkeydns", Reading::Words), "VerifyHostKeyDNS"),
+    (keyword("bindinterface", Reading::Word), "BindInterface"),
+    (keyword("casignaturealgorithms", Reading::Word), "CASignatureAlgorithms"),
+    (keyword("checkhostip", Reading::Word), "CheckHostIP"),
+    (keyword("localcommand", Reading::Rest), "LocalCommand"),
+    (keyword("pkcs11provider", Reading::Word), "PKCS11Provider"),
+    (keyword("pubkeyacceptedalgorithms", Reading::Word), "PubkeyAcceptedAlgorithms"),
+    (keyword("requiredrsasize", Reading::Word), "RequiredRSASize"),
+    (keyword("securitykeyprovider", Reading::Word), "SecurityKeyProvider"),
+    (keyword("verifyhostkeydns", Reading::Word), "VerifyHostKeyDNS"),
 ];
 
 /// Older names of keywords.
 const ALIASES: &[(&str, &str)] = &[
     ("challengeresponseauthentication", "kbdinteractiveauthentication"),
     ("skeyauthentication", "kbdinteractiveauthentication"),
+    ("tisauthentication", "kbdinteractiveauthentication"),
     ("dsaauthentication", "pubkeyauthentication"),
     ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms"),
     ("identityfile2", "identityfile"),
-    ("globalknownhostsfile2", "globalknownhostsfile"),
-    ("userknownhostsfile2", "userknownhostsfile"),
+    ("smartcarddevice", "pkcs11provider"),
 ];
+
+/// Keywords that ssh knows and that mean nothing to pitcrew, with one word behind them.
+const IDLE: &[&str] = &[
+    "canonicalizefallbacklocal",
+    "canonicalizehostname",
+    "canonicalizemaxdots",
+    "clearallforwardings",
+    "compression",
+    "connectionattempts",
+    "controlmaster",
+    "controlpath",
+    "controlpersist",
+    "enableescapecommandline",
+    "enablesshkeysign",
+    "escapechar",
+    "exitonforwardfailure",
+    "fingerprinthash",
+    "forkafterauthentication",
+    "forwardx11",
+    "forwardx11timeout",
+    "forwardx11trusted",
+    "gatewayports",
+    "gssapiauthentication",
+    "gssapidelegatecredentials",
+    "hostbasedacceptedalgorithms",
+    "hostbasedauthentication",
+    "hostbasedkeytypes",
+    "kbdinteractivedevices",
+    "keepalive",
+    "loglevel",
+    "permitlocalcommand",
+    "refuseconnection",
+    "requesttty",
+    "sessiontype",
+    "stdinnull",
+    "streamlocalbindmask",
+    "streamlocalbindunlink",
+    "syslogfacility",
+    "tag",
+    "tcpkeepalive",
+    "tunnel",
+    "tunneldevice",
+    "updatehostkeys",
+    "visualhostkey",
+    "warnweakcrypto",
+    "xauthlocation",
+    // What Debian, Fedora and others add.
+    "gssapiclientidentity",
+    "gssapikexalgorithms",
+    "gssapikeyexchange",
+    "gssapirenewalforcesrekey",
+    "gssapiserveridentity",
+    "gssapitrustdns",
+    "protocolkeepalives",
+    "rsaminsize",
+    "setuptimeout",
+];
+
+/// The same, with any number of words: lists, commands, and what ssh no longer honours.
+const IDLE_LISTS: &[&str] = &[
+    "addkeystoagent",
+    "afstokenpassing",
+    "canonicaldomains",
+    "canonicalizepermittedcnames",
+    "channeltimeout",
+    "cipher",
+    "compressionlevel",
+    "dynamicforward",
+    "fallbacktorsh",
+    "globalknownhostsfile2",
+    "ipqos",
+    "kerberosauthentication",
+    "kerberostgtpassing",
+    "localforward",
+    "logverbose",
+    "obscurekeystroketiming",
+    "permitremoteopen",
+    "protocol",
+    "rekeylimit",
+    "remotecommand",
+    "remoteforward",
+    "rhostsauthentication",
+    "rhostsrsaauthentication",
+    "rsaauthentication",
+    "sendenv",
+    "setenv",
+    "useprivilegedport",
+    "userknownhostsfile2",
+    "useroaming",
+    "usersh",
+    "versionaddendum",
+];
+
+/// The name under which lines are kept whose keyword ssh does not know either.
+pub(in crate::ssh) const UNKNOWN: &str = "?";
+
+/// Tells whether ssh takes a single word behind a keyword in lower case; `None`: ssh does not know it.
+pub(super) fn takes_one_word(name: &str) -> Option<bool> {
+    match known(name) {
+        Some(keyword) => Some(matches!(keyword.reading, Reading::Word | Reading::Every)),
+        None if IDLE.contains(&name) => Some(true),
+        None if IDLE_LISTS.contains(&name) => Some(false),
+        // Apple's ssh alone has it.
+        None if name == "usekeychain" && cfg!(target_os = "macos") => Some(true),
+        None => None,
+    }
+}
 
 /// Finds a keyword that is honoured or told of, by its newer or older name in lower case.
 pub(super) fn known(name: &str) -> Option<&'static Keyword> {

@@ -10,6 +10,8 @@ const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 pub(super) struct Line {
     /// In lower case.
     pub(super) keyword: String,
+    /// The keyword as it is written.
+    pub(super) written: String,
     /// Without quotes and comments; at least one.
     pub(super) words: Vec<String>,
     /// The text behind the keyword as it is written; a command is read from it.
@@ -52,7 +54,8 @@ pub(super) fn parse(text: &str) -> Result<Option<Line>, BadLine> {
     }
     // Commands may begin with one more sign of equality.
     let rest = rest.trim_start_matches(|c| BLANK.contains(&c) || c == '=');
-    Ok(Some(Line { keyword: keyword.to_ascii_lowercase(), words, rest: rest.to_owned() }))
+    let written = keyword.to_owned();
+    Ok(Some(Line { keyword: keyword.to_ascii_lowercase(), written, words, rest: rest.to_owned() }))
 }
 
 /// Splits the keyword off: blanks, one `=`, or both lie behind it.

@@ -13,6 +13,8 @@ pub enum Mistake {
     Line(BadLine),
     /// `Host` has an empty pattern.
     EmptyPattern,
+    /// There is more behind this keyword than its one word.
+    MoreWords(String),
     /// `Include` goes too deep.
     TooDeep,
     /// `Include` has this malformed pattern.
@@ -65,6 +67,7 @@ impl fmt::Display for Mistake {
         match self {
             Self::Line(why) => write!(f, "the line {why}"),
             Self::EmptyPattern => f.write_str("Host has an empty pattern"),
+            Self::MoreWords(keyword) => write!(f, "{keyword} takes one word; one with blanks needs quotes"),
             Self::TooDeep => f.write_str("Include goes too deep; does a file include itself?"),
             Self::BadPattern { pattern, why } => write!(f, "Include has a bad pattern {pattern}: {why}"),
             Self::Unlisted { pattern, why } => write!(f, "Include cannot look for {pattern}: {why}"),

@@ -17,7 +17,7 @@ mod ssh_config;
 mod tokens;
 
 pub use self::error::{ConfigError, FileFault, SshFault};
-pub(super) use self::keywords::passed_over;
+pub(super) use self::keywords::{UNKNOWN, passed_over};
 pub use self::line::BadLine;
 pub(super) use self::line::split;
 pub use self::mistake::Mistake;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::keywords::{Keyword, Reading};
+use super::keywords::{Keyword, Reading, UNKNOWN};
+use super::line::Line;
 use super::origin::SettingOrigin;
+use crate::ssh::wildcard::wildcard;
 
 /// One setting as a file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,17 @@ impl Says {
         let again = values.iter().any(|v| v.words == words);
         if values.is_empty() || (keyword.reading == Reading::Every && !again) {
             values.push(WrittenSetting { words, from });
+        }
+    }
+
+    /// Adds a line with a keyword that ssh does not know, unless `IgnoreUnknown` has named it before.
+    pub(super) fn add_unknown(&mut self, line: &Line, from: SettingOrigin) {
+        let ignored = self.first("ignoreunknown").is_some_and(|w| {
+            w.words.concat().split(',').any(|p| wildcard(p.to_lowercase().as_bytes(), line.keyword.as_bytes()))
+        });
+        if !ignored {
+            let words = vec![line.written.clone()];
+            self.0.entry(UNKNOWN).or_default().push(WrittenSetting { words, from });
         }
     }
 }

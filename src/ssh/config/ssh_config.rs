@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ask::{About, Answers};
 use super::error::{ConfigError, FileFault};
 use super::files::{Because, File, Item, Place, Reader};
-use super::keywords::{Reading, known};
+use super::keywords::{Reading, known, takes_one_word};
 use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
@@ -89,7 +89,7 @@ impl SshConfig {
         let Some(ask) = &self.ask else {
             let mut says = Says::default();
             for file in &self.files {
-                evaluate(file, &question.host, &mut says);
+                evaluate(file, &question.host, true, &mut says);
             }
             return Ok(says);
         };
@@ -97,22 +97,28 @@ impl SshConfig {
     }
 }
 
-fn evaluate(file: &File, host: &str, says: &mut Says) {
-    let mut active = true;
+/// Adds what a file says of a host. `read`: whether the lines before its first `Host` are meant.
+fn evaluate(file: &File, host: &str, read: bool, says: &mut Says) {
+    let mut active = read;
     for (number, item) in &file.items {
+        let from = || SettingOrigin::File(file.path.clone(), *number);
         match item {
-            Item::Host(patterns) => active = matches(patterns, host),
-            _ if !active => {}
-            Item::Include(files) => files.iter().for_each(|f| evaluate(f, host, says)),
-            Item::Set(line) => {
-                let Some(keyword) = known(&line.keyword) else { continue };
-                let words = match keyword.reading {
-                    Reading::Proxy | Reading::Rest => vec![line.rest.clone()],
-                    Reading::Words => line.words.clone(),
-                    Reading::Word | Reading::Every => line.words.first().cloned().into_iter().collect(),
-                };
-                says.add(keyword, words, SettingOrigin::File(file.path.clone(), *number));
-            }
+            Item::Host(patterns) => active = read && matches(patterns, host),
+            Item::Include(files) => files.iter().for_each(|f| evaluate(f, host, active, says)),
+            Item::Set(line) => match known(&line.keyword) {
+                Some(keyword) if active => {
+                    let words = match keyword.reading {
+                        Reading::Proxy | Reading::Rest => vec![line.rest.clone()],
+                        Reading::Words => line.words.clone(),
+                        Reading::Word | Reading::Every => line.words.first().cloned().into_iter().collect(),
+                    };
+                    says.add(keyword, words, from());
+                }
+                Some(_) => {}
+                // ssh minds it for every host.
+                None if takes_one_word(&line.keyword).is_none() => says.add_unknown(line, from()),
+                None => {}
+            },
         }
     }
 }

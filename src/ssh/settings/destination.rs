@@ -1,9 +1,8 @@
 //! Decides where to connect: host, user, port, and the way there.
 
-use std::net::IpAddr;
-
 use super::reading::{Deciding, Sources, key, unexpanded};
 use super::values::{Approach, PORT, Part};
+use crate::ssh::address::numeric;
 use crate::ssh::config::{ConfigError, Mistake, SettingOrigin, Takes, Tokens};
 use crate::ssh::hop;
 
@@ -26,8 +25,8 @@ pub(super) fn host(all: &mut Deciding<'_>) -> Result<String, ConfigError> {
         None => (asked.clone(), SettingOrigin::Address),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    // ssh uses lower case to look up known hosts.
-    let host = if host.parse::<IpAddr>().is_ok() { host } else { host.to_lowercase() };
+    // As ssh writes it to look up known hosts: names in lower case.
+    let host = numeric(&host).unwrap_or_else(|| host.to_lowercase());
     if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(ConfigError::setting(&from, Mistake::NoHost(host)));
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::values::{Explained, Part};
 use crate::ssh::config::{
-    ConfigError, Local, Mistake, Question, Says, SettingOrigin, Tokens, Unexpanded, WrittenSetting, passed_over,
+    ConfigError, Local, Mistake, Question, Says, SettingOrigin, Tokens, UNKNOWN, Unexpanded, WrittenSetting,
+    passed_over,
 };
 use crate::ssh::options::Ssh;
 
@@ -63,6 +64,10 @@ impl<'a> Deciding<'a> {
             if !["no", "none", "false"].iter().any(|without| value.eq_ignore_ascii_case(without)) {
                 self.note(name, format!("{value} (not honoured)"), written.from.clone());
             }
+        }
+        for written in self.sources.says.all(UNKNOWN) {
+            let told = format!("{} (not honoured: ssh does not know it, and refuses the file)", written.words.concat());
+            self.note("Unknown keyword", told, written.from.clone());
         }
     }
 

@@ -245,6 +245,20 @@ fn what_is_not_honoured_is_told_with_its_line() {
 }
 
 #[test]
+fn a_keyword_that_ssh_does_not_know_is_told_unless_it_is_to_be_ignored() {
+    let told = |config: &str| {
+        let s = decide(&toml(), config, "web1");
+        let told = s.explained.into_iter().filter(|e| e.name == "Unknown keyword");
+        told.map(|e| e.value.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told("Host other\n Hostnmae a\nHost *\n Usre b\n"), ["Hostnmae", "Usre"]);
+    assert_eq!(told("IgnoreUnknown HOST*,u?re\nHostnmae a\nUsre b\nUsr c\n"), ["Usr"]);
+    let known =
+        "Protocol 2\nCompressionLevel 9\nGSSAPITrustDns yes\nUserKnownHostsFile2 a b\nAddKeysToAgent confirm 5m\n";
+    assert_eq!(told(known), [""; 0]);
+}
+
+#[test]
 fn localhost_is_trusted_and_names_are_hashed_where_ssh_would() {
     let config = "NoHostAuthenticationForLocalhost yes\nHashKnownHosts yes\n";
     let s = decide(&toml(), config, "localhost");

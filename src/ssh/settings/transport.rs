@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::reading::{Deciding, bad, key, word};
 use super::values::Family;
-use crate::ssh::algorithms::{Lists, Wish};
+use crate::ssh::algorithms::{Lists, Wish, unspoken};
 use crate::ssh::config::{ConfigError, SettingOrigin};
 
 /// Default limit on TCP and on the handshake, each.
@@ -66,16 +66,22 @@ pub(super) fn family(all: &mut Deciding<'_>) -> Result<Family, ConfigError> {
     }
 }
 
-/// Decides which algorithms are offered.
+/// Decides which algorithms are offered, and tells which of the names never are.
 pub(super) fn algorithms(all: &mut Deciding<'_>) -> Result<Lists, ConfigError> {
-    let mut wish = |name, keyword| {
-        let written = all.written(key(name, keyword))?;
-        Some(Wish { name, text: written.words.concat(), from: written.from.clone() })
+    let mut wish = |name, keyword, kind| {
+        let written = all.sources.says.first(keyword)?;
+        let text = written.words.concat();
+        let told = match unspoken(kind, &text) {
+            names if names.is_empty() => text.clone(),
+            names => format!("{text} (not offered: {})", names.join(", ")),
+        };
+        all.note(name, told, written.from.clone());
+        Some(Wish { name, text, from: written.from.clone() })
     };
     Lists::new([
-        wish("KexAlgorithms", "kexalgorithms"),
-        wish("Ciphers", "ciphers"),
-        wish("MACs", "macs"),
-        wish("HostKeyAlgorithms", "hostkeyalgorithms"),
+        wish("KexAlgorithms", "kexalgorithms", "kex"),
+        wish("Ciphers", "ciphers", "cipher"),
+        wish("MACs", "macs", "mac"),
+        wish("HostKeyAlgorithms", "hostkeyalgorithms", "key"),
     ])
 }
