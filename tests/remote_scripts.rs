@@ -1025,9 +1025,9 @@ fn secret_files_that_every_user_may_read_are_told() {
         let told = || server.probe(&files.map(str::to_owned)).readable;
         let root = server.root();
         let above = root.ancestors().skip(1).any(|dir| fs::metadata(dir).unwrap().permissions().mode() & 1 == 0);
-        mode(&root, 0o750);
+        mode(root, 0o750);
         assert_eq!(told(), [""; 0], "{}: no other user comes so far", server.shell);
-        mode(&root, 0o751);
+        mode(root, 0o751);
         if above {
             return;
         }

@@ -312,10 +312,11 @@ mod tests {
     #[test]
     fn a_password_that_crosses_the_network_as_it_is_is_told() {
         let git = |url: &str| format!("[source]\nkind = \"git\"\nrepo = \"{url}\"");
-        let archive = |url: &str| format!("[source]\nkind = \"archive\"\nurl = \"{url}\"");
+        let archive =
+            |url: &str| format!("[source]\nkind = \"archive\"\nurl = \"{url}\"\nsha256 = \"{}\"", "a".repeat(64));
         let api = |url: &str| {
             format!(
-                "[load_balancer]\nkind = \"haproxy\"\nat = [\"{url}\"]\nbackend = \"web\"\nuser = \"u\"\npassword = {{ env = \"PATH\" }}"
+                "[load_balancer]\nkind = \"haproxy\"\nat = [\"{url}\"]\nbackends = [\"web\"]\nuser = \"u\"\npassword = \"LB\"\n[secrets]\nLB = {{ env = \"LB\" }}"
             )
         };
         for (table, to) in [
