@@ -58,7 +58,7 @@ impl Error {
         self
     }
 
-    /// The process's exit code (contract, section 3).
+    /// The process's exit code, as README lists them.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,

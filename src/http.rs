@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use crate::text::one_line;
 
-/// Waits for what is asked over a connection, which is driven meanwhile.
+/// Drives a connection until its answer is there.
 pub async fn driven<T>(asking: impl Future<Output = T>, connection: impl Future) -> T {
     let (mut asking, mut connection) = (pin!(asking), pin!(connection));
     let mut open = true;

@@ -16,7 +16,7 @@ use crate::answer::Answer;
 pub const DEFAULT: Duration = Duration::from_secs(120);
 /// The shortest lease: a renewal must have time to fail and be repeated.
 pub const LEAST: Duration = Duration::from_secs(5);
-/// Times a lock is renewed within its lease: several may fail before anybody is worried.
+/// Times a lock is renewed within its lease: several may fail before a warning.
 pub const RENEWALS: u32 = 4;
 /// Seconds after which a lock that does not name its holder was left by a run that died.
 ///
@@ -57,7 +57,7 @@ impl LockFacts {
     pub fn read(answers: &[Answer]) -> Self {
         let mut lock = Self::default();
         for answer in answers {
-            // A number that is none is as good as none: the lock is held all the same.
+            // An unreadable number counts as missing: the lock is held all the same.
             let _ = lock.take(answer);
         }
         lock

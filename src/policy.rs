@@ -27,7 +27,7 @@ pub enum Strategy {
 pub enum Prepare {
     /// Within the server's turn, when it is drained.
     InTurn,
-    /// On all servers at once, before anybody is drained.
+    /// On all servers at once, before any server is drained.
     Ahead,
 }
 

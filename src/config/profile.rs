@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::key::PROFILES;
 use super::problem::Problems;
 use super::tables::health::REQUEST;
-use super::tables::load_balancer::OF_KIND;
+use super::tables::load_balancer::KINDS;
 use super::words::{neutral, quoted, suggest};
 
 /// Returns the file's tables with the chosen profile laid over them; reports an unknown profile.
@@ -65,7 +65,7 @@ fn make_room(base: &mut DeTable<'_>, over: &DeTable<'_>) {
     }
     let kind = text(over, "load_balancer", "kind");
     if kind.is_some() && kind != text(base, "load_balancer", "kind") {
-        forget(base, "load_balancer", &OF_KIND.map(|(_, keys)| keys).concat());
+        forget(base, "load_balancer", &KINDS.map(|(_, of)| of.keys).concat());
     }
     // What goes with addresses of one kind would only be out of place with another.
     if let Some(at) = theirs("load_balancer", "at") {

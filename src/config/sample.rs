@@ -77,6 +77,7 @@ mod tests {
     use super::*;
     use crate::config::key::Form;
     use crate::config::schema;
+    use crate::config::tables::load_balancer::KINDS;
     use crate::config::{Input, Strategy, load};
     use crate::web::{Proof, Scripts};
 
@@ -252,28 +253,7 @@ mod tests {
             ),
             ("timeouts", &[]),
             ("health", &["paths", "release", "command"]),
-            (
-                "load_balancer",
-                &[
-                    "kind",
-                    "at",
-                    "backends",
-                    "via",
-                    "user",
-                    "password",
-                    "ca_file",
-                    "target_groups",
-                    "region",
-                    "profile",
-                    "names",
-                    "min_drain",
-                    "poll",
-                    "drain",
-                    "status",
-                    "restore",
-                    "run_on",
-                ],
-            ),
+            ("load_balancer", &[&["kind"][..], &KINDS.map(|(_, of)| of.keys).concat()].concat()),
         ] {
             let base = "[app]\nname = \"shop\"\ndeploy_to = \"/srv/shop\"\nweb_server = \"unicorn\"\nstrategy = \"rolling\"\n\
                         [web]\npid_file = \"p\"\nworkers = 1\n[[servers]]\nhost = \"web[1-3]\"\n";

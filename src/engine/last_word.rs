@@ -1,6 +1,6 @@
 //! Compares every member with what it was before, at the end of a run that drained.
 //!
-//! The balancer has the last word. This file puts nothing right: it only says what differs, and an operator looks.
+//! The balancer has the last word. It corrects nothing: it only says what differs, and an operator looks.
 
 use super::running::Running;
 use crate::balancer::{Admin, BalancerError, MemberFacts};
@@ -44,7 +44,7 @@ impl Running {
 
     fn compare(&self, server: &Server, now: Result<&[MemberFacts], &[BalancerError]>) {
         let record = self.ledger.record(&server.name);
-        // It is held out, and has been named.
+        // It was left out, and a warning named it.
         let held_out = record.drained && !record.taken_back && (!record.restored || record.failed);
         let was = match self.ledger.snapshot(&server.name) {
             Some(found) => found.members,

@@ -67,7 +67,7 @@ impl Leases {
         .collect()
     }
 
-    /// Takes in how a renewal ended; returns what a person should read of it.
+    /// Records how a renewal ended; returns a warning where there is one.
     pub(super) fn ended(
         &self,
         server: &ServerName,

@@ -11,7 +11,9 @@ use super::running::Running;
 use super::world::World;
 use super::{hooks, renew, unwind};
 use crate::config::OnFailure;
-use crate::event::{Blocker, Cause, Event, Failure, Place, Planned, StageName, StepName, StepOutcome, Warning};
+use crate::event::{
+    Blocker, Cause, Event, Failure, Place, Planned, RunVerb, StageName, StepName, StepOutcome, Warning,
+};
 use crate::name::ServerName;
 use crate::plan::{Act, Batch, Lane, Phase, Plan, Verb};
 use crate::policy::HERE;
@@ -49,8 +51,8 @@ pub fn planned(world: &World, plan: &Plan) -> Planned {
     Planned {
         app: world.config.app.name.clone(),
         verb: match plan.verb {
-            Verb::Deploy => "deploy".into(),
-            Verb::Rollback => "rollback".into(),
+            Verb::Deploy => RunVerb::Deploy,
+            Verb::Rollback => RunVerb::Rollback,
         },
         strategy: plan.strategy,
         decided_by: plan.decided_by,
@@ -87,7 +89,7 @@ async fn walk(running: &Arc<Running>) {
             let outcome = if good { StepOutcome::Ok } else { StepOutcome::Failed };
             let seconds = began.elapsed().as_secs_f64();
             emitter.emit(Event::StageFinished { stage: stage.name, batch: index, outcome, seconds });
-            // A signal after the last batch comes too late to take anything back: everybody serves the release.
+            // A signal after the last batch comes too late to take anything back: every server serves the release.
             let last = stage.name == StageName::Rollout && index + 1 == stage.batches.len();
             if good && (stage.name == StageName::Finish || last || !running.world.stop.asked()) {
                 continue;

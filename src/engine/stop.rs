@@ -65,7 +65,7 @@ impl Stop {
             let (stop, emitter) = (self.clone(), emitter.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    // Each is an event, and there before anybody acts on it: the outcome depends on how many there were.
+                    // Each is an event, and there before anything acts on it: the outcome depends on how many there were.
                     let warning = Warning::Interrupted { signal: name.into(), again: stop.asked() };
                     emitter.emit(Event::Warning { server: None, warning });
                     stop.ask(name);

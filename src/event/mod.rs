@@ -21,4 +21,4 @@ pub use refusal::Refusal;
 pub use stamped::{Event, Stamped};
 pub use step::{Inherited, Progress, Sent};
 pub use warning::{Fate, Flight, TakenBy, Warning};
-pub use word::{DecidedBy, Outcome, RECOVER, StageName, StepName, StepOutcome, Stream};
+pub use word::{DecidedBy, Outcome, RunVerb, StageName, StepName, StepOutcome, Stream};

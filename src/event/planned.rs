@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::warning::Warning;
-use super::word::{DecidedBy, StageName, StepName};
+use super::word::{DecidedBy, RunVerb, StageName, StepName};
 use crate::name::{ReleaseId, Revision, ServerName};
 use crate::policy::{OnFailure, Prepare, Strategy};
 
@@ -28,8 +28,8 @@ pub struct Place {
 pub struct Planned {
     /// The stack's name.
     pub app: String,
-    /// The verb: `deploy`, `rollback` or `recover`.
-    pub verb: String,
+    /// The verb.
+    pub verb: RunVerb,
     /// The strategy.
     pub strategy: Strategy,
     /// Where the strategy comes from.

@@ -1,11 +1,32 @@
-//! The words of the contract: stages, steps, streams, outcomes.
+//! The words that scripts of users read: verbs, stages, steps, streams, outcomes.
 //!
 //! It owns their spelling, which is the same in JSON and on the screen.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
-/// The verb of a run that takes back a dead run.
-pub const RECOVER: &str = "recover";
+/// The verb of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunVerb {
+    /// A new release.
+    Deploy,
+    /// An earlier release.
+    Rollback,
+    /// What a dead run left is taken back.
+    Recover,
+}
+
+impl Display for RunVerb {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Recover => "recover",
+        })
+    }
+}
 
 /// A stage of a run.
 ///

@@ -4,7 +4,7 @@
 
 use super::server::ServerState;
 use super::state::{FailedStep, State};
-use crate::event::{Blocker, Cause, Finished, Outcome, RECOVER, Refusal, ServerEnd, StepName, Stuck};
+use crate::event::{Blocker, Cause, Finished, Outcome, Refusal, RunVerb, ServerEnd, StepName, Stuck};
 use crate::policy::HERE;
 use crate::policy::OnFailure;
 
@@ -39,7 +39,7 @@ impl State {
 
     /// Tells whether the run takes back a dead run.
     pub fn recovers(&self) -> bool {
-        self.planned.as_ref().is_some_and(|p| p.verb == RECOVER)
+        self.planned.as_ref().is_some_and(|p| p.verb == RunVerb::Recover)
     }
 
     /// Makes the `finished` event's data.

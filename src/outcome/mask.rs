@@ -54,11 +54,21 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         Warning::Absent { command, out, .. } => {
             std::iter::once(command).chain(out).for_each(|text| mask_text(redactor, text));
         }
-        Warning::FoundOut { by: Some(by), .. } => mask_taken(redactor, by),
+        Warning::FoundOut { of: _, member: _, state, by } => {
+            mask_text(redactor, state);
+            by.iter_mut().for_each(|by| mask_taken(redactor, by));
+        }
+        Warning::BalancerDiffers { member: _, was: one, now: other }
+        | Warning::StrangeAddress { of: _, member: _, address: one, own: other } => {
+            [one, other].into_iter().for_each(|text| mask_text(redactor, text));
+        }
+        Warning::AlsoSentTo { places, .. } => places.iter_mut().for_each(|text| mask_text(redactor, text)),
         Warning::ReturnsTo { who: Some(text), .. }
         | Warning::LockLost { detail: text }
         | Warning::Lost { detail: text, .. }
         | Warning::ReleaseKept { why: text, .. }
+        | Warning::CurrentMoved { current: text }
+        | Warning::CurrentGone { target: text, .. }
         | Warning::DrainWaits { detail: text }
         | Warning::NotCompared { detail: text }
         | Warning::LockUnmarked { detail: text }
@@ -69,9 +79,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::LogBroken { detail: text, .. }
         | Warning::WouldSend { what: text }
         | Warning::Note { text } => mask_text(redactor, text),
-        Warning::StrangeAddress { .. }
-        | Warning::AlsoSentTo { .. }
-        | Warning::InSomeBackends { .. }
+        Warning::InSomeBackends { .. }
         | Warning::SerialAdvised
         | Warning::StaysOn { .. }
         | Warning::StaysInTraffic
@@ -85,10 +93,6 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::MayNotFit { .. }
         | Warning::WaitedForMembers { .. }
         | Warning::WaitsForBalancer { .. }
-        | Warning::BalancerDiffers { .. }
-        | Warning::FoundOut { by: None, .. }
-        | Warning::CurrentMoved { .. }
-        | Warning::CurrentGone { .. }
         | Warning::ClockSkew { .. }
         | Warning::OutputDropped { .. }
         | Warning::OutputLeftOut { .. }
@@ -172,5 +176,23 @@ mod tests {
         };
         mask(&Redactor::new([secret]), &mut event);
         assert!(!serde_json::to_string(&event).unwrap().contains(secret));
+    }
+
+    #[test]
+    fn what_balancers_and_servers_say_is_masked() {
+        let secret = "hunter2!";
+        let of = crate::name::ServerName("web1".into());
+        for warning in [
+            Warning::BalancerDiffers { member: "b/s".into(), was: secret.into(), now: secret.into() },
+            Warning::FoundOut { of: of.clone(), member: "b/s".into(), state: secret.into(), by: None },
+            Warning::CurrentMoved { current: secret.into() },
+            Warning::CurrentGone { on: of.clone(), target: secret.into() },
+            Warning::StrangeAddress { of, member: "b/s".into(), address: secret.into(), own: secret.into() },
+        ] {
+            let mut event = Event::Warning { server: None, warning };
+            mask(&Redactor::new([secret]), &mut event);
+            let said = serde_json::to_string(&event).unwrap();
+            assert!(!said.contains(secret), "{said}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::server::ServerState;
 use super::state::{FailedStep, State};
-use crate::event::{Cause, Outcome, RECOVER, Refusal, ServerEnd, StepName, Stuck};
+use crate::event::{Cause, Outcome, Refusal, RunVerb, ServerEnd, StepName, Stuck};
 use crate::name::ServerName;
 use crate::policy::HERE;
 use crate::text::units::names;
@@ -112,7 +112,7 @@ fn listed(servers: &[&ServerName]) -> String {
 fn without(state: &State) -> Option<String> {
     let missed = missed(state);
     let planned = state.planned.as_ref()?;
-    if planned.verb == RECOVER {
+    if planned.verb == RunVerb::Recover {
         return (!missed.is_empty()).then(|| when_reached(&missed));
     }
     // A balancer or the source that is out of reach cannot be skipped.
@@ -124,7 +124,7 @@ fn without(state: &State) -> Option<String> {
 
 /// Returns the command that brings all servers to one release.
 fn again(state: &State, outcome: Outcome) -> Vec<String> {
-    let rolled_back = state.planned.as_ref().is_some_and(|p| p.verb == "rollback");
+    let rolled_back = state.planned.as_ref().is_some_and(|p| p.verb == RunVerb::Rollback);
     if rolled_back {
         // Named: a rollback without a release looks for one that is older still.
         let release = state.planned.as_ref().map(|p| p.release.as_str()).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::server::ServerState;
 use crate::event::{
-    Blocker, Cause, Event, Failure, Finished, Place, Planned, RECOVER, StageName, Stamped, StepName, StepOutcome,
+    Blocker, Cause, Event, Failure, Finished, Place, Planned, RunVerb, StageName, Stamped, StepName, StepOutcome,
     Stuck, Warning,
 };
 use crate::lease::Standing;
@@ -199,7 +199,7 @@ impl State {
             self.servers.iter_mut().for_each(|server| server.in_balancer = None);
         }
         for (name, release) in &planned.previous {
-            let known = planned.verb != RECOVER;
+            let known = planned.verb != RunVerb::Recover;
             self.entry(name).set_releases(release.clone(), planned.release.clone(), known);
         }
         self.warnings.extend(planned.notices.iter().map(|n| Warned { server: None, warning: n.clone() }));

@@ -55,9 +55,9 @@ impl Intent {
         }
     }
 
-    /// Lists all servers of the run in it.
+    /// Adds all servers of the run.
     ///
-    /// The next file may not name them, and their own copies may be changed.
+    /// The next file may not name them, and the copies on those servers may differ.
     #[must_use]
     pub fn among(self, plan: &Plan, servers: &[RunServer]) -> Self {
         let batch = |server: &RunServer| plan.batches.iter().position(|b| b.contains(&server.name));

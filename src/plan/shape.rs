@@ -31,9 +31,9 @@ pub struct Plan {
     pub previous: Vec<(ServerName, Option<ReleaseId>)>,
     /// Servers in the order of the rollout.
     pub batches: Vec<Vec<ServerName>>,
-    /// Servers whose lock is taken without them being rolled out (left out by `--only`).
+    /// Servers that are locked and not deployed to (left out by `--only`).
     pub bystanders: Vec<ServerName>,
-    /// Servers of which nothing is asked: no web server, or files without a health check.
+    /// Servers that nothing checks: no web server, or files without a health check.
     pub unchecked: Vec<ServerName>,
     /// Servers that could not be reached and are left behind (`--skip-unreachable`).
     pub skipped: Vec<ServerName>,

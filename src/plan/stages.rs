@@ -43,7 +43,7 @@ pub fn build(config: &Config, plan: &Plan, drains: bool) -> Vec<Stage> {
 
 /// The stages of a run that has nothing to do.
 ///
-/// They name servers that could not be reached all the same.
+/// They still name the servers that could not be reached.
 pub fn unreached(plan: &Plan) -> Vec<Stage> {
     if plan.skipped.is_empty() {
         return Vec::new();
@@ -52,7 +52,7 @@ pub fn unreached(plan: &Plan) -> Vec<Stage> {
     vec![one(StageName::Lock, vec![Phase { lanes: plan.skipped.iter().map(lane).collect() }])]
 }
 
-/// Lists the servers of which nothing is asked to prove a release.
+/// Lists the servers whose release nothing proves.
 pub fn unchecked(config: &Config) -> Vec<ServerName> {
     let asks = config.health.is_some() || !config.web.proof.none;
     config.servers.iter().filter(|s| !(s.is_web() && asks)).map(|s| s.name.clone()).collect()
@@ -64,15 +64,15 @@ fn one(name: StageName, phases: Vec<Phase>) -> Stage {
 
 impl Builder<'_> {
     fn lock(&self) -> Stage {
-        let mut everybody = self.locked();
-        let reached: Vec<ServerName> = everybody.iter().chain(&self.plan.skipped).cloned().collect();
+        let mut locked = self.locked();
+        let reached: Vec<ServerName> = locked.iter().chain(&self.plan.skipped).cloned().collect();
         let connect = self.lanes(&reached, |_| vec![Act::Connect]);
         let lock = |_: &ServerName| vec![Act::Lock];
         let mut phases = vec![connect];
         // One server decides between two runs that start together; only its winner goes on to the others. Where two runs
-        // reach different servers there may be no such one: a run that leaves servers behind has taken its locks before.
-        let rest = everybody.split_off(everybody.len().min(1));
-        let lead = self.lanes(&everybody, lock);
+        // reach different servers no single server may decide: a run that leaves servers behind has taken its locks before.
+        let rest = locked.split_off(locked.len().min(1));
+        let lead = self.lanes(&locked, lock);
         let rest = self.lanes(&rest, lock);
         phases.extend(self.around(HookStep::Lock, vec![lead, rest]));
         one(StageName::Lock, phases)
@@ -143,11 +143,11 @@ impl Builder<'_> {
         let prune = self.lanes(&self.all, |_| vec![Act::Prune]);
         let mut phases = self.around(HookStep::Finish, vec![prune]);
         phases.extend(success);
-        let mut everybody = self.locked();
+        let mut locked = self.locked();
         // The server that decides which run wins is let go last, so that its winner finds the others free.
-        let rest = everybody.split_off(everybody.len().min(1));
+        let rest = locked.split_off(locked.len().min(1));
         phases.push(self.lanes(&rest, |_| vec![Act::Unlock]));
-        phases.push(self.lanes(&everybody, |_| vec![Act::Unlock]));
+        phases.push(self.lanes(&locked, |_| vec![Act::Unlock]));
         one(StageName::Finish, phases)
     }
 
@@ -157,11 +157,11 @@ impl Builder<'_> {
 
     /// Puts hooks before and after phases.
     ///
-    /// The servers' own go into their lanes' places, the operator's around them.
+    /// Hooks on servers run in lanes; the operator's run before or after them.
     fn around(&self, at: HookStep, phases: Vec<Phase>) -> Vec<Phase> {
         let mut servers: Vec<ServerName> = Vec::new();
         for lane in phases.iter().flat_map(|p| &p.lanes) {
-            // Who is locked without being rolled out is left alone otherwise.
+            // A server that is only locked runs no hooks.
             if !servers.contains(&lane.server) && self.all.contains(&lane.server) {
                 servers.push(lane.server.clone());
             }

@@ -22,7 +22,9 @@ pub fn start(pid: u32) -> Option<u64> {
     Some(stat(pid)?.start)
 }
 
-/// Tells whether a process that has been killed ends: a machine that is short of memory may need seconds for it.
+/// Tells whether a process that has been killed ends.
+///
+/// A machine that is short of memory may need seconds for it.
 #[cfg(test)]
 pub fn ends(pid: u32) -> bool {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);

@@ -3,7 +3,7 @@
 //! It owns which events get a line at which verbosity; times and columns are the reporters'.
 
 use super::paint::Paint;
-use crate::event::{Event, Failure, Place, Planned, RECOVER, StageName, StepName, StepOutcome};
+use crate::event::{Event, Failure, Place, Planned, RunVerb, StageName, StepName, StepOutcome};
 use crate::name::ServerName;
 use crate::out::with_flags;
 use crate::outcome::server::ServerState;
@@ -116,7 +116,7 @@ fn because(state: &State, failure: Option<&Failure>) -> String {
 
 /// Says what the run will do.
 fn header(planned: &Planned, state: &State, paint: Paint) -> Vec<Line> {
-    if planned.verb == RECOVER {
+    if planned.verb == RunVerb::Recover {
         return vec![Line::of_run(paint.bold(&plan::planned(planned)))];
     }
     let strategy = plan::strategy(planned.strategy, planned.decided_by, &planned.web_server);

@@ -2,7 +2,7 @@
 //!
 //! It owns the words for outcomes; `outcome` judges them.
 
-use crate::event::{Cause, Finished, Outcome, Planned, RECOVER, ServerEnd, Stuck};
+use crate::event::{Cause, Finished, Outcome, Planned, RunVerb, ServerEnd, Stuck};
 use crate::outcome::server::{Effect, ServerState};
 use crate::outcome::state::{FailedStep, State};
 use crate::policy::HERE;
@@ -31,7 +31,7 @@ fn migrations(state: &State) -> String {
         return "; migrations had begun, and are not taken back".into();
     }
     // A dead run leaves where its migrations run, and not how far they got.
-    let dead = state.planned.as_ref().filter(|p| p.verb == RECOVER).and_then(|p| p.migrate_on.as_ref());
+    let dead = state.planned.as_ref().filter(|p| p.verb == RunVerb::Recover).and_then(|p| p.migrate_on.as_ref());
     dead.map(|on| format!("; migrations may have run on {}, and are not taken back", clean(on.as_str())))
         .unwrap_or_default()
 }
@@ -117,7 +117,7 @@ fn taken_back(state: &State) -> String {
 }
 
 fn deployed(planned: &Planned, finished: &Finished) -> String {
-    let done = if planned.verb == "rollback" { "rolled back to" } else { "deployed" };
+    let done = if planned.verb == RunVerb::Rollback { "rolled back to" } else { "deployed" };
     let on = count(finished.servers.len(), "server");
     format!("{done} {} ({}) on {on} in {}", planned.release, planned.revision.short(), seconds(finished.seconds))
 }

@@ -118,7 +118,7 @@ impl Kept {
     fn named(&self, name: &str, nonce: &Nonce) -> Option<String> {
         let path = self.path.as_ref()?;
         let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-        // A process less, for nearly everybody.
+        // A process less, nearly everywhere.
         let place = if plain { "f=$1" } else { r#"f=$(printf %b "$1")"# };
         let start = format!("{TAKE_NONCE}; {place}; {READ}; script={name}; eval \"$t\"");
         let line = format!("sh -c '{start}' pitcrew-{name} '{}' '{}'", quote::encode(path), nonce.mark());

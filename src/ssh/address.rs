@@ -49,7 +49,7 @@ impl fmt::Display for BadAddress {
 
 impl std::error::Error for BadAddress {}
 
-/// Writes an address as ssh does, which looks it up among the known hosts like that: `127.1` is `127.0.0.1`.
+/// Writes an address as ssh looks it up among the known hosts: `127.1` is `127.0.0.1`.
 ///
 /// `None`: it is a name. ssh leaves the letters of an address as they are.
 pub(super) fn numeric(host: &str) -> Option<String> {

@@ -169,7 +169,9 @@ fn apply(text: &str, usual: &[&str]) -> Vec<String> {
     all
 }
 
-/// Writes out the patterns of a list of host keys: ssh takes them there, and in other lists only behind a `-`.
+/// Writes out the patterns of a list of host keys.
+///
+/// ssh takes them there, and in other lists only behind a `-`.
 fn expanded(text: &str, names: &[&str]) -> String {
     let (sign, list) = match text.chars().next() {
         Some('-') => return text.to_owned(),

@@ -10,7 +10,7 @@ pub trait Ask: Send + Sync {
     fn passphrase(&self, key: &Path) -> Option<String>;
 
     /// Tells whether a person can be asked.
-    fn anybody(&self) -> bool {
+    fn is_attended(&self) -> bool {
         false
     }
 

@@ -32,7 +32,7 @@ pub enum Execs {
 impl Stack {
     /// Asks every server and the balancers, at once.
     ///
-    /// Also returns what the balancers refused. The facts hold every member that another balancer could tell of.
+    /// Also returns what the balancers refused. The facts hold every member that any balancer reported.
     pub async fn facts(&self, execs: Execs, stop: &CancellationToken) -> (Facts, Vec<BalancerError>) {
         let names: Vec<String> = self.config.servers.iter().filter(|s| s.is_web()).flat_map(|s| s.lb.clone()).collect();
         let members = async {
@@ -110,7 +110,7 @@ impl Stack {
         let probe = if checks { calls::locating(probe) } else { probe };
         let asked = self.ask(name, probe, stop).await;
         let answers = asked.map_err(|mut failure| {
-            // The probe itself never ends so: it did not run, or not to its end.
+            // The probe itself never ends like this: it did not run, or was cut off.
             if matches!(failure.cause, Cause::Exit { .. } | Cause::Signal { .. } | Cause::NoStatus) {
                 let detail = cause::reason(&failure.cause);
                 failure.cause = Cause::Refused { code: Refusal::NoShell, detail };

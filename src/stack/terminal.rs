@@ -26,7 +26,7 @@ impl Ask for Terminal {
         (!answer.is_empty()).then_some(answer)
     }
 
-    fn anybody(&self) -> bool {
+    fn is_attended(&self) -> bool {
         true
     }
 

@@ -11,7 +11,7 @@ use crate::engine::hands::Balance;
 use crate::engine::recover::{self, Taken};
 use crate::engine::{self, Running, Stop, World};
 use crate::error::{Error, Kind};
-use crate::event::{Event, RECOVER, Stuck, Warning};
+use crate::event::{Event, RunVerb, Stuck, Warning};
 use crate::facts::Facts;
 use crate::lease;
 use crate::name::{RunId, ServerName};
@@ -80,7 +80,7 @@ impl Recover {
         let begun = wreck.records;
         let taking = Arc::new(Running::new(world(facts.clone(), owner.clone()), wreck.plan));
         let mut planned = engine::run::planned(&taking.world, &taking.plan);
-        planned.verb = RECOVER.into();
+        planned.verb = RunVerb::Recover;
         emitter.emit(Event::Planned(planned));
         trouble.into_iter().for_each(|trouble| taking.say(trouble));
         for (server, failure) in &facts.unreachable {

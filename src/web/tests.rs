@@ -26,6 +26,16 @@ fn every_builtin_parses_under_its_own_name() {
 }
 
 #[test]
+fn every_file_of_a_template_is_in_the_list() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/web")).unwrap();
+    let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let mut listed: Vec<String> = BUILTIN.iter().map(|(name, _)| format!("{name}.toml")).collect();
+    listed.sort();
+    assert_eq!(names, listed);
+}
+
+#[test]
 fn strategies_are_those_of_the_contract() {
     for (name, _) in BUILTIN {
         let want = if *name == "passenger" { Strategy::Serial } else { Strategy::Parallel };

@@ -1,13 +1,13 @@
 //! The words for a plan as a whole: what it will do, and with which strategy.
 
-use crate::event::{DecidedBy, Planned};
+use crate::event::{DecidedBy, Planned, RunVerb};
 use crate::policy::Strategy;
 use crate::text::units::count;
 
 /// Says what a run will do, in one line.
 pub fn planned(planned: &Planned) -> String {
     let servers = planned.batches.iter().map(Vec::len).sum();
-    let to = if planned.verb == "rollback" { "to" } else { "release" };
+    let to = if planned.verb == RunVerb::Rollback { "to" } else { "release" };
     // A source that cannot be used has no known revision.
     let revision = match planned.revision.short() {
         "" => String::new(),

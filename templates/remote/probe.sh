@@ -158,7 +158,7 @@ missing() {
         case $tool in
         'curl or wget') { command -v curl || command -v wget; } >/dev/null 2>&1 || echo "$tool" ;;
         'curl or GNU wget')
-            # Other kinds take a URL as an argument alone, where everybody can see it.
+            # Other kinds take a URL as an argument alone, where every user can see it.
             command -v curl >/dev/null 2>&1 || case $(wget --version 2>/dev/null) in *GNU*) ;; *) echo "$tool" ;; esac
             ;;
         'sha256sum or shasum') { command -v sha256sum || command -v shasum; } >/dev/null 2>&1 || echo "$tool" ;;

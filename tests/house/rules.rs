@@ -202,7 +202,7 @@ pub fn long_docs(tree: &Tree) -> Vec<String> {
 pub fn vague(name: &str, text: &str) -> Vec<String> {
     let lines = text.lines().enumerate().filter(|(_, line)| {
         let line = line.to_lowercase();
-        ["whoever", "somebody", "nobody"].iter().any(|w| line.contains(w))
+        ["whoever", "somebody", "nobody", "anybody", "everybody"].iter().any(|w| line.contains(w))
     });
     lines.map(|(number, line)| format!("{name}:{}: {}", number + 1, line.trim())).collect()
 }

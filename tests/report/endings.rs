@@ -104,7 +104,7 @@ fn recovery(servers: &[&str], migrate_on: Option<&str>) -> Story {
     let mut story = Story::empty();
     let mut planned = plan(Strategy::Serial, OnFailure::Revert, servers);
     planned.steps.clear();
-    planned.verb = RECOVER.into();
+    planned.verb = RunVerb::Recover;
     planned.migrate_on = migrate_on.map(server);
     story.say(Event::Planned(planned));
     story.stage = StageName::Lock;
@@ -158,10 +158,10 @@ fn a_server_lost_halfway_is_recovered_when_it_is_back() {
 
 #[test]
 fn out_of_reach_offers_to_go_on_without() {
-    for (verb, command) in [("deploy", "pitcrew deploy"), ("rollback", "pitcrew rollback")] {
+    for (verb, command) in [(RunVerb::Deploy, "pitcrew deploy"), (RunVerb::Rollback, "pitcrew rollback")] {
         let mut story = Story::empty();
         let planned = plan(Strategy::Parallel, OnFailure::Revert, &WEBS);
-        story.say(Event::Planned(Planned { verb: verb.into(), ..planned }));
+        story.say(Event::Planned(Planned { verb, ..planned }));
         story.ok("web1", StepName::Connect);
         story.fail("web2", StepName::Connect, unreachable());
         let next = next(story);

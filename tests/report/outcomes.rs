@@ -503,7 +503,7 @@ fn what_a_dead_run_left_is_new_only_where_it_had_finished_and_nobody_began_to_ta
             let mut story = Story::empty();
             let mut planned = plan(Strategy::Serial, OnFailure::RevertAll, &["web1"]);
             planned.steps.clear();
-            planned.verb = RECOVER.into();
+            planned.verb = RunVerb::Recover;
             story.say(Event::Planned(planned));
             story.say(Event::Inherited { server: server("web1"), inherited });
             let whole = finished && undone.is_none();

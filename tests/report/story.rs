@@ -173,7 +173,7 @@ pub fn plan(strategy: Strategy, on_failure: OnFailure, servers: &[&str]) -> Plan
     Planned {
         blockers: Vec::new(),
         app: "shop".into(),
-        verb: "deploy".into(),
+        verb: RunVerb::Deploy,
         strategy,
         decided_by: if parallel { DecidedBy::Template } else { DecidedBy::Flag },
         web_server: "unicorn".into(),

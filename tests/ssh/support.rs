@@ -28,7 +28,7 @@ impl Ask for Answers {
         self.asked.lock().unwrap().push(format!("touch {key}").into());
     }
 
-    fn anybody(&self) -> bool {
+    fn is_attended(&self) -> bool {
         self.password.is_some()
     }
 

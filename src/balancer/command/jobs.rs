@@ -75,7 +75,7 @@ pub struct Ran {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEnd {
-    /// With this status; a shell on a host reports a signal as 128 and more.
+    /// With this status; a shell on a host reports a signal as 128 plus its number.
     Exit(i32),
     /// By this signal, without SIG.
     Signal(String),
@@ -171,7 +171,7 @@ impl Runner {
 
     async fn here(&self, dir: PathBuf, job: SteeringJob, stop: CancellationToken) -> Ran {
         if stop.is_cancelled() {
-            return Ran { end: JobEnd::Cut("was not run any more".to_owned()), output: String::new() };
+            return Ran { end: JobEnd::Cut("was not run".to_owned()), output: String::new() };
         }
         let (mut heard, mut complaints) = (Vec::new(), Vec::new());
         let shell = Shell {

@@ -45,7 +45,7 @@ impl Haproxy {
     /// Makes the adapter; connects to nothing.
     ///
     /// # Errors
-    /// When what a Data Plane API needs is not to be had: its password, a certificate of its authority.
+    /// When what a Data Plane API needs cannot be read: its password, a certificate of its authority.
     pub fn new(config: &LoadBalancer, instances: &Instances<'_>, around: &Around) -> Result<Self, String> {
         let Instances { at, backends, access } = *instances;
         let link = |address: &BalancerAddress| around.hosts.get(&address.host()?).cloned();
@@ -66,7 +66,7 @@ impl Haproxy {
 }
 
 impl Haproxy {
-    /// Says of a member what else sends its host the stack's traffic.
+    /// Adds the other members that send its host the stack's traffic.
     fn with_neighbours(&self, facts: MemberFacts, table: &Table, all: &[Neighbour]) -> MemberFacts {
         let members = table.iter().find(|(backend, _)| *backend == facts.backend).map(|(_, members)| members);
         let member = members.and_then(|members| members.iter().find(|m| m.name == facts.member));

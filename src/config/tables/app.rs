@@ -75,7 +75,7 @@ pub fn app(merged: &DeTable<'_>, strategy: Option<Found<Strategy>>, problems: &m
         problems.at(
             at,
             format!("`batch` in {} has no meaning with strategy = \"{chosen}\"", section.title),
-            "write strategy = \"rolling\"; or leave `strategy` out, and `batch` is for runs with --rolling",
+            "write strategy = \"rolling\"; or leave `strategy` out: `batch` then applies to runs with --rolling",
         );
     }
     let prepare = section.word("prepare", &PREPARES);

@@ -98,7 +98,7 @@ enum Event {
 impl Master {
     async fn start(listener: TcpListener, options: &Options) -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("cannot catch signals: {error}"));
-        // Before anybody can know the pid, so that no signal finds its default action.
+        // Before the pid file exists, so that no signal finds its default action.
         let reload = [listen(SignalKind::user_defined2())?, listen(SignalKind::hangup())?];
         let leave = [listen(SignalKind::terminate())?, listen(SignalKind::quit())?, listen(SignalKind::interrupt())?];
         let worker = worker(&listener, options).await?;

@@ -108,13 +108,14 @@ impl GitError {
                 format!("If you trust it: {}", trust.as_deref().unwrap_or("set git's safe.directory"))
             }
             Self::Failed { .. } => {
-                "Mend the repository, or set `kind = \"archive\"` in [source] to release the directory as it is.".into()
+                "Repair the repository, or set `kind = \"archive\"` in [source] to release the directory as it is."
+                    .into()
             }
             Self::Garbled(_) => "Run `git archive` by hand, and `git fsck`.".into(),
             Self::Nothing { why: Emptied::Untracked, .. } => {
                 "Commit files there, or set `kind = \"archive\"` in [source] to release the directory as it is.".into()
             }
-            Self::Nothing { .. } => "Correct .gitattributes, there and in the directories above.".into(),
+            Self::Nothing { .. } => "Correct .gitattributes in that directory and in those above it.".into(),
             Self::Submodules { .. } => {
                 "Release a built tarball with `kind = \"archive\"`, or mark them `export-ignore` \
                                         in .gitattributes if the application does without."
@@ -135,7 +136,7 @@ impl fmt::Display for GitError {
             Self::NotInstalled => f.write_str("cannot run git: it is not on the PATH"),
             Self::Unrun { verb, .. } => write!(f, "cannot run git {verb}"),
             Self::Silent { verb, limit } => {
-                write!(f, "cannot run git {verb}: it did nothing for {} seconds", limit.as_secs())
+                write!(f, "git {verb} did nothing for {} seconds and was stopped", limit.as_secs())
             }
             Self::Foreign { path, .. } => {
                 write!(f, "cannot use the git repository {}: it belongs to another user", show(path))

@@ -1,6 +1,6 @@
 //! Records a host key: one line, in one write.
 //!
-//! A lock keeps other runs away, and ssh-keygen survives it.
+//! A lock keeps other runs away, and since ssh-keygen takes none, each line is one write.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

@@ -137,7 +137,7 @@ fn is_accepted(result: &AuthResult) -> bool {
 
 /// Tells whether a person can be asked, and notes that none can.
 fn is_there(conversation: &mut Conversation<'_>, method: &str) -> bool {
-    let is_there = conversation.commons.ask.anybody();
+    let is_there = conversation.commons.ask.is_attended();
     if !is_there {
         conversation.skip(method, Skip::NoTerminal);
     }

@@ -43,11 +43,11 @@ impl ByHand<'_> {
         self.begin(server);
         if !force && facts.servers.get(&server.name).is_some_and(is_half_switched) {
             let why = "a dead run switched it, and never proved what runs there: `pitcrew recover` takes that back";
-            let text = format!("is not put back: {why}; --force puts it back all the same");
+            let text = format!("is not put back: {why}; --force puts it back anyway");
             return self.said(server, Ended::Not, &text);
         }
         if !force && let Err(why) = self.healthy(server, facts).await {
-            let text = format!("is not put back: {why}; --force puts it back all the same");
+            let text = format!("is not put back: {why}; --force puts it back anyway");
             return self.said(server, Ended::Not, &text);
         }
         // A run may have begun since the servers were asked: it puts them back itself, when they are proven.
@@ -61,7 +61,7 @@ impl ByHand<'_> {
         let own = own.as_ref();
         let (now, mut errors) = self.balancer.survey(&server.lb).await;
         let mut found = Snapshot { members: facts::before(own, &now) };
-        // A balancer that the file does not name any more is not told, and what is noted of it stays.
+        // A balancer that the file does not name any more is not asked, and its note stays.
         let all = found.members.len();
         found.members.retain(|m| now.iter().any(|n| n.at == m.at) || errors.iter().any(|e| e.at == m.at));
         let told = found.members.len() == all;
@@ -85,7 +85,7 @@ impl ByHand<'_> {
         }
         if told && let Err(failure) = self.note(server, None).await {
             let why = cause::reason(&failure.cause);
-            self.hear(server, &format!("who took it out could not be removed from it: {why}"));
+            self.hear(server, &format!("the note of who took it out could not be removed from it: {why}"));
         }
         let text = match (all_in, stays.is_empty()) {
             (true, _) => "is in service".to_owned(),

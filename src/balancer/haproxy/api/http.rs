@@ -30,7 +30,7 @@ use super::answers::{ApiQuestion, Deaf};
 use crate::config::{ApiUrl, HaproxyAccess, Scheme};
 use crate::http::{driven, failure};
 
-/// Largest answer that is read: JSON says each column's name for each server.
+/// Largest answer that is read: JSON repeats every column's name for each server.
 const ANSWER_LIMIT: usize = 32 << 20;
 
 /// Why no whole answer came.
@@ -98,7 +98,7 @@ impl ApiAccess {
     /// Reads what is needed to speak to an API.
     ///
     /// # Errors
-    /// When the login or the file of the authority's certificates is not to be had.
+    /// When the login or the file of the authority's certificates cannot be read.
     pub fn new(access: &HaproxyAccess, env: &[(String, String)]) -> Result<Self, String> {
         let login = access.login.as_ref().ok_or("a Data Plane API needs `user` and `password` in [load_balancer]")?;
         let found = env.iter().rev().find(|(name, _)| *name == login.secret);

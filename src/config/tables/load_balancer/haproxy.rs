@@ -1,5 +1,6 @@
 //! `[load_balancer]` of kind `haproxy`: its addresses, its login, and what they rule out.
 
+use super::kind::KindOfBalancer;
 use super::types::{ApiLogin, BalancerKind, HaproxyAccess, OnDrainTimeout, Via};
 use crate::config::address::{BalancerAddress, parse_address};
 use crate::config::problem::Problems;
@@ -11,8 +12,15 @@ use crate::config::written::Found;
 /// The words of `via`.
 pub(super) const VIAS: [(&str, Via); 2] = [("auto", Via::Auto), ("sudo", Via::Sudo)];
 
-/// Resolves the keys that belong to HAProxy alone.
-pub fn kind(section: &Section<'_>, secrets: Option<&Section<'_>>, problems: &mut Problems<'_>) -> BalancerKind {
+/// HAProxy.
+pub(super) const KIND: KindOfBalancer = KindOfBalancer {
+    keys: &["at", "backends", "via", "user", "password", "ca_file", "check_addresses"],
+    resolve: kind,
+    ends_connections: true,
+    limits: (30, 120),
+};
+
+fn kind(section: &Section<'_>, secrets: Option<&Section<'_>>, problems: &mut Problems<'_>) -> BalancerKind {
     let hint = "add at = [\"ssh://lb1.example.com/run/haproxy/admin.sock\"]";
     let at: Vec<BalancerAddress> =
         section.list("at", hint, problems).iter().filter_map(|a| parse_address(a.value).ok()).collect();

@@ -107,7 +107,7 @@ pub struct SteeringCommands {
 /// What happens when connections are left at the end of `drain_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDrainTimeout {
-    /// Deploy all the same; the connections are warned about.
+    /// Deploy all the same; a warning counts the connections.
     Proceed,
     /// End the connections.
     Kill,
@@ -120,7 +120,7 @@ pub enum OnDrainTimeout {
 pub struct HaproxyAccess {
     /// `via`.
     pub via: Via,
-    /// `user` and `password`; there are some exactly when an address is a Data Plane API's.
+    /// `user` and `password`; `Some` exactly when an address is a Data Plane API's.
     pub login: Option<ApiLogin>,
     /// `check_addresses = false`: members are not held against the servers' addresses.
     pub unchecked: bool,
@@ -128,7 +128,7 @@ pub struct HaproxyAccess {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Who a Data Plane API is spoken to as.
+/// The login at a Data Plane API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiLogin {
     /// `user`.
