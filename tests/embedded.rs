@@ -6,6 +6,8 @@ mod deploy;
 mod fetching;
 mod fleet_self;
 mod haproxy;
+#[expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+mod hostile;
 #[path = "fetching/hosts.rs"]
 mod hosts;
 #[expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]

@@ -24,6 +24,11 @@ pub enum Warning {
         /// Their release.
         release: ReleaseId,
     },
+    /// Servers that the run was told to leave out could not be asked, and are not locked.
+    NotLocked {
+        /// The servers.
+        servers: Vec<ServerName>,
+    },
     /// A serial or rolling run has no balancer: servers stay in traffic while they restart.
     StaysInTraffic,
     /// There is no `[health]`: nothing but the list of processes proves the new release.

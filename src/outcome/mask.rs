@@ -82,6 +82,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         Warning::InSomeBackends { .. }
         | Warning::SerialAdvised
         | Warning::StaysOn { .. }
+        | Warning::NotLocked { .. }
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::Fled { .. }

@@ -96,7 +96,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         notices.push(Warning::SerialAdvised);
     }
     notices.extend(out_before(facts, &servers, drains));
-    notices.extend(left_out(facts, &bystanders(config, facts, request, &servers), (&release, &revision)));
+    notices.extend(left_out(facts, &bystanders(config, facts, &servers), (&release, &revision)));
     notices.extend(default::warns(config, facts, &servers));
     notices.extend(found_notices(&check, now));
 
@@ -115,7 +115,7 @@ pub fn build(config: &Config, facts: &Facts, request: &Request, now: Timestamp) 
         release,
         revision,
         previous: batches.concat().into_iter().map(|s| (s.clone(), current(facts, &s))).collect(),
-        bystanders: bystanders(config, facts, request, &servers),
+        bystanders: bystanders(config, facts, &servers),
         unchecked: stages::unchecked(config),
         skipped: match request.skip_unreachable {
             true => facts.unreachable.keys().filter(|s| request.servers.contains(s)).cloned().collect(),
@@ -176,6 +176,7 @@ fn found_notices(check: &Check<'_>, now: Timestamp) -> Vec<Warning> {
             notices.push(Warning::ClockSkew { of: server.clone(), seconds });
         }
     }
+    notices.extend(unlocked(config, facts, request));
     let found = findings::adopted(facts).into_iter().chain(findings::not_restarted(servers));
     notices.extend(found.map(Warning::Finding));
     if request.verb == Verb::Deploy && request.size.is_none() {
@@ -205,10 +206,19 @@ fn left_out(facts: &Facts, bystanders: &[ServerName], own: (&ReleaseId, &Revisio
 }
 
 /// Servers of the stack whose lock is taken although the run leaves them alone.
-fn bystanders(config: &Config, facts: &Facts, request: &Request, servers: &[&Server]) -> Vec<ServerName> {
-    let skipped = |s: &Server| request.skip_unreachable && facts.unreachable.contains_key(&s.name);
-    let outside = config.servers.iter().filter(|s| !servers.iter().any(|r| r.name == s.name) && !skipped(s));
-    outside.map(|s| s.name.clone()).collect()
+fn bystanders(config: &Config, facts: &Facts, servers: &[&Server]) -> Vec<ServerName> {
+    let outside = config.servers.iter().filter(|s| !servers.iter().any(|r| r.name == s.name));
+    outside.map(|s| &s.name).filter(|name| !facts.unreachable.contains_key(*name)).cloned().collect()
+}
+
+/// Names the servers that the run leaves out and that could not be asked.
+///
+/// They keep no other run away.
+fn unlocked(config: &Config, facts: &Facts, request: &Request) -> Option<Warning> {
+    let names = config.servers.iter().map(|s| &s.name);
+    let silent = names.filter(|name| facts.unreachable.contains_key(*name) && !request.servers.contains(name));
+    let servers: Vec<ServerName> = silent.cloned().collect();
+    (!servers.is_empty()).then_some(Warning::NotLocked { servers })
 }
 
 fn left_behind(facts: Option<&ServerFacts>) -> bool {
@@ -325,7 +335,8 @@ struct Check<'a> {
 /// Names everything on the servers that would make the run fail, before anything is touched.
 fn refuse_what_cannot_work(check: &Check<'_>, blockers: &mut Vec<Blocker>) {
     if !check.request.skip_unreachable {
-        for (server, failure) in &check.facts.unreachable {
+        let asked = |(server, _): &(&ServerName, &Failure)| check.request.servers.contains(server);
+        for (server, failure) in check.facts.unreachable.iter().filter(asked) {
             // Whole, with what was printed: a login that runs no command says so itself.
             let failure = failure.clone();
             blockers.push(Blocker { server: Some(server.clone()), step: StepName::Connect, failure });

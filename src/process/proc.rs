@@ -42,9 +42,10 @@ pub fn descend(known: &Known, mark: &str, but: Option<Pid>) -> Known {
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let all: Vec<(i32, Stat)> = numbers.filter_map(|pid| Some((i32::try_from(pid).ok()?, stat(pid)?))).collect();
     let here = nix::unistd::getsid(None).map_or(0, Pid::as_raw);
-    let but = but.map_or(0, Pid::as_raw);
+    // Not 0 for none: in a container a session and a group from outside of it have that number.
+    let but = but.map(Pid::as_raw);
     let is_first = |pid: i32, stat: &Stat| {
-        known.get(&pid) == Some(&stat.start) || stat.session == here && stat.group != but && is_marked(pid, mark)
+        known.get(&pid) == Some(&stat.start) || stat.session == here && Some(stat.group) != but && is_marked(pid, mark)
     };
     let mut found: BTreeMap<i32, &Stat> =
         all.iter().filter(|(pid, stat)| is_first(*pid, stat)).map(|(pid, stat)| (*pid, stat)).collect();
@@ -54,7 +55,7 @@ pub fn descend(known: &Known, mark: &str, but: Option<Pid>) -> Known {
         let next: Vec<_> = all.iter().filter(|(_, stat)| found.contains_key(&stat.parent)).collect();
         found.extend(next.into_iter().map(|(pid, stat)| (*pid, stat)));
     }
-    let elsewhere = found.into_iter().filter(|(_, stat)| stat.group != but && stat.session == here);
+    let elsewhere = found.into_iter().filter(|(_, stat)| Some(stat.group) != but && stat.session == here);
     elsewhere.map(|(pid, stat)| (pid, stat.start)).collect()
 }
 

@@ -329,4 +329,19 @@ mod tests {
             }
         }
     }
+
+    /// As in a container whose first process has not made a session of its own.
+    #[test]
+    fn what_was_started_ends_where_session_and_group_have_no_number() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let test = "process::program::tests::a_program_of_the_foreground_ends_with_what_it_started_too";
+        let mut inside = Command::new("unshare");
+        inside.args(["--fork", "--pid", "--mount-proc"]).arg(this).args(["--exact", test]);
+        let Ok(output) = inside.output() else { return };
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || said.contains("unshare failed"), "{said}");
+    }
 }

@@ -159,7 +159,7 @@ impl ReadyExec {
         let deadline = Instant::now() + limit;
         let (mut told, mut last_heard, mut silences) = (None, Instant::now(), 0u32);
         // The exec tells the script's end on both outputs, behind all that the script wrote there.
-        let (mut ends, mut status) = (0, 0);
+        let (mut ends, mut status, mut late) = (0, 0, 0);
         // An empty line right before it belongs to it.
         let (mut empty_out, mut empty_err) = (false, false);
         loop {
@@ -172,6 +172,14 @@ impl ReadyExec {
                     Some(Said::Line(pipe, line)) => {
                         self.waiting.fetch_sub(1, Relaxed);
                         (last_heard, silences) = (Instant::now(), 0);
+                        if let Some(why) = overdue(execution, deadline, limit).filter(|_| told.is_none()) {
+                            late += 1;
+                            // A flood leaves the clocks below no turn.
+                            if late > WAITING {
+                                told = Some(why);
+                                self.stop.cancel();
+                            }
+                        }
                         if self.script.is_unkept(&line) {
                             self.is_unkept = true;
                             continue;
@@ -233,6 +241,14 @@ impl ReadyExec {
         let over = async { while !matches!(self.heard.recv().await, Some(Said::Ended(_)) | None) {} };
         let _ = tokio::time::timeout(GOING, over).await;
     }
+}
+
+/// Tells why a script is to end by now.
+fn overdue(execution: &Execution<'_>, deadline: Instant, limit: Duration) -> Option<Ended> {
+    if execution.stop.is_cancelled() {
+        return Some(Ended::Stopped);
+    }
+    (Instant::now() >= deadline).then_some(Ended::TimedOut(limit))
 }
 
 /// A shell's word for how a command ended.

@@ -87,7 +87,7 @@ impl Draft {
         plan
     }
 
-    /// Takes the locks before the run does, where another run is in the way or servers are left behind.
+    /// Takes the locks before the run does, where another run is in the way or servers could not be asked.
     ///
     /// `None`: there was no reason to, or a signal came.
     async fn take_locks(&mut self, waiting: &Waiting<'_>, plan: &Plan) -> Option<Vec<ServerName>> {
@@ -95,7 +95,7 @@ impl Draft {
         let is_free = plan.blockers.is_empty();
         let taken: Result<Vec<ServerName>, Error> = if waiting.wait.is_some() && may_help {
             waiting.wait(&self.facts).await.map(|waited| self.waited(waited))
-        } else if !plan.skipped.is_empty() && is_free {
+        } else if !self.facts.unreachable.is_empty() && is_free {
             waiting.take_first(&self.facts).await
         } else if waiting.wait.is_some() && is_free && !plan.unchanged {
             // Two that begin at once: one of them waits.

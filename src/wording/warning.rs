@@ -30,6 +30,7 @@ pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
         Warning::StaysOn { servers, release } => stays_on(servers, release),
+        Warning::NotLocked { servers } => not_locked(servers),
         Warning::Finding(found) => finding::sentence(found),
         Warning::StaysInTraffic => STAYS_IN_TRAFFIC.into(),
         Warning::NoHealthCheck => NO_HEALTH_CHECK.into(),
@@ -136,6 +137,12 @@ fn stays_on(servers: &[ServerName], release: &ReleaseId) -> String {
     let verb = if servers.len() == 1 { "stays" } else { "stay" };
     let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
     format!("this run leaves out {}, which {verb} on release {release}", clean(&names(&left, LEFT_OUT)))
+}
+
+fn not_locked(servers: &[ServerName]) -> String {
+    let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
+    let left = clean(&names(&left, LEFT_OUT));
+    format!("this run leaves out {left}, which could not be asked and is not locked: `pitcrew check` says why")
 }
 
 /// Says what a person should know of a server's places in its balancer.
@@ -307,6 +314,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::Interrupted { .. } => true,
         Warning::SerialAdvised
         | Warning::StaysOn { .. }
+        | Warning::NotLocked { .. }
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::InSomeBackends { .. }

@@ -28,7 +28,7 @@ mod recover;
 mod rounds;
 mod silence;
 mod sources;
-mod stack;
+pub mod stack;
 mod stopping;
 mod unbuilt;
 mod unwinding;

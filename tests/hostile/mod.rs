@@ -1,0 +1,114 @@
+//! A server that lies stands between two honest ones: in every verb these end as if it were not there.
+//!
+//! `PITCREW_HOSTILE=all` tries every lie in every verb; by default each lie meets those verbs that do most.
+
+use pitcrew::demo::{FleetOptions, Sample, WebKind};
+
+use crate::deploy::stack::{PITCREW, Ran, Stack};
+
+/// The one of three servers that lies.
+const LIAR: usize = 1;
+const HONEST: [usize; 2] = [0, 2];
+
+/// Three servers that serve release 0, of which one lies from now on, as `login.sh` has it.
+async fn stack(lie: &str) -> Stack {
+    let mut options = FleetOptions::new(PITCREW);
+    options.servers = 3;
+    options.web = WebKind::Reload;
+    options.shell = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile/login.sh").to_owned()];
+    let stack = Stack::with(options, "ssh.connect_timeout = \"3s\"\ntimeouts.step = \"8s\"\n").await;
+    stack.settle().await;
+    tell(&stack, lie);
+    stack
+}
+
+fn tell(stack: &Stack, lie: &str) {
+    std::fs::write(stack.fleet.servers()[LIAR].home().join("lie"), format!("{lie}\n")).unwrap();
+}
+
+/// What an operator may run with such a server in the file, and what it is to do.
+const VERBS: [(&[&str], Honest); 12] = [
+    (&["check"], Honest::AreTold),
+    (&["deploy", "--parallel"], Honest::AreAlike),
+    (&["deploy", "--except"], Honest::GetIt(0)),
+    (&["deploy", "--skip-unreachable"], Honest::GetIt(3)),
+    (&["status"], Honest::AreTold),
+    (&["releases"], Honest::AreAlike),
+    (&["lb", "status"], Honest::AreTold),
+    (&["deploy", "--serial"], Honest::AreAlike),
+    (&["rollback"], Honest::AreAlike),
+    (&["recover"], Honest::AreAlike),
+    (&["lock", "--reason", "audit"], Honest::AreAlike),
+    (&["unlock"], Honest::AreAlike),
+];
+
+/// What becomes of the honest servers.
+#[derive(Clone, Copy, PartialEq)]
+enum Honest {
+    /// The output has a line of each.
+    AreTold,
+    /// They end on one release.
+    AreAlike,
+    /// They get the new release, and the exit code is this, unless the liar speaks well enough to be locked.
+    GetIt(i32),
+}
+
+async fn story(lie: &str, speaks: bool) {
+    let stack = stack(lie).await;
+    let ip = |index: usize| stack.fleet.servers()[index].ip().to_string();
+    let all = std::env::var_os("PITCREW_HOSTILE").is_some();
+    for (number, (line, honest)) in VERBS.iter().take(if all { VERBS.len() } else { 4 }).enumerate() {
+        let release = (number + 1).to_string();
+        stack.release(&Sample::good(&release));
+        let liar = ip(LIAR);
+        let mut line = line.to_vec();
+        if line.ends_with(&["--except"]) {
+            line.push(&liar);
+        }
+        let ran = stack.run(&line).await;
+        assert_tame(&ran);
+        assert!(ran.code == 0 || ran.printed().contains(&liar), "{lie}, {line:?}: the liar is named: {ran}");
+        let versions = stack.versions();
+        match honest {
+            Honest::AreTold => {
+                assert!(HONEST.iter().all(|i| ran.printed().contains(&ip(*i))), "{lie}, {line:?}: {ran}");
+            }
+            Honest::GetIt(code) if !speaks => {
+                assert_eq!(ran.code, *code, "{lie}, {line:?}: {ran}");
+                assert!(HONEST.iter().all(|i| versions[*i] == release), "{lie}, {line:?}: {versions:?} {ran}");
+            }
+            Honest::GetIt(_) | Honest::AreAlike => {}
+        }
+        assert_eq!(versions[HONEST[0]], versions[HONEST[1]], "{lie}, {line:?}: {ran}");
+        for index in HONEST.into_iter().filter(|_| line[0] != "lock") {
+            assert!(!stack.fleet.lock_present(index), "{lie}, {line:?}: {} is locked: {ran}", ip(index));
+        }
+    }
+    // Once it tells the truth, all is well without more.
+    tell(&stack, "");
+    stack.run(&["unlock", "--force"]).await;
+    stack.release(&Sample::good("last"));
+    let ran = stack.run(&["deploy", "--parallel"]).await;
+    assert_eq!(ran.code, 0, "{lie}: {ran}");
+    stack.assert_all("last");
+}
+
+/// Nothing in it moves a cursor, and it is no flood.
+fn assert_tame(ran: &Ran) {
+    let text = ran.printed();
+    let bad = text.chars().find(|c| c.is_control() && *c != '\n');
+    assert!(bad.is_none() && text.len() < 100_000, "{bad:?} in {} bytes: {ran}", text.len());
+}
+
+macro_rules! lies {
+    ($($lie:ident: $speaks:literal),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $lie() {
+            story(stringify!($lie), $speaks).await;
+        }
+    )*};
+}
+lies! {
+    echoes: false, floods: false, one_line: false, agrees: false, refuses: false, hangs: false, forgets: false,
+    dates: true, paints: false, repeats: true,
+}
