@@ -15,6 +15,7 @@ mod recover;
 mod releases;
 mod rollback;
 mod rollout;
+mod security;
 mod status;
 mod unlock;
 
@@ -50,6 +51,7 @@ enum Verb {
     Lock(lock::Lock),
     Unlock(unlock::Unlock),
     Lb(lb::Lb),
+    Security(security::Security),
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
 }
@@ -68,6 +70,7 @@ impl Cli {
             Verb::Lock(flags) => flags.run(global).await,
             Verb::Unlock(flags) => flags.run(global).await,
             Verb::Lb(flags) => flags.run(global).await,
+            Verb::Security(_) => Ok(security::Security::run()),
             #[cfg(feature = "demo")]
             Verb::Demo(flags) => flags.run(global).await,
         }
@@ -84,7 +87,7 @@ pub fn start(cli: &Cli) -> u8 {
     let many = || stack::read(&cli.global).is_ok_and(|config| config.servers.len() > ONE_THREAD);
     // The demo plays the servers as well.
     let mut runtime = match cli.verb {
-        Verb::Init(_) => Builder::new_current_thread(),
+        Verb::Init(_) | Verb::Security(_) => Builder::new_current_thread(),
         #[cfg(feature = "demo")]
         Verb::Demo(_) => Builder::new_multi_thread(),
         _ if many() => Builder::new_multi_thread(),

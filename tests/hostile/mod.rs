@@ -1,6 +1,6 @@
 //! A server that lies stands between two honest ones: in every verb these end as if it were not there.
 //!
-//! `PITCREW_HOSTILE=all` tries every lie in every verb; by default each lie meets those verbs that do most.
+//! `PITCREW_HOSTILE=all` tries every lie in every verb; by default some lies meet the verbs that do most.
 
 use pitcrew::demo::{FleetOptions, Sample, WebKind};
 
@@ -53,11 +53,27 @@ enum Honest {
     GetIt(i32),
 }
 
-async fn story(lie: &str, speaks: bool) {
+/// How much of the story is told by default.
+#[derive(Clone, Copy)]
+enum Told {
+    /// The first verbs.
+    Four,
+    /// Of one that takes its time, those that a limit could fail in.
+    Two,
+    /// Nothing.
+    Never,
+}
+
+async fn story(lie: &str, speaks: bool, told: Told) {
+    let verbs = match told {
+        _ if std::env::var_os("PITCREW_HOSTILE").is_some() => &VERBS[..],
+        Told::Four => &VERBS[..4],
+        Told::Two => &VERBS[1..3],
+        Told::Never => return,
+    };
     let stack = stack(lie).await;
     let ip = |index: usize| stack.fleet.servers()[index].ip().to_string();
-    let all = std::env::var_os("PITCREW_HOSTILE").is_some();
-    for (number, (line, honest)) in VERBS.iter().take(if all { VERBS.len() } else { 4 }).enumerate() {
+    for (number, (line, honest)) in verbs.iter().enumerate() {
         let release = (number + 1).to_string();
         stack.release(&Sample::good(&release));
         let liar = ip(LIAR);
@@ -101,14 +117,22 @@ fn assert_tame(ran: &Ran) {
 }
 
 macro_rules! lies {
-    ($($lie:ident: $speaks:literal),* $(,)?) => {$(
+    ($($lie:ident: $speaks:literal, $told:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $lie() {
-            story(stringify!($lie), $speaks).await;
+            story(stringify!($lie), $speaks, Told::$told).await;
         }
     )*};
 }
 lies! {
-    echoes: false, floods: false, one_line: false, agrees: false, refuses: false, hangs: false, forgets: false,
-    dates: true, paints: false, repeats: true,
+    echoes: false, Four;
+    floods: false, Two;
+    one_line: false, Never;
+    agrees: false, Never;
+    refuses: false, Four;
+    hangs: false, Two;
+    forgets: false, Never;
+    dates: true, Four;
+    paints: false, Four;
+    repeats: true, Never;
 }
