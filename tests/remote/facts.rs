@@ -163,6 +163,30 @@ fn systemd_is_asked_what_a_restart_would_do() {
     }
 }
 
+/// People expect of [env] that the unit gets it.
+#[test]
+fn a_unit_with_other_values_than_env_is_told() {
+    for shell in server::SHELLS {
+        let Some(mut app) = App::new(shell, "systemd", &[("unit", "shop web.service")], "unused") else { continue };
+        app.server.tool("systemctl", SYSTEMCTL);
+        app.release(A, true);
+        let mut unit = std::process::Command::new("sleep");
+        let mut unit = unit.arg("600").env("RAILS_ENV", "production").spawn().unwrap();
+        let shown = format!("LoadState=loaded\nCanReload=yes\nActiveState=active\nMainPID={}\n", unit.id());
+        fs::write(app.server.home().join("shown"), shown).unwrap();
+        app.server.env = vec![("RAILS_ENV".to_owned(), "production".to_owned())];
+        let alike = told(&app);
+        app.server.env.push(("TOKEN".to_owned(), "hunter2".to_owned()));
+        let other = told(&app);
+        unit.kill().unwrap();
+        unit.wait().unwrap();
+        assert_eq!(alike, [], "{shell}");
+        let warned =
+            matches!(other.as_slice(), [(Warns, why)] if why.contains("say: TOKEN.") && !why.contains("hunter2"));
+        assert!(warned, "{shell}: {other:#?}");
+    }
+}
+
 #[test]
 fn the_edition_of_passenger_is_asked() {
     for shell in server::SHELLS {
