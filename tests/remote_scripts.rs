@@ -1008,6 +1008,22 @@ fn directories_that_others_may_write_are_told() {
     });
 }
 
+#[test]
+fn a_history_that_is_no_file_holds_nothing_up() {
+    everywhere(|server| {
+        deploy(server, None, A);
+        let log = server.root().join("revisions.log");
+        fs::remove_file(&log).unwrap();
+        nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(server.probe(&[]).current, Some(id(A)));
+        assert_eq!(server.run(&calls::history(&server.site())).ok().value("line"), None);
+        server.run(&calls::lock(&server.site(), &owner())).ok();
+        let mark = Mark { state: None, line: Some("one line"), behind: None };
+        let ran = server.run(&calls::prune(&server.site(), &run(), 2, &[]).marking(&mark)).refused("not_writable");
+        assert!(ran.value("fail").is_some_and(|why| why.contains("revisions.log is no file")), "{ran:#?}");
+    });
+}
+
 /// By their names alone, and only where the directories above let others in.
 #[test]
 fn secret_files_that_every_user_may_read_are_told() {

@@ -221,6 +221,11 @@ pub enum Warning {
         /// Why.
         detail: String,
     },
+    /// Servers name another holder of their lock each time that it is taken over.
+    StillLocked {
+        /// The servers.
+        servers: Vec<ServerName>,
+    },
     /// The run keeps its locks, since a person must look at these servers.
     LockKept {
         /// Which, by name.

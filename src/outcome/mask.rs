@@ -90,6 +90,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::DrainUncounted { .. }
         | Warning::DrainedAgain
         | Warning::LockKept { .. }
+        | Warning::StillLocked { .. }
         | Warning::ModesLost
         | Warning::MayNotFit { .. }
         | Warning::WaitedForMembers { .. }

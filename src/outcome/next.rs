@@ -115,15 +115,9 @@ fn without(state: &State) -> Option<String> {
     if planned.verb == RunVerb::Recover {
         return (!missed.is_empty()).then(|| when_reached(&missed));
     }
-    // One that could be reached, and could not be asked anything, is left behind like one that could not.
-    let unasked = state.failures.iter().filter(|f| f.step == StepName::Connect && f.server.as_str() != HERE);
-    let mut missed: Vec<&ServerName> = missed.into_iter().chain(unasked.map(|f| &f.server)).collect();
-    missed.retain(|name| state.server(name).is_some());
-    missed.sort();
-    missed.dedup();
     // A balancer or the source that is out of reach cannot be skipped.
     let only_servers = state.failures.iter().filter(|f| !f.is_consequence()).all(|f| missed.contains(&&f.server));
-    let some = state.rolled_out().any(|s| !missed.contains(&&s.name));
+    let some = state.rolled_out().any(|s| !s.lost);
     (only_servers && some)
         .then(|| format!("pitcrew {} --skip-unreachable    # leaves {} behind", planned.verb, listed(&missed)))
 }

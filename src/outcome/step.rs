@@ -74,6 +74,8 @@ impl ServerState {
             self.rollout_done += usize::from(place.stage == StageName::Rollout);
         }
         self.failed |= outcome == Some(StepOutcome::Failed);
+        // A login that runs nothing is as far away as one that cannot be reached.
+        self.lost |= outcome == Some(StepOutcome::Failed) && place.step == StepName::Connect;
         match outcome {
             Some(StepOutcome::Ok) => self.made(place.step),
             Some(StepOutcome::Failed) if cause.is_none_or(|c| !c.changed_nothing(place.step)) => {

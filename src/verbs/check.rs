@@ -255,6 +255,10 @@ impl Report<'_> {
             if problems.is_empty() && (global.quiet || self.plan.bystanders.contains(&server.name)) {
                 continue;
             }
+            if problems.is_empty() && !self.facts.servers.contains_key(&server.name) {
+                lines.push(format!("{:width$}  -      left out, and could not be asked", server.name));
+                continue;
+            }
             let mark = if problems.is_empty() { "ok" } else { "FAILS" };
             lines.push(format!("{:width$}  {mark:5}  {}", server.name, self.found(&server.name)).trim_end().to_owned());
             lines.extend(problems.iter().flat_map(|f| shown(f)));

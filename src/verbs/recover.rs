@@ -160,7 +160,10 @@ async fn take_over(
 ) -> Result<Option<Facts>, Taken> {
     let mut late = held.to_vec();
     let mut first = true;
-    while !late.is_empty() {
+    for _ in 0..TAKEOVERS {
+        if late.is_empty() {
+            return Ok(None);
+        }
         match recover::take_over(taking, &late, dead).await {
             Taken::All => {}
             Taken::Anothers if !first => return Err(Taken::Failed),
@@ -176,8 +179,13 @@ async fn take_over(
             return Ok(Some(again));
         }
     }
-    Ok(None)
+    // No dead run does that.
+    taking.say(Warning::StillLocked { servers: late.into_iter().map(|(server, _)| server).collect() });
+    Err(Taken::Failed)
 }
+
+/// So often a lock is taken over from a server that names another holder each time.
+const TAKEOVERS: usize = 5;
 
 /// Finds the first run, in the order of the file, that left a lock behind.
 fn dead_run(stack: &Stack, facts: &Facts, force: bool) -> Result<Option<RunId>, Error> {

@@ -84,6 +84,7 @@ pub fn sentence(warning: &Warning) -> String {
         }
         Warning::DrainedAgain => "a reload or another hand put it back into its balancer; it is drained again".into(),
         Warning::NotCompared { detail } => with("the balancer could not be asked how it stands after the run", detail),
+        Warning::StillLocked { servers } => still_locked(servers),
         Warning::LockKept { servers } => format!("the lock is kept, since a person must look at {}", all(servers)),
         Warning::LockUnmarked { detail } => with("its lock does not say why it is kept", detail),
         Warning::TreeUnusable { detail } => {
@@ -137,6 +138,15 @@ fn stays_on(servers: &[ServerName], release: &ReleaseId) -> String {
     let verb = if servers.len() == 1 { "stays" } else { "stay" };
     let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
     format!("this run leaves out {}, which {verb} on release {release}", clean(&names(&left, LEFT_OUT)))
+}
+
+fn still_locked(servers: &[ServerName]) -> String {
+    let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
+    format!(
+        "{} still names another holder of its lock, however often that is taken over: leave it out of the file, and look who \
+         writes there",
+        clean(&names(&left, LEFT_OUT))
+    )
 }
 
 fn not_locked(servers: &[ServerName]) -> String {
@@ -292,6 +302,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         | Warning::DrainedAgain
         | Warning::NotCompared { .. }
         | Warning::LockKept { .. }
+        | Warning::StillLocked { .. }
         | Warning::LockUnmarked { .. }
         | Warning::TreeUnusable { .. }
         | Warning::ModesLost

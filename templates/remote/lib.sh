@@ -204,8 +204,10 @@ history=unread
 vouched() {
     [ "$1" != "$now_id" ] || return 0
     if [ "$history" = unread ]; then
-        history=" $(sed -n 's/.*[Rr]elease \([0-9]\{14\}\).*/\1/p' "$root/revisions.log" 2>/dev/null | tr '\n' ' ')"
-        if [ -r "$own/previous" ]; then
+        history=' '
+        [ ! -f "$root/revisions.log" ] ||
+            history=" $(sed -n 's/.*[Rr]elease \([0-9]\{14\}\).*/\1/p' "$root/revisions.log" 2>/dev/null | tr '\n' ' ')"
+        if [ -f "$own/previous" ] && [ -r "$own/previous" ]; then
             while IFS= read -r line; do history="$history${line%% *} "; done <"$own/previous"
         fi
     fi

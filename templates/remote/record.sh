@@ -6,7 +6,12 @@ with_room() {
     rm -f "$lock"/spare.* "$lock"/step.* "$lock/before" "$own/start.log"
     "$@"
 }
-tell_history() { error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1); }
+tell_history() {
+    error="$root/revisions.log is no file"
+    # A pipe would wait for a reader.
+    [ ! -e "$root/revisions.log" ] || [ -f "$root/revisions.log" ] || return 1
+    error=$({ pour "$p_line" >>"$root/revisions.log"; } 2>&1)
+}
 
 # record: writes down what the parameters of `mark` say.
 record() {

@@ -19,4 +19,8 @@ dates) /bin/sh "$@" | sed -u 's/[0-9]\{14\}/20990101000000/g' ;;
 paints) /bin/sh "$@" | sed -u "s/\$/$(printf '\033[2J\033]0;owned\007')/" ;;
 repeats) /bin/sh "$@" | sed -u p ;;
 forgets) /bin/sh "$@" | sed -u '/ done/d' ;;
+locked)
+    lock='\1lock held\n\1owner run=20260101T000000Z-abcdef01\n\1owner who=eve\n\1age 3'
+    /bin/sh "$@" | sed -u "s/^\(@pitcrew:[^ ]* \)unknown .*/&\n$lock/"
+    ;;
 esac

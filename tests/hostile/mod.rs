@@ -114,6 +114,17 @@ fn assert_tame(ran: &Ran) {
     assert!(bad.is_none() && text.len() < 100_000, "{bad:?} in {} bytes: {ran}", text.len());
 }
 
+/// Its lock is taken over, and named as another's again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_never_ends_ends_a_recovery() {
+    let stack = stack("locked").await;
+    let ran = stack.run(&["recover", "--force"]).await;
+    assert_tame(&ran);
+    let liar = stack.fleet.servers()[LIAR].ip().to_string();
+    assert!(ran.code == 3 && ran.printed().contains(&format!("{liar} still names another holder")), "{ran}");
+    assert!(HONEST.iter().all(|i| !stack.fleet.lock_present(*i)), "{ran}");
+}
+
 macro_rules! lies {
     ($($(#[$meta:meta])* $lie:ident: $speaks:literal, $told:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]

@@ -197,6 +197,14 @@ pub(super) fn takes_one_word(name: &str) -> Option<bool> {
     }
 }
 
+/// Finds the keyword that an unknown one is a misspelling of, where it decides whom ssh connects to, and how.
+pub(super) fn meant(written: &str) -> Option<&'static str> {
+    let written = written.to_lowercase();
+    let names = KEYWORDS.iter().map(|keyword| keyword.name).chain(["host", "match", "include"]);
+    let far = |name: &str| strsim::damerau_levenshtein(&written, name);
+    names.filter(|name| far(name) <= 1 + usize::from(name.len() > 5)).min_by_key(|name| far(name))
+}
+
 /// Finds a keyword that is honoured or told of, by its newer or older name in lower case.
 pub(super) fn known(name: &str) -> Option<&'static Keyword> {
     let name = ALIASES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);

@@ -15,6 +15,13 @@ pub enum Mistake {
     EmptyPattern,
     /// There is more behind this keyword than its one word.
     MoreWords(String),
+    /// It is no keyword, and looks like one.
+    Misspelt {
+        /// What is written.
+        written: String,
+        /// What is meant, in lower case.
+        meant: &'static str,
+    },
     /// `Include` goes too deep.
     TooDeep,
     /// `Include` has this malformed pattern.
@@ -68,6 +75,12 @@ impl fmt::Display for Mistake {
             Self::Line(why) => write!(f, "the line {why}"),
             Self::EmptyPattern => f.write_str("Host has an empty pattern"),
             Self::MoreWords(keyword) => write!(f, "{keyword} takes one word; one with blanks needs quotes"),
+            Self::Misspelt { written, .. } if written.starts_with('\u{feff}') => {
+                f.write_str("the file begins with a byte order mark, which ssh refuses; save it without one")
+            }
+            Self::Misspelt { written, meant } => {
+                write!(f, "{written} is no keyword, and ssh refuses the file; it looks like {meant}")
+            }
             Self::TooDeep => f.write_str("Include goes too deep; does a file include itself?"),
             Self::BadPattern { pattern, why } => write!(f, "Include has a bad pattern {pattern}: {why}"),
             Self::Unlisted { pattern, why } => write!(f, "Include cannot look for {pattern}: {why}"),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::ask::{About, Answers};
 use super::error::{ConfigError, FileFault};
 use super::files::{Because, File, Item, Place, Reader};
-use super::keywords::{Reading, known, takes_one_word};
+use super::keywords::{Reading, UNKNOWN, known, meant, takes_one_word};
+use super::mistake::Mistake;
 use super::origin::SettingOrigin;
 use super::question::Question;
 use super::says::Says;
@@ -90,6 +91,13 @@ impl SshConfig {
             let mut says = Says::default();
             for file in &self.files {
                 evaluate(file, &question.host, true, &mut says);
+            }
+            // What stands below it would be taken for something else: all of a block for another host, behind `Hots other`.
+            for written in says.all(UNKNOWN) {
+                let word = written.words.concat();
+                if let Some(meant) = meant(&word) {
+                    return Err(ConfigError::setting(&written.from, Mistake::Misspelt { written: word, meant }));
+                }
             }
             return Ok(says);
         };
