@@ -21,6 +21,7 @@ use crate::remote::execute::no_link;
 use crate::script::Call;
 use crate::script::calls::{self, AsPlanned, Behind, Mark};
 use crate::text::clean::clean;
+use crate::wording::cause::reason;
 
 impl Running {
     /// Does one act of the plan.
@@ -110,6 +111,15 @@ impl Running {
             Ok(_) => self.leases.taken(&server.name),
             // Another run's lock: not ours to release.
             Err(Failure { cause: Cause::Locked(_), .. }) => self.ledger.note(&server.name, |r| r.locked = false),
+            // What is wrong with a server that the run was told to leave out stops no other. Whatever of its lock is there
+            // goes with the others.
+            Err(Failure { cause: cause @ Cause::Refused { .. }, .. })
+                if self.plan.bystanders.contains(&server.name) =>
+            {
+                let warning = Warning::LeftUnlocked { of: server.name.clone(), why: reason(cause) };
+                self.world.emitter.emit(Event::Warning { server: Some(server.name.clone()), warning });
+                return Ok(());
+            }
             Err(_) => {}
         }
         taken.map(drop)

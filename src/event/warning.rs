@@ -24,6 +24,13 @@ pub enum Warning {
         /// Their release.
         release: ReleaseId,
     },
+    /// A server that the run was told to leave out could not be locked.
+    LeftUnlocked {
+        /// The server.
+        of: ServerName,
+        /// Why.
+        why: String,
+    },
     /// Servers that the run was told to leave out could not be asked, and are not locked.
     NotLocked {
         /// The servers.

@@ -67,6 +67,7 @@ fn mask_warning(redactor: &Redactor, warning: &mut Warning) {
         | Warning::LockLost { detail: text }
         | Warning::Lost { detail: text, .. }
         | Warning::ReleaseKept { why: text, .. }
+        | Warning::LeftUnlocked { why: text, .. }
         | Warning::CurrentMoved { current: text }
         | Warning::CurrentGone { target: text, .. }
         | Warning::DrainWaits { detail: text }

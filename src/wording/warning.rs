@@ -30,7 +30,6 @@ pub fn sentence(warning: &Warning) -> String {
     match warning {
         Warning::SerialAdvised => "this run carries migrations: --serial is advised for them".into(),
         Warning::StaysOn { servers, release } => stays_on(servers, release),
-        Warning::NotLocked { servers } => not_locked(servers),
         Warning::Finding(found) => finding::sentence(found),
         Warning::StaysInTraffic => STAYS_IN_TRAFFIC.into(),
         Warning::NoHealthCheck => NO_HEALTH_CHECK.into(),
@@ -84,7 +83,7 @@ pub fn sentence(warning: &Warning) -> String {
         }
         Warning::DrainedAgain => "a reload or another hand put it back into its balancer; it is drained again".into(),
         Warning::NotCompared { detail } => with("the balancer could not be asked how it stands after the run", detail),
-        Warning::StillLocked { servers } => still_locked(servers),
+        Warning::NotLocked { .. } | Warning::LeftUnlocked { .. } | Warning::StillLocked { .. } => unlocked(warning),
         Warning::LockKept { servers } => format!("the lock is kept, since a person must look at {}", all(servers)),
         Warning::LockUnmarked { detail } => with("its lock does not say why it is kept", detail),
         Warning::TreeUnusable { detail } => {
@@ -140,19 +139,25 @@ fn stays_on(servers: &[ServerName], release: &ReleaseId) -> String {
     format!("this run leaves out {}, which {verb} on release {release}", clean(&names(&left, LEFT_OUT)))
 }
 
-fn still_locked(servers: &[ServerName]) -> String {
-    let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
-    format!(
-        "{} still names another holder of its lock, however often that is taken over: leave it out of the file, and look who \
-         writes there",
-        clean(&names(&left, LEFT_OUT))
-    )
-}
-
-fn not_locked(servers: &[ServerName]) -> String {
-    let left: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
-    let left = clean(&names(&left, LEFT_OUT));
-    format!("this run leaves out {left}, which could not be asked and is not locked: `pitcrew check` says why")
+/// Says why a lock is not this run's.
+fn unlocked(warning: &Warning) -> String {
+    let listed = |servers: &[ServerName]| {
+        let servers: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
+        clean(&names(&servers, LEFT_OUT))
+    };
+    match warning {
+        Warning::NotLocked { servers } => format!(
+            "this run leaves out {}, which could not be asked and is not locked: `pitcrew check` says why",
+            listed(servers)
+        ),
+        Warning::LeftUnlocked { of, why } => format!("{of} is left out, and is not locked: {}", clean(why)),
+        Warning::StillLocked { servers } => format!(
+            "{} still names another holder of its lock, however often that is taken over: leave it out of the file, and look \
+             who writes there",
+            listed(servers)
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Says what a person should know of a server's places in its balancer.
@@ -326,6 +331,7 @@ pub fn needs_reading(warning: &Warning) -> bool {
         Warning::SerialAdvised
         | Warning::StaysOn { .. }
         | Warning::NotLocked { .. }
+        | Warning::LeftUnlocked { .. }
         | Warning::StaysInTraffic
         | Warning::NoHealthCheck
         | Warning::InSomeBackends { .. }

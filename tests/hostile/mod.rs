@@ -50,7 +50,7 @@ enum Honest {
     AreTold,
     /// They end on one release.
     AreAlike,
-    /// They get the new release, and the exit code is this, unless the liar speaks well enough to be locked.
+    /// They get the new release, and the exit code is this, unless the liar speaks well enough not to be skipped.
     GetIt(i32),
 }
 
@@ -87,7 +87,7 @@ async fn story(lie: &str, speaks: bool, told: Told) {
             Honest::AreTold => {
                 assert!(HONEST.iter().all(|i| ran.printed().contains(&ip(*i))), "{lie}, {line:?}: {ran}");
             }
-            Honest::GetIt(code) if !speaks => {
+            Honest::GetIt(code) if !speaks || *code == 0 => {
                 assert_eq!(ran.code, *code, "{lie}, {line:?}: {ran}");
                 assert!(HONEST.iter().all(|i| versions[*i] == release), "{lie}, {line:?}: {versions:?} {ran}");
             }

@@ -197,7 +197,7 @@ pub(super) fn takes_one_word(name: &str) -> Option<bool> {
     }
 }
 
-/// Finds the keyword that an unknown one is a misspelling of, where it decides whom ssh connects to, and how.
+/// Finds the keyword that an unknown one is a misspelling of.
 pub(super) fn meant(written: &str) -> Option<&'static str> {
     let written = written.to_lowercase();
     let names = KEYWORDS.iter().map(|keyword| keyword.name).chain(["host", "match", "include"]);
