@@ -251,8 +251,8 @@ fn a_keyword_that_ssh_does_not_know_is_told_unless_it_is_to_be_ignored() {
         let told = s.explained.into_iter().filter(|e| e.name == "Unknown keyword");
         told.map(|e| e.value.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(told("Host other\n Hostnmae a\nHost *\n Usre b\n"), ["Hostnmae", "Usre"]);
-    assert_eq!(told("IgnoreUnknown HOST*,u?re\nHostnmae a\nUsre b\nUsr c\n"), ["Usr"]);
+    assert_eq!(told("Host other\n Frobnicate a\nHost *\n Xyzzy b\n"), ["Frobnicate", "Xyzzy"]);
+    assert_eq!(told("IgnoreUnknown HOST*,x?zzy\nHostnmae a\nXyzzy b\nXyzz c\n"), ["Xyzz"]);
     let known =
         "Protocol 2\nCompressionLevel 9\nGSSAPITrustDns yes\nUserKnownHostsFile2 a b\nAddKeysToAgent confirm 5m\n";
     assert_eq!(told(known), [""; 0]);
